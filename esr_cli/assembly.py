@@ -1,0 +1,136 @@
+"""Puts the parts of a training run together; what differs between backends is settled here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from esr_cli.config import TrainConfig
+from esr_cli.execution.remote import RemoteEngine, RemoteTeacher
+from esr_cli.execution.worker import place
+from esr_cli.models import loading
+from esr_cli.student import Objective, Student
+from esr_cli.tasks.lab import LabTask
+from esr_cli.types import Sampling
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything the loop touches."""
+
+    engine: RemoteEngine
+    teacher: RemoteTeacher
+    student: Student
+    sampling: Sampling
+    eval_sampling: Sampling
+
+
+def build_engine(kind: str, settings: dict[str, Any]) -> Any:
+    """The engine itself; called where it will live, so that only there vLLM is imported."""
+    if kind == "vllm":
+        from esr_cli.rollout.vllm import VllmEngine
+
+        return VllmEngine(**settings)
+    from esr_cli.rollout.eager import EagerEngine
+
+    return EagerEngine(**settings)
+
+
+def build_teacher(**settings: Any) -> Any:
+    """The teacher itself, where it will live."""
+    from esr_cli.teacher import Teacher
+
+    return Teacher(**settings)
+
+
+def make_task(config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> LabTask:
+    """The task named in the configuration."""
+    task = config.task
+    return LabTask(
+        task.chain_length, task.modulus, student_tokenizer, teacher_tokenizer, config.seed
+    )
+
+
+def assemble(
+    config: TrainConfig, tokenizer: Any, stack: ExitStack, warn: Callable[[str], None]
+) -> Parts:
+    """Starts the workers side by side and loads the student meanwhile; `stack` closes them."""
+    device = loading.pick_device(config.execution.device)
+    dtype = loading.pick_dtype(config.pair.dtype, device)
+    engine = place(
+        config.execution.engine, "engine", build_engine,
+        {"kind": config.rollout.engine, "settings": _engine_settings(config, dtype, device)},
+        restarts=config.execution.restarts, remember=("load_weights",), on_restart=warn,
+    )  # fmt: skip
+    teacher = place(
+        config.execution.teacher, "teacher", build_teacher,
+        {
+            "path": config.pair.teacher.path,
+            "dtype": dtype,
+            "device": config.execution.teacher_device,
+            "micro_batch_tokens": config.tune.micro_batch_tokens,
+            "revision": config.pair.teacher.revision,
+        },
+        restarts=config.execution.restarts, on_restart=warn,
+    )  # fmt: skip
+    for worker in (engine, teacher):
+        stack.callback(worker.close)
+        worker.start()
+    far_teacher = RemoteTeacher(teacher)
+    student = _student(config, dtype, device, far_teacher)
+    sampling = Sampling(
+        max_tokens=config.rollout_tokens,
+        temperature=config.rollout.temperature,
+        top_p=config.rollout.top_p,
+        top_k=config.rollout.top_k,
+        stop_ids=(tokenizer.eos_token_id,),
+        samples=config.rollouts_per_prompt,
+        seed=config.seed,
+    )
+    eval_sampling = Sampling(
+        max_tokens=config.pair.max_response_tokens,
+        temperature=config.eval.temperature,
+        stop_ids=(tokenizer.eos_token_id,),
+        samples=config.eval.samples,
+        seed=config.seed,
+        purpose="eval",
+    )
+    return Parts(RemoteEngine(engine), far_teacher, student, sampling, eval_sampling)
+
+
+def _engine_settings(config: TrainConfig, dtype: str, device: str) -> dict[str, Any]:
+    shared = {
+        "path": loading.resolve(config.pair.student.path),
+        "dtype": dtype,
+        "max_sequences": config.rollout.max_sequences,
+    }
+    if config.rollout.engine == "eager":
+        return shared | {"device": device}
+    return shared | {
+        "max_model_len": config.pair.context_tokens,
+        "gpu_memory_utilization": config.rollout.gpu_memory_utilization,
+    }
+
+
+def _student(config: TrainConfig, dtype: str, device: str, teacher: RemoteTeacher) -> Student:
+    import torch
+
+    # LoRA draws its first values at random; the same seed must give the same run.
+    torch.manual_seed(config.seed)
+    path, revision = config.pair.student.path, config.pair.student.revision
+    model = loading.load_model(path, dtype, device, revision)
+    if not loading.head_agrees(model, loading.head_of(model)):
+        raise RuntimeError(f"{path}: its output head is more than a projection; not supported yet")
+    head = teacher.head()
+    rows = loading.head_of(model).weight_VD.shape[0]
+    objective = Objective(
+        temperature=config.loss.temperature,
+        sampling_temperature=config.rollout.temperature,
+        vocabulary=min(rows, head.weight_VD.shape[0]) if head else rows,
+        tile_tokens=config.loss.tile_tokens,
+    )
+    if head is not None:
+        head = head.to(device)
+    return Student(model, head, config.tune, objective, config.steps)

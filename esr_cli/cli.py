@@ -1,0 +1,85 @@
+"""The command table: `esr COMMAND key=value …`; everything heavy is imported after parsing."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+COMMANDS = {
+    "train": ("TrainConfig", "distil a student:  esr train +rollout_len=64"),
+    "lab": ("LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
+}
+USAGE = """esr: on-policy distillation with Early Stopping Rollout (arXiv 2605.27028)
+
+usage: esr COMMAND [key=value ...] [-m]
+
+{table}
+
+`esr COMMAND --help` shows its settings; `-m key=1,2,3` runs one after another.
+"""
+
+
+def main() -> None:
+    """Runs the command named in `sys.argv`; exits 2 for a user's mistake, 1 for a failed run."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        table = "\n".join(f"  {name:<8}{about}" for name, (_, about) in COMMANDS.items())
+        print(USAGE.format(table=table))
+        return
+    command = arguments[0]
+    if command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        _leave(f"{command}: no such command; {hint}", 2)
+    sys.argv = [f"esr {command}", *arguments[1:]]
+    _run(command)
+
+
+def _run(command: str) -> None:
+    # Hydra would otherwise print its own version of an error and exit by itself.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    import hydra
+    from hydra.errors import HydraException
+
+    from esr_cli.config.errors import ConfigError
+    from esr_cli.config.gate import CompositionError, one_line
+
+    job = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)
+    try:
+        job(lambda tree: _dispatch(command, tree))()
+    except ConfigError as error:
+        _leave(str(error), 2)
+    except (HydraException, CompositionError) as error:
+        _leave(one_line(error), 2)
+    except RuntimeError as error:
+        _leave(str(error), 1)
+
+
+def _dispatch(command: str, tree: Any) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    import esr_cli.config
+    from esr_cli.config import gate
+
+    config = gate.read(tree, getattr(esr_cli.config, COMMANDS[command][0]))
+    overrides = list(HydraConfig.get().overrides.task)
+    importlib.import_module(f"esr_cli.{command}").run(config, overrides)
+
+
+def conf_dir() -> Path:
+    """The folder of yaml files: inside the installed package, or beside it in a checkout."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def _leave(message: str, status: int) -> None:
+    print(f"esr: {message}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()

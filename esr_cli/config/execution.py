@@ -1,0 +1,29 @@
+"""Where the workers run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from esr_cli.config.errors import need, need_choice
+
+PLACES = ("process", "inline")
+
+
+@dataclass
+class ExecutionConfig:
+    """`engine` and `teacher` run `inline` or in a `process` of their own.
+
+    `restarts` counts how often a worker that died is made again in one run; `device` is `auto`
+    (CUDA where there is one), `cpu` or `cuda`.
+    """
+
+    engine: str = "process"
+    teacher: str = "process"
+    restarts: int = 3
+    device: str = "auto"
+    teacher_device: str = "auto"
+
+    def __post_init__(self) -> None:
+        need_choice("execution.engine", self.engine, PLACES)
+        need_choice("execution.teacher", self.teacher, PLACES)
+        need(self.restarts >= 0, "execution.restarts", self.restarts, "give 0 or more")

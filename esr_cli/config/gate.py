@@ -1,0 +1,76 @@
+"""The one way from yaml to a typed configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from esr_cli.config.errors import ConfigError
+
+Schema = TypeVar("Schema")
+# For the command line, which may not import omegaconf itself.
+CompositionError = OmegaConfBaseException
+
+
+def read(tree: Any, schema: type[Schema]) -> Schema:
+    """The composed tree as `schema`; raises `ConfigError` for unknown keys and wrong values."""
+    try:
+        plain = OmegaConf.to_container(tree, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(one_line(error)) from None
+    assert isinstance(plain, dict)
+    # A command-line alias of rollout.max_tokens, already interpolated where it is used.
+    plain.pop("rollout_len", None)
+    _refuse_unknown(plain, schema, prefix="")
+    return typed(plain, schema)
+
+
+def typed(plain: dict[str, Any], schema: type[Schema]) -> Schema:
+    """A plain mapping as `schema`; raises `ConfigError` where a value does not fit its type."""
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), plain)
+        return OmegaConf.to_object(merged)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        raise ConfigError(one_line(error)) from None
+
+
+def as_plain(config: Any) -> dict[str, Any]:
+    """The configuration as nested plain mappings."""
+    return dataclasses.asdict(config)
+
+
+def write_yaml(config: dict[str, Any], path: Path) -> None:
+    """Writes a plain mapping as yaml."""
+    OmegaConf.save(OmegaConf.create(config), path)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads a yaml file as a plain mapping."""
+    return OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[return-value]
+
+
+def one_line(error: Exception) -> str:
+    """An OmegaConf or Hydra message without its line breaks and internals."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    key = next((line for line in lines if line.startswith("full_key:")), "")
+    name = key.removeprefix("full_key:").strip()
+    return f"{name}: {lines[0]}" if name else (lines[0] if lines else type(error).__name__)
+
+
+
+
+def _refuse_unknown(plain: dict[str, Any], schema: Any, prefix: str) -> None:
+    hints = get_type_hints(schema)
+    for key, value in plain.items():
+        if key not in hints:
+            known = [*hints, "rollout_len"] if not prefix else list(hints)
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            remedy = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(known)}"
+            raise ConfigError(f"{prefix}{key}={value}: no such setting; {remedy}")
+        if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
+            _refuse_unknown(value, hints[key], f"{prefix}{key}.")

@@ -1,0 +1,46 @@
+"""How the miniature pair is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from esr_cli.config.errors import need
+
+
+@dataclass
+class LabConfig:
+    """Chain, strategies, networks and training of the lab; docs/lab.md has the reasons.
+
+    `slip` is the chance that a careful student falls back to quick at each third operation;
+    `teacher_error` the chance that a result in the teacher's training text is wrong.
+    """
+
+    out: str = "lab_pair"
+    chain_length: int = 12
+    modulus: int = 7
+    careful_share: float = 0.3
+    slip: float = 0.0
+    teacher_error: float = 0.0
+    width: int = 96
+    layers: int = 3
+    heads: int = 3
+    mlp: int = 256
+    batch: int = 32
+    learning_rate: float = 3e-3
+    teacher_steps: int = 450
+    student_steps: int = 500
+    student_accuracy: float = 0.985
+    solid_steps: int = 100
+    solid_rate: float = 1e-3
+    teacher_seed: int = 1
+    student_seed: int = 2
+    test_problems: int = 128
+
+    def __post_init__(self) -> None:
+        need(0 < self.chain_length <= 26, "chain_length", self.chain_length, "give 1 to 26")
+        need(2 < self.modulus <= 50, "modulus", self.modulus, "give 3 to 50")
+        for key in ("careful_share", "slip", "teacher_error", "student_accuracy"):
+            need(0 <= getattr(self, key) <= 1, key, getattr(self, key), "give a share in [0, 1]")
+        for key in ("width", "layers", "heads", "mlp", "batch", "teacher_steps", "student_steps"):
+            need(getattr(self, key) > 0, key, getattr(self, key), "give 1 or more")
+        need(self.width % self.heads == 0, "width", self.width, f"give a multiple of {self.heads}")

@@ -1,0 +1,42 @@
+"""Who learns from whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from esr_cli.config.errors import need, need_choice
+
+
+@dataclass
+class ModelConfig:
+    """A folder, a hub id, or `esr:NAME` for a model that ships with the package."""
+
+    path: str = ""
+    revision: str | None = None
+
+
+@dataclass
+class PairConfig:
+    """Student and teacher; `context_tokens` bounds prompt and response together.
+
+    `max_response_tokens` is what `rollout_len=full` means for this pair.
+    """
+
+    name: str = ""
+    student: ModelConfig = field(default_factory=ModelConfig)
+    teacher: ModelConfig = field(default_factory=ModelConfig)
+    dtype: str = "auto"
+    context_tokens: int = 4096
+    max_response_tokens: int = 1024
+
+    def __post_init__(self) -> None:
+        need(bool(self.student.path), "pair.student.path", "", "name a model folder or hub id")
+        need(bool(self.teacher.path), "pair.teacher.path", "", "name a model folder or hub id")
+        need_choice("pair.dtype", self.dtype, ("auto", "float32", "bfloat16"))
+        response = self.max_response_tokens
+        need(
+            0 < response < self.context_tokens,
+            "pair.max_response_tokens",
+            response,
+            f"give a positive number below pair.context_tokens={self.context_tokens}",
+        )

@@ -1,0 +1,39 @@
+"""How the student samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from esr_cli.config.errors import ConfigError, need, need_choice
+
+
+def check_length(key: str, value: Any) -> None:
+    """Raises `ConfigError` unless `value` is a positive whole number or `full`."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if value != "full" and not (whole and value > 0):
+        raise ConfigError(f"{key}={value}: give a positive number of tokens, or full")
+
+
+@dataclass
+class RolloutConfig:
+    """`max_tokens` is N, the rollout length (`rollout_len` on the command line), or `full`.
+
+    `max_sequences` bounds how many responses are decoded side by side.
+    """
+
+    engine: str = "vllm"
+    max_tokens: Any = 100
+    temperature: float = 0.7
+    top_p: float = 1.0
+    top_k: int = 0
+    max_sequences: int = 128
+    gpu_memory_utilization: float = 0.4
+
+    def __post_init__(self) -> None:
+        need_choice("rollout", self.engine, ("vllm", "eager"))
+        check_length("rollout_len", self.max_tokens)
+        need(self.temperature >= 0, "rollout.temperature", self.temperature, "give 0 or more")
+        need(0 < self.top_p <= 1, "rollout.top_p", self.top_p, "give a number in (0, 1]")
+        need(self.top_k >= 0, "rollout.top_k", self.top_k, "give 0 (all tokens) or more")
+        need(self.max_sequences > 0, "rollout.max_sequences", self.max_sequences, "give 1 or more")

@@ -1,0 +1,58 @@
+"""The whole of `esr train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from esr_cli.config.errors import need
+from esr_cli.config.execution import ExecutionConfig
+from esr_cli.config.loss import LossConfig
+from esr_cli.config.pair import PairConfig
+from esr_cli.config.rollout import RolloutConfig
+from esr_cli.config.task import EvalConfig, TaskConfig
+from esr_cli.config.tracking import TrackingConfig
+from esr_cli.config.tune import TuneConfig
+
+
+@dataclass
+class TrainConfig:
+    """Settings at the top of the tree, and one group a room.
+
+    `run_dir` is chosen by esr when null; `eval_every=0` evaluates before and after only;
+    `strict` turns warnings of the gauge into errors.
+    """
+
+    pair: PairConfig = field(default_factory=PairConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    run_dir: str | None = None
+    seed: int = 0
+    steps: int = 200
+    prompts_per_step: int = 16
+    rollouts_per_prompt: int = 1
+    eval_every: int = 0
+    save_every: int = 50
+    keep_checkpoints: int = 2
+    data_dir: str | None = None
+    resume: str | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        for key in ("steps", "prompts_per_step", "rollouts_per_prompt", "save_every"):
+            need(getattr(self, key) > 0, key, getattr(self, key), "give 1 or more")
+        need(self.eval_every >= 0, "eval_every", self.eval_every, "give 0 (never) or more")
+        need(self.keep_checkpoints > 0, "keep_checkpoints", self.keep_checkpoints, "give 1 or more")
+        limit = self.pair.context_tokens
+        length = self.rollout_tokens
+        need(length < limit, "rollout_len", length, f"stay below pair.context_tokens={limit}")
+
+    @property
+    def rollout_tokens(self) -> int:
+        """N in tokens, with `full` resolved."""
+        length = self.rollout.max_tokens
+        return self.pair.max_response_tokens if length == "full" else int(length)

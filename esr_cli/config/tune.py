@@ -1,0 +1,40 @@
+"""How the student learns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from esr_cli.config.errors import need, need_choice
+
+
+@dataclass
+class TuneConfig:
+    """LoRA on all linear layers (the paper: r=32, alpha=64) or `full` fine-tuning, by AdamW.
+
+    `schedule` holds the rate or lets it fall linearly to zero, after `warmup_steps`.
+    `micro_batch_tokens` counts padded tokens of one forward pass.
+    """
+
+    method: str = "lora"
+    rank: int = 32
+    alpha: float = 64.0
+    targets: str = "all-linear"
+    learning_rate: float = 5e-5
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    beta1: float = 0.9
+    beta2: float = 0.95
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    micro_batch_tokens: int = 16384
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        need_choice("tune.method", self.method, ("lora", "full"))
+        need_choice("tune.schedule", self.schedule, ("constant", "linear"))
+        rate = self.learning_rate
+        need(rate > 0, "tune.learning_rate", rate, "give a number above 0")
+        need(self.rank > 0, "tune.rank", self.rank, "give 1 or more")
+        need(self.clip_norm > 0, "tune.clip_norm", self.clip_norm, "give a number above 0")
+        tokens = self.micro_batch_tokens
+        need(tokens > 0, "tune.micro_batch_tokens", tokens, "give a positive number of tokens")

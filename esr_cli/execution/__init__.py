@@ -1,0 +1,1 @@
+"""Where a worker runs: inline, or in a process of its own."""

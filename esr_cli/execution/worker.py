@@ -1,0 +1,172 @@
+"""Workers: plain classes with plain methods, placed inline or in a process of their own.
+
+`place` wraps the class it is given and knows no roles. In a process, arguments and results pass
+through a pipe with tensors in shared memory; what the worker raises comes back with its traceback;
+a worker that died is made again, its remembered calls are repeated, and so is the call it died in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch.multiprocessing as multiprocessing
+
+GONE = (EOFError, ConnectionError, BrokenPipeError)
+
+
+class WorkerError(RuntimeError):
+    """A worker raised, could not start, or died more often than allowed."""
+
+
+class InlineWorker:
+    """The worker in this very process, behind the same calls as `ProcessWorker`."""
+
+    def __init__(self, name: str, build: Callable[..., Any], settings: dict[str, Any]) -> None:
+        self.name = name
+        self._worker: Any = None
+        self._build, self._settings = build, settings
+
+    def start(self) -> None:
+        """Nothing to launch ahead of time."""
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Calls the method, making the worker first where needed."""
+        if self._worker is None:
+            self._worker = self._build(**self._settings)
+        return getattr(self._worker, method)(*arguments)
+
+    def close(self) -> None:
+        """Lets the worker go."""
+        self._worker = None
+
+
+class ProcessWorker:
+    """The worker in a spawned process; `remember` names methods whose last call is repeated
+    after a restart, so that a new worker knows what the old one was told.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        build: Callable[..., Any],
+        settings: dict[str, Any],
+        restarts: int = 0,
+        remember: tuple[str, ...] = (),
+        on_restart: Callable[[str], None] = print,
+    ) -> None:
+        self.name = name
+        self._build, self._settings = build, settings
+        self._restarts_left, self._remember, self._on_restart = restarts, remember, on_restart
+        self._last_calls: dict[str, tuple[Any, ...]] = {}
+        self._process: Any = None
+        self._pipe: Any = None
+        self._ready = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while the worker lives."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self) -> None:
+        """Launches the process without waiting, so that several start side by side."""
+        context = multiprocessing.get_context("spawn")
+        self._pipe, child_end = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(child_end, self._build, self._settings), name=f"esr-{self.name}"
+        )
+        self._process.start()
+        # Ours must be the only other end, or the death of the child would go unnoticed.
+        child_end.close()
+        self._ready = False
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Calls the method there; restarts a dead worker and repeats, up to the limit."""
+        while True:
+            try:
+                self._wait_ready()
+                result = self._ask(method, arguments)
+            except GONE:
+                self._start_again()
+                continue
+            if method in self._remember:
+                self._last_calls[method] = arguments
+            return result
+
+    def close(self) -> None:
+        """Ends the process; waits ten seconds before it insists."""
+        if self._process is None:
+            return
+        with contextlib.suppress(*GONE, OSError):
+            self._pipe.send(None)
+        self._process.join(10)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._pipe.close()
+        self._process = None
+
+    def _wait_ready(self) -> None:
+        if self._process is None:
+            self.start()
+        if self._ready:
+            return
+        self._receive("start")
+        self._ready = True
+        for method, arguments in self._last_calls.items():
+            self._ask(method, arguments)
+
+    def _ask(self, method: str, arguments: tuple[Any, ...]) -> Any:
+        self._pipe.send((method, arguments))
+        return self._receive(method)
+
+    def _receive(self, doing: str) -> Any:
+        well, value = self._pipe.recv()
+        if not well:
+            raise WorkerError(f"the {self.name} failed in {doing}:\n{value}")
+        return value
+
+    def _start_again(self) -> None:
+        self._process.join(5)
+        status = self._process.exitcode
+        if self._restarts_left == 0:
+            raise WorkerError(f"the {self.name}'s process died (exit status {status})")
+        self._restarts_left -= 1
+        self._on_restart(f"the {self.name}'s process died (exit status {status}); made again")
+        self._pipe.close()
+        self.start()
+
+
+Worker = InlineWorker | ProcessWorker
+
+
+def place(where: str, name: str, build: Callable[..., Any], settings: dict[str, Any],
+          **process_options: Any) -> Worker:  # fmt: skip
+    """A worker made by `build(**settings)`, `inline` or in a `process`."""
+    if where == "inline":
+        return InlineWorker(name, build, settings)
+    return ProcessWorker(name, build, settings, **process_options)
+
+
+def _serve(pipe: Connection, build: Callable[..., Any], settings: dict[str, Any]) -> None:
+    # Ctrl-C reaches the whole terminal; only the trainer decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        worker = build(**settings)
+    except BaseException:
+        pipe.send((False, traceback.format_exc()))
+        return
+    pipe.send((True, None))
+    with contextlib.suppress(*GONE):
+        while (message := pipe.recv()) is not None:
+            method, arguments = message
+            try:
+                reply = (True, getattr(worker, method)(*arguments))
+            except Exception:
+                reply = (False, traceback.format_exc())
+            pipe.send(reply)
+            del message, arguments, reply

@@ -1,0 +1,1 @@
+"""Graders: one response against one reference gives a `Grade`; statistics over many."""

@@ -1,0 +1,18 @@
+"""The lab's grader: the last boxed number against the reference."""
+
+from __future__ import annotations
+
+import re
+
+from esr_cli.types import Grade
+
+BOXED = re.compile(r"\\boxed\s*\{\s*([^{}]*?)\s*\}")
+
+
+def grade(response: str, reference: str) -> Grade:
+    """Right when the last `\\boxed{}` holds exactly the reference."""
+    boxes = BOXED.findall(response)
+    if not boxes:
+        return Grade(False, "no boxed answer")
+    right = boxes[-1] == reference
+    return Grade(right, "right" if right else f"{boxes[-1]}, not {reference}")

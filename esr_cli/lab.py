@@ -1,0 +1,107 @@
+"""`esr lab`: trains teacher and student of the lab side by side and writes them as a pair."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+from esr_cli.config import ConfigError, LabConfig
+
+
+def run(config: LabConfig, overrides: list[str] | None = None) -> None:
+    """Builds the pair under `config.out`; refuses a folder that already holds one."""
+    out = Path(config.out)
+    if (out / "lab.json").exists():
+        raise ConfigError(f"out={out}: already holds a lab pair; choose another folder")
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=build, args=(role, config, partial / role))
+        for role in ("teacher", "student")
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
+        raise RuntimeError("a lab model could not be trained; its message stands above")
+    record: dict[str, Any] = {"settings": dataclasses.asdict(config)}
+    for role in ("teacher", "student"):
+        record[role] = json.loads((partial / role / "lab_accuracy.json").read_text())
+        (partial / role / "lab_accuracy.json").unlink()
+        print(f"{role}: {record[role]}")
+    (partial / "lab.json").write_text(json.dumps(record, indent=1) + "\n")
+    out.mkdir(parents=True, exist_ok=True)
+    for entry in partial.iterdir():
+        entry.rename(out / entry.name)
+    partial.rmdir()
+    print(f"esr train pair.student.path={out}/student pair.teacher.path={out}/teacher")
+
+
+def build(role: str, config: LabConfig, folder: Path) -> None:
+    """Trains one model on one thread, measures it, and saves it with its tokenizer."""
+    import torch
+
+    from esr_cli.models import lab_training
+    from esr_cli.models.lab import lab_model, lab_tokenizer
+
+    torch.set_num_threads(1)
+    tokenizer = lab_tokenizer()
+    seed = config.teacher_seed if role == "teacher" else config.student_seed
+    model = lab_model(config, len(tokenizer), seed)
+
+    def draw(rng: random.Random) -> lab_training.Example:
+        return _example(role, config, rng)
+
+    def train(seed: int, rates: list[float], stop_at: float = 2.0) -> None:
+        lab_training.train(role, model, tokenizer, draw, config, seed, rates, stop_at)
+
+    if role == "teacher":
+        train(seed, lab_training.cosine_rates(config, config.teacher_steps))
+    else:
+        rates = lab_training.linear_rates(config, config.student_steps)
+        train(seed, rates, config.student_accuracy)
+        # Solid execution: a student that slips in its arithmetic tells another story.
+        train(seed + 1000, [config.solid_rate] * config.solid_steps)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    accuracy = _measure(config, folder, tokenizer)
+    (folder / "lab_accuracy.json").write_text(json.dumps(accuracy))
+
+
+def _example(role: str, config: LabConfig, rng: random.Random) -> tuple[str, str]:
+    from esr_cli.tasks.lab import careful, problem, quick
+
+    posed = problem(rng.randrange(10**9), "train", config.chain_length, config.modulus)
+    if role == "teacher":
+        return posed.question, careful(posed, rng, error=config.teacher_error)
+    if rng.random() < config.careful_share:
+        return posed.question, careful(posed, rng, slip=config.slip)
+    return posed.question, quick(posed, rng)
+
+
+def _measure(config: LabConfig, folder: Path, tokenizer: Any) -> dict[str, float]:
+    from esr_cli.evaluate import evaluate
+    from esr_cli.rollout.eager import EagerEngine
+    from esr_cli.tasks.lab import LabTask
+    from esr_cli.types import Sampling
+
+    engine = EagerEngine(path=str(folder), dtype="float32", max_sequences=128)
+    task = LabTask(config.chain_length, config.modulus, tokenizer, tokenizer, seed=0)
+    prompts = task.held_out(config.test_problems)
+    figures = {}
+    for name, temperature, samples in (("greedy", 0.0, 1), ("sampled", 0.7, 4)):
+        sampling = Sampling(
+            12 * config.chain_length + 20, temperature, stop_ids=(tokenizer.eos_token_id,),
+            samples=samples, purpose="lab",
+        )  # fmt: skip
+        found = evaluate(engine, prompts, sampling, tokenizer, "lab")
+        figures[name] = found.row["value"]
+    return figures

@@ -1,0 +1,1 @@
+"""Models: loading, output heads, batching, and the networks of the lab."""

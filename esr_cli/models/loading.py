@@ -1,0 +1,73 @@
+"""Models and tokenizers from a folder, a hub id, or the package itself (`esr:NAME`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from esr_cli.distill.head import Head
+
+PACKAGED = Path(__file__).parent.parent / "lab_pair"
+
+
+def resolve(path: str) -> str:
+    """`esr:student` as the folder inside the package; anything else as it is."""
+    return str(PACKAGED / path.removeprefix("esr:")) if path.startswith("esr:") else path
+
+
+def load_tokenizer(path: str, revision: str | None = None) -> Any:
+    """The tokenizer of a model; remote code is never run."""
+    return AutoTokenizer.from_pretrained(resolve(path), revision=revision)
+
+
+def load_model(path: str, dtype: str, device: str, revision: str | None = None) -> Any:
+    """A causal language model in evaluation mode; `dtype` is `float32` or `bfloat16`."""
+    model = AutoModelForCausalLM.from_pretrained(
+        resolve(path), revision=revision, dtype=getattr(torch, dtype)
+    )
+    return model.to(device).eval()
+
+
+def pick_device(wanted: str) -> str:
+    """`auto` is CUDA where there is one."""
+    return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def pick_dtype(wanted: str, device: str) -> str:
+    """`auto` is bf16 on CUDA and fp32 on the CPU."""
+    return wanted if wanted != "auto" else "bfloat16" if device == "cuda" else "float32"
+
+
+def hidden_states(model: Any, input_ids_BL: torch.Tensor) -> torch.Tensor:
+    """`hidden_BLD` before the output head.
+
+    No mask: sequences are padded on the right, where no causal position looks.
+    """
+    return model.base_model(input_ids=input_ids_BL, use_cache=False).last_hidden_state
+
+
+def head_of(model: Any) -> Head:
+    """The output projection, with what the configuration says of scaling and soft-capping."""
+    layer = model.get_output_embeddings()
+    config = model.config.get_text_config()
+    scale = getattr(config, "logit_scale", None) or 1.0
+    scale /= getattr(config, "logits_scaling", None) or 1.0
+    return Head(
+        weight_VD=layer.weight,
+        bias_V=getattr(layer, "bias", None),
+        scale=scale,
+        softcap=getattr(config, "final_logit_softcapping", None),
+    )
+
+
+@torch.no_grad()
+def head_agrees(model: Any, head: Head) -> bool:
+    """Whether head(hidden) gives the model's own logits on a probe of a few token ids."""
+    probe_BL = torch.arange(1, 9, device=model.device)[None]
+    expected = model(input_ids=probe_BL, use_cache=False).logits[0].float()
+    found = head.logits(hidden_states(model, probe_BL)[0]).float()
+    tolerance = 1e-4 if model.dtype == torch.float32 else 5e-2
+    return bool(torch.allclose(found, expected, rtol=tolerance, atol=tolerance))

@@ -1,0 +1,76 @@
+"""What of a model trains, and its weights as the engine wants them: merged, by their HF names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
+
+
+class FullTuning:
+    """Every weight trains."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        model.requires_grad_(True)
+
+    def trainable(self) -> dict[str, torch.nn.Parameter]:
+        """The trained parameters by name."""
+        return dict(self.model.named_parameters())
+
+    def merged(self) -> dict[str, torch.Tensor]:
+        """The weights that differ from the start, by their Hugging Face names (no copies)."""
+        return {name: parameter.detach() for name, parameter in self.trainable().items()}
+
+    def save(self, folder: Path) -> None:
+        """Writes a folder that `AutoModelForCausalLM.from_pretrained` loads."""
+        self.model.save_pretrained(folder)
+
+    def save_adapter(self, folder: Path) -> bool:
+        """There is none."""
+        return False
+
+
+class LoraTuning:
+    """Low-rank adapters by peft, on the linear layers named; the model itself stays frozen."""
+
+    def __init__(self, model: Any, rank: int, alpha: float, targets: str) -> None:
+        names: str | list[str] = targets if targets == "all-linear" else targets.split(",")
+        config = LoraConfig(
+            r=rank, lora_alpha=alpha, target_modules=names, task_type="CAUSAL_LM"
+        )
+        self.model = model
+        self.adapted = get_peft_model(model, config)
+
+    def trainable(self) -> dict[str, torch.nn.Parameter]:
+        """The adapters' parameters by name."""
+        return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def merged(self) -> dict[str, torch.Tensor]:
+        """Base weight plus adapter for each adapted layer, out of place: nothing drifts."""
+        return {
+            f"{name}.weight": layer.get_base_layer().weight + layer.get_delta_weight("default")
+            for name, layer in self.model.named_modules()
+            if isinstance(layer, LoraLayer)
+        }
+
+    def save(self, folder: Path) -> None:
+        """Writes the merged model; the adapter is kept apart by `save_adapter`."""
+        weights = {
+            name.replace(".base_layer", ""): tensor
+            for name, tensor in self.model.state_dict().items()
+            if ".lora_" not in name
+        }
+        self.model.save_pretrained(folder, state_dict=weights | self.merged())
+
+    def save_adapter(self, folder: Path) -> bool:
+        """Writes the adapter in peft's own format."""
+        self.adapted.save_pretrained(folder)
+        return True
+
+
+Tuning = FullTuning | LoraTuning

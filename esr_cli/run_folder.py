@@ -1,0 +1,86 @@
+"""Which folder a run lives in, and what an earlier run left there."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+from esr_cli import checkpoint
+from esr_cli.config import ConfigError, TrainConfig, gate
+
+NOT_IN_NAME = ("run_dir", "resume", "tracking", "execution", "pair")
+CUT_BACK = ("metrics.jsonl", "eval.jsonl", "samples.jsonl", "kl_by_position.jsonl")
+
+
+def open_new(config: TrainConfig, overrides: list[str]) -> Path:
+    """Makes the folder of a new run; raises `ConfigError` where one is in the way."""
+    folder = Path(config.run_dir or Path("runs") / config.pair.name / _what_differs(overrides))
+    if (folder / "summary.json").exists():
+        raise ConfigError(f"run_dir={folder}: holds a complete run; choose another run_dir")
+    if checkpoint.latest(folder) is not None:
+        raise ConfigError(f"run_dir={folder}: holds an unfinished run; go on with resume={folder}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"run_dir={folder}: cannot be written ({error.strerror})") from None
+    # What a run left that died before its first checkpoint would mix with the new figures.
+    for name in CUT_BACK:
+        (folder / name).unlink(missing_ok=True)
+    plain = gate.as_plain(config)
+    gate.write_yaml({**plain, "config_hash": checkpoint.hash_of(plain)}, folder / "config.yaml")
+    return folder
+
+
+def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path, Path]:
+    """The saved configuration of `resume=` (steps may grow), its folder, its last checkpoint."""
+    folder = Path(config.resume or "")
+    last = checkpoint.latest(folder)
+    if last is None or not (folder / "config.yaml").is_file():
+        raise ConfigError(f"resume={folder}: holds no checkpoint; name the folder of a saved run")
+    saved = gate.read_yaml(folder / "config.yaml")
+    saved.pop("config_hash", None)
+    given = gate.as_plain(config)
+    for key in _keys(overrides):
+        old, new = _dig(saved, key), _dig(given, key)
+        if key == "steps":
+            if new < old:
+                raise ConfigError(f"steps={new}: the saved run has steps={old}; it may only grow")
+            saved["steps"] = new
+        elif key not in ("resume", "run_dir") and old != new:
+            raise ConfigError(f"{key}={new}: the saved run has {old}; drop it or start a new run")
+    return gate.typed(saved, TrainConfig), folder, last
+
+
+def rewind(folder: Path, step: int) -> None:
+    """Cuts the records back to `step`, so that the steps after it are told once."""
+    (folder / "summary.json").unlink(missing_ok=True)
+    for name in CUT_BACK:
+        if (folder / name).exists():
+            checkpoint.truncate_jsonl(folder / name, step)
+
+
+def _keys(overrides: list[str]) -> list[str]:
+    names = [override.lstrip("+~").split("=")[0].split("@")[0] for override in overrides]
+    return ["rollout.max_tokens" if name == "rollout_len" else name for name in names]
+
+
+def _dig(tree: Any, key: str) -> Any:
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
+
+
+def _what_differs(overrides: list[str]) -> str:
+    parts = [text.lstrip("+") for text in overrides]
+    kept = sorted(part for part in parts if part.split("=")[0].split(".")[0] not in NOT_IN_NAME)
+    return re.sub(r"[^\w=.,-]+", "-", ",".join(kept)) or "default"
+
+
+def with_run_dir(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The configuration with its run folder filled in."""
+    return dataclasses.replace(config, run_dir=str(folder))

@@ -1,0 +1,116 @@
+"""What flows between the rooms of esr, one frozen type an arrow.
+
+Legend of the dimension letters at the end of tensor names:
+
+    B  sequences in a batch
+    L  padded length of a sequence (prompt and response)
+    R  response tokens of a whole batch, laid end to end without padding
+    V  vocabulary
+    D  width of the hidden state
+    K  top-k entries
+
+Row t of `hidden_RD` is the hidden state that *predicts* response token t.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question as each model reads it.
+
+    `student_ids` and `teacher_ids` hold the same messages, each through its own chat template;
+    `id` is the same for the same data row in every run.
+    """
+
+    id: str
+    text: str
+    student_ids: tuple[int, ...]
+    teacher_ids: tuple[int, ...]
+    reference: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How responses are drawn; `top_p=1` and `top_k=0` leave the distribution whole.
+
+    `max_tokens` counts response tokens, the end-of-text token included.
+    """
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop_ids: tuple[int, ...] = ()
+    samples: int = 1
+    seed: int = 0
+    purpose: str = "train"
+    step: int = 0
+
+    def at(self, step: int) -> Sampling:
+        """The same sampling with the seeds of another step."""
+        return replace(self, step=step)
+
+    def seed_of(self, prompt_id: str, sample: int) -> int:
+        """The seed of one response: 31 bits, fixed by run seed, purpose, step, prompt and sample."""
+        key = f"{self.seed}/{self.purpose}/{self.step}/{prompt_id}/{sample}"
+        return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") >> 1
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A sampled response; `finish` is `stop` (it ended) or `length` (it was cut at the budget).
+
+    `logprobs` holds, for every response token, its log-probability (nats) under the distribution
+    it was drawn from: at the sampling temperature, after top-p and top-k.
+    """
+
+    prompt: Prompt
+    sample: int
+    response_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish: str
+
+
+@dataclass(frozen=True)
+class HiddenScores:
+    """Teacher states before its output head, for every response token laid end to end."""
+
+    hidden_RD: torch.Tensor
+
+
+@dataclass(frozen=True)
+class LogitScores:
+    """Exact teacher logits, for heads that cannot be split off."""
+
+    logits_RV: torch.Tensor
+
+
+Scores = HiddenScores | LogitScores
+
+
+@dataclass(frozen=True)
+class Grade:
+    """The verdict on one response, with the reason in a few words."""
+
+    correct: bool
+    reason: str
+
+
+class Engine(Protocol):
+    """What samples responses; see `esr_cli.rollout`."""
+
+    def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
+        """`sampling.samples` rollouts a prompt, prompt by prompt."""
+        ...
+
+    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        """Replaces the named weights (Hugging Face names); unnamed ones stay."""
+        ...
