@@ -1,0 +1,1 @@
+"""Pure tensor functions of the objective: no configuration, no input or output."""
