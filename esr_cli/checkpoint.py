@@ -26,7 +26,9 @@ def save(run_dir: Path, step: int, tensors: Tensors, state: dict[str, Any], keep
 
     def write(folder: Path) -> None:
         # Copies, since safetensors refuses tensors that share their memory.
-        save_file({name: tensor.detach().clone() for name, tensor in tensors.items()}, folder / TENSORS)
+        save_file(
+            {name: tensor.detach().clone() for name, tensor in tensors.items()}, folder / TENSORS
+        )
         (folder / STATE).write_text(json.dumps(state))
 
     before = latest(run_dir)
@@ -35,7 +37,9 @@ def save(run_dir: Path, step: int, tensors: Tensors, state: dict[str, Any], keep
         write_folder(target, write)
     except Exception as error:  # safetensors reports a full disk by an exception of its own
         left = f"{before.name} is intact" if before else "there is none before it"
-        raise CheckpointError(f"checkpoint {target.name} could not be saved ({error}); {left}") from error
+        raise CheckpointError(
+            f"checkpoint {target.name} could not be saved ({error}); {left}"
+        ) from error
     for old in _all(run_dir)[:-keep]:
         shutil.rmtree(old)
     return target
@@ -77,9 +81,7 @@ def pack_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> Tensor
     return packed
 
 
-def unpack_optimizer(
-    optimizer: torch.optim.Optimizer, names: list[str], tensors: Tensors
-) -> None:
+def unpack_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors: Tensors) -> None:
     """Puts what `pack_optimizer` gave back."""
     whole = optimizer.state_dict()
     whole["state"] = {}

@@ -48,26 +48,32 @@ def _run(command: str) -> None:
     from esr_cli.config.errors import ConfigError
     from esr_cli.config.gate import CompositionError, one_line
 
+    failures: list[Exception] = []
     job = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)
     try:
-        job(lambda tree: _dispatch(command, tree))()
-    except ConfigError as error:
-        _leave(str(error), 2)
+        job(lambda tree: _dispatch(command, tree, failures))()
     except (HydraException, CompositionError) as error:
         _leave(one_line(error), 2)
-    except RuntimeError as error:
-        _leave(str(error), 1)
+    for failure in failures:
+        status = 2 if isinstance(failure, ConfigError) else 1
+        _leave(str(failure), status)
 
 
-def _dispatch(command: str, tree: Any) -> None:
+def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     import esr_cli.config
-    from esr_cli.config import gate
+    from esr_cli.config import ConfigError, gate
 
-    config = gate.read(tree, getattr(esr_cli.config, COMMANDS[command][0]))
-    overrides = list(HydraConfig.get().overrides.task)
-    importlib.import_module(f"esr_cli.{command}").run(config, overrides)
+    try:
+        config = gate.read(tree, getattr(esr_cli.config, COMMANDS[command][0]))
+        overrides = list(HydraConfig.get().overrides.task)
+        importlib.import_module(f"esr_cli.{command}").run(config, overrides)
+    except (ConfigError, RuntimeError) as error:
+        # Kept for after the job: Hydra prints a text of its own around what it sees raised.
+        if os.environ.get("ESR_TRACEBACK"):
+            raise
+        failures.append(error)
 
 
 def conf_dir() -> Path:

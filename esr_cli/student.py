@@ -76,7 +76,9 @@ class Student:
         """One optimizer step on the token mean over all rollouts; a non-finite one is skipped."""
         self.model.train()
         parts = self._backward(rollouts, scores)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip_norm))
+        norm = float(
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
+        )
         loss = sum(float(part.loss.detach()) for _, part in parts)
         skipped = not (math.isfinite(loss) and math.isfinite(norm))
         if not skipped:
@@ -154,7 +156,9 @@ class Student:
         tokenizer.save_pretrained(folder)
 
 
-def _spread(rollouts: list[Rollout], parts: list[tuple[list[int], Divergence]]) -> list[list[float]]:
+def _spread(
+    rollouts: list[Rollout], parts: list[tuple[list[int], Divergence]]
+) -> list[list[float]]:
     by_rollout: list[list[float]] = [[] for _ in rollouts]
     for group, part in parts:
         ends = [0]

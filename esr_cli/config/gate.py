@@ -57,11 +57,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def one_line(error: Exception) -> str:
     """An OmegaConf or Hydra message without its line breaks and internals."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    key = next((line for line in lines if line.startswith("full_key:")), "")
+    key = next((line for line in lines if line.startswith("full_key: ")), "")
     name = key.removeprefix("full_key:").strip()
     return f"{name}: {lines[0]}" if name else (lines[0] if lines else type(error).__name__)
-
-
 
 
 def _refuse_unknown(plain: dict[str, Any], schema: Any, prefix: str) -> None:

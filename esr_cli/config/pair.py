@@ -30,8 +30,6 @@ class PairConfig:
     max_response_tokens: int = 1024
 
     def __post_init__(self) -> None:
-        need(bool(self.student.path), "pair.student.path", "", "name a model folder or hub id")
-        need(bool(self.teacher.path), "pair.teacher.path", "", "name a model folder or hub id")
         need_choice("pair.dtype", self.dtype, ("auto", "float32", "bfloat16"))
         response = self.max_response_tokens
         need(

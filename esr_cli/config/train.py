@@ -43,6 +43,9 @@ class TrainConfig:
     strict: bool = False
 
     def __post_init__(self) -> None:
+        for role in ("student", "teacher"):
+            path = getattr(self.pair, role).path
+            need(bool(path), f"pair.{role}.path", path, "name a model folder or hub id")
         for key in ("steps", "prompts_per_step", "rollouts_per_prompt", "save_every"):
             need(getattr(self, key) > 0, key, getattr(self, key), "give 1 or more")
         need(self.eval_every >= 0, "eval_every", self.eval_every, "give 0 (never) or more")

@@ -74,7 +74,9 @@ class _ReverseKL(torch.autograd.Function):
         grad_hidden_RD = torch.zeros_like(hidden_RD)
         # Many tiles add up in the head's gradient: fp32 whatever the weights are kept in.
         grad_weight_VD = torch.zeros_like(weight_VD, dtype=wide) if wants_head else None
-        grad_bias_V = torch.zeros_like(bias_V, dtype=wide) if wants_head and bias_V is not None else None
+        grad_bias_V = (
+            torch.zeros_like(bias_V, dtype=wide) if wants_head and bias_V is not None else None
+        )
         columns = []
         for start in range(0, hidden_RD.shape[0], tile):
             rows = slice(start, start + tile)

@@ -39,9 +39,7 @@ class LoraTuning:
 
     def __init__(self, model: Any, rank: int, alpha: float, targets: str) -> None:
         names: str | list[str] = targets if targets == "all-linear" else targets.split(",")
-        config = LoraConfig(
-            r=rank, lora_alpha=alpha, target_modules=names, task_type="CAUSAL_LM"
-        )
+        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, task_type="CAUSAL_LM")
         self.model = model
         self.adapted = get_peft_model(model, config)
 

@@ -1,0 +1,32 @@
+"""The gauge: do engine and trainer hold the same student?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+# Largest mean and maximum gap in log-probability (nats) that rounding alone explains.
+LIMITS = {"float32": (1e-4, 1e-3), "bfloat16": (0.05, 2.0)}
+
+
+class Gauge:
+    """Compares the log-probabilities of the sampled tokens, engine against trainer."""
+
+    def __init__(self, dtype: str, strict: bool, warn: Callable[[str], None]) -> None:
+        self.mean_limit, self.max_limit = LIMITS.get(dtype, LIMITS["bfloat16"])
+        self.strict, self._warn, self._warned = strict, warn, False
+
+    def check(self, metrics: dict[str, float]) -> None:
+        """Warns once above the limits; raises RuntimeError instead where `strict`."""
+        mean, most = metrics["rollout/logprob_gap_mean"], metrics["rollout/logprob_gap_max"]
+        if mean <= self.mean_limit and most <= self.max_limit:
+            return
+        message = (
+            f"engine and trainer disagree on the sampled tokens by {mean:.2g} nats in the mean and "
+            f"{most:.2g} at most (limits {self.mean_limit:g}, {self.max_limit:g}): most likely the "
+            "engine holds old weights, or samples at another temperature, top_p or top_k"
+        )
+        if self.strict:
+            raise RuntimeError(message)
+        if not self._warned:
+            self._warn(message)
+            self._warned = True

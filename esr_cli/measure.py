@@ -1,0 +1,85 @@
+"""Times, memory, interrupts, and the figures of a step's rollouts."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from esr_cli.graders.statistics import repeats
+from esr_cli.types import Rollout
+
+
+class Clock:
+    """Seconds by phase of one step."""
+
+    def __init__(self) -> None:
+        self._began, self._spent = time.perf_counter(), dict[str, float]()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Times what runs inside, the device's work included."""
+        began = time.perf_counter()
+        yield
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self._spent[name] = time.perf_counter() - began
+
+    def times(self) -> dict[str, float]:
+        """`time/<phase>_s` for every phase, and `time/step_s` for all since the start."""
+        phases = {f"time/{name}_s": seconds for name, seconds in self._spent.items()}
+        return phases | {"time/step_s": time.perf_counter() - self._began}
+
+
+def peak_gib() -> float:
+    """Peak memory of the trainer's process: on the device, or resident without one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Tokens, mean length, and the shares that ended, were cut, and repeat themselves."""
+    lengths = [len(rollout.response_ids) for rollout in rollouts]
+    ended = sum(rollout.finish == "stop" for rollout in rollouts) / len(rollouts)
+    looping = sum(repeats(rollout.response_ids) for rollout in rollouts) / len(rollouts)
+    return {
+        "rollout/tokens": float(sum(lengths)),
+        "rollout/length_mean": sum(lengths) / len(lengths),
+        "rollout/eos_rate": ended,
+        "rollout/clip_rate": 1 - ended,
+        "rollout/repeat_rate": looping,
+    }
+
+
+def kl_profile(kl_by_rollout: Sequence[Sequence[float]]) -> dict[str, list[Any]]:
+    """Mean reverse KL by response position, with how many responses reached it."""
+    longest = max(map(len, kl_by_rollout))
+    columns = [[row[t] for row in kl_by_rollout if t < len(row)] for t in range(longest)]
+    means = [round(sum(column) / len(column), 6) for column in columns]
+    return {"kl": means, "count": [len(column) for column in columns]}
+
+
+@contextmanager
+def interrupts() -> Iterator[list[str]]:
+    """A list that holds the signal's name once Ctrl-C or SIGTERM came; a second leaves at once."""
+    came: list[str] = []
+
+    def note(number: int, _: Any) -> None:
+        if came:
+            os._exit(128 + number)
+        came.append(signal.Signals(number).name)
+        print(f"{came[0]}: finishing the step, then saving (again to leave at once)", flush=True)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

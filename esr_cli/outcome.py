@@ -1,0 +1,66 @@
+"""What stands at the end of a run: the student, the plots, the table, the summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from esr_cli import checkpoint, plots
+from esr_cli.config import TrainConfig
+from esr_cli.student import Student
+from esr_cli.tracking import Tracker
+
+
+def finish(
+    config: TrainConfig, folder: Path, student: Student, tokenizer: Any, tracker: Tracker
+) -> None:
+    """Writes `student/`, `plots/` and, last of all, `summary.json`; prints the table."""
+    checkpoint.write_folder(folder / "student", lambda path: student.save(path, tokenizer))
+    if config.tune.method == "lora":
+        checkpoint.write_folder(folder / "adapter", student.tuning.save_adapter)
+    figures = plots.draw(folder)
+    summary = summarize(folder)
+    tracker.log_figures(figures)
+    tracker.finish(summary)
+    checkpoint.write_json(folder / "summary.json", summary)
+    _print(summary, folder)
+
+
+def summarize(folder: Path) -> dict[str, Any]:
+    """First and last accuracy with intervals, medians of the phase times, tokens in all."""
+    rows = plots.read_rows(folder / "metrics.jsonl")
+    evals = plots.read_rows(folder / "eval.jsonl")
+    times = [key for key in rows[0] if key.startswith("time/")]
+    return {
+        "steps": rows[-1]["step"],
+        "before": evals[0] if evals else None,
+        "after": evals[-1] if evals else None,
+        "tokens": sum(row["rollout/tokens"] for row in rows),
+        "median": {key: median(row[key] for row in rows) for key in times},
+        "logprob_gap_max": max(row.get("rollout/logprob_gap_max", 0.0) for row in rows),
+        "skipped_steps": sum(row["train/skipped"] for row in rows),
+        "memory/peak_gib": rows[-1]["memory/peak_gib"],
+    }
+
+
+def _print(summary: dict[str, Any], folder: Path) -> None:
+    table = Table(title=f"{folder}", title_justify="left", show_header=False)
+    for label in ("before", "after"):
+        row = summary[label]
+        if row:
+            interval = f"[{row['low']:.3f}, {row['high']:.3f}]"
+            name = f"{row['benchmark']} {row['metric']} {label} (step {row['step']})"
+            table.add_row(name, f"{row['value']:.3f}  {interval}")
+    for key, seconds in summary["median"].items():
+        phase = key.removeprefix("time/").removesuffix("_s")
+        table.add_row(f"{phase}, median", f"{seconds:.3f} s")
+    table.add_row("response tokens", f"{summary['tokens']:,.0f} in {summary['steps']} steps")
+    table.add_row("largest log-probability gap", f"{summary['logprob_gap_max']:.1e}")
+    table.add_row("plots", str(folder / "plots"))
+    table.add_row("student", str(folder / "student"))
+    # Brackets of intervals are no markup.
+    Console(markup=False, highlight=False).print(table)

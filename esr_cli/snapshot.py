@@ -1,0 +1,31 @@
+"""The student of a run into a checkpoint and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from esr_cli import checkpoint
+from esr_cli.student import Student
+
+
+def save(folder: Path, step: int, student: Student, keep: int) -> Path:
+    """Trained weights, optimizer and random states after `step` steps.
+
+    The schedule and the data position follow from the step alone.
+    """
+    tensors = {f"weight/{name}": p.detach() for name, p in student.parameters.items()}
+    tensors |= checkpoint.pack_optimizer(student.optimizer, list(student.parameters))
+    state = {"step": step, "total_steps": student.total_steps}
+    return checkpoint.save(folder, step, tensors | checkpoint.random_state(), state, keep)
+
+
+@torch.no_grad()
+def restore(folder: Path, student: Student) -> None:
+    """Puts a checkpoint's weights, optimizer and random states back."""
+    tensors, _ = checkpoint.load(folder)
+    for name, parameter in student.parameters.items():
+        parameter.copy_(tensors[f"weight/{name}"])
+    checkpoint.unpack_optimizer(student.optimizer, list(student.parameters), tensors)
+    checkpoint.restore_random_state(tensors)

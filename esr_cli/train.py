@@ -1,0 +1,134 @@
+"""`esr train`: sample N tokens, score them, step, hand the weights over; again."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from esr_cli import assembly, checkpoint, preflight, run_folder, snapshot
+from esr_cli.config import TrainConfig, gate
+from esr_cli.evaluate import evaluate
+from esr_cli.gauge import Gauge
+from esr_cli.measure import Clock, interrupts, kl_profile, peak_gib, rollout_metrics
+from esr_cli.outcome import finish
+from esr_cli.tracking import Tracker
+
+MOST_SKIPS = 5
+
+
+def run(config: TrainConfig, overrides: list[str]) -> None:
+    """Trains as configured; raises `ConfigError` before any model loads, RuntimeError after."""
+    last = None
+    if config.resume:
+        config, folder, last = run_folder.reopen(config, overrides)
+    tokenizer, teacher_tokenizer = preflight.check_models(config)
+    task = assembly.make_task(config, tokenizer, teacher_tokenizer)
+    held_out = task.held_out(config.eval.problems)
+    preflight.check_prompts(config, held_out + task.train(0, config.prompts_per_step))
+    if not config.resume:
+        folder = run_folder.open_new(config, overrides)
+    plain = gate.as_plain(config)
+    start = int(last.name.removeprefix("step-")) if last else 0
+    if last:
+        run_folder.rewind(folder, start)
+    with ExitStack() as stack:
+        tracker = stack.enter_context(
+            Tracker(
+                folder, plain, config.tracking.mode, config.tracking.project, str(folder),
+                config.steps, start,
+            )
+        )  # fmt: skip
+        tracker.note(f"run folder: {folder}")
+        parts = assembly.assemble(config, tokenizer, stack, tracker.warn)
+        if last:
+            snapshot.restore(last, parts.student)
+        loop = Loop(config, folder, parts, task, held_out, tokenizer, tracker)
+        try:
+            loop.run(start)
+        except (RuntimeError, KeyboardInterrupt) as error:
+            raise RuntimeError(f"{error or 'interrupted'}\n{_how_on(folder)}") from error
+        finish(config, folder, parts.student, tokenizer, tracker)
+
+
+class Loop:
+    """The loop, and what happens around a step when it is due."""
+
+    def __init__(
+        self, config: TrainConfig, folder: Path, parts: assembly.Parts, task: Any,
+        held_out: list[Any], tokenizer: Any, tracker: Tracker,
+    ) -> None:  # fmt: skip
+        self.config, self.folder, self.parts, self.task = config, folder, parts, task
+        self.held_out, self.tokenizer, self.tracker = held_out, tokenizer, tracker
+        dtype = str(parts.student.model.dtype).removeprefix("torch.")
+        self.gauge = Gauge(dtype, config.strict, tracker.warn)
+        self.skipped_in_a_row = 0
+
+    def run(self, start: int) -> None:
+        """Steps `start` to `config.steps`; a signal ends it after the step, saved."""
+        engine, teacher = self.parts.engine, self.parts.teacher
+        student, sampling = self.parts.student, self.parts.sampling
+        if start == 0:
+            self._evaluate(0)
+        with interrupts() as asked_to_stop:
+            for step in range(start, self.config.steps):
+                clock = Clock()
+                with clock.phase("sync"):
+                    engine.load_weights(student.weights())
+                prompts = self.task.train(step, self.config.prompts_per_step)
+                with clock.phase("generate"):
+                    rollouts = engine.generate(prompts, sampling.at(step))
+                with clock.phase("score"):
+                    scores = teacher.score(rollouts)
+                with clock.phase("train"):
+                    update = student.update(rollouts, scores, step)
+                self._check(update)
+                metrics = update.metrics | rollout_metrics(rollouts) | clock.times()
+                self.tracker.append(
+                    "kl_by_position.jsonl", {"step": step + 1, **kl_profile(update.kl_by_rollout)}
+                )
+                self.tracker.log(step + 1, metrics | {"memory/peak_gib": peak_gib()})
+                self._when_due(step + 1, bool(asked_to_stop))
+                if asked_to_stop and step + 1 < self.config.steps:
+                    raise RuntimeError(f"stopped by {asked_to_stop[0]} after step {step + 1}")
+
+    def _when_due(self, step: int, stopping: bool) -> None:
+        every = self.config.eval_every
+        ends = step == self.config.steps
+        if ends or stopping or step % self.config.save_every == 0:
+            self._save(step)
+        if ends or (every and step % every == 0 and not stopping):
+            self._evaluate(step)
+
+    def _save(self, step: int) -> None:
+        snapshot.save(self.folder, step, self.parts.student, self.config.keep_checkpoints)
+
+    def _evaluate(self, step: int) -> None:
+        began = time.perf_counter()
+        self.parts.engine.load_weights(self.parts.student.weights())
+        sampling = self.parts.eval_sampling.at(step)
+        name = self.config.task.name
+        found = evaluate(self.parts.engine, self.held_out, sampling, self.tokenizer, name)
+        self.tracker.log_eval(found.row, time.perf_counter() - began)
+        self.tracker.log_samples(step, found.responses[: self.config.tracking.samples])
+
+    def _check(self, update: Any) -> None:
+        self.gauge.check(update.metrics)
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if update.skipped else 0
+        update.metrics["train/skipped"] = float(update.skipped)
+        if update.skipped:
+            self.tracker.warn("loss or gradient is not finite; the step is skipped")
+            # JSON has no NaN: what could not be computed is left out.
+            for key in [k for k, v in update.metrics.items() if not math.isfinite(v)]:
+                del update.metrics[key]
+        if self.skipped_in_a_row >= MOST_SKIPS:
+            raise RuntimeError(f"{MOST_SKIPS} steps in a row were not finite; try a lower rate")
+
+
+def _how_on(folder: Path) -> str:
+    last = checkpoint.latest(folder)
+    if last is None:
+        return f"no checkpoint was saved yet; start again (the folder is {folder})"
+    return f"{last.name} is saved; go on with: esr train resume={folder}"
