@@ -64,7 +64,8 @@ def write_folder(target: Path, write: Callable[[Path], Any]) -> None:
 
 def latest(run_dir: Path) -> Path | None:
     """The last whole checkpoint of a run, or none."""
-    return (_all(run_dir) or [None])[-1]
+    whole = _all(run_dir)
+    return whole[-1] if whole else None
 
 
 def load(folder: Path, device: str = "cpu") -> tuple[Tensors, dict[str, Any]]:

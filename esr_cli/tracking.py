@@ -43,7 +43,7 @@ class Tracker:
     def __exit__(self, *_: Any) -> None:
         if self._bar:
             self._bar.stop()
-        self._mirror(lambda run: run.finish(quiet=True))
+        self._mirror(lambda run: run.finish())
         self._wandb = None
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
@@ -61,6 +61,10 @@ class Tracker:
         done = step - self._start
         left = (time.perf_counter() - self._began) / done * (self.total_steps - step)
         print(f"step {step}/{self.total_steps}  {shown}  left {left:.0f}s", flush=True)
+
+    def begin(self) -> None:
+        """Time left is reckoned from here: starting up is no part of a step."""
+        self._began = time.perf_counter()
 
     def log_eval(self, row: dict[str, Any], seconds: float) -> None:
         """One row of eval.jsonl."""
@@ -81,7 +85,7 @@ class Tracker:
         def table(run: Any) -> None:
             import wandb
 
-            columns = list(rows[0])
+            columns: list[Any] = list(rows[0])
             data = [[row[column] for column in columns] for row in rows]
             run.log({"samples": wandb.Table(columns=columns, data=data)}, step=step)
 
@@ -129,7 +133,7 @@ class Tracker:
         bar.start()
         return bar
 
-    def _open_wandb(self, config: dict[str, Any], mode: str, project: str, name: str) -> Any:
+    def _open_wandb(self, config: dict[str, Any], mode: Any, project: str, name: str) -> Any:
         if mode == "disabled":
             return None
         os.environ.setdefault("WANDB_SILENT", "true")

@@ -72,6 +72,7 @@ class Loop:
         student, sampling = self.parts.student, self.parts.sampling
         if start == 0:
             self._evaluate(0)
+        self.tracker.begin()
         with interrupts() as asked_to_stop:
             for step in range(start, self.config.steps):
                 clock = Clock()

@@ -59,7 +59,7 @@ class Sampling:
         return replace(self, step=step)
 
     def seed_of(self, prompt_id: str, sample: int) -> int:
-        """The seed of one response: 31 bits, fixed by run seed, purpose, step, prompt and sample."""
+        """A response's seed: 31 bits, fixed by run seed, purpose, step, prompt and sample."""
         key = f"{self.seed}/{self.purpose}/{self.step}/{prompt_id}/{sample}"
         return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") >> 1
 

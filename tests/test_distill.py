@@ -109,7 +109,106 @@ def test_a_frozen_head_gets_no_gradient_and_sampling_temperature_is_apart():
     assert (out.student_logprob_R - expected).abs().max() < 1e-12
 
 
-def test_extreme_logits_stay_finite_in_fp32():
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_by_products_equal_the_dense_ones(temperature):
+    hidden, head, teacher, tokens = inputs()
+    out = reverse_kl(
+        hidden, head, teacher, tokens, uniform(), temperature=temperature, tile_tokens=4
+    )
+    log_q = (head.logits(hidden) / temperature).log_softmax(-1)
+    log_p = (teacher[1].logits(teacher[0]) / temperature).log_softmax(-1)
+    expected = {
+        "kl_R": (log_q.exp() * (log_q - log_p)).sum(-1),
+        "student_entropy_R": -(log_q.exp() * log_q).sum(-1),
+        "teacher_entropy_R": -(log_p.exp() * log_p).sum(-1),
+        "student_logprob_R": head.logits(hidden).log_softmax(-1).gather(-1, tokens[:, None])[:, 0],
+    }
+    for name, value in expected.items():
+        assert (getattr(out, name) - value).abs().max() < 1e-12, name
+        assert not getattr(out, name).requires_grad
+    assert torch.equal(out.top1_agree_R, log_q.argmax(-1) == log_p.argmax(-1))
+
+
+def test_the_drawn_token_is_scored_over_the_whole_student_vocabulary():
+    hidden, head, teacher, _ = inputs()
+    tokens = torch.full((R,), V - 1)
+    out = reverse_kl(hidden, head, teacher, tokens, uniform(), vocabulary=V - 4)
+    expected = head.logits(hidden).log_softmax(-1)[:, V - 1]
+    assert (out.student_logprob_R - expected).abs().max() < 1e-12
+
+
+def test_rows_past_the_shared_vocabulary_get_no_gradient_and_a_short_teacher_is_refused():
+    hidden, head, teacher, tokens = inputs()
+    short = (teacher[0], teacher[1].cut(V - 4))
+    reverse_kl(hidden, head, short, tokens, uniform(), vocabulary=V - 4).loss.backward()
+    assert head.weight_VD.grad[V - 4 :].eq(0).all() and head.bias_V.grad[V - 4 :].eq(0).all()
+    assert head.weight_VD.grad[: V - 4].ne(0).any()
+    with pytest.raises(AssertionError):
+        reverse_kl(hidden, head, short, tokens, uniform())
+
+
+def test_only_what_trains_gets_a_gradient():
+    """Nothing is stored for a frozen head, for frozen states, or without grad mode."""
+    hidden, head, teacher, tokens = inputs()
+    frozen = Head(head.weight_VD.detach(), head.bias_V.detach())
+    stored = reverse_kl(hidden, frozen, teacher, tokens, uniform()).loss.grad_fn.saved_tensors
+    assert [x is not None for x in stored] == [True, False, False]
+    only_bias = Head(head.weight_VD.detach(), head.bias_V)
+    loss = reverse_kl(hidden.detach(), only_bias, teacher, tokens, uniform()).loss
+    assert [x is not None for x in loss.grad_fn.saved_tensors] == [False, False, True]
+    with torch.no_grad():
+        assert not reverse_kl(hidden, head, teacher, tokens, uniform()).loss.requires_grad
+
+
+def test_tokens_ruled_out_by_both_count_for_nothing():
+    """-inf logits give the KL, entropies and gradients of the vocabulary without them."""
+    hidden, head, teacher, tokens = inputs()
+    tokens = tokens.clamp(max=V - 5)
+    logits = teacher[1].logits(teacher[0]).detach().clone()
+    bias = head.bias_V.detach().clone()
+    logits[:, V - 4 :], bias[V - 4 :] = -torch.inf, -torch.inf
+    ruled = reverse_kl(hidden, Head(head.weight_VD, bias), logits, tokens, uniform())
+    (found,) = torch.autograd.grad(ruled.loss, (hidden,))
+    cut = reverse_kl(hidden, head, teacher, tokens, uniform(), vocabulary=V - 4)
+    (expected,) = torch.autograd.grad(cut.loss, (hidden,))
+    assert (found - expected).abs().max() < 1e-14
+    for name in ("kl_R", "student_entropy_R", "teacher_entropy_R"):
+        assert (getattr(ruled, name) - getattr(cut, name)).abs().max() < 1e-14, name
+
+
+def test_low_precision_states_are_reduced_in_fp32():
+    hidden, head, teacher, tokens = inputs()
+    half = [
+        x.detach().bfloat16() for x in (hidden, head.weight_VD, teacher[0], teacher[1].weight_VD)
+    ]
+    hidden, weight = half[0].requires_grad_(), half[1].requires_grad_()
+    out = reverse_kl(
+        hidden, Head(weight), (half[2], Head(half[3])), tokens, uniform(), tile_tokens=4
+    )
+    expected = dense(hidden, Head(weight), Head(half[3]).logits(half[2]), uniform(), 1.0)
+    assert out.loss.dtype == torch.float32
+    assert out.loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    ours = torch.autograd.grad(out.loss, (hidden, weight))
+    theirs = torch.autograd.grad(expected, (hidden, weight))
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.dtype == torch.bfloat16
+        assert (a - b).float().abs().max() < 0.02 * b.float().abs().max()
+
+
+def test_no_rows_give_a_loss_of_zero():
+    hidden, head, teacher, tokens = inputs()
+    none = (teacher[0][:0], teacher[1])
+    out = reverse_kl(hidden[:0], head, none, tokens[:0], uniform()[:0])
+    out.loss.backward()
+    assert out.loss.item() == 0 and head.weight_VD.grad.eq(0).all()
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e4])
+def test_extreme_logits_stay_finite_in_fp32(size):
     hidden, head, teacher, tokens = inputs(torch.float32)
-    out = reverse_kl(hidden * 1e4, head, teacher, tokens, uniform().float())
-    assert torch.isfinite(out.kl_R).all() and (out.kl_R >= -1e-3).all()
+    out = reverse_kl(hidden * size, head, teacher, tokens, uniform().float())
+    (gradient,) = torch.autograd.grad(out.loss, (hidden,))
+    assert torch.isfinite(out.kl_R).all() and (out.kl_R >= 0).all()
+    assert torch.isfinite(gradient).all()
+    same = reverse_kl(hidden * size, head, head.logits(hidden * size).detach(), tokens, uniform())
+    assert (same.kl_R >= 0).all() and same.kl_R.max() < 1e-5

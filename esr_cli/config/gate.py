@@ -20,7 +20,7 @@ CompositionError = OmegaConfBaseException
 def read(tree: Any, schema: type[Schema]) -> Schema:
     """The composed tree as `schema`; raises `ConfigError` for unknown keys and wrong values."""
     try:
-        plain = OmegaConf.to_container(tree, resolve=True)
+        plain: Any = OmegaConf.to_container(tree, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(error)) from None
     assert isinstance(plain, dict)

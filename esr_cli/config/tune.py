@@ -17,7 +17,7 @@ class TuneConfig:
 
     method: str = "lora"
     rank: int = 32
-    alpha: float = 64.0
+    alpha: int = 64
     targets: str = "all-linear"
     learning_rate: float = 5e-5
     schedule: str = "constant"

@@ -17,6 +17,16 @@ class Head:
     scale: float = 1.0
     softcap: float | None = None
 
+    @property
+    def rows(self) -> int:
+        """Output rows V, padding included."""
+        return self.weight_VD.shape[0]
+
+    def cut(self, vocabulary: int) -> Head:
+        """The head of the first `vocabulary` ids, sharing memory with this one."""
+        bias_V = None if self.bias_V is None else self.bias_V[:vocabulary]
+        return replace(self, weight_VD=self.weight_VD[:vocabulary], bias_V=bias_V)
+
     def raw(self, hidden_RD: torch.Tensor) -> torch.Tensor:
         """`logits_RV` in at least fp32, before soft-capping."""
         logits_RV = F.linear(hidden_RD, self.weight_VD, self.bias_V)

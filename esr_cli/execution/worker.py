@@ -154,7 +154,9 @@ def place(where: str, name: str, build: Callable[..., Any], settings: dict[str, 
 
 def _serve(pipe: Connection, build: Callable[..., Any], settings: dict[str, Any]) -> None:
     # Ctrl-C reaches the whole terminal; only the trainer decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # (and SIGTERM a whole process group): it ends this process by closing the pipe.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     try:
         worker = build(**settings)
     except BaseException:

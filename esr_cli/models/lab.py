@@ -9,10 +9,11 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from esr_cli.config import LabConfig
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<sep>")
-WORDS = (
-    "Q : start ; find ? + - * = \n plan careful quick , . one by three at once so the answer is "
-    "\\boxed{ }"
-).split(" ")
+WORDS = [
+    *"Q : start ; find ? + - * =".split(),
+    "\n",
+    *"plan careful quick , . one by three at once so the answer is \\boxed{ }".split(),
+]
 # One user turn is all the lab has: <bos> question <sep>, then the response.
 TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'user' %}"

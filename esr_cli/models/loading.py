@@ -7,9 +7,12 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from esr_cli.distill.head import Head
 
+# One bar a model and a process says nothing that a run's own lines do not.
+disable_progress_bar()
 PACKAGED = Path(__file__).parent.parent / "lab_pair"
 
 
@@ -25,7 +28,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
 
 def load_model(path: str, dtype: str, device: str, revision: str | None = None) -> Any:
     """A causal language model in evaluation mode; `dtype` is `float32` or `bfloat16`."""
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         resolve(path), revision=revision, dtype=getattr(torch, dtype)
     )
     return model.to(device).eval()

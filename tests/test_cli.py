@@ -1,0 +1,82 @@
+"""What a user types, right and wrong, and what comes back before any model loads."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import esr
+from hydra import compose, initialize_config_dir
+
+from esr_cli.cli import conf_dir
+from esr_cli.config import ConfigError, LabConfig, TrainConfig, gate
+
+
+def read(*overrides, command="train", schema=TrainConfig):
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return gate.read(compose(command, overrides=list(overrides)), schema)
+
+
+@pytest.mark.parametrize("spelling", ["rollout_len", "+rollout_len", "++rollout_len"])
+def test_rollout_len_in_its_spellings(spelling):
+    assert read(f"{spelling}=64").rollout_tokens == 64
+    assert read(f"{spelling}=full").rollout_tokens == read().pair.max_response_tokens
+    assert read().rollout_tokens == 100
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "abc", "true", "1.5", "null"])
+def test_a_senseless_length_is_one_line(value):
+    with pytest.raises(ConfigError) as caught:
+        read(f"+rollout_len={value}")
+    assert str(caught.value).startswith("rollout_len=") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", ["rollout", "loss", "tune", "tracking", "execution", "pair"])
+def test_every_option_composes_and_takes_a_length(folder):
+    for path in sorted((conf_dir() / folder).glob("*.yaml")):
+        assert read(f"{folder}={path.stem}", "+rollout_len=7").rollout_tokens == 7
+
+
+def test_the_lab_yaml_says_what_its_dataclass_says():
+    assert read(command="lab", schema=LabConfig) == LabConfig()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["+rollout_len=0"], "rollout_len=0: give a positive number"),
+        (["+rollout_length=3"], "did you mean rollout_len?"),
+        (["rollout.temprature=1"], "temprature"),
+        (["rollout=vllmm"], "vllmm"),
+        (["steps=0"], "steps=0"),
+        (["steps=abc"], "steps"),
+        (["pair.student.path=./nowhere"], "no such folder"),
+        (["resume=./nowhere"], "holds no checkpoint"),
+        (["+rollout_len=300"], "stay below pair.context_tokens=256"),
+        (["run_dir=/proc/nowhere"], "cannot be written"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_status_2(arguments, says, tmp_path):
+    done = esr("train", "rollout=eager", *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_folder_without_a_model_and_unlike_tokenizers_are_refused(tiny_pair, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = esr("train", "rollout=eager", f"pair.student.path={empty}", cwd=tmp_path)
+    assert done.returncode == 2 and "holds no model" in done.stderr
+    other = tmp_path / "other"
+    other.mkdir()
+    for entry in (tiny_pair / "teacher").iterdir():
+        text = entry.read_bytes()
+        if entry.name == "tokenizer.json":
+            text = text.replace(b'"careful": ', b'"thorough": ')
+        (other / entry.name).write_bytes(text)
+    done = esr("train", "rollout=eager", f"pair.teacher.path={other}", cwd=tmp_path)
+    assert done.returncode == 2 and "'careful'" in done.stderr, done.stderr
+
+
+def test_help_lists_the_commands_and_a_misspelt_one_is_named():
+    assert "train" in esr("--help").stdout
+    done = esr("trian")
+    assert done.returncode == 2 and "did you mean train?" in done.stderr
