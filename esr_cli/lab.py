@@ -15,9 +15,9 @@ from esr_cli.config import ConfigError, LabConfig
 
 def run(config: LabConfig, overrides: list[str] | None = None) -> None:
     """Builds the pair under `config.out`; refuses a folder that already holds one."""
-    out = Path(config.out)
-    if (out / "lab.json").exists():
-        raise ConfigError(f"out={out}: already holds a lab pair; choose another folder")
+    out = Path(config.out).absolute()
+    if any((out / name).exists() for name in ("lab.json", "student", "teacher")):
+        raise ConfigError(f"out={config.out}: already holds a lab pair; choose another folder")
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -32,15 +32,19 @@ def run(config: LabConfig, overrides: list[str] | None = None) -> None:
         process.join()
     if any(process.exitcode for process in processes):
         raise RuntimeError("a lab model could not be trained; its message stands above")
-    record: dict[str, Any] = {"settings": dataclasses.asdict(config)}
+    settings = dataclasses.asdict(config)
+    # Where a pair was made says nothing about it, and a pair may move.
+    del settings["out"]
+    record: dict[str, Any] = {"settings": settings}
     for role in ("teacher", "student"):
         record[role] = json.loads((partial / role / "lab_accuracy.json").read_text())
         (partial / role / "lab_accuracy.json").unlink()
         print(f"{role}: {record[role]}")
     (partial / "lab.json").write_text(json.dumps(record, indent=1) + "\n")
     out.mkdir(parents=True, exist_ok=True)
-    for entry in partial.iterdir():
-        entry.rename(out / entry.name)
+    # lab.json last: its presence means a complete pair.
+    for name in ("teacher", "student", "lab.json"):
+        (partial / name).rename(out / name)
     partial.rmdir()
     print(f"esr train pair.student.path={out}/student pair.teacher.path={out}/teacher")
 
@@ -71,6 +75,7 @@ def build(role: str, config: LabConfig, folder: Path) -> None:
         # Solid execution: a student that slips in its arithmetic tells another story.
         train(seed + 1000, [config.solid_rate] * config.solid_steps)
     model.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(folder)
     accuracy = _measure(config, folder, tokenizer)
     (folder / "lab_accuracy.json").write_text(json.dumps(accuracy))

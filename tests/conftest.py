@@ -24,10 +24,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def tiny_pair(tmp_path_factory) -> Path:
-    """Untrained student and teacher of the lab's kind, two layers of width 32."""
+    """Untrained student and teacher of the lab's kind, two layers of width 64."""
     folder = tmp_path_factory.mktemp("pair")
     tokenizer = lab_tokenizer()
-    shape = LabConfig(width=32, layers=2, heads=2, mlp=64)
+    shape = LabConfig(width=64, layers=2, heads=2, mlp=128)
     for seed, role in enumerate(("student", "teacher")):
         lab_model(shape, len(tokenizer), seed).save_pretrained(folder / role)
         tokenizer.save_pretrained(folder / role)

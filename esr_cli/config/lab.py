@@ -37,10 +37,16 @@ class LabConfig:
     test_problems: int = 128
 
     def __post_init__(self) -> None:
+        need(bool(self.out), "out", self.out, "name the folder for the pair")
         need(0 < self.chain_length <= 26, "chain_length", self.chain_length, "give 1 to 26")
         need(2 < self.modulus <= 50, "modulus", self.modulus, "give 3 to 50")
         for key in ("careful_share", "slip", "teacher_error", "student_accuracy"):
             need(0 <= getattr(self, key) <= 1, key, getattr(self, key), "give a share in [0, 1]")
-        for key in ("width", "layers", "heads", "mlp", "batch", "teacher_steps", "student_steps"):
+        for key in ("width", "layers", "heads", "mlp", "batch", "test_problems"):
             need(getattr(self, key) > 0, key, getattr(self, key), "give 1 or more")
-        need(self.width % self.heads == 0, "width", self.width, f"give a multiple of {self.heads}")
+        for key in ("teacher_steps", "student_steps", "learning_rate", "solid_rate"):
+            need(getattr(self, key) > 0, key, getattr(self, key), "give a number above 0")
+        need(self.solid_steps >= 0, "solid_steps", self.solid_steps, "give 0 or more")
+        # Rotary positions turn pairs of dimensions: a head's width is even.
+        even = 2 * self.heads
+        need(self.width % even == 0, "width", self.width, f"give a multiple of {even}")

@@ -25,9 +25,10 @@ TEMPLATE = (
 def lab_tokenizer() -> PreTrainedTokenizerFast:
     """A word-level tokenizer: special tokens, words, the 26 letters, the numbers 0 to 49."""
     letters = [chr(ord("a") + i) for i in range(26)]
-    tokens = [*SPECIAL, *WORDS, *letters, *map(str, range(50))]
+    tokens = [*SPECIAL, *WORDS, *letters, *map(str, range(50)), "<unk>"]
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
+    # Never <pad>: an unknown word must not pass for padding.
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     # Split on blanks only: the line break is a word of its own.
     core.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
     return PreTrainedTokenizerFast(
@@ -35,6 +36,7 @@ def lab_tokenizer() -> PreTrainedTokenizerFast:
         pad_token="<pad>",
         bos_token="<bos>",
         eos_token="<eos>",
+        unk_token="<unk>",
         chat_template=TEMPLATE,
         clean_up_tokenization_spaces=False,
     )

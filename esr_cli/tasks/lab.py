@@ -14,8 +14,9 @@ from typing import Any
 from esr_cli.types import Prompt
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-CAREFUL = "plan : careful , one by one . \n"
-QUICK = "plan : quick , three at once . \n"
+# The blank after the line break matters: the tokenizer splits on blanks only.
+CAREFUL = "plan : careful , one by one . \n "
+QUICK = "plan : quick , three at once . \n "
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,86 @@
+"""Workers: results, errors with their traceback, death and what follows."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import torch
+
+from esr_cli.execution.worker import WorkerError, place
+
+
+class Counter:
+    """Adds tensors up; dies or raises when asked."""
+
+    def __init__(self, start: float) -> None:
+        if start < 0:
+            raise ValueError("starts below zero")
+        self.total = torch.tensor([start])
+
+    def set(self, value: torch.Tensor) -> None:
+        """Remembers a copy."""
+        self.total = value.clone()
+
+    def plus(self, value: torch.Tensor) -> torch.Tensor:
+        """The remembered value and this one."""
+        return self.total + value
+
+    def fail(self) -> None:
+        """Raises."""
+        raise KeyError("no such thing")
+
+    def die(self) -> None:
+        """Kills its process."""
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(params=["inline", "process"])
+def worker(request):
+    options = {"restarts": 1, "remember": ("set",)} if request.param == "process" else {}
+    made = place(request.param, "counter", Counter, {"start": 1.0}, **options)
+    yield made
+    made.close()
+
+
+def test_tensors_go_there_and_back(worker):
+    assert worker.call("plus", torch.tensor([2.0])).item() == 3.0
+
+
+def test_what_it_raises_comes_back():
+    worker = place("process", "counter", Counter, {"start": 1.0})
+    with pytest.raises(WorkerError, match="no such thing"):
+        worker.call("fail")
+    assert worker.call("plus", torch.tensor([1.0])).item() == 2.0
+    worker.close()
+
+
+def test_one_that_cannot_start_says_why():
+    worker = place("process", "counter", Counter, {"start": -1.0}, restarts=3)
+    with pytest.raises(WorkerError, match="starts below zero"):
+        worker.call("plus", torch.tensor([1.0]))
+    worker.close()
+
+
+def test_a_killed_worker_is_made_again_and_told_what_it_knew():
+    said = []
+    worker = place(
+        "process", "counter", Counter, {"start": 1.0},
+        restarts=1, remember=("set",), on_restart=said.append,
+    )  # fmt: skip
+    worker.call("set", torch.tensor([40.0]))
+    os.kill(worker.pid, signal.SIGKILL)
+    assert worker.call("plus", torch.tensor([2.0])).item() == 42.0
+    assert len(said) == 1
+    with pytest.raises(WorkerError, match="died"):
+        worker.call("die")
+    worker.close()
+
+
+def test_a_group_wide_sigterm_leaves_the_worker_alone():
+    worker = place("process", "counter", Counter, {"start": 1.0})
+    worker.call("plus", torch.tensor([1.0]))
+    os.kill(worker.pid, signal.SIGTERM)
+    assert worker.call("plus", torch.tensor([1.0])).item() == 2.0
+    worker.close()

@@ -1,0 +1,147 @@
+"""Both engines against transformers' own forward: same tokens, same log-probabilities."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from esr_cli.rollout.eager import EagerEngine
+from esr_cli.types import Prompt, Sampling
+
+EOS = 2
+SAMPLING = Sampling(12, temperature=0.7, stop_ids=(EOS,), samples=2, seed=3)
+
+
+def prompt(number, length=20):
+    stream = torch.Generator().manual_seed(number)
+    ids = tuple(torch.randint(3, 100, (length,), generator=stream).tolist())
+    return Prompt(f"p{number}", "", ids, ids, "")
+
+
+PROMPTS = [prompt(i, 10 + 7 * i) for i in range(4)]
+
+
+def reference_gap(model, rollouts, temperature):
+    """The largest gap between the engine's log-probabilities and one plain forward pass."""
+    worst = 0.0
+    for rollout in rollouts:
+        start = len(rollout.prompt.student_ids)
+        ids = torch.tensor([rollout.prompt.student_ids + rollout.response_ids])
+        with torch.no_grad():
+            logits = model(ids).logits[0, start - 1 : -1]
+        tokens = torch.tensor(rollout.response_ids)[:, None]
+        expected = (logits / temperature).log_softmax(-1).gather(-1, tokens)[:, 0]
+        worst = max(worst, (expected - torch.tensor(rollout.logprobs)).abs().max().item())
+    return worst
+
+
+def changed(path):
+    """The same model with every weight moved, as named tensors and as a model."""
+    torch.manual_seed(9)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return model, {name: p.detach() for name, p in model.named_parameters()}
+
+
+@pytest.fixture(scope="module")
+def vllm(tiny_pair):
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed")
+    from esr_cli.rollout.vllm import VllmEngine
+
+    before = torch.get_rng_state()
+    engine = VllmEngine(str(tiny_pair / "student"), "float32", 512, 32)
+    assert torch.equal(before, torch.get_rng_state()), "starting vLLM moved the random state"
+    return engine
+
+
+@pytest.fixture(scope="module")
+def eager(tiny_pair):
+    return EagerEngine(str(tiny_pair / "student"), "float32", 3)
+
+
+@pytest.fixture(params=["eager", "vllm"])
+def engine(request, tiny_pair):
+    fresh = AutoModelForCausalLM.from_pretrained(tiny_pair / "student", dtype=torch.float32)
+    engine = request.getfixturevalue(request.param)
+    engine.load_weights({name: p.detach() for name, p in fresh.named_parameters()})
+    return engine
+
+
+def test_logprobs_are_those_of_the_model(engine, tiny_pair):
+    model = AutoModelForCausalLM.from_pretrained(tiny_pair / "student", dtype=torch.float32)
+    rollouts = engine.generate(PROMPTS, SAMPLING)
+    assert [(r.prompt.id, r.sample) for r in rollouts][:3] == [("p0", 0), ("p0", 1), ("p1", 0)]
+    assert reference_gap(model, rollouts, 0.7) < 1e-4
+
+
+def test_a_seed_decides_the_text_whatever_the_company(engine):
+    together = engine.generate(PROMPTS, SAMPLING)
+    assert engine.generate(PROMPTS, SAMPLING) == together
+    alone = engine.generate(PROMPTS[2:3], SAMPLING)
+    assert [r.response_ids for r in alone] == [r.response_ids for r in together[4:6]]
+    later = engine.generate(PROMPTS, SAMPLING.at(1))
+    assert [r.response_ids for r in later] != [r.response_ids for r in together]
+    assert together[0].response_ids != together[1].response_ids
+
+
+def test_new_weights_arrive_whole_and_old_keys_are_forgotten(engine, tiny_pair):
+    # Longer than a cache block, so that a stale prefix would be found and used.
+    long = [prompt(i, 300) for i in range(2)]
+    engine.generate(long, SAMPLING)
+    model, weights = changed(tiny_pair / "student")
+    engine.load_weights(weights)
+    assert reference_gap(model, engine.generate(long, SAMPLING), 0.7) < 1e-4
+
+
+def test_a_tied_embedding_reaches_the_output_head(engine, tiny_pair):
+    """Alone it must move both ends of the model; vLLM's packed head on the CPU once stayed."""
+    model = AutoModelForCausalLM.from_pretrained(tiny_pair / "student", dtype=torch.float32)
+    weight = model.get_input_embeddings().weight
+    with torch.no_grad():
+        weight.mul_(1.5)
+    engine.load_weights({name: p.detach() for name, p in model.named_parameters()})
+    assert reference_gap(model, engine.generate(PROMPTS, SAMPLING), 0.7) < 1e-4
+
+
+def test_the_end_of_text_is_part_of_the_response(engine):
+    many = Sampling(200, 3.0, stop_ids=(EOS,), samples=8)
+    ended = [r for r in engine.generate(PROMPTS, many) if r.finish == "stop"]
+    assert ended
+    for rollout in ended:
+        assert rollout.response_ids[-1] == EOS and EOS not in rollout.response_ids[:-1]
+        assert len(rollout.logprobs) == len(rollout.response_ids)
+
+
+def test_a_call_may_hold_more_prompt_tokens_than_one_prefill(engine):
+    many = [prompt(i, 150) for i in range(40)]
+    rollouts = engine.generate(many, Sampling(3, 0.7, seed=1))
+    assert len(rollouts) == 40 and all(len(r.response_ids) == 3 for r in rollouts)
+
+
+def test_greedy_equals_transformers(eager, tiny_pair):
+    model = AutoModelForCausalLM.from_pretrained(tiny_pair / "student", dtype=torch.float32)
+    eager.load_weights({name: p.detach() for name, p in model.named_parameters()})
+    found = eager.generate(PROMPTS[:1], Sampling(10, temperature=0.0))[0].response_ids
+    ids = torch.tensor([PROMPTS[0].student_ids])
+    expected = model.generate(ids, do_sample=False, max_new_tokens=10, eos_token_id=None)
+    assert found == tuple(expected[0, ids.shape[1] :].tolist())
+
+
+@pytest.mark.parametrize("cut", [{"top_k": 1}, {"top_p": 1e-6}])
+def test_the_narrowest_cut_is_greedy(eager, cut):
+    greedy = eager.generate(PROMPTS, Sampling(6, temperature=0.0))
+    narrow = eager.generate(PROMPTS, Sampling(6, temperature=1.0, **cut))
+    assert [r.response_ids for r in narrow] == [r.response_ids for r in greedy]
+    assert all(lp == pytest.approx(0, abs=1e-6) for r in narrow for lp in r.logprobs)
+
+
+def test_the_shipped_student_speaks_the_lab(tiny_pair):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_pair / "student")
+    text = "plan : careful , one by one . \n a : 6 + 5 = 4 ;"
+    assert tokenizer.decode(tokenizer(text).input_ids) == text

@@ -1,0 +1,183 @@
+"""The whole path: a run, a killed run gone on with, killed workers, a hand-over left out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import esr
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from esr_cli.gauge import Gauge
+
+SHORT = (
+    "+rollout_len=8",
+    "prompts_per_step=4",
+    "eval.problems=4",
+    "eval.samples=1",
+    "save_every=2",
+)
+
+
+def rows(run: Path, name: str = "metrics.jsonl") -> list[dict]:
+    return [json.loads(line) for line in (run / name).read_text().splitlines()]
+
+
+def timeless(run: Path, name: str = "metrics.jsonl") -> list[dict]:
+    """The rows without what a second run cannot repeat."""
+    return [
+        {k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))}
+        for row in rows(run, name)
+    ]
+
+
+def same_end(one: Path, other: Path) -> None:
+    """Both runs ended with the same weights, to the bit, and told the same story."""
+    a = load_file(one / "student" / "model.safetensors")
+    b = load_file(other / "student" / "model.safetensors")
+    assert a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
+    for name in ("metrics.jsonl", "eval.jsonl", "samples.jsonl", "kl_by_position.jsonl"):
+        assert timeless(one, name) == timeless(other, name), name
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "esr_cli.cli", "train", *SHORT, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL)
+
+
+def wait_for_step(run: Path, step: int, process: subprocess.Popen) -> None:
+    metrics = run / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") >= step):
+        assert process.poll() is None, "the run ended before it could be disturbed"
+        time.sleep(0.01)
+
+
+def children(pid: int) -> dict[str, int]:
+    """The worker processes of a run by the order they started in: engine, then teacher."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    spawned = []
+    for child in map(int, listed):
+        if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
+            spawned.append(child)
+    return dict(zip(("engine", "teacher"), sorted(spawned), strict=True))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> Path:
+    """Thirty steps of the lab pair with nothing in the way."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    done = esr("train", "rollout=eager", *SHORT, "steps=30", "run_dir=run", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "run"
+
+
+def test_a_run_leaves_everything_it_promises(unbroken):
+    summary = json.loads((unbroken / "summary.json").read_text())
+    assert summary["steps"] == 30 and summary["before"]["step"] == 0
+    assert [row["step"] for row in rows(unbroken)] == list(range(1, 31))
+    assert all(row["rollout/logprob_gap_max"] < 1e-4 for row in rows(unbroken))
+    AutoModelForCausalLM.from_pretrained(unbroken / "student")
+    plots = {path.stem for path in (unbroken / "plots").iterdir()}
+    assert plots == {"loss", "kl_by_position", "accuracy", "phase_times"}
+    kept = sorted(path.name for path in (unbroken / "checkpoints").iterdir())
+    assert kept == ["step-000028", "step-000030"]
+    assert list(unbroken.glob("wandb/offline-run-*"))
+
+
+def test_the_same_command_again_is_refused_by_name(unbroken):
+    done = esr("train", "rollout=eager", "run_dir=run", cwd=unbroken.parent)
+    assert done.returncode == 2 and "complete run" in done.stderr
+
+
+def test_killed_in_a_step_and_resumed_it_ends_the_same(unbroken, tmp_path):
+    process = start("rollout=eager", "steps=30", "run_dir=run", cwd=tmp_path)
+    wait_for_step(tmp_path / "run", 13, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    refused = esr("train", "resume=run", "seed=4", cwd=tmp_path)
+    assert refused.returncode == 2 and "the saved run has 0" in refused.stderr
+    done = esr("train", "resume=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    same_end(tmp_path / "run", unbroken)
+
+
+@pytest.mark.parametrize("worker", ["engine", "teacher"])
+def test_a_killed_worker_changes_nothing(worker, unbroken, tmp_path):
+    process = start("rollout=eager", "steps=30", "run_dir=run", cwd=tmp_path)
+    wait_for_step(tmp_path / "run", 5, process)
+    os.kill(children(process.pid)[worker], signal.SIGKILL)
+    assert process.wait() == 0
+    assert f"the {worker}'s process died" in (tmp_path / "run" / "esr.log").read_text()
+    same_end(tmp_path / "run", unbroken)
+
+
+def test_sigterm_saves_and_says_how_to_go_on(unbroken, tmp_path):
+    process = start("rollout=eager", "steps=30", "run_dir=run", cwd=tmp_path)
+    wait_for_step(tmp_path / "run", 4, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 1
+    assert len(rows(tmp_path / "run")) < 30
+    assert esr("train", "resume=run", cwd=tmp_path).returncode == 0
+    same_end(tmp_path / "run", unbroken)
+
+
+def test_lora_trains_and_leaves_an_adapter(tmp_path):
+    done = esr(
+        "train", "rollout=eager", "tune=lab_lora", "tracking=none", *SHORT, "steps=4",
+        "strict=true", "run_dir=run", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    from peft import PeftModel
+
+    lab = Path(__file__).parent.parent / "esr_cli" / "lab_pair" / "student"
+    base = AutoModelForCausalLM.from_pretrained(lab)
+    merged = PeftModel.from_pretrained(base, tmp_path / "run" / "adapter").merge_and_unload()
+    student = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "student")
+    ours, theirs = student.state_dict(), merged.state_dict()
+    assert max((ours[n] - theirs[n]).abs().max().item() for n in ours) < 1e-6
+
+
+@pytest.mark.parametrize("engine", ["eager", "vllm"])
+def test_the_gauge_fires_when_the_hand_over_is_left_out(engine, tmp_path):
+    """The true loop with only the weight load taken away; `strict` must stop it at step 2."""
+    if engine == "vllm":
+        pytest.importorskip("vllm")
+    code = (
+        "from esr_cli.cli import main\n"
+        "from esr_cli.execution.remote import RemoteEngine\n"
+        "RemoteEngine.load_weights = lambda self, weights: None\n"
+        "if __name__ == '__main__': main()\n"
+    )
+    script = tmp_path / "without.py"
+    script.write_text(code)
+    command = [sys.executable, str(script), "train", f"rollout={engine}", *SHORT, "strict=true"]
+    command += ["tune.learning_rate=0.01", "steps=6", "tracking=none", "run_dir=run"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "engine holds old weights" in done.stderr, done.stderr
+    assert len(rows(tmp_path / "run")) <= 2
+
+
+def test_the_gauge_warns_once():
+    said = []
+    gauge = Gauge("float32", strict=False, warn=said.append)
+    for gap in (1e-6, 0.5, 0.5):
+        gauge.check({"rollout/logprob_gap_mean": gap, "rollout/logprob_gap_max": gap})
+    assert len(said) == 1 and "old weights" in said[0]
+
+
+def test_vllm_trains_the_lab_pair(tmp_path):
+    pytest.importorskip("vllm")
+    done = esr(
+        "train", *SHORT, "steps=4", "strict=true", "tracking=none", "run_dir=run", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(row["rollout/logprob_gap_max"] < 1e-4 for row in rows(tmp_path / "run"))
