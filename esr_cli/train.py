@@ -28,7 +28,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
     task = assembly.make_task(config, tokenizer, teacher_tokenizer)
     held_out = task.held_out(config.eval.problems)
     preflight.check_prompts(config, held_out + task.train(0, config.prompts_per_step))
-    if not config.resume:
+    if last is None:
         folder = run_folder.open_new(config, overrides)
     plain = gate.as_plain(config)
     start = int(last.name.removeprefix("step-")) if last else 0

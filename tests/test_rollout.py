@@ -110,7 +110,7 @@ def test_a_tied_embedding_reaches_the_output_head(engine, tiny_pair):
 
 
 def test_the_end_of_text_is_part_of_the_response(engine):
-    many = Sampling(200, 3.0, stop_ids=(EOS,), samples=8)
+    many = Sampling(200, 2.0, stop_ids=(EOS,), samples=8)
     ended = [r for r in engine.generate(PROMPTS, many) if r.finish == "stop"]
     assert ended
     for rollout in ended:

@@ -33,7 +33,8 @@ class RolloutConfig:
     def __post_init__(self) -> None:
         need_choice("rollout", self.engine, ("vllm", "eager"))
         check_length("rollout_len", self.max_tokens)
-        need(self.temperature >= 0, "rollout.temperature", self.temperature, "give 0 or more")
+        heat = self.temperature
+        need(0 <= heat <= 2, "rollout.temperature", heat, "give a number in [0, 2]")
         need(0 < self.top_p <= 1, "rollout.top_p", self.top_p, "give a number in (0, 1]")
         need(self.top_k >= 0, "rollout.top_k", self.top_k, "give 0 (all tokens) or more")
         need(self.max_sequences > 0, "rollout.max_sequences", self.max_sequences, "give 1 or more")

@@ -33,4 +33,5 @@ class EvalConfig:
     def __post_init__(self) -> None:
         need(self.problems > 0, "eval.problems", self.problems, "give 1 or more")
         need(self.samples > 0, "eval.samples", self.samples, "give 1 or more")
-        need(self.temperature >= 0, "eval.temperature", self.temperature, "give 0 or more")
+        heat = self.temperature
+        need(0 <= heat <= 2, "eval.temperature", heat, "give a number in [0, 2]")

@@ -1,0 +1,75 @@
+"""Checkpoints: whole or absent, and an optimizer that goes on as if nothing had been."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from esr_cli import checkpoint, plots
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, {"a": torch.ones(2)}, {"step": 1}, keep=2)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(checkpoint.CheckpointError, match=r"No space left.*step-000001 is intact"):
+        checkpoint.save(tmp_path, 2, {"a": torch.zeros(2)}, {"step": 2}, keep=2)
+    last = checkpoint.latest(tmp_path)
+    tensors, state = checkpoint.load(last)
+    assert state == {"step": 1} and torch.equal(tensors["a"], torch.ones(2))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000001"]
+
+
+def test_the_last_k_are_kept(tmp_path):
+    for step in range(1, 6):
+        checkpoint.save(tmp_path, step, {"a": torch.ones(1)}, {}, keep=2)
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["step-000004", "step-000005"]
+
+
+def test_an_optimizer_goes_on_to_the_bit():
+    def descend(parameters, optimizer, steps):
+        for step in steps:
+            loss = sum(((p - step) ** 2).sum() for p in parameters)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def fresh():
+        torch.manual_seed(0)
+        parameters = [torch.nn.Parameter(torch.randn(3)), torch.nn.Parameter(torch.randn(2, 2))]
+        return parameters, torch.optim.AdamW(parameters, lr=0.1)
+
+    whole, optimizer = fresh()
+    descend(whole, optimizer, range(10))
+    broken, optimizer = fresh()
+    descend(broken, optimizer, range(4))
+    packed = checkpoint.pack_optimizer(optimizer, ["a", "b"])
+    packed = {name: tensor.clone() for name, tensor in packed.items()}
+    values = [p.detach().clone() for p in broken]
+    again, optimizer = fresh()
+    with torch.no_grad():
+        for parameter, value in zip(again, values, strict=True):
+            parameter.copy_(value)
+    checkpoint.unpack_optimizer(optimizer, ["a", "b"], packed)
+    descend(again, optimizer, range(4, 10))
+    assert all(torch.equal(a, b) for a, b in zip(whole, again, strict=True))
+
+
+def test_records_are_cut_back_and_a_broken_last_line_goes(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    checkpoint.truncate_jsonl(path, 2)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
+
+
+def test_a_run_without_evaluations_still_has_its_other_plots(tmp_path):
+    phases = {f"time/{phase}_s": 0.1 for phase in plots.PHASES}
+    row = {"step": 1, "train/reverse_kl": 0.5, **phases}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    assert [path.stem for path in plots.draw(tmp_path)] == ["loss", "phase_times"]
