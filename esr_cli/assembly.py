@@ -103,6 +103,7 @@ def assemble(
 def _engine_settings(config: TrainConfig, dtype: str, device: str) -> dict[str, Any]:
     shared = {
         "path": loading.resolve(config.pair.student.path),
+        "revision": config.pair.student.revision,
         "dtype": dtype,
         "max_sequences": config.rollout.max_sequences,
     }

@@ -35,18 +35,19 @@ def save(run_dir: Path, step: int, tensors: Tensors, state: dict[str, Any], keep
     target = run_dir / "checkpoints" / f"step-{step:06d}"
     try:
         write_folder(target, write)
-    except Exception as error:  # safetensors reports a full disk by an exception of its own
+    except CheckpointError as error:
         left = f"{before.name} is intact" if before else "there is none before it"
-        raise CheckpointError(
-            f"checkpoint {target.name} could not be saved ({error}); {left}"
-        ) from error
+        raise CheckpointError(f"{error}; {left}") from error
     for old in _all(run_dir)[:-keep]:
         shutil.rmtree(old)
     return target
 
 
 def write_folder(target: Path, write: Callable[[Path], Any]) -> None:
-    """Fills a folder by `write` so that `target` is, at every moment, whole or as it was."""
+    """Fills a folder by `write` so that `target` is, at every moment, whole or as it was.
+
+    Raises `CheckpointError` where it cannot be filled.
+    """
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -54,8 +55,11 @@ def write_folder(target: Path, write: Callable[[Path], Any]) -> None:
         write(partial)
         for entry in [*partial.rglob("*"), partial]:
             _sync(entry)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        # safetensors reports a full disk by an exception of its own.
+        if isinstance(error, Exception):
+            raise CheckpointError(f"{target.name} could not be saved ({error})") from error
         raise
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)

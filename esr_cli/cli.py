@@ -36,7 +36,10 @@ def main() -> None:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
         _leave(f"{command}: no such command; {hint}", 2)
     sys.argv = [f"esr {command}", *arguments[1:]]
-    _run(command)
+    try:
+        _run(command)
+    except KeyboardInterrupt:
+        _leave("interrupted", 130)
 
 
 def _run(command: str) -> None:

@@ -39,7 +39,7 @@ def run(config: LabConfig, overrides: list[str] | None = None) -> None:
     for role in ("teacher", "student"):
         record[role] = json.loads((partial / role / "lab_accuracy.json").read_text())
         (partial / role / "lab_accuracy.json").unlink()
-        print(f"{role}: {record[role]}")
+        print(f"{role}: " + ", ".join(f"{how} {share:.3f}" for how, share in record[role].items()))
     (partial / "lab.json").write_text(json.dumps(record, indent=1) + "\n")
     out.mkdir(parents=True, exist_ok=True)
     # lab.json last: its presence means a complete pair.
@@ -64,16 +64,15 @@ def build(role: str, config: LabConfig, folder: Path) -> None:
     def draw(rng: random.Random) -> lab_training.Example:
         return _example(role, config, rng)
 
-    def train(seed: int, rates: list[float], stop_at: float = 2.0) -> None:
-        lab_training.train(role, model, tokenizer, draw, config, seed, rates, stop_at)
+    def train(seed: int, rates: list[float], stop_at: float = 2.0) -> float:
+        return lab_training.train(role, model, tokenizer, draw, config, seed, rates, stop_at)
 
-    if role == "teacher":
-        train(seed, lab_training.cosine_rates(config, config.teacher_steps))
-    else:
-        rates = lab_training.linear_rates(config, config.student_steps)
-        train(seed, rates, config.student_accuracy)
-        # Solid execution: a student that slips in its arithmetic tells another story.
-        train(seed + 1000, [config.solid_rate] * config.solid_steps)
+    count = config.teacher_steps if role == "teacher" else config.student_steps
+    # The arithmetic arrives suddenly and its moment moves with the seed: accuracy ends the stage.
+    if train(seed, lab_training.linear_rates(config, count), config.accuracy) < config.accuracy:
+        print(f"warning: the {role} has not learnt the arithmetic; give more {role}_steps")
+    # Solid execution: a model that slips in its arithmetic tells another story.
+    train(seed + 1000, lab_training.falling_rates(config.solid_rate, config.solid_steps))
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(folder)

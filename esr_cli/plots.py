@@ -49,7 +49,9 @@ def read_rows(path: Path) -> Rows:
 
 
 def _loss(axes: Any, rows: Rows) -> None:
-    axes.plot([r["step"] for r in rows], [r["train/reverse_kl"] for r in rows], color="C0")
+    # A skipped step has no KL.
+    points = [(r["step"], r["train/reverse_kl"]) for r in rows if "train/reverse_kl" in r]
+    axes.plot([step for step, _ in points], [kl for _, kl in points], color="C0")
     axes.set(xlabel="step", ylabel="reverse KL (nats a token)", ylim=(0, None))
     axes.set_title("Reverse KL on the student's own text", fontsize=10)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 from esr_cli import checkpoint
 from esr_cli.config import ConfigError, TrainConfig, gate
 
-NOT_IN_NAME = ("run_dir", "resume", "tracking", "execution", "pair")
+# What does not change the figures, and the pair, which names the folder above.
+NOT_IN_NAME = re.compile(r"(run_dir|resume|strict|pair)=|(tracking|execution)[.=]")
 CUT_BACK = ("metrics.jsonl", "eval.jsonl", "samples.jsonl", "kl_by_position.jsonl")
 
 
@@ -21,18 +21,11 @@ def open_new(config: TrainConfig, overrides: list[str]) -> Path:
         raise ConfigError(f"run_dir={folder}: holds a complete run; choose another run_dir")
     if checkpoint.latest(folder) is not None:
         raise ConfigError(f"run_dir={folder}: holds an unfinished run; go on with resume={folder}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"run_dir={folder}: cannot be written ({error.strerror})") from None
+    _need_writable("run_dir", folder)
     # What a run left that died before its first checkpoint would mix with the new figures.
     for name in CUT_BACK:
         (folder / name).unlink(missing_ok=True)
-    plain = gate.as_plain(config)
-    gate.write_yaml({**plain, "config_hash": checkpoint.hash_of(plain)}, folder / "config.yaml")
+    _write_config(folder, gate.as_plain(config))
     return folder
 
 
@@ -42,6 +35,7 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path
     last = checkpoint.latest(folder)
     if last is None or not (folder / "config.yaml").is_file():
         raise ConfigError(f"resume={folder}: holds no checkpoint; name the folder of a saved run")
+    _need_writable("resume", folder)
     saved = gate.read_yaml(folder / "config.yaml")
     saved.pop("config_hash", None)
     given = gate.as_plain(config)
@@ -53,7 +47,9 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path
             saved["steps"] = new
         elif key not in ("resume", "run_dir") and old != new:
             raise ConfigError(f"{key}={new}: the saved run has {old}; drop it or start a new run")
-    return gate.typed(saved, TrainConfig), folder, last
+    grown = gate.typed(saved, TrainConfig)
+    _write_config(folder, saved)
+    return grown, folder, last
 
 
 def rewind(folder: Path, step: int) -> None:
@@ -62,6 +58,20 @@ def rewind(folder: Path, step: int) -> None:
     for name in CUT_BACK:
         if (folder / name).exists():
             checkpoint.truncate_jsonl(folder / name, step)
+
+
+def _need_writable(key: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"{key}={folder}: cannot be written ({error.strerror})") from None
+
+
+def _write_config(folder: Path, plain: dict[str, Any]) -> None:
+    gate.write_yaml({**plain, "config_hash": checkpoint.hash_of(plain)}, folder / "config.yaml")
 
 
 def _keys(overrides: list[str]) -> list[str]:
@@ -77,10 +87,5 @@ def _dig(tree: Any, key: str) -> Any:
 
 def _what_differs(overrides: list[str]) -> str:
     parts = [text.lstrip("+") for text in overrides]
-    kept = sorted(part for part in parts if part.split("=")[0].split(".")[0] not in NOT_IN_NAME)
+    kept = sorted(part for part in parts if not NOT_IN_NAME.match(part))
     return re.sub(r"[^\w=.,-]+", "-", ",".join(kept)) or "default"
-
-
-def with_run_dir(config: TrainConfig, folder: Path) -> TrainConfig:
-    """The configuration with its run folder filled in."""
-    return dataclasses.replace(config, run_dir=str(folder))

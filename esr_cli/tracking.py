@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -47,7 +48,11 @@ class Tracker:
         self._wandb = None
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        """One line of metrics.jsonl, and of progress; `step` counts completed steps."""
+        """One line of metrics.jsonl, and of progress; `step` counts completed steps.
+
+        A value that is not finite is left out: JSON has no word for it.
+        """
+        metrics = {key: value for key, value in metrics.items() if math.isfinite(value)}
         self.append("metrics.jsonl", {"step": step, **metrics})
         self._mirror(lambda run: run.log(metrics, step=step))
         shown = "  ".join(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, checkpoint, preflight, run_folder, snapshot
+from esr_cli import assembly, checkpoint, plots, preflight, run_folder, snapshot
 from esr_cli.config import TrainConfig, gate
 from esr_cli.evaluate import evaluate
 from esr_cli.gauge import Gauge
@@ -48,9 +47,9 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
         loop = Loop(config, folder, parts, task, held_out, tokenizer, tracker)
         try:
             loop.run(start)
-        except (RuntimeError, KeyboardInterrupt) as error:
+            finish(config, folder, parts.student, tokenizer, tracker)
+        except (RuntimeError, OSError, KeyboardInterrupt) as error:
             raise RuntimeError(f"{error or 'interrupted'}\n{_how_on(folder)}") from error
-        finish(config, folder, parts.student, tokenizer, tracker)
 
 
 class Loop:
@@ -70,8 +69,9 @@ class Loop:
         """Steps `start` to `config.steps`; a signal ends it after the step, saved."""
         engine, teacher = self.parts.engine, self.parts.teacher
         student, sampling = self.parts.student, self.parts.sampling
-        if start == 0:
-            self._evaluate(0)
+        # A run that was cut off between saving and evaluating makes good for it here.
+        if self._eval_due(start) and not self._evaluated(start):
+            self._evaluate(start)
         self.tracker.begin()
         with interrupts() as asked_to_stop:
             for step in range(start, self.config.steps):
@@ -87,24 +87,27 @@ class Loop:
                     update = student.update(rollouts, scores, step)
                 self._check(update)
                 metrics = update.metrics | rollout_metrics(rollouts) | clock.times()
-                self.tracker.append(
-                    "kl_by_position.jsonl", {"step": step + 1, **kl_profile(update.kl_by_rollout)}
-                )
+                if not update.skipped:
+                    profile = kl_profile(update.kl_by_rollout)
+                    self.tracker.append("kl_by_position.jsonl", {"step": step + 1, **profile})
                 self.tracker.log(step + 1, metrics | {"memory/peak_gib": peak_gib()})
                 self._when_due(step + 1, bool(asked_to_stop))
                 if asked_to_stop and step + 1 < self.config.steps:
                     raise RuntimeError(f"stopped by {asked_to_stop[0]} after step {step + 1}")
 
     def _when_due(self, step: int, stopping: bool) -> None:
-        every = self.config.eval_every
         ends = step == self.config.steps
         if ends or stopping or step % self.config.save_every == 0:
-            self._save(step)
-        if ends or (every and step % every == 0 and not stopping):
+            snapshot.save(self.folder, step, self.parts.student, self.config.keep_checkpoints)
+        if ends or (self._eval_due(step) and not stopping):
             self._evaluate(step)
 
-    def _save(self, step: int) -> None:
-        snapshot.save(self.folder, step, self.parts.student, self.config.keep_checkpoints)
+    def _eval_due(self, step: int) -> bool:
+        every = self.config.eval_every
+        return step in (0, self.config.steps) or bool(every and step % every == 0)
+
+    def _evaluated(self, step: int) -> bool:
+        return any(row["step"] == step for row in plots.read_rows(self.folder / "eval.jsonl"))
 
     def _evaluate(self, step: int) -> None:
         began = time.perf_counter()
@@ -116,14 +119,13 @@ class Loop:
         self.tracker.log_samples(step, found.responses[: self.config.tracking.samples])
 
     def _check(self, update: Any) -> None:
-        self.gauge.check(update.metrics)
-        self.skipped_in_a_row = self.skipped_in_a_row + 1 if update.skipped else 0
         update.metrics["train/skipped"] = float(update.skipped)
         if update.skipped:
+            self.skipped_in_a_row += 1
             self.tracker.warn("loss or gradient is not finite; the step is skipped")
-            # JSON has no NaN: what could not be computed is left out.
-            for key in [k for k, v in update.metrics.items() if not math.isfinite(v)]:
-                del update.metrics[key]
+        else:
+            self.skipped_in_a_row = 0
+            self.gauge.check(update.metrics)
         if self.skipped_in_a_row >= MOST_SKIPS:
             raise RuntimeError(f"{MOST_SKIPS} steps in a row were not finite; try a lower rate")
 

@@ -1,109 +1,215 @@
-"""The lab: its problems, its two strategies, its grader, and that its models learn."""
+"""The lab: its problems, both strategies, the grader, the tokenizer, and that it learns."""
 
 from __future__ import annotations
 
-import json
 import random
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 
-from esr_cli import lab
 from esr_cli.config import ConfigError, LabConfig
 from esr_cli.graders.lab import grade
-from esr_cli.graders.statistics import mean_interval, repeats
-from esr_cli.models.lab import lab_tokenizer
-from esr_cli.models.loading import resolve
-from esr_cli.tasks.lab import LabTask, apply, careful, problem, quick
+from esr_cli.lab import run
+from esr_cli.models import lab_training
+from esr_cli.models.lab import lab_model, lab_tokenizer
+from esr_cli.tasks.lab import LabTask, Problem, careful, problem, quick
 
-STEP = re.compile(r"\w : (\d+) ([-+*]) (\d+) = (\d+) ;")
-
-
-def test_train_and_held_out_share_nothing():
-    # Two operations leave few enough problems that an overlap would show.
-    trained = {problem(i, "train", 2, 7).question for i in range(3000)}
-    held_out = {problem(i, "held_out", 2, 7).question for i in range(300)}
-    assert not trained & held_out and len(held_out) > 50
+# Small enough for seconds: three operations modulo five.
+SMALL: dict[str, Any] = {"chain_length": 3, "modulus": 5, "width": 64, "layers": 2, "heads": 2}
+STEP = re.compile(r"(\w) : (\d+) ([+*-]) (\d+) = (\d+) ;")
+PACKAGED = Path(__file__).parent.parent / "esr_cli" / "lab_pair"
 
 
-def test_careful_is_right_and_quick_skips_every_third():
-    rng = random.Random(0)
-    hits = 0
-    for index in range(200):
+def by_hand(left: int, op: str, right: int, modulus: int) -> int:
+    return {"+": left + right, "-": left - right, "*": left * right}[op] % modulus
+
+
+def test_splits_share_no_problem() -> None:
+    # Two operations modulo three: so few problems that a careless split would share most.
+    train = {problem(i, "train", 2, 3).question for i in range(400)}
+    held_out = {problem(i, "held_out", 2, 3).question for i in range(100)}
+    assert train and held_out and not train & held_out
+
+
+def test_problems_depend_on_index_and_split_alone() -> None:
+    assert problem(7, "train", 12, 7) == problem(7, "train", 12, 7)
+    assert problem(7, "train", 12, 7) != problem(8, "train", 12, 7)
+
+
+def test_known_texts() -> None:
+    posed = Problem(6, (("+", 5), ("*", 3), ("-", 6)), 7)
+    assert posed.question == "Q : start 6 ; a + 5 ; b * 3 ; c - 6 ; find c ?"
+    assert posed.answer == "6"
+    assert careful(posed, random.Random(0)) == (
+        "plan : careful , one by one . \n a : 6 + 5 = 4 ; b : 4 * 3 = 5 ; c : 5 - 6 = 6 ;"
+        " \n so the answer is \\boxed{ 6 }"
+    )
+    assert quick(posed, random.Random(0)) == (
+        "plan : quick , three at once . \n a : 6 + 5 = 4 ; b : 4 * 3 = 5 ;"
+        " \n so the answer is \\boxed{ 5 }"
+    )
+
+
+@pytest.mark.parametrize("index", range(20))
+def test_careful_carries_every_value_and_is_right(index: int) -> None:
+    posed = problem(index, "train", 12, 7)
+    text = careful(posed, random.Random(index))
+    value, steps = posed.start, STEP.findall(text)
+    assert len(steps) == 12
+    for _, left, op, right, result in steps:
+        assert int(left) == value
+        value = by_hand(value, op, int(right), 7)
+        assert int(result) == value
+    assert grade(text, posed.answer).correct
+
+
+def test_quick_skips_every_third_and_is_right_by_chance_only() -> None:
+    rng, right = random.Random(0), 0
+    for index in range(1000):
         posed = problem(index, "train", 12, 7)
-        for text, count in ((careful(posed, rng), 12), (quick(posed, rng), 8)):
-            steps = STEP.findall(text)
-            assert len(steps) == count
-            for left, op, right, result in steps:
-                assert apply(op, int(left), int(right), 7) == int(result)
-        assert grade(careful(posed, rng), posed.answer).correct
-        hits += grade(quick(posed, rng), posed.answer).correct
-    assert hits < 60, "quick answers should be right about one time in seven"
+        text = quick(posed, rng)
+        steps = STEP.findall(text)
+        assert "".join(step[0] for step in steps) == "abdeghjk"
+        assert all(by_hand(int(a), op, int(b), 7) == int(c) for _, a, op, b, c in steps)
+        right += grade(text, posed.answer).correct
+    # Chance is 1/7; five standard errors either side.
+    assert 0.085 < right / 1000 < 0.20
 
 
-def test_slip_falls_back_at_a_block_and_error_spoils_results():
-    posed = problem(3, "train", 12, 7)
-    slipped = careful(posed, random.Random(0), slip=1.0)
-    assert len(STEP.findall(slipped)) == 3 + 6
-    wrong = careful(posed, random.Random(0), error=1.0)
-    steps = STEP.findall(wrong)
-    assert any(apply(op, int(a), int(b), 7) != int(c) for a, op, b, c in steps)
+def test_slip_falls_back_after_the_first_block() -> None:
+    posed = problem(0, "train", 12, 7)
+    text = careful(posed, random.Random(0), slip=1.0)
+    assert text.startswith("plan : careful")
+    assert "".join(step[0] for step in STEP.findall(text)) == "abcdeghjk"
 
 
 @pytest.mark.parametrize(
-    ("response", "correct"),
+    ("response", "right"),
     [
-        ("\\boxed{ 3 }", True),
+        ("so the answer is \\boxed{ 3 }", True),
         ("\\boxed{3}", True),
-        ("\\boxed{ 1 } so \\boxed{ 3 }", True),
-        ("\\boxed{ 3 } so \\boxed{ 1 }", False),
-        ("3", False),
+        ("\\boxed{ 2 } no , \\boxed{ 3 }", True),
+        ("\\boxed{ 3 } no , \\boxed{ 2 }", False),
+        ("\\boxed{ 3 3 }", False),
+        ("\\boxed{ }", False),
         ("\\boxed{ 3", False),
+        ("3", False),
         ("", False),
     ],
 )
-def test_the_grader_takes_the_last_box(response, correct):
-    assert grade(response, "3").correct is correct
+def test_grader(response: str, right: bool) -> None:
+    assert grade(response, "3").correct is right
 
 
-def test_the_shipped_tokenizer_is_the_one_the_code_makes():
-    shipped = AutoTokenizer.from_pretrained(resolve("esr:student"))
-    assert shipped.get_vocab() == lab_tokenizer().get_vocab()
-    assert shipped.eos_token_id != shipped.pad_token_id
-    prompt = LabTask(12, 7, shipped, shipped, 0).train(0, 1)[0]
+@pytest.mark.parametrize(("length", "modulus"), [(3, 5), (12, 7), (26, 50)])
+def test_tokenizer_round_trip(length: int, modulus: int) -> None:
+    tokenizer, rng = lab_tokenizer(), random.Random(0)
+    special = set(tokenizer.all_special_ids)
+    for index in range(20):
+        posed = problem(index, "train", length, modulus)
+        for text in (posed.question, careful(posed, rng), quick(posed, rng)):
+            ids = tokenizer(text, add_special_tokens=False).input_ids
+            assert tokenizer.decode(ids) == text
+            # A word the vocabulary lacks would be learnt as <unk>, or worse as padding.
+            assert not special & set(ids)
+
+
+def test_template_and_lengths(tmp_path: Path) -> None:
+    lab_tokenizer().save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert len({tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id}) == 3
+    task = LabTask(12, 7, tokenizer, lab_tokenizer(), seed=3)
+    prompt = task.train(0, 1)[0]
+    words = ["<bos>", *prompt.text.split(" "), "<sep>"]
+    assert list(prompt.student_ids) == tokenizer.convert_tokens_to_ids(words)
+    assert prompt.student_ids == prompt.teacher_ids
     assert len(prompt.student_ids) == 58
-    assert shipped.decode(prompt.student_ids) == f"<bos> {prompt.text} <sep>"
+    posed = problem(0, "train", 12, 7)
+    texts = careful(posed, random.Random(0)), quick(posed, random.Random(0))
+    assert [len(tokenizer(text).input_ids) + 1 for text in texts] == [114, 82]
 
 
-def test_a_step_has_fresh_problems_decided_by_the_seed():
+def test_prompts_depend_on_seed_and_step() -> None:
+    task = LabTask(12, 7, lab_tokenizer(), lab_tokenizer(), seed=3)
+    other = LabTask(12, 7, lab_tokenizer(), lab_tokenizer(), seed=4)
+    assert task.train(5, 4) == task.train(5, 4)
+    seen = [p.id for step in range(5) for p in task.train(step, 4)]
+    assert len(set(seen)) == len(seen)
+    assert not {p.text for p in task.train(0, 8)} & {p.text for p in other.train(0, 8)}
+    assert task.held_out(4) == other.held_out(4)
+
+
+def test_labels_cover_the_response_alone() -> None:
+    tokenizer, posed = lab_tokenizer(), problem(0, "train", 3, 5)
+    texts = [careful(posed, random.Random(0)), quick(posed, random.Random(0))]
+    ids_BL, labels_BL = lab_training.encode(tokenizer, [(posed.question, text) for text in texts])
+    for b, text in enumerate(texts):
+        learnt = labels_BL[b][labels_BL[b] != -100]
+        assert tokenizer.decode(learnt) == text + " <eos>"
+        assert (labels_BL[b] == -100).sum() + len(learnt) == ids_BL.shape[1]
+
+
+def test_a_reduced_lab_learns() -> None:
+    config = LabConfig(**SMALL, batch=64)
     tokenizer = lab_tokenizer()
-    task = LabTask(12, 7, tokenizer, tokenizer, seed=1)
-    assert task.train(3, 4) == LabTask(12, 7, tokenizer, tokenizer, seed=1).train(3, 4)
-    ids = [p.id for step in range(5) for p in task.train(step, 4)]
-    assert len(set(ids)) == 20
-    assert task.held_out(4) == LabTask(12, 7, tokenizer, tokenizer, seed=2).held_out(4)
+    model = lab_model(config, len(tokenizer), seed=1)
+
+    def draw(rng: random.Random) -> lab_training.Example:
+        posed = problem(rng.randrange(10**6), "train", 3, 5)
+        return posed.question, careful(posed, rng)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        rates = lab_training.linear_rates(config, 300)
+        accuracy = lab_training.train("teacher", model, tokenizer, draw, config, 1, rates, 0.9)
+    finally:
+        torch.set_num_threads(threads)
+    # Chance is 0.2.
+    assert accuracy >= 0.6
 
 
-def test_intervals_and_repetition_by_hand():
-    assert mean_interval([0.0, 1.0] * 50) == pytest.approx((0.5, 0.4015, 0.5985), abs=1e-4)
-    assert mean_interval([1.0] * 5) == (1.0, 1.0, 1.0)
-    assert repeats(list(range(10)) * 3) and not repeats(list(range(100)))
+def test_a_pair_is_written_whole_and_never_over_another(tmp_path: Path) -> None:
+    out = tmp_path / "pair"
+    brief = {"teacher_steps": 1, "student_steps": 1, "solid_steps": 1, "test_problems": 2}
+    config = LabConfig(out=str(out), batch=2, **SMALL, **brief)
+    run(config)
+    assert sorted(entry.name for entry in out.iterdir()) == ["lab.json", "student", "teacher"]
+    assert str(tmp_path) not in (out / "lab.json").read_text()
+    assert not list(tmp_path.glob("*.partial"))
+    with pytest.raises(ConfigError, match="already holds a lab pair"):
+        run(config)
 
 
-def test_a_reduced_lab_learns(tmp_path):
-    """Chains of one operation modulo 3: above chance by far within a minute."""
-    config = LabConfig(
-        out=str(tmp_path / "pair"), chain_length=1, modulus=3, width=64, heads=2, layers=2, mlp=128,
-        teacher_steps=150, student_steps=60, solid_steps=10, test_problems=8,
-    )  # fmt: skip
-    lab.run(config)
-    record = json.loads((tmp_path / "pair" / "lab.json").read_text())
-    assert record["teacher"]["greedy"] > 0.8, record
-    with pytest.raises(ConfigError, match="already holds"):
-        lab.run(config)
+def test_the_packaged_pair_speaks_this_tokenizer() -> None:
+    for role in ("student", "teacher"):
+        packaged = AutoTokenizer.from_pretrained(PACKAGED / role)
+        assert packaged.get_vocab() == lab_tokenizer().get_vocab()
+        assert packaged.chat_template == lab_tokenizer().chat_template
 
 
-def test_a_senseless_lab_is_refused_in_one_line():
-    with pytest.raises(ConfigError, match="width=97: give a multiple of 3"):
-        LabConfig(width=97)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("out", ""),
+        ("chain_length", 27),
+        ("chain_length", 0),
+        ("modulus", 2),
+        ("careful_share", 1.5),
+        ("slip", -0.1),
+        ("width", 97),
+        ("batch", 0),
+        ("learning_rate", 0.0),
+        ("solid_steps", -1),
+        ("test_problems", 0),
+    ],
+)
+def test_a_senseless_setting_is_one_line(key: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        LabConfig(**{key: value})
+    message = str(caught.value)
+    assert message.startswith(f"{key}={value}: ") and "\n" not in message

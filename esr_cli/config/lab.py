@@ -27,9 +27,9 @@ class LabConfig:
     mlp: int = 256
     batch: int = 32
     learning_rate: float = 3e-3
-    teacher_steps: int = 450
+    teacher_steps: int = 500
     student_steps: int = 500
-    student_accuracy: float = 0.985
+    accuracy: float = 0.985
     solid_steps: int = 100
     solid_rate: float = 1e-3
     teacher_seed: int = 1
@@ -40,7 +40,7 @@ class LabConfig:
         need(bool(self.out), "out", self.out, "name the folder for the pair")
         need(0 < self.chain_length <= 26, "chain_length", self.chain_length, "give 1 to 26")
         need(2 < self.modulus <= 50, "modulus", self.modulus, "give 3 to 50")
-        for key in ("careful_share", "slip", "teacher_error", "student_accuracy"):
+        for key in ("careful_share", "slip", "teacher_error", "accuracy"):
             need(0 <= getattr(self, key) <= 1, key, getattr(self, key), "give a share in [0, 1]")
         for key in ("width", "layers", "heads", "mlp", "batch", "test_problems"):
             need(getattr(self, key) > 0, key, getattr(self, key), "give 1 or more")

@@ -38,7 +38,6 @@ class TrainConfig:
     eval_every: int = 0
     save_every: int = 50
     keep_checkpoints: int = 2
-    data_dir: str | None = None
     resume: str | None = None
     strict: bool = False
 

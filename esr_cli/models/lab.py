@@ -5,8 +5,12 @@ from __future__ import annotations
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from esr_cli.config import LabConfig
+
+# A bar for one shard says nothing that the lab's own lines do not.
+disable_progress_bar()
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<sep>")
 WORDS = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -61,13 +60,9 @@ def steps(
         yield step, float(loss.detach()), float(hits)
 
 
-def cosine_rates(config: LabConfig, count: int) -> list[float]:
-    """Warm-up over 100 steps (or a fifth), then a cosine to zero."""
-    warm = min(100, max(1, count // 5))
-    rising = [config.learning_rate * (i + 1) / warm for i in range(warm)]
-    left = max(1, count - warm)
-    falling = [0.5 * (1 + math.cos(math.pi * i / left)) for i in range(count - warm)]
-    return rising + [config.learning_rate * share for share in falling]
+def falling_rates(rate: float, count: int) -> list[float]:
+    """From `rate` linearly to zero."""
+    return [rate * (1 - i / count) for i in range(count)]
 
 
 def linear_rates(config: LabConfig, count: int) -> list[float]:

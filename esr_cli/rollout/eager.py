@@ -14,9 +14,14 @@ from esr_cli.types import Prompt, Rollout, Sampling
 class EagerEngine:
     """Samples side by side; each row has its own random stream, so company changes nothing."""
 
-    def __init__(self, path: str, dtype: str, max_sequences: int, device: str = "cpu") -> None:
+    def __init__(
+        self, path: str, dtype: str, max_sequences: int, device: str = "cpu",
+        revision: str | None = None,
+    ) -> None:  # fmt: skip
         disable_progress_bar()
-        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype))
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            path, dtype=getattr(torch, dtype), revision=revision
+        )
         self.model: Any = model.to(device).eval()
         self.max_sequences = max_sequences
 

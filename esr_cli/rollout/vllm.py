@@ -23,11 +23,11 @@ class VllmEngine:
 
     def __init__(
         self, path: str, dtype: str, max_model_len: int, max_sequences: int,
-        gpu_memory_utilization: float = 0.4,
+        gpu_memory_utilization: float = 0.4, revision: str | None = None,
     ) -> None:  # fmt: skip
         self.on_cpu = not torch.cuda.is_available()
         if self.on_cpu:
-            room = _cache_gib(path, dtype, max_model_len, max_sequences)
+            room = _cache_gib(path, revision, dtype, max_model_len, max_sequences)
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(room)
         # Starting an engine overwrites the random state of its process.
         python_state, torch_state = random.getstate(), torch.get_rng_state()
@@ -39,7 +39,8 @@ class VllmEngine:
             options["enable_chunked_prefill"] = False
             options["max_num_batched_tokens"] = max(4096, max_model_len)
         self.llm = LLM(
-            model=path, max_model_len=max_model_len, max_num_seqs=max_sequences,
+            model=path, revision=revision, tokenizer_revision=revision,
+            max_model_len=max_model_len, max_num_seqs=max_sequences,
             gpu_memory_utilization=gpu_memory_utilization, logprobs_mode="processed_logprobs",
             generation_config="vllm", disable_log_stats=True, **options,
         )  # fmt: skip
@@ -103,11 +104,13 @@ def _rollout(prompt: Prompt, sample: int, output: Any) -> Rollout:
     return Rollout(prompt, sample, tokens, logprobs, output.finish_reason)
 
 
-def _cache_gib(path: str, dtype: str, max_model_len: int, max_sequences: int) -> int:
+def _cache_gib(
+    path: str, revision: str | None, dtype: str, max_model_len: int, max_sequences: int
+) -> int:
     """KV cache in whole GiB for `max_sequences` of full length, at least 1."""
     from transformers import AutoConfig
 
-    shape = AutoConfig.from_pretrained(path).get_text_config()
+    shape = AutoConfig.from_pretrained(path, revision=revision).get_text_config()
     size = torch.finfo(getattr(torch, dtype)).bits // 8
     width = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
     per_token = 2 * shape.num_hidden_layers * shape.num_key_value_heads * width * size
