@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt scripts/setup.sh
 	@touch $@
 
 demo: $(READY) ## the main job on the lab pair: 40 steps of ESR at N=64, accuracy before and after
-	$(BIN)/esr train +rollout_len=64 run_dir=$(RUN)
+	$(BIN)/esr train +rollout_len=64 eval_every=10 run_dir=$(RUN)
 
 test: $(READY) lint type ## lint, types, all tests, and one short run
 	$(BIN)/python -m pytest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from esr_cli.config import TrainConfig
@@ -54,15 +55,20 @@ def make_task(config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: An
 
 
 def assemble(
-    config: TrainConfig, tokenizer: Any, stack: ExitStack, warn: Callable[[str], None]
-) -> Parts:
-    """Starts the workers side by side and loads the student meanwhile; `stack` closes them."""
+    config: TrainConfig, folder: Path, tokenizer: Any, stack: ExitStack,
+    warn: Callable[[str], None],
+) -> Parts:  # fmt: skip
+    """Starts the workers side by side and loads the student meanwhile; `stack` closes them.
+
+    What a worker prints goes to `engine.log` and `teacher.log` in the run's folder.
+    """
     device = loading.pick_device(config.execution.device)
     dtype = loading.pick_dtype(config.pair.dtype, device)
     engine = place(
         config.execution.engine, "engine", build_engine,
         {"kind": config.rollout.engine, "settings": _engine_settings(config, dtype, device)},
         restarts=config.execution.restarts, remember=("load_weights",), on_restart=warn,
+        log=str(folder / "engine.log"),
     )  # fmt: skip
     teacher = place(
         config.execution.teacher, "teacher", build_teacher,
@@ -73,7 +79,7 @@ def assemble(
             "micro_batch_tokens": config.tune.micro_batch_tokens,
             "revision": config.pair.teacher.revision,
         },
-        restarts=config.execution.restarts, on_restart=warn,
+        restarts=config.execution.restarts, on_restart=warn, log=str(folder / "teacher.log"),
     )  # fmt: skip
     for worker in (engine, teacher):
         stack.callback(worker.close)

@@ -35,8 +35,10 @@ class Tracker:
         self.run_dir, self.total_steps = run_dir, total_steps
         self.console = Console(highlight=False)
         self._began, self._start = time.perf_counter(), start
+        self._bar: Progress | None = None
         self._wandb = self._open_wandb(config, mode, project, name)
-        self._bar = self._open_bar(start) if sys.stdout.isatty() else None
+        if sys.stdout.isatty():
+            self._bar = self._open_bar(start)
 
     def __enter__(self) -> Tracker:
         return self

@@ -41,7 +41,8 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
             )
         )  # fmt: skip
         tracker.note(f"run folder: {folder}")
-        parts = assembly.assemble(config, tokenizer, stack, tracker.warn)
+        tracker.note(f"starting the engine ({config.rollout.engine}) and the teacher")
+        parts = assembly.assemble(config, folder, tokenizer, stack, tracker.warn)
         if last:
             snapshot.restore(last, parts.student)
         loop = Loop(config, folder, parts, task, held_out, tokenizer, tracker)

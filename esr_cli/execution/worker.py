@@ -8,6 +8,7 @@ a worker that died is made again, its remembered calls are repeated, and so is t
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import traceback
 from collections.abc import Callable
@@ -48,6 +49,8 @@ class InlineWorker:
 class ProcessWorker:
     """The worker in a spawned process; `remember` names methods whose last call is repeated
     after a restart, so that a new worker knows what the old one was told.
+
+    What the process prints goes to the file `log` where one is named.
     """
 
     def __init__(
@@ -58,8 +61,9 @@ class ProcessWorker:
         restarts: int = 0,
         remember: tuple[str, ...] = (),
         on_restart: Callable[[str], None] = print,
+        log: str | None = None,
     ) -> None:
-        self.name = name
+        self.name, self._log = name, log
         self._build, self._settings = build, settings
         self._restarts_left, self._remember, self._on_restart = restarts, remember, on_restart
         self._last_calls: dict[str, tuple[Any, ...]] = {}
@@ -77,7 +81,9 @@ class ProcessWorker:
         context = multiprocessing.get_context("spawn")
         self._pipe, child_end = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(child_end, self._build, self._settings), name=f"esr-{self.name}"
+            target=_serve,
+            args=(child_end, self._build, self._settings, self._log),
+            name=f"esr-{self.name}",
         )
         self._process.start()
         # Ours must be the only other end, or the death of the child would go unnoticed.
@@ -132,11 +138,12 @@ class ProcessWorker:
 
     def _start_again(self) -> None:
         self._process.join(5)
-        status = self._process.exitcode
+        died = f"the {self.name}'s process died (exit status {self._process.exitcode})"
+        where = f"; its last words are in {self._log}" if self._log else ""
         if self._restarts_left == 0:
-            raise WorkerError(f"the {self.name}'s process died (exit status {status})")
+            raise WorkerError(died + where)
         self._restarts_left -= 1
-        self._on_restart(f"the {self.name}'s process died (exit status {status}); made again")
+        self._on_restart(f"{died}; made again{where}")
         self._pipe.close()
         self.start()
 
@@ -152,11 +159,18 @@ def place(where: str, name: str, build: Callable[..., Any], settings: dict[str, 
     return ProcessWorker(name, build, settings, **process_options)
 
 
-def _serve(pipe: Connection, build: Callable[..., Any], settings: dict[str, Any]) -> None:
-    # Ctrl-C reaches the whole terminal; only the trainer decides what it means.
-    # (and SIGTERM a whole process group): it ends this process by closing the pipe.
+def _serve(
+    pipe: Connection, build: Callable[..., Any], settings: dict[str, Any], log: str | None
+) -> None:
+    # Ctrl-C reaches the whole terminal, and SIGTERM often a whole process group; only the trainer
+    # decides what they mean, and ends this process by closing the pipe.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    if log:
+        # By descriptor, since libraries write past Python's own streams.
+        with open(log, "a") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
     try:
         worker = build(**settings)
     except BaseException:

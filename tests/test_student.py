@@ -1,0 +1,149 @@
+"""The student's step: what it computes, what it must not depend on, what it refuses."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from esr_cli.config import TuneConfig
+from esr_cli.models import batching
+from esr_cli.student import Objective, Student
+from esr_cli.teacher import Teacher
+from esr_cli.types import HiddenScores, LogitScores, Prompt, Rollout
+
+STEPS = 10
+
+
+def rollout(number: int, length: int, teacher_prompt: int) -> Rollout:
+    """Random tokens; the teacher's prompt differs in length and text from the student's."""
+    stream = torch.Generator().manual_seed(number)
+
+    def ids(count):
+        return tuple(torch.randint(3, 100, (count,), generator=stream).tolist())
+
+    prompt = Prompt(f"p{number}", "", ids(5 + number), ids(teacher_prompt), "")
+    return Rollout(prompt, 0, ids(length), (-1.0,) * length, "length")
+
+
+ROLLOUTS = [rollout(i, length, 9 - i) for i, length in enumerate((7, 1, 12, 4))]
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_pair):
+    return Teacher(str(tiny_pair / "teacher"), "float32", "cpu", 64, None)
+
+
+def load(tiny_pair, role="student"):
+    return AutoModelForCausalLM.from_pretrained(tiny_pair / role, dtype=torch.float32)
+
+
+def student(tiny_pair, teacher, total_steps=STEPS, **tune) -> Student:
+    torch.manual_seed(0)
+    settings = {"method": "full", "learning_rate": 1e-3} | tune
+    objective = Objective(1.0, 0.7, vocabulary=108, tile_tokens=8)
+    return Student(load(tiny_pair), teacher.head(), TuneConfig(**settings), objective, total_steps)
+
+
+def moved(made: Student) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in made.parameters.items()}
+
+
+def by_hand(tiny_pair) -> list[torch.Tensor]:
+    """KL a token of each rollout, from both models' own logits, in float64."""
+    student, teacher = load(tiny_pair).double(), load(tiny_pair, "teacher").double()
+    found = []
+    for r in ROLLOUTS:
+        logs = []
+        for model, prompt in ((student, r.prompt.student_ids), (teacher, r.prompt.teacher_ids)):
+            with torch.no_grad():
+                logits = model(torch.tensor([prompt + r.response_ids])).logits[0]
+            logs.append(logits[len(prompt) - 1 : -1].log_softmax(-1))
+        found.append((logs[0].exp() * (logs[0] - logs[1])).sum(-1))
+    return found
+
+
+def test_positions_are_counted_from_the_start_of_the_response(tiny_pair, teacher):
+    """Prompts of other lengths for either model, batches in any order: each KL in its place."""
+    expected = by_hand(tiny_pair)
+    update = student(tiny_pair, teacher, micro_batch_tokens=40).update(
+        ROLLOUTS, teacher.score(ROLLOUTS), 0
+    )
+    for ours, theirs in zip(update.kl_by_rollout, expected, strict=True):
+        assert torch.allclose(torch.tensor(ours).double(), theirs, atol=1e-5)
+    assert update.metrics["train/loss"] == pytest.approx(float(torch.cat(expected).mean()), 1e-5)
+
+
+def test_neither_micro_batches_nor_the_order_of_rollouts_change_the_step(tiny_pair, teacher):
+    made = {}
+    for name, tokens, order in (("whole", 10**6, 1), ("single", 1, 1), ("turned", 40, -1)):
+        made[name] = student(tiny_pair, teacher, micro_batch_tokens=tokens)
+        rollouts = ROLLOUTS[::order]
+        made[name].update(rollouts, teacher.score(rollouts), 0)
+    for name in ("single", "turned"):
+        for key, value in moved(made["whole"]).items():
+            # AdamW's first step has the size of the rate whatever the gradient: compare moments.
+            assert torch.allclose(value, made[name].parameters[key], atol=1e-4), (name, key)
+        for one, other in zip(
+            made["whole"].optimizer.state.values(), made[name].optimizer.state.values(), strict=True
+        ):
+            assert torch.allclose(one["exp_avg"], other["exp_avg"], rtol=1e-4, atol=1e-8), name
+
+
+def test_gradient_checkpointing_changes_memory_only(tiny_pair, teacher):
+    plain, saving = (student(tiny_pair, teacher, gradient_checkpointing=on) for on in (False, True))
+    one, other = (made.update(ROLLOUTS, teacher.score(ROLLOUTS), 0) for made in (plain, saving))
+    assert one.metrics["train/loss"] == other.metrics["train/loss"]
+    assert one.metrics["train/grad_norm"] == pytest.approx(other.metrics["train/grad_norm"], 1e-6)
+
+
+def test_a_step_that_is_not_finite_leaves_no_trace(tiny_pair, teacher):
+    made = student(tiny_pair, teacher)
+    made.update(ROLLOUTS, teacher.score(ROLLOUTS), 0)
+    before = moved(made)
+    spoilt = teacher.score(ROLLOUTS).hidden_RD.clone()
+    spoilt[3] = math.nan
+    assert made.update(ROLLOUTS, HiddenScores(spoilt), 1).skipped
+    assert all(torch.equal(p, before[name]) for name, p in made.parameters.items())
+    after = made.update(ROLLOUTS, teacher.score(ROLLOUTS), 2)
+    assert not after.skipped and math.isfinite(after.metrics["train/loss"])
+
+
+def test_logits_of_the_teacher_do_as_well_as_its_states(tiny_pair, teacher):
+    scores = teacher.score(ROLLOUTS)
+    logits = LogitScores(teacher.head().logits(scores.hidden_RD))
+    one = student(tiny_pair, teacher).update(ROLLOUTS, scores, 0)
+    other = student(tiny_pair, teacher).update(ROLLOUTS, logits, 0)
+    assert one.metrics["train/loss"] == pytest.approx(other.metrics["train/loss"], 1e-6)
+
+
+def test_lora_hands_over_what_it_trains_by_names_the_engine_knows(tiny_pair, teacher):
+    base = load(tiny_pair).state_dict()
+    made = student(tiny_pair, teacher, method="lora", rank=4, alpha=8)
+    start = made.weights()
+    # All seven linear layers of both blocks, and nothing that stays as it was.
+    assert len(start) == 14
+    assert all(torch.equal(tensor, base[name]) for name, tensor in start.items())
+    made.update(ROLLOUTS, teacher.score(ROLLOUTS), 0)
+    assert all(not torch.equal(made.weights()[name], base[name]) for name in start)
+    frozen = {n: p for n, p in made.model.state_dict().items() if "base_layer" in n}
+    assert all(torch.equal(p, base[name.replace(".base_layer", "")]) for name, p in frozen.items())
+
+
+def test_rates_warm_up_and_fall(tiny_pair, teacher):
+    made = student(tiny_pair, teacher, schedule="linear", warmup_steps=2, learning_rate=1.0)
+    rates = [made.rate(step) for step in range(STEPS)]
+    assert rates[0] == pytest.approx(0.5) and rates[1] == pytest.approx(0.9)
+    assert rates[-1] == pytest.approx(0.1) and rates[1:] == sorted(rates[1:], reverse=True)
+    held = student(tiny_pair, teacher, schedule="constant", learning_rate=1.0)
+    assert {held.rate(step) for step in range(STEPS)} == {1.0}
+
+
+def test_micro_batches_hold_all_and_keep_to_the_budget():
+    lengths = [7, 30, 1, 12, 12, 90, 4]
+    groups = batching.micro_batches(lengths, 40)
+    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
+    for group in groups:
+        assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= 40
