@@ -59,7 +59,7 @@ def test_wandb_offline_holds_what_the_files_hold(tmp_path, monkeypatch):
     assert "seed" in keys(started.config.update) and started.project == "esr"
     history = [r.history for r in found if r.WhichOneof("record_type") == "history"]
     seen = set().union(*(keys(row.item) for row in history))
-    assert {"train/loss", "time/train_s", "eval/lab/avg@4", "samples"} <= seen, seen
+    assert {"train/loss", "time/train_s", "eval/lab/avg@4", "samples/_type"} <= seen, seen
     summaries = [r.summary for r in found if r.WhichOneof("record_type") == "summary"]
     assert "steps" in set().union(*(keys(s.update) for s in summaries))
 
