@@ -86,7 +86,12 @@ class Student:
                 group["lr"] = self.rate(step)
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        metrics = {"train/loss": loss, "train/grad_norm": norm, "train/lr": self.rate(step)}
+        metrics = {
+            "train/loss": loss,
+            "train/grad_norm": norm,
+            "train/lr": self.rate(step),
+            "train/skipped": float(skipped),
+        }
         by_rollout = _spread(rollouts, parts)
         return Update(metrics | self._measure(rollouts, parts), by_rollout, skipped)
 

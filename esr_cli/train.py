@@ -86,12 +86,12 @@ class Loop:
                     scores = teacher.score(rollouts)
                 with clock.phase("train"):
                     update = student.update(rollouts, scores, step)
-                self._check(update)
                 metrics = update.metrics | rollout_metrics(rollouts) | clock.times()
                 if not update.skipped:
                     profile = kl_profile(update.kl_by_rollout)
                     self.tracker.append("kl_by_position.jsonl", {"step": step + 1, **profile})
                 self.tracker.log(step + 1, metrics | {"memory/peak_gib": peak_gib()})
+                self._check(update)
                 self._when_due(step + 1, bool(asked_to_stop))
                 if asked_to_stop and step + 1 < self.config.steps:
                     raise RuntimeError(f"stopped by {asked_to_stop[0]} after step {step + 1}")
@@ -120,7 +120,6 @@ class Loop:
         self.tracker.log_samples(step, found.responses[: self.config.tracking.samples])
 
     def _check(self, update: Any) -> None:
-        update.metrics["train/skipped"] = float(update.skipped)
         if update.skipped:
             self.skipped_in_a_row += 1
             self.tracker.warn("loss or gradient is not finite; the step is skipped")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from esr_cli.config import LabConfig
 from esr_cli.models.lab import lab_model, lab_tokenizer
@@ -39,3 +42,62 @@ def esr(*arguments: str, **options) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "esr_cli.cli", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     return subprocess.run(command, capture_output=True, text=True, env=environment, **options)
+
+
+SHORT = (
+    "+rollout_len=8",
+    "prompts_per_step=4",
+    "eval.problems=4",
+    "eval.samples=1",
+    "save_every=2",
+)
+
+
+def rows(run: Path, name: str = "metrics.jsonl") -> list[dict]:
+    return [json.loads(line) for line in (run / name).read_text().splitlines()]
+
+
+def timeless(run: Path, name: str = "metrics.jsonl") -> list[dict]:
+    """The rows without what a second run cannot repeat."""
+    return [
+        {k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))}
+        for row in rows(run, name)
+    ]
+
+
+def same_end(one: Path, other: Path) -> None:
+    """Both runs ended with the same weights, to the bit, and told the same story."""
+    a = load_file(one / "student" / "model.safetensors")
+    b = load_file(other / "student" / "model.safetensors")
+    assert a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
+    for name in ("metrics.jsonl", "eval.jsonl", "samples.jsonl", "kl_by_position.jsonl"):
+        assert timeless(one, name) == timeless(other, name), name
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "esr_cli.cli", "train", *SHORT, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_step(run: Path, step: int, process: subprocess.Popen) -> None:
+    metrics = run / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") >= step):
+        assert process.poll() is None, "the run ended before it could be disturbed"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory) -> Path:
+    """Thirty steps of the lab pair with nothing in the way."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    done = esr("train", "rollout=eager", *SHORT, "steps=30", "run_dir=run", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "run"

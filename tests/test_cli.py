@@ -6,6 +6,7 @@ import pytest
 from conftest import esr
 from hydra import compose, initialize_config_dir
 
+from esr_cli import run_folder
 from esr_cli.cli import conf_dir
 from esr_cli.config import ConfigError, LabConfig, TrainConfig, gate
 
@@ -80,3 +81,18 @@ def test_help_lists_the_commands_and_a_misspelt_one_is_named():
     assert "train" in esr("--help").stdout
     done = esr("trian")
     assert done.returncode == 2 and "did you mean train?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], "default"),
+        (["+rollout_len=64"], "rollout_len=64"),
+        (["seed=1", "+rollout_len=64", "tracking=none", "strict=true"], "rollout_len=64,seed=1"),
+        (["pair.student.path=/a/b"], "pair.student.path=-a-b"),
+    ],
+)
+def test_a_runs_folder_is_named_by_what_differs(overrides, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = run_folder.open_new(read(*overrides), overrides)
+    assert str(folder) == f"runs/lab/{name}" and (folder / "config.yaml").is_file()

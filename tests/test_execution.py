@@ -31,6 +31,11 @@ class Counter:
         """Raises."""
         raise KeyError("no such thing")
 
+    def say(self, text: str) -> None:
+        """Prints as Python does, and past Python as a C library would."""
+        print(text, flush=True)
+        os.write(2, b"from below\n")
+
     def die(self) -> None:
         """Kills its process."""
         os.kill(os.getpid(), signal.SIGKILL)
@@ -84,3 +89,13 @@ def test_a_group_wide_sigterm_leaves_the_worker_alone():
     os.kill(worker.pid, signal.SIGTERM)
     assert worker.call("plus", torch.tensor([1.0])).item() == 2.0
     worker.close()
+
+
+def test_what_a_worker_prints_is_in_its_log(tmp_path):
+    log = tmp_path / "counter.log"
+    worker = place("process", "counter", Counter, {"start": 1.0}, log=str(log))
+    worker.call("say", "hello")
+    with pytest.raises(WorkerError, match=r"last words are in .*counter\.log"):
+        worker.call("die")
+    worker.close()
+    assert log.read_text().splitlines() == ["hello", "from below"]

@@ -7,57 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from conftest import esr
-from safetensors.torch import load_file
+from conftest import SHORT, esr, rows, same_end, start, wait_for_step
 from transformers import AutoModelForCausalLM
 
 from esr_cli.gauge import Gauge
-
-SHORT = (
-    "+rollout_len=8",
-    "prompts_per_step=4",
-    "eval.problems=4",
-    "eval.samples=1",
-    "save_every=2",
-)
-
-
-def rows(run: Path, name: str = "metrics.jsonl") -> list[dict]:
-    return [json.loads(line) for line in (run / name).read_text().splitlines()]
-
-
-def timeless(run: Path, name: str = "metrics.jsonl") -> list[dict]:
-    """The rows without what a second run cannot repeat."""
-    return [
-        {k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))}
-        for row in rows(run, name)
-    ]
-
-
-def same_end(one: Path, other: Path) -> None:
-    """Both runs ended with the same weights, to the bit, and told the same story."""
-    a = load_file(one / "student" / "model.safetensors")
-    b = load_file(other / "student" / "model.safetensors")
-    assert a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
-    for name in ("metrics.jsonl", "eval.jsonl", "samples.jsonl", "kl_by_position.jsonl"):
-        assert timeless(one, name) == timeless(other, name), name
-
-
-def start(*arguments: str, cwd: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "esr_cli.cli", "train", *SHORT, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL)
-
-
-def wait_for_step(run: Path, step: int, process: subprocess.Popen) -> None:
-    metrics = run / "metrics.jsonl"
-    while not (metrics.exists() and metrics.read_text().count("\n") >= step):
-        assert process.poll() is None, "the run ended before it could be disturbed"
-        time.sleep(0.01)
 
 
 def children(pid: int) -> dict[str, int]:
@@ -68,15 +24,6 @@ def children(pid: int) -> dict[str, int]:
         if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
             spawned.append(child)
     return dict(zip(("engine", "teacher"), sorted(spawned), strict=True))
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory) -> Path:
-    """Thirty steps of the lab pair with nothing in the way."""
-    folder = tmp_path_factory.mktemp("unbroken")
-    done = esr("train", "rollout=eager", *SHORT, "steps=30", "run_dir=run", cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "run"
 
 
 def test_a_run_leaves_everything_it_promises(unbroken):
@@ -90,6 +37,7 @@ def test_a_run_leaves_everything_it_promises(unbroken):
     kept = sorted(path.name for path in (unbroken / "checkpoints").iterdir())
     assert kept == ["step-000028", "step-000030"]
     assert list(unbroken.glob("wandb/offline-run-*"))
+    assert (unbroken / "engine.log").exists() and (unbroken / "teacher.log").exists()
 
 
 def test_the_same_command_again_is_refused_by_name(unbroken):

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -85,7 +85,8 @@ class ProcessWorker:
             args=(child_end, self._build, self._settings, self._log),
             name=f"esr-{self.name}",
         )
-        self._process.start()
+        with _ctrl_c_waits():
+            self._process.start()
         # Ours must be the only other end, or the death of the child would go unnoticed.
         child_end.close()
         self._ready = False
@@ -157,6 +158,22 @@ def place(where: str, name: str, build: Callable[..., Any], settings: dict[str, 
     if where == "inline":
         return InlineWorker(name, build, settings)
     return ProcessWorker(name, build, settings, **process_options)
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Main thread only: half a process started is worse than a Ctrl-C a moment late."""
+    came: list[tuple[Any, ...]] = []
+    before = signal.signal(signal.SIGINT, lambda *signalled: came.append(signalled))
+    # The mask is for the child: it inherits it, and imports for seconds before it can ignore.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, before)
+    if came and callable(before):
+        before(*came[0])
 
 
 def _serve(

@@ -1,0 +1,96 @@
+"""What goes wrong in a run: it says so in a line, and nothing that was saved is lost."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from conftest import SHORT, esr, rows, same_end, start, wait_for_step
+from safetensors.torch import load_file, save_file
+
+LAB = Path(__file__).parent.parent / "esr_cli" / "lab_pair"
+
+
+def test_five_steps_that_are_not_finite_end_the_run(tmp_path):
+    shutil.copytree(LAB / "teacher", tmp_path / "teacher")
+    weights = load_file(tmp_path / "teacher" / "model.safetensors")
+    weights["model.norm.weight"].fill_(float("nan"))
+    save_file(weights, tmp_path / "teacher" / "model.safetensors", {"format": "pt"})
+    done = esr(
+        "train", "rollout=eager", "tracking=none", *SHORT, "steps=8",
+        "pair.teacher.path=./teacher", "run_dir=run", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "5 steps in a row were not finite" in done.stderr and "resume=run" in done.stderr
+    assert [row["train/skipped"] for row in rows(tmp_path / "run")] == [1.0] * 5
+    kept = load_file(tmp_path / "run" / "checkpoints" / "step-000004" / "tensors.safetensors")
+    before = load_file(LAB / "student" / "model.safetensors")
+    for name, value in before.items():
+        assert (kept[f"weight/{name}"] == value).all(), name
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(unbroken, tmp_path):
+    process = start("rollout=eager", "steps=30", "run_dir=run", cwd=tmp_path)
+    wait_for_step(tmp_path / "run", 3, process)
+    # No file may grow beyond 2 MB from here on; a checkpoint of the lab student has four.
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+    said = process.communicate()[1]
+    assert process.returncode == 1, said
+    assert "File too large" in said and "is intact" in said, said
+    assert "go on with: esr train resume=run" in said and "Traceback" not in said
+    saved = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert saved and all(name.startswith("step-") for name in saved), saved
+    done = esr("train", "resume=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    same_end(tmp_path / "run", unbroken)
+
+
+def test_cut_off_between_saving_and_evaluating(unbroken, tmp_path):
+    run = shutil.copytree(unbroken, tmp_path / "run")
+    (run / "summary.json").unlink()
+    for name in ("eval.jsonl", "samples.jsonl"):
+        early = [row for row in rows(run, name) if row["step"] < 30]
+        (run / name).write_text("".join(json.dumps(row) + "\n" for row in early))
+    done = esr("train", f"resume={run}", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    same_end(run, unbroken)
+
+
+def test_ctrl_c_while_starting_is_one_line(tmp_path):
+    process = start("rollout=eager", "run_dir=run", cwd=tmp_path)
+    log = tmp_path / "run" / "esr.log"
+    while not (log.exists() and "starting the engine" in log.read_text()):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode in (1, 130) and "interrupted" in said, said
+    assert "Traceback" not in said, said
+
+
+def test_two_ctrl_c_leave_at_once(tmp_path):
+    process = start("rollout=eager", "steps=1000", "run_dir=run", cwd=tmp_path)
+    wait_for_step(tmp_path / "run", 1, process)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    # The first may have been enough when it came at the very end of a step.
+    assert process.returncode in (1, 128 + signal.SIGINT)
+
+
+def test_without_vllm_the_remedy_is_named(tmp_path):
+    code = (
+        "import sys; sys.modules['vllm'] = None; sys.argv = ['esr', 'train', 'tracking=none']\n"
+        "from esr_cli.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=LAB.parent.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "make setup" in done.stderr and "rollout=eager" in done.stderr
