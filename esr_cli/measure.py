@@ -66,20 +66,35 @@ def kl_profile(kl_by_rollout: Sequence[Sequence[float]]) -> dict[str, list[Any]]
     return {"kl": means, "count": [len(column) for column in columns]}
 
 
-@contextmanager
-def interrupts() -> Iterator[list[str]]:
-    """A list that holds the signal's name once Ctrl-C or SIGTERM came; a second leaves at once."""
-    came: list[str] = []
+class Interrupts:
+    """Ctrl-C and SIGTERM: they raise at once, or only note themselves while `waiting`.
 
-    def note(number: int, _: Any) -> None:
-        if came:
+    `came` names the first one; a second leaves at once. What is raised may be swallowed, since
+    libraries clear errors inside an import or an attribute lookup: ask `came` after long ways.
+    """
+
+    def __init__(self) -> None:
+        self.came = ""
+        self.waiting = False
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt where one came."""
+        if self.came:
+            raise KeyboardInterrupt
+
+    def _note(self, number: int, _: Any) -> None:
+        if self.came:
             os._exit(128 + number)
-        came.append(signal.Signals(number).name)
-        print(f"{came[0]}: finishing the step, then saving (again to leave at once)", flush=True)
+        self.came = signal.Signals(number).name
+        if not self.waiting:
+            raise KeyboardInterrupt
+        print(f"{self.came}: finishing the step, then saving (again to leave at once)", flush=True)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> Interrupts:
+        signals = (signal.SIGINT, signal.SIGTERM)
+        self._before = {number: signal.signal(number, self._note) for number in signals}
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)

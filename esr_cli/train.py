@@ -11,7 +11,7 @@ from esr_cli import assembly, checkpoint, plots, preflight, run_folder, snapshot
 from esr_cli.config import TrainConfig, gate
 from esr_cli.evaluate import evaluate
 from esr_cli.gauge import Gauge
-from esr_cli.measure import Clock, interrupts, kl_profile, peak_gib, rollout_metrics
+from esr_cli.measure import Clock, Interrupts, kl_profile, peak_gib, rollout_metrics
 from esr_cli.outcome import finish
 from esr_cli.tracking import Tracker
 
@@ -33,7 +33,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
     start = int(last.name.removeprefix("step-")) if last else 0
     if last:
         run_folder.rewind(folder, start)
-    with ExitStack() as stack:
+    with Interrupts() as interrupts, ExitStack() as stack:
         tracker = stack.enter_context(
             Tracker(
                 folder, plain, config.tracking.mode, config.tracking.project, str(folder),
@@ -47,7 +47,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
             snapshot.restore(last, parts.student)
         loop = Loop(config, folder, parts, task, held_out, tokenizer, tracker)
         try:
-            loop.run(start)
+            loop.run(start, interrupts)
             finish(config, folder, parts.student, tokenizer, tracker)
         except (RuntimeError, OSError, KeyboardInterrupt) as error:
             raise RuntimeError(f"{error or 'interrupted'}\n{_how_on(folder)}") from error
@@ -66,35 +66,37 @@ class Loop:
         self.gauge = Gauge(dtype, config.strict, tracker.warn)
         self.skipped_in_a_row = 0
 
-    def run(self, start: int) -> None:
+    def run(self, start: int, interrupts: Interrupts) -> None:
         """Steps `start` to `config.steps`; a signal ends it after the step, saved."""
         engine, teacher = self.parts.engine, self.parts.teacher
         student, sampling = self.parts.student, self.parts.sampling
         # A run that was cut off between saving and evaluating makes good for it here.
         if self._eval_due(start) and not self._evaluated(start):
             self._evaluate(start)
+        interrupts.check()
+        interrupts.waiting = True
         self.tracker.begin()
-        with interrupts() as asked_to_stop:
-            for step in range(start, self.config.steps):
-                clock = Clock()
-                with clock.phase("sync"):
-                    engine.load_weights(student.weights())
-                prompts = self.task.train(step, self.config.prompts_per_step)
-                with clock.phase("generate"):
-                    rollouts = engine.generate(prompts, sampling.at(step))
-                with clock.phase("score"):
-                    scores = teacher.score(rollouts)
-                with clock.phase("train"):
-                    update = student.update(rollouts, scores, step)
-                metrics = update.metrics | rollout_metrics(rollouts) | clock.times()
-                if not update.skipped:
-                    profile = kl_profile(update.kl_by_rollout)
-                    self.tracker.append("kl_by_position.jsonl", {"step": step + 1, **profile})
-                self.tracker.log(step + 1, metrics | {"memory/peak_gib": peak_gib()})
-                self._check(update)
-                self._when_due(step + 1, bool(asked_to_stop))
-                if asked_to_stop and step + 1 < self.config.steps:
-                    raise RuntimeError(f"stopped by {asked_to_stop[0]} after step {step + 1}")
+        for step in range(start, self.config.steps):
+            clock = Clock()
+            with clock.phase("sync"):
+                engine.load_weights(student.weights())
+            prompts = self.task.train(step, self.config.prompts_per_step)
+            with clock.phase("generate"):
+                rollouts = engine.generate(prompts, sampling.at(step))
+            with clock.phase("score"):
+                scores = teacher.score(rollouts)
+            with clock.phase("train"):
+                update = student.update(rollouts, scores, step)
+            metrics = update.metrics | rollout_metrics(rollouts) | clock.times()
+            if not update.skipped:
+                profile = kl_profile(update.kl_by_rollout)
+                self.tracker.append("kl_by_position.jsonl", {"step": step + 1, **profile})
+            self.tracker.log(step + 1, metrics | {"memory/peak_gib": peak_gib()})
+            self._check(update)
+            self._when_due(step + 1, bool(interrupts.came))
+            if interrupts.came and step + 1 < self.config.steps:
+                raise RuntimeError(f"stopped by {interrupts.came} after step {step + 1}")
+        interrupts.waiting = False
 
     def _when_due(self, step: int, stopping: bool) -> None:
         ends = step == self.config.steps

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import resource
 import shutil
 import signal
@@ -11,8 +13,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from conftest import SHORT, esr, rows, same_end, start, wait_for_step
 from safetensors.torch import load_file, save_file
+
+from esr_cli.measure import Interrupts
 
 LAB = Path(__file__).parent.parent / "esr_cli" / "lab_pair"
 
@@ -72,6 +77,18 @@ def test_ctrl_c_while_starting_is_one_line(tmp_path):
     said = process.communicate(timeout=60)[1]
     assert process.returncode in (1, 130) and "interrupted" in said, said
     assert "Traceback" not in said, said
+
+
+def test_a_swallowed_ctrl_c_is_remembered():
+    with Interrupts() as interrupts:
+        interrupts.check()
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        assert interrupts.came == "SIGINT"
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_two_ctrl_c_leave_at_once(tmp_path):
