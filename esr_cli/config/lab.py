@@ -30,10 +30,10 @@ class LabConfig:
     teacher_steps: int = 500
     student_steps: int = 500
     accuracy: float = 0.985
-    solid_steps: int = 100
+    solid_steps: int = 300
     solid_rate: float = 1e-3
     teacher_seed: int = 1
-    student_seed: int = 2
+    student_seed: int = 3
     test_problems: int = 128
 
     def __post_init__(self) -> None:
