@@ -46,7 +46,9 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path
                 raise ConfigError(f"steps={new}: the saved run has steps={old}; it may only grow")
             saved["steps"] = new
         elif key not in ("resume", "run_dir") and old != new:
-            raise ConfigError(f"{key}={new}: the saved run has {old}; drop it or start a new run")
+            said = next(text for text in overrides if _keys([text]) == [key]).lstrip("+~")
+            told = "something else" if isinstance(old, dict) else old
+            raise ConfigError(f"{said}: the saved run has {told}; drop it or start a new run")
     grown = gate.typed(saved, TrainConfig)
     _write_config(folder, saved)
     return grown, folder, last
