@@ -21,7 +21,7 @@ demo: $(READY) ## the main job on the lab pair: 40 steps of ESR at N=64, accurac
 
 test: $(READY) lint type ## lint, types, all tests, and one short run
 	$(BIN)/python -m pytest
-	dir=$$(mktemp -d) && $(BIN)/esr train +rollout_len=16 steps=3 eval.problems=16 run_dir=$$dir/run \
+	dir=$$(mktemp -d) && $(BIN)/esr train +rollout_len=16 steps=3 limit=16 run_dir=$$dir/run \
 	    && rm -r $$dir
 
 lint: $(READY) ## ruff

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esr_cli.config import TrainConfig
+from esr_cli.config import ExecutionConfig, ModelConfig, RolloutConfig, TrainConfig
 from esr_cli.execution.remote import RemoteEngine, RemoteTeacher
-from esr_cli.execution.worker import place
+from esr_cli.execution.worker import Worker, place
 from esr_cli.models import loading
 from esr_cli.student import Objective, Student
 from esr_cli.tasks.lab import LabTask
@@ -25,7 +25,6 @@ class Parts:
     teacher: RemoteTeacher
     student: Student
     sampling: Sampling
-    eval_sampling: Sampling
 
 
 def build_engine(kind: str, settings: dict[str, Any]) -> Any:
@@ -64,11 +63,9 @@ def assemble(
     """
     device = loading.pick_device(config.execution.device)
     dtype = loading.pick_dtype(config.pair.dtype, device)
-    engine = place(
-        config.execution.engine, "engine", build_engine,
-        {"kind": config.rollout.engine, "settings": _engine_settings(config, dtype, device)},
-        restarts=config.execution.restarts, remember=("load_weights",), on_restart=warn,
-        log=str(folder / "engine.log"),
+    engine = place_engine(
+        config.rollout, config.execution, config.pair.student, dtype,
+        config.pair.context_tokens, folder, warn,
     )  # fmt: skip
     teacher = place(
         config.execution.teacher, "teacher", build_teacher,
@@ -95,30 +92,33 @@ def assemble(
         samples=config.rollouts_per_prompt,
         seed=config.seed,
     )
-    eval_sampling = Sampling(
-        max_tokens=config.pair.max_response_tokens,
-        temperature=config.eval.temperature,
-        stop_ids=(tokenizer.eos_token_id,),
-        samples=config.eval.samples,
-        seed=config.seed,
-        purpose="eval",
-    )
-    return Parts(RemoteEngine(engine), far_teacher, student, sampling, eval_sampling)
+    return Parts(RemoteEngine(engine), far_teacher, student, sampling)
 
 
-def _engine_settings(config: TrainConfig, dtype: str, device: str) -> dict[str, Any]:
-    shared = {
-        "path": loading.resolve(config.pair.student.path),
-        "revision": config.pair.student.revision,
+def place_engine(
+    rollout: RolloutConfig, execution: ExecutionConfig, model: ModelConfig, dtype: str,
+    context_tokens: int, folder: Path, warn: Callable[[str], None],
+) -> Worker:  # fmt: skip
+    """The engine as a worker, not started yet; what it prints goes to `engine.log`."""
+    settings: dict[str, Any] = {
+        "path": loading.resolve(model.path),
+        "revision": model.revision,
         "dtype": dtype,
-        "max_sequences": config.rollout.max_sequences,
+        "max_sequences": rollout.max_sequences,
     }
-    if config.rollout.engine == "eager":
-        return shared | {"device": device}
-    return shared | {
-        "max_model_len": config.pair.context_tokens,
-        "gpu_memory_utilization": config.rollout.gpu_memory_utilization,
-    }
+    if rollout.engine == "eager":
+        settings |= {"device": loading.pick_device(execution.device)}
+    else:
+        settings |= {
+            "max_model_len": context_tokens,
+            "gpu_memory_utilization": rollout.gpu_memory_utilization,
+        }
+    return place(
+        execution.engine, "engine", build_engine,
+        {"kind": rollout.engine, "settings": settings},
+        restarts=execution.restarts, remember=("load_weights",), on_restart=warn,
+        log=str(folder / "engine.log"),
+    )  # fmt: skip
 
 
 def _student(config: TrainConfig, dtype: str, device: str, teacher: RemoteTeacher) -> Student:

@@ -1,24 +1,20 @@
-"""Checkpoints that are whole or absent: written beside, synced, renamed. No pickle anywhere."""
+"""Checkpoints: a run's tensors as safetensors, its counters as JSON. No pickle anywhere."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from esr_cli import disk
+from esr_cli.disk import CheckpointError
+
 TENSORS, STATE = "tensors.safetensors", "state.json"
 Tensors = dict[str, torch.Tensor]
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint could not be written; the one before it is intact."""
 
 
 def save(run_dir: Path, step: int, tensors: Tensors, state: dict[str, Any], keep: int) -> Path:
@@ -31,45 +27,16 @@ def save(run_dir: Path, step: int, tensors: Tensors, state: dict[str, Any], keep
         )
         (folder / STATE).write_text(json.dumps(state))
 
-    before = latest(run_dir)
+    before = disk.latest(run_dir)
     target = run_dir / "checkpoints" / f"step-{step:06d}"
     try:
-        write_folder(target, write)
+        disk.write_folder(target, write)
     except CheckpointError as error:
         left = f"{before.name} is intact" if before else "there is none before it"
         raise CheckpointError(f"{error}; {left}") from error
-    for old in _all(run_dir)[:-keep]:
+    for old in disk.checkpoints(run_dir)[:-keep]:
         shutil.rmtree(old)
     return target
-
-
-def write_folder(target: Path, write: Callable[[Path], Any]) -> None:
-    """Fills a folder by `write` so that `target` is, at every moment, whole or as it was.
-
-    Raises `CheckpointError` where it cannot be filled.
-    """
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        write(partial)
-        for entry in [*partial.rglob("*"), partial]:
-            _sync(entry)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        # safetensors reports a full disk by an exception of its own.
-        if isinstance(error, Exception):
-            raise CheckpointError(f"{target.name} could not be saved ({error})") from error
-        raise
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
-    _sync(target.parent)
-
-
-def latest(run_dir: Path) -> Path | None:
-    """The last whole checkpoint of a run, or none."""
-    whole = _all(run_dir)
-    return whole[-1] if whole else None
 
 
 def load(folder: Path, device: str = "cpu") -> tuple[Tensors, dict[str, Any]]:
@@ -110,45 +77,3 @@ def restore_random_state(tensors: Tensors) -> None:
     torch.set_rng_state(tensors["random/cpu"].cpu())
     if torch.cuda.is_available() and "random/cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random/cuda"].cpu())
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that the file is whole or absent."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n")
-    _sync(partial)
-    partial.rename(path)
-
-
-def truncate_jsonl(path: Path, step: int) -> None:
-    """Keeps the rows up to `step`; a last line broken off by a crash goes too."""
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if row["step"] <= step:
-            kept.append(line + "\n")
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(kept))
-    _sync(partial)
-    partial.rename(path)
-
-
-def hash_of(config: dict[str, Any]) -> str:
-    """Twelve hexadecimal digits that change with any setting."""
-    text = json.dumps(config, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _all(run_dir: Path) -> list[Path]:
-    return sorted((run_dir / "checkpoints").glob("step-*"))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# The module, the settings, and what the list says.
 COMMANDS = {
-    "train": ("TrainConfig", "distil a student:  esr train +rollout_len=64"),
-    "lab": ("LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
+    "train": ("train", "TrainConfig", "distil a student:  esr train +rollout_len=64"),
+    "eval": ("evaluate", "EvalConfig", "grade a model:  esr eval model=PATH benchmark=math500"),
+    "compare": ("compare", "CompareConfig", "two runs, question by question:  esr compare a= b="),
+    "lab": ("lab", "LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
 }
 USAGE = """esr: on-policy distillation with Early Stopping Rollout (arXiv 2605.27028)
 
@@ -27,7 +30,7 @@ def main() -> None:
     """Runs the command named in `sys.argv`; exits 2 for a user's mistake, 1 for a failed run."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        table = "\n".join(f"  {name:<8}{about}" for name, (_, about) in COMMANDS.items())
+        table = "\n".join(f"  {name:<8}{about}" for name, (_, _, about) in COMMANDS.items())
         print(USAGE.format(table=table))
         return
     command = arguments[0]
@@ -56,7 +59,7 @@ def _run(command: str) -> None:
     try:
         job(lambda tree: _dispatch(command, tree, failures))()
     except (HydraException, CompositionError) as error:
-        _leave(one_line(error), 2)
+        _leave(one_line(error, conf_dir()), 2)
     for failure in failures:
         status = 2 if isinstance(failure, ConfigError) else 1
         _leave(str(failure), status)
@@ -69,9 +72,10 @@ def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
     from esr_cli.config import ConfigError, gate
 
     try:
-        config = gate.read(tree, getattr(esr_cli.config, COMMANDS[command][0]))
+        module, schema, _ = COMMANDS[command]
+        config = gate.read(tree, getattr(esr_cli.config, schema))
         overrides = list(HydraConfig.get().overrides.task)
-        importlib.import_module(f"esr_cli.{command}").run(config, overrides)
+        importlib.import_module(f"esr_cli.{module}").run(config, overrides)
     except (ConfigError, RuntimeError) as error:
         # Kept for after the job: Hydra prints a text of its own around what it sees raised.
         if os.environ.get("ESR_TRACEBACK"):

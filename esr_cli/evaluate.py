@@ -1,44 +1,87 @@
-"""Accuracy on held-out problems, through an engine that already runs."""
+"""`esr eval`: a model's responses to benchmarks, or responses made elsewhere, graded."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
-from esr_cli.graders.lab import grade
-from esr_cli.graders.statistics import mean_interval
-from esr_cli.types import Engine, Prompt, Sampling
+from rich.console import Console
+from rich.table import Table
+
+from esr_cli import benchmarks, eval_folder, generations
+from esr_cli.benchmarks import Benchmark
+from esr_cli.config import EvalConfig
+from esr_cli.disk import read_rows
+from esr_cli.eval_folder import Done
+from esr_cli.evaluation import Responses, judge
+from esr_cli.types import Grader
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """One row for `eval.jsonl`, and the responses behind it."""
+def run(config: EvalConfig, overrides: list[str]) -> None:
+    """Evaluates as configured; raises `ConfigError` before any model loads."""
+    chosen = [
+        benchmarks.load(name, settings, config.data_dir, config.limit)
+        for name, settings in config.benchmark.items()
+    ]
+    with ExitStack() as stack:
+        graders = {}
+        for each in chosen:
+            graders[each.name] = benchmarks.grader(each.config, config.sandbox, print)
+            stack.callback(graders[each.name].close)
+        asked = _asked(config, chosen)
+        folder = eval_folder.open_for(config, overrides)
+        done = eval_folder.done(folder)
+        for step, each, responses in asked(folder, stack, done):
+            _report(folder, each, graders[each.name], responses, step)
+    _print(folder)
 
-    row: dict[str, Any]
-    responses: list[dict[str, Any]]
+
+# What answers, once it is known that it can: (folder, stack, done) to (step, benchmark, responses).
+Asked = Callable[[Path, ExitStack, Done], Iterator[tuple[int, Benchmark, Responses]]]
 
 
-def evaluate(
-    engine: Engine, prompts: list[Prompt], sampling: Sampling, tokenizer: Any, benchmark: str
-) -> Evaluation:
-    """avg@k over `prompts` with its 95 % interval (standard error over questions)."""
-    rollouts = engine.generate(prompts, sampling)
-    responses: list[dict[str, Any]] = []
-    right: dict[str, list[bool]] = {prompt.id: [] for prompt in prompts}
-    for rollout in rollouts:
-        text = tokenizer.decode(rollout.response_ids, skip_special_tokens=True)
-        verdict = grade(text, rollout.prompt.reference)
-        right[rollout.prompt.id].append(verdict.correct)
-        row = {"id": rollout.prompt.id, "prompt": rollout.prompt.text, "response": text}
-        responses.append(row | {"correct": verdict.correct, "reason": verdict.reason})
-    mean, low, high = mean_interval([sum(votes) / len(votes) for votes in right.values()])
-    row = {
-        "step": sampling.step,
-        "benchmark": benchmark,
-        "metric": f"avg@{sampling.samples}",
-        "value": mean,
-        "low": low,
-        "high": high,
-        "n": len(prompts),
+def _asked(config: EvalConfig, chosen: list[Benchmark]) -> Asked:
+    if config.generations is None:
+        # Everything heavy waits until it is known that a model is asked.
+        from esr_cli import evaluate_model
+
+        return evaluate_model.plan(config, chosen)
+    made = _made_elsewhere(Path(config.generations), chosen)
+    return lambda folder, stack, done: (
+        (0, each, made[each.name]) for each in chosen if (each.name, 0) not in done
+    )
+
+
+def _made_elsewhere(path: Path, chosen: list[Benchmark]) -> dict[str, Responses]:
+    return {
+        each.name: generations.for_benchmark(path, each, alone=len(chosen) == 1) for each in chosen
     }
-    return Evaluation(row, responses)
+
+
+def _report(
+    folder: Path, benchmark: Benchmark, grader: Grader, responses: Responses, step: int
+) -> None:
+    began = time.perf_counter()
+    found = judge(benchmark, grader, responses, step)
+    eval_folder.append(folder, found)
+    seconds = time.perf_counter() - began
+    count = sum(len(row["responses"]) for row in found.generations)
+    print(f"{benchmark.name}: {count} responses graded in {seconds:.1f} s", flush=True)
+
+
+def _print(folder: Path) -> None:
+    table = Table(title=str(folder), title_justify="left")
+    for heading in ("benchmark", "step", "metric", "value", "95 % interval", "n"):
+        table.add_column(heading, justify="left" if heading in ("benchmark", "metric") else "right")
+    for row in read_rows(folder / "eval.jsonl"):
+        form = "{:,.0f}" if row["metric"].startswith("length") else "{:.3f}"
+        low, high = form.format(row["low"]), form.format(row["high"])
+        table.add_row(
+            row["benchmark"], str(row["step"]), row["metric"], form.format(row["value"]),
+            f"[{low}, {high}]", str(row["n"]),
+        )  # fmt: skip
+    # Brackets of intervals are no markup.
+    Console(markup=False, highlight=False).print(table)
+    print(f"responses with their verdicts: {folder / 'generations.jsonl'}")

@@ -92,20 +92,22 @@ def _example(role: str, config: LabConfig, rng: random.Random) -> tuple[str, str
 
 
 def _measure(config: LabConfig, folder: Path, tokenizer: Any) -> dict[str, float]:
-    from esr_cli.evaluate import evaluate
+    from esr_cli import benchmarks, evaluation, preflight
+    from esr_cli.config import BenchmarkConfig
     from esr_cli.rollout.eager import EagerEngine
-    from esr_cli.tasks.lab import LabTask
-    from esr_cli.types import Sampling
 
     engine = EagerEngine(path=str(folder), dtype="float32", max_sequences=128)
-    task = LabTask(config.chain_length, config.modulus, tokenizer, tokenizer, seed=0)
-    prompts = task.held_out(config.test_problems)
     figures = {}
     for name, temperature, samples in (("greedy", 0.0, 1), ("sampled", 0.7, 4)):
-        sampling = Sampling(
-            12 * config.chain_length + 20, temperature, stop_ids=(tokenizer.eos_token_id,),
-            samples=samples, purpose="lab",
+        settings = BenchmarkConfig(
+            problems=config.test_problems, chain_length=config.chain_length,
+            modulus=config.modulus, temperature=temperature, samples=samples,
+            max_tokens=12 * config.chain_length + 20,
         )  # fmt: skip
-        found = evaluate(engine, prompts, sampling, tokenizer, "lab")
-        figures[name] = found.row["value"]
+        asked = benchmarks.load("lab", settings, data_dir=None)
+        sampling = evaluation.sampling_of(asked, (tokenizer.eos_token_id,), seed=0)
+        prompts = preflight.prompts_of(asked, tokenizer)
+        responses = evaluation.respond(engine, prompts, sampling, tokenizer)
+        grader = benchmarks.grader(settings, "none", print)
+        figures[name] = evaluation.judge(asked, grader, responses, step=0).rows[0]["value"]
     return figures

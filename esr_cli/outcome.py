@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import checkpoint, plots
+from esr_cli import disk, plots
 from esr_cli.config import TrainConfig
 from esr_cli.student import Student
 from esr_cli.tracking import Tracker
@@ -19,26 +19,26 @@ def finish(
     config: TrainConfig, folder: Path, student: Student, tokenizer: Any, tracker: Tracker
 ) -> None:
     """Writes `student/`, `plots/` and, last of all, `summary.json`; prints the table."""
-    checkpoint.write_folder(folder / "student", lambda path: student.save(path, tokenizer))
+    disk.write_folder(folder / "student", lambda path: student.save(path, tokenizer))
     if config.tune.method == "lora":
-        checkpoint.write_folder(folder / "adapter", student.tuning.save_adapter)
+        disk.write_folder(folder / "adapter", student.tuning.save_adapter)
     figures = plots.draw(folder)
     summary = summarize(folder)
     tracker.log_figures(figures)
     tracker.finish(summary)
-    checkpoint.write_json(folder / "summary.json", summary)
+    disk.write_json(folder / "summary.json", summary)
     _print(summary, folder)
 
 
 def summarize(folder: Path) -> dict[str, Any]:
-    """First and last accuracy with intervals, medians of the phase times, tokens in all."""
-    rows = plots.read_rows(folder / "metrics.jsonl")
-    evals = plots.read_rows(folder / "eval.jsonl")
+    """First and last accuracy of each benchmark, medians of the phase times, tokens in all."""
+    rows = disk.read_rows(folder / "metrics.jsonl")
+    evals = disk.headlines(disk.read_rows(folder / "eval.jsonl"))
     times = [key for key in rows[0] if key.startswith("time/")]
     return {
         "steps": rows[-1]["step"],
-        "before": evals[0] if evals else None,
-        "after": evals[-1] if evals else None,
+        "before": {row["benchmark"]: row for row in reversed(evals)},
+        "after": {row["benchmark"]: row for row in evals},
         "tokens": sum(row["rollout/tokens"] for row in rows),
         "median": {key: median(row[key] for row in rows) for key in times},
         "logprob_gap_max": max(row.get("rollout/logprob_gap_max", 0.0) for row in rows),
@@ -50,8 +50,7 @@ def summarize(folder: Path) -> dict[str, Any]:
 def _print(summary: dict[str, Any], folder: Path) -> None:
     table = Table(title=f"{folder}", title_justify="left", show_header=False)
     for label in ("before", "after"):
-        row = summary[label]
-        if row:
+        for row in summary[label].values():
             interval = f"[{row['low']:.3f}, {row['high']:.3f}]"
             name = f"{row['benchmark']} {row['metric']} {label} (step {row['step']})"
             table.add_row(name, f"{row['value']:.3f}  {interval}")

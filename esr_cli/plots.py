@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from esr_cli.disk import Rows, headlines, read_rows
+
 PHASES = ("generate", "score", "train", "sync")
-Rows = list[dict[str, Any]]
 
 
 def draw(run_dir: Path) -> list[Path]:
@@ -41,13 +41,6 @@ def draw(run_dir: Path) -> list[Path]:
     return drawn
 
 
-def read_rows(path: Path) -> Rows:
-    """The rows of a JSON lines file, none where it does not exist."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def _loss(axes: Any, rows: Rows) -> None:
     # A skipped step has no KL.
     points = [(r["step"], r["train/reverse_kl"]) for r in rows if "train/reverse_kl" in r]
@@ -75,13 +68,18 @@ def _at(values: list[float], index: int) -> float:
 
 
 def _accuracy(axes: Any, rows: Rows) -> None:
-    value = [r["value"] for r in rows]
-    below = [r["value"] - r["low"] for r in rows]
-    above = [r["high"] - r["value"] for r in rows]
-    axes.errorbar([r["step"] for r in rows], value, yerr=[below, above], marker="o", capsize=3)
-    label = f"{rows[0]['benchmark']} {rows[0]['metric']}, 95 % interval"
-    axes.set(xlabel="step", ylabel=label, ylim=(0, 1.02))
+    shown = headlines(rows)
+    for name in dict.fromkeys(row["benchmark"] for row in shown):
+        own = [row for row in shown if row["benchmark"] == name]
+        value = [row["value"] for row in own]
+        below = [row["value"] - row["low"] for row in own]
+        above = [row["high"] - row["value"] for row in own]
+        label = f"{name} {own[0]['metric']}"
+        steps = [row["step"] for row in own]
+        axes.errorbar(steps, value, yerr=[below, above], marker="o", capsize=3, label=label)
+    axes.set(xlabel="step", ylabel="accuracy, 95 % interval", ylim=(0, 1.02))
     axes.set_title("Accuracy on held-out problems", fontsize=10)
+    axes.legend(frameon=False, loc="lower right")
 
 
 def _phases(axes: Any, rows: Rows) -> None:

@@ -6,27 +6,75 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from esr_cli.config import ConfigError, TrainConfig
+from esr_cli.benchmarks import Benchmark
+from esr_cli.config import ConfigError, ModelConfig, RolloutConfig, TrainConfig
 from esr_cli.models import loading
+from esr_cli.tasks import chat, tools
 from esr_cli.types import Prompt
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 
 
 def check_models(config: TrainConfig) -> tuple[Any, Any]:
     """Student's and teacher's tokenizers; raises `ConfigError` where a model cannot be used."""
     for role in ("student", "teacher"):
         _check_path(f"pair.{role}.path", getattr(config.pair, role).path)
-    if config.rollout.engine == "vllm" and importlib.util.find_spec("vllm") is None:
-        raise ConfigError("rollout=vllm: vLLM is not installed; run make setup, or rollout=eager")
-    student = _tokenizer(config, "student")
-    teacher = _tokenizer(config, "teacher")
+    student = check_model("pair.student.path", config.pair.student, config.rollout)
+    teacher = _tokenizer("pair.teacher.path", config.pair.teacher)
     _check_same_map(student, teacher)
-    if student.eos_token_id is None:
-        raise ConfigError("pair.student.path: its tokenizer names no end-of-text token")
     return student, teacher
 
 
+def check_model(key: str, model: ModelConfig, rollout: RolloutConfig) -> Any:
+    """The tokenizer of a model that is to sample; raises `ConfigError` where it cannot."""
+    _check_path(key, model.path)
+    if rollout.engine == "vllm" and importlib.util.find_spec("vllm") is None:
+        raise ConfigError("rollout=vllm: vLLM is not installed; run make setup, or rollout=eager")
+    tokenizer = _tokenizer(key, model)
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(f"{key}={model.path}: its tokenizer names no end-of-text token")
+    return tokenizer
+
+
+def stop_ids(model: ModelConfig, tokenizer: Any, names: list[str]) -> tuple[int, ...]:
+    """Where a response ends: the model's own end-of-text tokens, and those `names` it knows."""
+    known = tokenizer.get_vocab()
+    ids = {tokenizer.eos_token_id, *loading.end_ids(model.path, model.revision)}
+    return tuple(sorted(ids | {known[name] for name in names if name in known}))
+
+
+def prompts_of(benchmark: Benchmark, tokenizer: Any) -> list[Prompt]:
+    """The benchmark's questions as the model reads them."""
+    questions, wording = benchmark.questions, benchmark.config.wording_in_text
+    if wording and not chat.shows_tools(tokenizer):
+        questions = [tools.in_text(each, wording) for each in questions]
+    return [chat.prompt(each, tokenizer, tokenizer) for each in questions]
+
+
+def check_room(
+    chosen: list[Benchmark], prompts: dict[str, list[Prompt]], context_tokens: int, key: str
+) -> int:
+    """The longest prompt and response together, in tokens.
+
+    Raises `ConfigError` where they would not fit the context.
+    """
+    needed = 0
+    for each in chosen:
+        longest = max(len(prompt.student_ids) for prompt in prompts[each.name])
+        both = longest + each.config.max_tokens
+        if both > context_tokens:
+            room = context_tokens - longest
+            remedy = f"lower it to {room}" if room > 0 else f"raise {key}"
+            raise ConfigError(
+                f"benchmark.{each.name}.max_tokens={each.config.max_tokens}: with prompts of up to "
+                f"{longest} tokens beyond {key}={context_tokens}; {remedy}"
+            )
+        needed = max(needed, both)
+    return needed
+
+
 def check_prompts(config: TrainConfig, prompts: list[Prompt]) -> None:
-    """Raises `ConfigError` where a prompt and its response would not fit the context."""
+    """Raises `ConfigError` where a prompt and its rollout would not fit the context."""
     longest = max(max(len(p.student_ids), len(p.teacher_ids)) for p in prompts)
     response = max(config.rollout_tokens, config.pair.max_response_tokens)
     if longest + response > config.pair.context_tokens:
@@ -48,13 +96,16 @@ def _check_path(key: str, path: str) -> None:
         raise ConfigError(f"{key}={path}: holds no model (config.json and weights are needed)")
 
 
-def _tokenizer(config: TrainConfig, role: str) -> Any:
-    model = getattr(config.pair, role)
+def _tokenizer(key: str, model: ModelConfig) -> Any:
+    folder = Path(loading.resolve(model.path))
+    # Without its files transformers makes up an empty tokenizer.
+    if folder.is_dir() and not any(next(folder.glob(name), None) for name in TOKENIZERS):
+        raise ConfigError(f"{key}={model.path}: holds no tokenizer; copy tokenizer.json there")
     try:
         return loading.load_tokenizer(model.path, model.revision)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"pair.{role}.path={model.path}: no tokenizer there ({reason})") from None
+        raise ConfigError(f"{key}={model.path}: no tokenizer there ({reason})") from None
 
 
 def _check_same_map(student: Any, teacher: Any) -> None:

@@ -6,22 +6,24 @@ import re
 from pathlib import Path
 from typing import Any
 
-from esr_cli import checkpoint
+from esr_cli import disk
 from esr_cli.config import ConfigError, TrainConfig, gate
 
 # What does not change the figures, and the pair, which names the folder above.
-NOT_IN_NAME = re.compile(r"(run_dir|resume|strict|pair)=|(tracking|execution)[.=]")
-CUT_BACK = ("metrics.jsonl", "eval.jsonl", "samples.jsonl", "kl_by_position.jsonl")
+NOT_IN_NAME = re.compile(r"(run_dir|resume|strict|pair|data_dir|sandbox)=|(tracking|execution)[.=]")
+CUT_BACK = (
+    "metrics.jsonl", "eval.jsonl", "generations.jsonl", "samples.jsonl", "kl_by_position.jsonl",
+)  # fmt: skip
 
 
 def open_new(config: TrainConfig, overrides: list[str]) -> Path:
     """Makes the folder of a new run; raises `ConfigError` where one is in the way."""
-    folder = Path(config.run_dir or Path("runs") / config.pair.name / _what_differs(overrides))
+    folder = Path(config.run_dir or Path("runs") / config.pair.name / name_of(overrides))
     if (folder / "summary.json").exists():
         raise ConfigError(f"run_dir={folder}: holds a complete run; choose another run_dir")
-    if checkpoint.latest(folder) is not None:
+    if disk.latest(folder) is not None:
         raise ConfigError(f"run_dir={folder}: holds an unfinished run; go on with resume={folder}")
-    _need_writable("run_dir", folder)
+    need_writable("run_dir", folder)
     # What a run left that died before its first checkpoint would mix with the new figures.
     for name in CUT_BACK:
         (folder / name).unlink(missing_ok=True)
@@ -32,10 +34,10 @@ def open_new(config: TrainConfig, overrides: list[str]) -> Path:
 def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path, Path]:
     """The saved configuration of `resume=` (steps may grow), its folder, its last checkpoint."""
     folder = Path(config.resume or "")
-    last = checkpoint.latest(folder)
+    last = disk.latest(folder)
     if last is None or not (folder / "config.yaml").is_file():
         raise ConfigError(f"resume={folder}: holds no checkpoint; name the folder of a saved run")
-    _need_writable("resume", folder)
+    need_writable("resume", folder)
     saved = gate.read_yaml(folder / "config.yaml")
     saved.pop("config_hash", None)
     given = gate.as_plain(config)
@@ -59,10 +61,18 @@ def rewind(folder: Path, step: int) -> None:
     (folder / "summary.json").unlink(missing_ok=True)
     for name in CUT_BACK:
         if (folder / name).exists():
-            checkpoint.truncate_jsonl(folder / name, step)
+            disk.truncate_jsonl(folder / name, step)
 
 
-def _need_writable(key: str, folder: Path) -> None:
+def forget_evaluation(folder: Path, step: int) -> None:
+    """Drops what an evaluation left that was cut off before its figures were written."""
+    for name in ("generations.jsonl", "samples.jsonl"):
+        if (folder / name).exists():
+            disk.truncate_jsonl(folder / name, step - 1)
+
+
+def need_writable(key: str, folder: Path) -> None:
+    """Makes the folder; raises `ConfigError` where it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -73,7 +83,7 @@ def _need_writable(key: str, folder: Path) -> None:
 
 
 def _write_config(folder: Path, plain: dict[str, Any]) -> None:
-    gate.write_yaml({**plain, "config_hash": checkpoint.hash_of(plain)}, folder / "config.yaml")
+    gate.write_yaml({**plain, "config_hash": disk.hash_of(plain)}, folder / "config.yaml")
 
 
 def _keys(overrides: list[str]) -> list[str]:
@@ -87,7 +97,8 @@ def _dig(tree: Any, key: str) -> Any:
     return tree
 
 
-def _what_differs(overrides: list[str]) -> str:
+def name_of(overrides: list[str], left_out: re.Pattern[str] = NOT_IN_NAME) -> str:
+    """A folder's name from what the command line changed, without what `left_out` matches."""
     parts = [text.lstrip("+") for text in overrides]
-    kept = sorted(part for part in parts if not NOT_IN_NAME.match(part))
+    kept = sorted(part for part in parts if not left_out.match(part))
     return re.sub(r"[^\w=.,-]+", "-", ",".join(kept)) or "default"

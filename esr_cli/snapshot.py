@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from esr_cli import checkpoint
+from esr_cli.models.tuning import Tuning
 from esr_cli.student import Student
 
 
@@ -19,6 +20,15 @@ def save(folder: Path, step: int, student: Student, keep: int) -> Path:
     tensors |= checkpoint.pack_optimizer(student.optimizer, list(student.parameters))
     state = {"step": step, "total_steps": student.total_steps}
     return checkpoint.save(folder, step, tensors | checkpoint.random_state(), state, keep)
+
+
+@torch.no_grad()
+def merged(folder: Path, tuning: Tuning) -> dict[str, torch.Tensor]:
+    """A checkpoint's weights for the engine, through the tuning they were trained in."""
+    tensors, _ = checkpoint.load(folder)
+    for name, parameter in tuning.trainable().items():
+        parameter.copy_(tensors[f"weight/{name}"])
+    return tuning.merged()
 
 
 @torch.no_grad()

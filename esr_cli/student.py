@@ -13,8 +13,7 @@ import torch
 from esr_cli.config import TuneConfig
 from esr_cli.distill.divergence import Divergence, reverse_kl
 from esr_cli.distill.head import Head
-from esr_cli.models import batching, loading
-from esr_cli.models.tuning import FullTuning, LoraTuning, Tuning
+from esr_cli.models import batching, loading, tuning
 from esr_cli.types import HiddenScores, Rollout, Scores
 
 
@@ -46,11 +45,7 @@ class Student:
     ) -> None:  # fmt: skip
         self.model, self.teacher_head = model, teacher_head
         self.config, self.objective, self.total_steps = config, objective, total_steps
-        self.tuning: Tuning = (
-            FullTuning(model)
-            if config.method == "full"
-            else LoraTuning(model, config.rank, config.alpha, config.targets)
-        )
+        self.tuning = tuning.make(model, config)
         if config.gradient_checkpointing:
             model.gradient_checkpointing_enable()
             model.enable_input_require_grads()

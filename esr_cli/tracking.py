@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
 import time
 from collections.abc import Callable
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from esr_cli import disk
+from esr_cli.disk import Rows
 
 COLUMNS = {
     "loss": ("train/loss", "{:.4f}"),
@@ -30,8 +33,9 @@ class Tracker:
 
     def __init__(
         self, run_dir: Path, config: dict[str, Any], mode: str, project: str, name: str,
-        total_steps: int, start: int = 0,
+        total_steps: int, start: int = 0, samples: int = 8,
     ) -> None:  # fmt: skip
+        self.samples = samples
         self.run_dir, self.total_steps = run_dir, total_steps
         self.console = Console(highlight=False)
         self._began, self._start = time.perf_counter(), start
@@ -73,30 +77,39 @@ class Tracker:
         """Time left is reckoned from here: starting up is no part of a step."""
         self._began = time.perf_counter()
 
-    def log_eval(self, row: dict[str, Any], seconds: float) -> None:
-        """One row of eval.jsonl."""
-        self.append("eval.jsonl", row)
-        name = f"eval/{row['benchmark']}/{row['metric']}"
-        self._mirror(lambda run: run.log({name: row["value"]}, step=row["step"]))
-        low, high = row["low"], row["high"]
-        self.note(
-            f"step {row['step']}: {row['benchmark']} {row['metric']} {row['value']:.3f} "
-            f"[{low:.3f}, {high:.3f}] on {row['n']} problems ({seconds:.0f} s)"
-        )
+    def log_eval(self, rows: Rows, generations: Rows, seconds: float) -> None:
+        """An evaluation: all responses, a few of each benchmark to look at, and the figures."""
+        step = rows[0]["step"]
+        disk.append_rows(self.run_dir / "generations.jsonl", generations)
+        self._log_samples(step, generations)
+        # Last, since figures mean that their responses are there.
+        disk.append_rows(self.run_dir / "eval.jsonl", rows)
+        figures = {f"eval/{row['benchmark']}/{row['metric']}": row["value"] for row in rows}
+        self._mirror(lambda run: run.log(figures, step=step))
+        for row in disk.headlines(rows):
+            low, high = row["low"], row["high"]
+            self.note(
+                f"step {step}: {row['benchmark']} {row['metric']} {row['value']:.3f} "
+                f"[{low:.3f}, {high:.3f}] on {row['n']} problems ({seconds:.0f} s)"
+            )
 
-    def log_samples(self, step: int, rows: list[dict[str, Any]]) -> None:
-        """Responses to look at."""
-        for row in rows:
-            self.append("samples.jsonl", {"step": step, **row})
+    def _log_samples(self, step: int, generations: Rows) -> None:
+        columns = ("id", "benchmark", "prompt", "response", "correct", "reason")
+        shown = []
+        for _, rows in groupby(generations, key=lambda row: row["benchmark"]):
+            for row in islice(rows, self.samples):
+                first = {"response": row["responses"][0]}
+                first |= {key: row[key][0] for key in ("correct", "reason")}
+                shown.append({"step": step} | {key: {**row, **first}[key] for key in columns})
+        disk.append_rows(self.run_dir / "samples.jsonl", shown)
 
         def table(run: Any) -> None:
             import wandb
 
-            columns: list[Any] = list(rows[0])
-            data = [[row[column] for column in columns] for row in rows]
-            run.log({"samples": wandb.Table(columns=columns, data=data)}, step=step)
+            data = [[row[column] for column in columns] for row in shown]
+            run.log({"samples": wandb.Table(columns=list(columns), data=data)}, step=step)
 
-        if rows:
+        if shown:
             self._mirror(table)
 
     def log_figures(self, figures: list[Path]) -> None:
@@ -128,8 +141,7 @@ class Tracker:
 
     def append(self, name: str, row: dict[str, Any]) -> None:
         """One JSON line at the end of a file of the run folder."""
-        with (self.run_dir / name).open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        disk.append_rows(self.run_dir / name, [row])
 
     def _open_bar(self, start: int) -> Progress:
         bar = Progress(

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, checkpoint, plots, preflight, run_folder, snapshot
+from esr_cli import assembly, disk, preflight, run_folder, snapshot
 from esr_cli.config import TrainConfig, gate
-from esr_cli.evaluate import evaluate
+from esr_cli.examiner import Examiner
 from esr_cli.gauge import Gauge
 from esr_cli.measure import Clock, Interrupts, kl_profile, peak_gib, rollout_metrics
 from esr_cli.outcome import finish
@@ -25,19 +25,20 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
         config, folder, last = run_folder.reopen(config, overrides)
     tokenizer, teacher_tokenizer = preflight.check_models(config)
     task = assembly.make_task(config, tokenizer, teacher_tokenizer)
-    held_out = task.held_out(config.eval.problems)
-    preflight.check_prompts(config, held_out + task.train(0, config.prompts_per_step))
+    preflight.check_prompts(config, task.train(0, config.prompts_per_step))
+    examiner = Examiner(config, tokenizer, print)
     if last is None:
         folder = run_folder.open_new(config, overrides)
     plain = gate.as_plain(config)
-    start = int(last.name.removeprefix("step-")) if last else 0
+    start = disk.step_of(last) if last else 0
     if last:
         run_folder.rewind(folder, start)
     with Interrupts() as interrupts, ExitStack() as stack:
+        stack.callback(examiner.close)
         tracker = stack.enter_context(
             Tracker(
                 folder, plain, config.tracking.mode, config.tracking.project, str(folder),
-                config.steps, start,
+                config.steps, start, config.tracking.samples,
             )
         )  # fmt: skip
         tracker.note(f"run folder: {folder}")
@@ -45,7 +46,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
         parts = assembly.assemble(config, folder, tokenizer, stack, tracker.warn)
         if last:
             snapshot.restore(last, parts.student)
-        loop = Loop(config, folder, parts, task, held_out, tokenizer, tracker)
+        loop = Loop(config, folder, parts, task, examiner, tracker)
         try:
             loop.run(start, interrupts)
             finish(config, folder, parts.student, tokenizer, tracker)
@@ -58,10 +59,10 @@ class Loop:
 
     def __init__(
         self, config: TrainConfig, folder: Path, parts: assembly.Parts, task: Any,
-        held_out: list[Any], tokenizer: Any, tracker: Tracker,
+        examiner: Examiner, tracker: Tracker,
     ) -> None:  # fmt: skip
         self.config, self.folder, self.parts, self.task = config, folder, parts, task
-        self.held_out, self.tokenizer, self.tracker = held_out, tokenizer, tracker
+        self.examiner, self.tracker = examiner, tracker
         dtype = str(parts.student.model.dtype).removeprefix("torch.")
         self.gauge = Gauge(dtype, config.strict, tracker.warn)
         self.skipped_in_a_row = 0
@@ -72,6 +73,7 @@ class Loop:
         student, sampling = self.parts.student, self.parts.sampling
         # A run that was cut off between saving and evaluating makes good for it here.
         if self._eval_due(start) and not self._evaluated(start):
+            run_folder.forget_evaluation(self.folder, start)
             self._evaluate(start)
         interrupts.check()
         interrupts.waiting = True
@@ -110,16 +112,15 @@ class Loop:
         return step in (0, self.config.steps) or bool(every and step % every == 0)
 
     def _evaluated(self, step: int) -> bool:
-        return any(row["step"] == step for row in plots.read_rows(self.folder / "eval.jsonl"))
+        return any(row["step"] == step for row in disk.read_rows(self.folder / "eval.jsonl"))
 
     def _evaluate(self, step: int) -> None:
         began = time.perf_counter()
         self.parts.engine.load_weights(self.parts.student.weights())
-        sampling = self.parts.eval_sampling.at(step)
-        name = self.config.task.name
-        found = evaluate(self.parts.engine, self.held_out, sampling, self.tokenizer, name)
-        self.tracker.log_eval(found.row, time.perf_counter() - began)
-        self.tracker.log_samples(step, found.responses[: self.config.tracking.samples])
+        found = self.examiner(self.parts.engine, step)
+        rows = [row for each in found for row in each.rows]
+        generations = [row for each in found for row in each.generations]
+        self.tracker.log_eval(rows, generations, time.perf_counter() - began)
 
     def _check(self, update: Any) -> None:
         if update.skipped:
@@ -133,7 +134,7 @@ class Loop:
 
 
 def _how_on(folder: Path) -> str:
-    last = checkpoint.latest(folder)
+    last = disk.latest(folder)
     if last is None:
         return f"no checkpoint was saved yet; start again (the folder is {folder})"
     return f"{last.name} is saved; go on with: esr train resume={folder}"

@@ -15,11 +15,57 @@ Row t of `hidden_RD` is the hidden state that *predicts* response token t.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True)
+class Question:
+    """One problem before any tokenizer has seen it; `id` is the same for a data row in every run.
+
+    `messages` are chat turns (`role`, `content`); `tools` the functions offered, as JSON schemas;
+    `reference` is what the grader compares with: a text, a `CodeReference`, a `ToolReference`.
+    """
+
+    id: str
+    messages: tuple[Mapping[str, str], ...]
+    reference: Any
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class CodeReference:
+    """A function to write, and how it is tested.
+
+    `prompt` is the code that a response completes; `canonical` a whole program with the published
+    solution, whose outputs are the expected ones; `inputs` holds the arguments of each call, the
+    first `base_count` of them the benchmark's own; `atol` is the tolerance for floats; `family` is
+    `humaneval` or `mbpp`, whose special oracles differ.
+    """
+
+    family: str
+    prompt: str
+    entry_point: str
+    canonical: str
+    inputs: tuple[Sequence[Any], ...]
+    base_count: int
+    atol: float
+
+
+@dataclass(frozen=True)
+class ToolReference:
+    """One call to make: `functions` as BFCL describes them, `allowed` as its possible answers.
+
+    `allowed` maps the one right function to its parameters, each with a list of allowed values, in
+    which `""` means that the parameter may be left out.
+    """
+
+    functions: tuple[Mapping[str, Any], ...]
+    allowed: Mapping[str, Mapping[str, list[Any]]]
 
 
 @dataclass(frozen=True)
@@ -27,14 +73,13 @@ class Prompt:
     """One question as each model reads it.
 
     `student_ids` and `teacher_ids` hold the same messages, each through its own chat template;
-    `id` is the same for the same data row in every run.
+    `id` is the question's.
     """
 
     id: str
     text: str
     student_ids: tuple[int, ...]
     teacher_ids: tuple[int, ...]
-    reference: str
 
 
 @dataclass(frozen=True)
@@ -98,10 +143,32 @@ Scores = HiddenScores | LogitScores
 
 @dataclass(frozen=True)
 class Grade:
-    """The verdict on one response, with the reason in a few words."""
+    """The verdict on one response, with the reason in a few words.
+
+    `answer` is what the response votes for in maj@k, None where it gives none; `also` holds further
+    verdicts on the same response by name (`first_boxed`, `parsed`, ...).
+    """
 
     correct: bool
     reason: str
+    answer: str | None = None
+    also: Mapping[str, bool] = field(default_factory=dict)
+
+
+class Grader(Protocol):
+    """What judges the responses of one benchmark; see `esr_cli.graders`."""
+
+    def grade(self, pairs: Sequence[tuple[str, Any]]) -> list[Grade]:
+        """A verdict for each (response, reference); a hostile response costs itself alone."""
+        ...
+
+    def equal(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """Whether two answers are one vote, for each pair of them."""
+        ...
+
+    def close(self) -> None:
+        """Ends the processes that grading started."""
+        ...
 
 
 class Engine(Protocol):

@@ -15,6 +15,9 @@ from safetensors.torch import load_file
 
 from esr_cli.config import LabConfig
 from esr_cli.models.lab import lab_model, lab_tokenizer
+from esr_cli.run_folder import CUT_BACK
+
+ROOT = Path(__file__).parent.parent
 
 
 def pytest_collection_modifyitems(items):
@@ -40,15 +43,15 @@ def tiny_pair(tmp_path_factory) -> Path:
 def esr(*arguments: str, **options) -> subprocess.CompletedProcess:
     """Runs `esr ARGUMENTS` in a process of its own."""
     command = [sys.executable, "-m", "esr_cli.cli", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, capture_output=True, text=True, env=environment, **options)
 
 
 SHORT = (
     "+rollout_len=8",
     "prompts_per_step=4",
-    "eval.problems=4",
-    "eval.samples=1",
+    "limit=4",
+    "benchmark.lab.samples=1",
     "save_every=2",
 )
 
@@ -70,13 +73,13 @@ def same_end(one: Path, other: Path) -> None:
     a = load_file(one / "student" / "model.safetensors")
     b = load_file(other / "student" / "model.safetensors")
     assert a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
-    for name in ("metrics.jsonl", "eval.jsonl", "samples.jsonl", "kl_by_position.jsonl"):
+    for name in CUT_BACK:
         assert timeless(one, name) == timeless(other, name), name
 
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "esr_cli.cli", "train", *SHORT, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command,
         cwd=cwd,

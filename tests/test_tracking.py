@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+import time
 
 import pytest
 from wandb.proto import wandb_internal_pb2
@@ -16,6 +17,10 @@ METRICS = {"train/loss": 0.5, "time/train_s": 0.25}
 EVAL = {
     "step": 2, "benchmark": "lab", "metric": "avg@4", "value": 0.5, "low": 0.4, "high": 0.6, "n": 4,
 }  # fmt: skip
+RESPONSES = {
+    "id": "a", "step": 2, "benchmark": "lab", "prompt": "why ?", "responses": ["so", "thus"],
+    "correct": [True, False], "reason": ["right", "2, not 3"],
+}  # fmt: skip
 
 
 def tell(folder, mode):
@@ -23,8 +28,7 @@ def tell(folder, mode):
         tracker.begin()
         tracker.log(1, METRICS)
         tracker.log(2, METRICS | {"train/reverse_kl": math.nan})
-        tracker.log_eval(EVAL, 1.0)
-        tracker.log_samples(2, [{"id": "a", "response": "so"}])
+        tracker.log_eval([EVAL], [RESPONSES], 1.0)
         tracker.finish({"steps": 2})
 
 
@@ -47,6 +51,16 @@ def records(folder):
             whole = b""
 
 
+def settled(folder, seconds=60):
+    """The records once W&B's own process has written the last of them."""
+    until = time.monotonic() + seconds
+    while True:
+        found = list(records(folder))
+        if any(r.WhichOneof("record_type") == "exit" for r in found) or time.monotonic() > until:
+            return found
+        time.sleep(0.1)
+
+
 def keys(items):
     return {"/".join(item.nested_key) or item.key for item in items}
 
@@ -54,7 +68,7 @@ def keys(items):
 def test_wandb_offline_holds_what_the_files_hold(tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     tell(tmp_path, "offline")
-    found = list(records(tmp_path))
+    found = settled(tmp_path)
     [started] = [r.run for r in found if r.WhichOneof("record_type") == "run"]
     assert "seed" in keys(started.config.update) and started.project == "esr"
     history = [r.history for r in found if r.WhichOneof("record_type") == "history"]
@@ -73,6 +87,8 @@ def test_the_files_hold_valid_json_whatever_was_computed(tmp_path):
         {"step": 2, **METRICS},
     ]
     assert json.loads((tmp_path / "eval.jsonl").read_text()) == EVAL
+    assert json.loads((tmp_path / "generations.jsonl").read_text()) == RESPONSES
+    assert json.loads((tmp_path / "samples.jsonl").read_text())["response"] == "so"
     assert not (tmp_path / "wandb").exists()
 
 

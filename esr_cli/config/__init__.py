@@ -1,20 +1,25 @@
 """The settings, typed; yaml reaches the program only through `gate.read`. Loads no torch."""
 
+from esr_cli.config.benchmark import BenchmarkConfig, HubConfig
 from esr_cli.config.errors import ConfigError
+from esr_cli.config.evaluate import CompareConfig, EvalConfig
 from esr_cli.config.execution import ExecutionConfig
 from esr_cli.config.lab import LabConfig
 from esr_cli.config.loss import LossConfig
 from esr_cli.config.pair import ModelConfig, PairConfig
 from esr_cli.config.rollout import RolloutConfig
-from esr_cli.config.task import EvalConfig, TaskConfig
+from esr_cli.config.task import TaskConfig
 from esr_cli.config.tracking import TrackingConfig
 from esr_cli.config.train import TrainConfig
 from esr_cli.config.tune import TuneConfig
 
 __all__ = [
+    "BenchmarkConfig",
+    "CompareConfig",
     "ConfigError",
     "EvalConfig",
     "ExecutionConfig",
+    "HubConfig",
     "LabConfig",
     "LossConfig",
     "ModelConfig",

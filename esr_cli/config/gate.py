@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -15,6 +16,7 @@ from esr_cli.config.errors import ConfigError
 Schema = TypeVar("Schema")
 # For the command line, which may not import omegaconf itself.
 CompositionError = OmegaConfBaseException
+MISSING = re.compile(r"Could not (?:load|find) '([^/']+)/([^']+)'")
 
 
 def read(tree: Any, schema: type[Schema]) -> Schema:
@@ -54,11 +56,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[return-value]
 
 
-def one_line(error: Exception) -> str:
-    """An OmegaConf or Hydra message without its line breaks and internals."""
+def one_line(error: Exception, groups: Path | None = None) -> str:
+    """An OmegaConf or Hydra message without its line breaks and internals.
+
+    `groups` is the folder of option groups, for the options that there are.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line for line in lines if line.startswith("full_key: ")), "")
     name = key.removeprefix("full_key:").strip()
+    missing = MISSING.search(lines[0]) if lines else None
+    if missing and groups:
+        group, chosen = missing.groups()
+        known = sorted(path.stem for path in (groups / group).glob("*.yaml"))
+        return f"{group}={chosen}: no such option; there are {', '.join(known)}"
     return f"{name}: {lines[0]}" if name else (lines[0] if lines else type(error).__name__)
 
 
@@ -70,5 +80,10 @@ def _refuse_unknown(plain: dict[str, Any], schema: Any, prefix: str) -> None:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
             remedy = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(known)}"
             raise ConfigError(f"{prefix}{key}={value}: no such setting; {remedy}")
-        if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
+        if not isinstance(value, dict):
+            continue
+        if dataclasses.is_dataclass(hints[key]):
             _refuse_unknown(value, hints[key], f"{prefix}{key}.")
+        elif dataclasses.is_dataclass(inner := (get_args(hints[key]) or (None,))[-1]):
+            for name, entry in value.items():
+                _refuse_unknown(entry, inner, f"{prefix}{key}.{name}.")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from esr_cli.config.benchmark import BenchmarkConfig
 from esr_cli.config.errors import need
+from esr_cli.config.evaluate import check_evaluation
 from esr_cli.config.execution import ExecutionConfig
 from esr_cli.config.loss import LossConfig
 from esr_cli.config.pair import PairConfig
 from esr_cli.config.rollout import RolloutConfig
-from esr_cli.config.task import EvalConfig, TaskConfig
+from esr_cli.config.task import TaskConfig
 from esr_cli.config.tracking import TrackingConfig
 from esr_cli.config.tune import TuneConfig
 
@@ -18,8 +20,9 @@ from esr_cli.config.tune import TuneConfig
 class TrainConfig:
     """Settings at the top of the tree, and one group a room.
 
-    `run_dir` is chosen by esr when null; `eval_every=0` evaluates before and after only;
-    `strict` turns warnings of the gauge into errors.
+    `run_dir` is chosen by esr when null; `eval_every=0` evaluates before and after only, on the
+    first `limit` questions of each benchmark, whose files lie in `data_dir` (null: the environment
+    variable ESR_DATA); `strict` turns warnings of the gauge into errors.
     """
 
     pair: PairConfig = field(default_factory=PairConfig)
@@ -27,7 +30,8 @@ class TrainConfig:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
-    eval: EvalConfig = field(default_factory=EvalConfig)
+    benchmark: dict[str, BenchmarkConfig] = field(default_factory=dict)
+    wording: dict[str, str] = field(default_factory=dict)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     run_dir: str | None = None
@@ -36,6 +40,9 @@ class TrainConfig:
     prompts_per_step: int = 16
     rollouts_per_prompt: int = 1
     eval_every: int = 0
+    limit: int | None = None
+    data_dir: str | None = None
+    sandbox: str = "bubblewrap"
     save_every: int = 50
     keep_checkpoints: int = 2
     resume: str | None = None
@@ -49,6 +56,7 @@ class TrainConfig:
             need(getattr(self, key) > 0, key, getattr(self, key), "give 1 or more")
         need(self.eval_every >= 0, "eval_every", self.eval_every, "give 0 (never) or more")
         need(self.keep_checkpoints > 0, "keep_checkpoints", self.keep_checkpoints, "give 1 or more")
+        check_evaluation(self.benchmark, self.limit, self.sandbox)
         limit = self.pair.context_tokens
         length = self.rollout_tokens
         need(length < limit, "rollout_len", length, f"stay below pair.context_tokens={limit}")

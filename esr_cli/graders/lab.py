@@ -13,6 +13,7 @@ def grade(response: str, reference: str) -> Grade:
     """Right when the last `\\boxed{}` holds exactly the reference."""
     boxes = BOXED.findall(response)
     if not boxes:
-        return Grade(False, "no boxed answer")
+        return Grade(False, "no boxed answer", also={"boxed": False})
     right = boxes[-1] == reference
-    return Grade(right, "right" if right else f"{boxes[-1]}, not {reference}")
+    reason = "right" if right else f"{boxes[-1]}, not {reference}"
+    return Grade(right, reason, answer=boxes[-1], also={"boxed": True})

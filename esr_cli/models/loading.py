@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
 from esr_cli.distill.head import Head
@@ -24,6 +24,23 @@ def resolve(path: str) -> str:
 def load_tokenizer(path: str, revision: str | None = None) -> Any:
     """The tokenizer of a model; remote code is never run."""
     return AutoTokenizer.from_pretrained(resolve(path), revision=revision)
+
+
+def context_tokens(path: str, revision: str | None = None) -> int:
+    """The longest sequence the model was made for."""
+    config = AutoConfig.from_pretrained(resolve(path), revision=revision).get_text_config()
+    return config.max_position_embeddings
+
+
+def end_ids(path: str, revision: str | None = None) -> tuple[int, ...]:
+    """The tokens that end a response by the model's own generation settings, often several."""
+    try:
+        named = GenerationConfig.from_pretrained(
+            resolve(path), revision=revision or "main"
+        ).eos_token_id
+    except OSError:  # a model need not have such settings
+        return ()
+    return tuple(named) if isinstance(named, list) else () if named is None else (named,)
 
 
 def load_model(path: str, dtype: str, device: str, revision: str | None = None) -> Any:

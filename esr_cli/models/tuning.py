@@ -9,6 +9,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 
+from esr_cli.config import TuneConfig
+
 
 class FullTuning:
     """Every weight trains."""
@@ -74,3 +76,10 @@ class LoraTuning:
 
 
 Tuning = FullTuning | LoraTuning
+
+
+def make(model: Any, config: TuneConfig) -> Tuning:
+    """What trains of `model`, as configured."""
+    if config.method == "full":
+        return FullTuning(model)
+    return LoraTuning(model, config.rank, config.alpha, config.targets)

@@ -11,7 +11,8 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from esr_cli.types import Prompt
+from esr_cli.tasks.chat import prompt
+from esr_cli.types import Prompt, Question
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # The blank after the line break matters: the tokenizer splits on blanks only.
@@ -98,8 +99,15 @@ def _steps(
     return " ".join(written) + f" \n so the answer is \\boxed{{ {value} }}"
 
 
+def question(index: int, split: str, chain_length: int, modulus: int) -> Question:
+    """Problem number `index` as it is asked."""
+    posed = problem(index, split, chain_length, modulus)
+    messages = ({"role": "user", "content": posed.question},)
+    return Question(f"lab-{split}-{index:06d}", messages, posed.answer)
+
+
 class LabTask:
-    """Prompts of the lab through both models' chat templates."""
+    """Training prompts of the lab through both models' chat templates."""
 
     def __init__(
         self, chain_length: int, modulus: int, student_tokenizer: Any, teacher_tokenizer: Any,
@@ -111,24 +119,7 @@ class LabTask:
     def train(self, step: int, count: int) -> list[Prompt]:
         """The prompts of one step: fresh problems, decided by seed and step alone."""
         first = self.seed * 10_000_000 + step * count
-        return [self._prompt(first + i, "train") for i in range(count)]
-
-    def held_out(self, count: int) -> list[Prompt]:
-        """The first `count` held-out problems, the same for every seed."""
-        return [self._prompt(i, "held_out") for i in range(count)]
-
-    def _prompt(self, index: int, split: str) -> Prompt:
-        posed = problem(index, split, self.chain_length, self.modulus)
-        return Prompt(
-            id=f"lab-{split}-{index:06d}",
-            text=posed.question,
-            student_ids=_ids(self.student_tokenizer, posed.question),
-            teacher_ids=_ids(self.teacher_tokenizer, posed.question),
-            reference=posed.answer,
+        asked = (
+            question(first + i, "train", self.chain_length, self.modulus) for i in range(count)
         )
-
-
-def _ids(tokenizer: Any, question: str) -> tuple[int, ...]:
-    messages = [{"role": "user", "content": question}]
-    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-    return tuple(ids)
+        return [prompt(each, self.student_tokenizer, self.teacher_tokenizer) for each in asked]

@@ -1,0 +1,67 @@
+"""What an evaluation asks, and how its answers are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from esr_cli.config.errors import need, need_choice
+
+KINDS = ("lab", "math", "code", "tools")
+
+
+@dataclass
+class HubConfig:
+    """A data set by name, for `datasets`, where its files are not at hand."""
+
+    path: str = ""
+    name: str | None = None
+    split: str = "test"
+
+
+@dataclass
+class BenchmarkConfig:
+    """One benchmark: `kind` chooses its rows and its grader, `files` lie below `data_dir`.
+
+    `samples` responses to each question at `temperature` and `top_p`, each of at most `max_tokens`;
+    they end at the model's own end-of-text tokens and at those `stop_tokens` that it knows.
+    `pass_at` lists the k of pass@k. `plus` adds evalplus's inputs. `wording` is the instruction,
+    with `{problem}` where the problem stands; for tools, `wording_in_text` also shows the
+    `{functions}` to models whose chat template has no place for them. `problems`, `chain_length`
+    and `modulus` are the lab's.
+    """
+
+    kind: str = "lab"
+    files: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    hub: HubConfig = field(default_factory=HubConfig)
+    source: str = ""
+    family: str = ""
+    plus: bool = False
+    wording: str = "{problem}"
+    wording_in_text: str = ""
+    samples: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 1024
+    stop_tokens: list[str] = field(default_factory=list)
+    pass_at: list[int] = field(default_factory=list)
+    problems: int = 128
+    chain_length: int = 12
+    modulus: int = 7
+
+    def __post_init__(self) -> None:
+        need_choice("benchmark.kind", self.kind, KINDS)
+        for key in ("samples", "max_tokens", "problems"):
+            need(getattr(self, key) > 0, f"benchmark.*.{key}", getattr(self, key), "give 1 or more")
+        heat = self.temperature
+        need(0 <= heat <= 2, "benchmark.*.temperature", heat, "give a number in [0, 2]")
+        need(0 < self.top_p <= 1, "benchmark.*.top_p", self.top_p, "give a number in (0, 1]")
+        need("{problem}" in self.wording, "wording", self.wording, "it must hold {problem}")
+        for k in self.pass_at:
+            need(
+                0 < k <= self.samples, "benchmark.*.pass_at", k,
+                f"pass@k needs k responses a question, and samples={self.samples}",
+            )  # fmt: skip
+        length = self.chain_length
+        need(0 < length <= 26, "benchmark.*.chain_length", length, "give 1 to 26 operations")
+        need(self.modulus > 2, "benchmark.*.modulus", self.modulus, "give a number above 2")

@@ -1,0 +1,74 @@
+"""The whole of `esr eval`, and of `esr compare`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from esr_cli.config.benchmark import BenchmarkConfig
+from esr_cli.config.errors import need, need_choice
+from esr_cli.config.execution import ExecutionConfig
+from esr_cli.config.rollout import RolloutConfig
+
+SANDBOXES = ("bubblewrap", "none")
+
+
+@dataclass
+class EvalConfig:
+    """What answers: a `model` (folder or hub id), a `run` (its student, or `checkpoints=all` that
+    it kept), or `generations`, a file of responses made elsewhere.
+
+    `limit` takes the first so many questions of each benchmark; `out` is chosen by esr when null;
+    `data_dir` falls back to the environment variable ESR_DATA; `context_tokens` to the model's.
+    """
+
+    benchmark: dict[str, BenchmarkConfig] = field(default_factory=dict)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    wording: dict[str, str] = field(default_factory=dict)
+    model: str | None = None
+    revision: str | None = None
+    run: str | None = None
+    checkpoints: str = "last"
+    generations: str | None = None
+    out: str | None = None
+    limit: int | None = None
+    data_dir: str | None = None
+    seed: int = 0
+    dtype: str = "auto"
+    context_tokens: int | None = None
+    sandbox: str = "bubblewrap"
+
+    def __post_init__(self) -> None:
+        given = [key for key in ("model", "run", "generations") if getattr(self, key)]
+        if len(given) != 1:
+            said = " ".join(f"{key}={getattr(self, key)}" for key in given) or "model=null"
+            key, value = said.split("=", 1)
+            need(False, key, value, "give one of model=PATH, run=RUN_DIR, generations=FILE")
+        need_choice("checkpoints", self.checkpoints, ("last", "all"))
+        need_choice("dtype", self.dtype, ("auto", "float32", "bfloat16"))
+        check_evaluation(self.benchmark, self.limit, self.sandbox)
+        context = self.context_tokens
+        need(context is None or context > 1, "context_tokens", context, "give 2 or more")
+
+
+def check_evaluation(
+    benchmark: dict[str, BenchmarkConfig], limit: int | None, sandbox: str
+) -> None:
+    """What `esr eval` and `esr train` ask of their common settings; raises `ConfigError`."""
+    need(bool(benchmark), "benchmark", "[]", "name at least one")
+    need(limit is None or limit > 0, "limit", limit, "give 1 or more, or null for all")
+    need_choice("sandbox", sandbox, SANDBOXES)
+
+
+@dataclass
+class CompareConfig:
+    """Two folders with graded responses, and the step to take of each (null: its last)."""
+
+    a: str = ""
+    b: str = ""
+    a_step: int | None = None
+    b_step: int | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("a", "b"):
+            need(bool(getattr(self, key)), key, getattr(self, key), "name a folder of a run")

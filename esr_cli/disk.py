@@ -1,0 +1,114 @@
+"""What stands on disk: folders and files that are whole or absent, and rows of JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Rows = list[dict[str, Any]]
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written; the one before it is intact."""
+
+
+def write_folder(target: Path, write: Callable[[Path], Any]) -> None:
+    """Fills a folder by `write` so that `target` is, at every moment, whole or as it was.
+
+    Raises `CheckpointError` where it cannot be filled.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        write(partial)
+        for entry in [*partial.rglob("*"), partial]:
+            _sync(entry)
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        # safetensors reports a full disk by an exception of its own.
+        if isinstance(error, Exception):
+            raise CheckpointError(f"{target.name} could not be saved ({error})") from error
+        raise
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    _sync(target.parent)
+
+
+def latest(run_dir: Path) -> Path | None:
+    """The last whole checkpoint of a run, or none."""
+    whole = checkpoints(run_dir)
+    return whole[-1] if whole else None
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that a checkpoint's folder is named after."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def checkpoints(run_dir: Path) -> list[Path]:
+    """The whole checkpoints of a run, first to last."""
+    return sorted((run_dir / "checkpoints").glob("step-*"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON so that the file is whole or absent."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=1) + "\n")
+    _sync(partial)
+    partial.rename(path)
+
+
+def read_rows(path: Path) -> Rows:
+    """The rows of a JSON lines file, none where it does not exist."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def headlines(rows: Rows) -> Rows:
+    """Of the rows of `eval.jsonl`, the figure that stands for each evaluation: avg@k."""
+    return [row for row in rows if row["metric"].startswith("avg@")]
+
+
+def write_rows(path: Path, rows: Rows) -> None:
+    """Writes JSON lines so that the file is whole or as it was."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _sync(partial)
+    partial.rename(path)
+
+
+def append_rows(path: Path, rows: Rows) -> None:
+    """Adds JSON lines at the end of a file."""
+    with path.open("a") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def truncate_jsonl(path: Path, step: int) -> None:
+    """Keeps the rows up to `step`; a last line broken off by a crash goes too."""
+    kept = []
+    for line in path.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            kept.append(json.loads(line))
+    write_rows(path, [row for row in kept if row["step"] <= step])
+
+
+def hash_of(config: dict[str, Any]) -> str:
+    """Twelve hexadecimal digits that change with any setting."""
+    text = json.dumps(config, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

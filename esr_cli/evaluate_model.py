@@ -1,0 +1,122 @@
+"""The half of `esr eval` that asks a model: which weights, through which engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from esr_cli import assembly, disk, preflight, snapshot
+from esr_cli.benchmarks import Benchmark
+from esr_cli.config import ConfigError, EvalConfig, ModelConfig, TrainConfig, gate
+from esr_cli.eval_folder import Done
+from esr_cli.evaluation import Responses, respond, sampling_of
+from esr_cli.execution.remote import RemoteEngine
+from esr_cli.models import loading, tuning
+from esr_cli.types import Prompt
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One state of the model to ask: `load` gives what differs from the folder, if anything."""
+
+    step: int
+    load: Callable[[], dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is known before a model loads; called, it gives the responses."""
+
+    config: EvalConfig
+    model: ModelConfig
+    weights: list[Weights]
+    tokenizer: Any
+    prompts: dict[str, list[Prompt]]
+    benchmarks: list[Benchmark]
+    context_tokens: int
+
+    def __call__(
+        self, folder: Path, stack: ExitStack, done: Done
+    ) -> Iterator[tuple[int, Benchmark, Responses]]:
+        """(step, benchmark, responses) for all that is not done; `stack` closes the engine."""
+        owed = [
+            (state, each)
+            for state in self.weights
+            for each in self.benchmarks
+            if (each.name, state.step) not in done
+        ]
+        if not owed:
+            return
+        engine, loaded = self._engine(folder, stack), None
+        for state, each in owed:
+            if state.load and loaded is not state:
+                engine.load_weights(state.load())
+                loaded = state
+            stop_ids = preflight.stop_ids(self.model, self.tokenizer, each.config.stop_tokens)
+            sampling = sampling_of(each, stop_ids, self.config.seed, state.step)
+            found = respond(engine, self.prompts[each.name], sampling, self.tokenizer)
+            yield state.step, each, found
+
+    def _engine(self, folder: Path, stack: ExitStack) -> RemoteEngine:
+        device = loading.pick_device(self.config.execution.device)
+        worker = assembly.place_engine(
+            self.config.rollout, self.config.execution, self.model,
+            loading.pick_dtype(self.config.dtype, device), self.context_tokens, folder, print,
+        )  # fmt: skip
+        stack.callback(worker.close)
+        print(f"starting the engine ({self.config.rollout.engine})", flush=True)
+        worker.start()
+        return RemoteEngine(worker)
+
+
+def plan(config: EvalConfig, chosen: list[Benchmark]) -> Plan:
+    """Checks the model, its tokenizer and the room for every prompt; raises `ConfigError`."""
+    model, weights = _of_run(config) if config.run else _of_model(config)
+    tokenizer = preflight.check_model("run" if config.run else "model", model, config.rollout)
+    prompts = {each.name: preflight.prompts_of(each, tokenizer) for each in chosen}
+    limit = config.context_tokens or loading.context_tokens(model.path, model.revision)
+    needed = preflight.check_room(chosen, prompts, limit, "context_tokens")
+    return Plan(config, model, weights, tokenizer, prompts, chosen, needed)
+
+
+def _of_model(config: EvalConfig) -> tuple[ModelConfig, list[Weights]]:
+    return ModelConfig(str(config.model), config.revision), [Weights(step=0)]
+
+
+def _of_run(config: EvalConfig) -> tuple[ModelConfig, list[Weights]]:
+    folder = Path(str(config.run))
+    if not (folder / "config.yaml").is_file():
+        raise ConfigError(f"run={folder}: holds no run; name a folder that esr train made")
+    kept = disk.checkpoints(folder)
+    if config.checkpoints == "last" and (folder / "summary.json").is_file():
+        step = disk.read_rows(folder / "metrics.jsonl")[-1]["step"]
+        return ModelConfig(str(folder / "student")), [Weights(step)]
+    if not kept:
+        raise ConfigError(f"run={folder}: holds no checkpoint; let it train first")
+    saved = gate.read_yaml(folder / "config.yaml")
+    saved.pop("config_hash", None)
+    trained = gate.typed(saved, TrainConfig)
+    wanted = kept if config.checkpoints == "all" else kept[-1:]
+    load = _Checkpoints(trained)
+    states = [Weights(disk.step_of(path), partial(load, path)) for path in wanted]
+    return trained.pair.student, states
+
+
+class _Checkpoints:
+    """Merged weights of a run's checkpoints; the model they belong to is loaded once."""
+
+    def __init__(self, trained: TrainConfig) -> None:
+        self._trained = trained
+        self._tuning: tuning.Tuning | None = None
+
+    def __call__(self, folder: Path) -> dict[str, Any]:
+        if self._tuning is None:
+            student = self._trained.pair.student
+            dtype = loading.pick_dtype(self._trained.pair.dtype, "cpu")
+            model = loading.load_model(student.path, dtype, "cpu", student.revision)
+            self._tuning = tuning.make(model, self._trained.tune)
+        return snapshot.merged(folder, self._tuning)

@@ -1,0 +1,84 @@
+"""One pass over a benchmark: the responses an engine gives, and the verdicts on them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from esr_cli.benchmarks import Benchmark
+from esr_cli.graders.figures import Graded, Response, figures, grade_all
+from esr_cli.graders.statistics import repeats
+from esr_cli.types import Engine, Grader, Prompt, Rollout, Sampling
+
+Responses = Mapping[str, Sequence[Response]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`rows` for eval.jsonl, the headline first; `generations` for generations.jsonl."""
+
+    rows: list[dict[str, Any]]
+    generations: list[dict[str, Any]]
+
+
+def sampling_of(
+    benchmark: Benchmark, stop_ids: tuple[int, ...], seed: int, step: int = 0
+) -> Sampling:
+    """How the benchmark's responses are drawn."""
+    config = benchmark.config
+    return Sampling(
+        max_tokens=config.max_tokens, temperature=config.temperature, top_p=config.top_p,
+        stop_ids=stop_ids, samples=config.samples, seed=seed, purpose="eval", step=step,
+    )  # fmt: skip
+
+
+def respond(
+    engine: Engine, prompts: list[Prompt], sampling: Sampling, tokenizer: Any
+) -> dict[str, list[Response]]:
+    """`sampling.samples` responses to each prompt, by its id."""
+    found: dict[str, list[Response]] = {prompt.id: [] for prompt in prompts}
+    for rollout in engine.generate(prompts, sampling):
+        found[rollout.prompt.id].append(_response(rollout, tokenizer))
+    return found
+
+
+def _response(rollout: Rollout, tokenizer: Any) -> Response:
+    ids = rollout.response_ids
+    text = tokenizer.decode(ids, skip_special_tokens=True)
+    return Response(text, len(ids), rollout.finish, repeats(ids))
+
+
+def judge(benchmark: Benchmark, grader: Grader, responses: Responses, step: int) -> Evaluation:
+    """Grades the responses to every question of the benchmark."""
+    asked = [(each.id, each.reference, responses[each.id]) for each in benchmark.questions]
+    graded = grade_all(grader, asked)
+    told = {"step": step, "benchmark": benchmark.name}
+    rows = [
+        {**told, **row, "settings": settings_hash(benchmark)}
+        for row in figures(graded, grader, benchmark.config.pass_at)
+    ]
+    posed = {each.id: each.messages[-1]["content"] for each in benchmark.questions}
+    generations = [_generation({**told, "prompt": posed[each.id]}, each) for each in graded]
+    return Evaluation(rows, generations)
+
+
+def settings_hash(benchmark: Benchmark) -> str:
+    """Eight hexadecimal digits that change with wording, sampling or budget; not with a limit."""
+    text = json.dumps(asdict(benchmark.config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _generation(told: dict[str, Any], graded: Graded) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": graded.id, **told}
+    row["responses"] = [response.text for response in graded.responses]
+    row["correct"] = [grade.correct for grade in graded.grades]
+    row["reason"] = [grade.reason for grade in graded.grades]
+    for name in sorted({name for grade in graded.grades for name in grade.also}):
+        row[name] = [grade.also.get(name, False) for grade in graded.grades]
+    if graded.responses[0].tokens is not None:
+        row["tokens"] = [response.tokens for response in graded.responses]
+        row["finish"] = [response.finish for response in graded.responses]
+    return row

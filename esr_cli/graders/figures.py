@@ -1,0 +1,130 @@
+"""From graded responses to the figures of a benchmark, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from esr_cli.graders import statistics
+from esr_cli.types import Grade, Grader
+
+QUANTILES = (0.1, 0.5, 0.9)
+
+
+@dataclass(frozen=True)
+class Response:
+    """One response as text; `tokens` and `finish` (`stop`, `length`) where an engine told them."""
+
+    text: str
+    tokens: int | None = None
+    finish: str | None = None
+    repeats: bool = False
+
+
+@dataclass(frozen=True)
+class Graded:
+    """The responses to one question with their verdicts."""
+
+    id: str
+    responses: tuple[Response, ...]
+    grades: tuple[Grade, ...]
+
+    @property
+    def score(self) -> float:
+        """The share of right responses."""
+        return sum(grade.correct for grade in self.grades) / len(self.grades)
+
+
+def grade_all(grader: Grader, asked: Sequence[tuple[str, Any, Sequence[Response]]]) -> list[Graded]:
+    """Grades (question id, reference, responses) for every question, all in one go."""
+    pairs = [(r.text, reference) for _, reference, responses in asked for r in responses]
+    grades = iter(grader.grade(pairs))
+    return [
+        Graded(name, tuple(responses), tuple(next(grades) for _ in responses))
+        for name, _, responses in asked
+    ]
+
+
+def figures(
+    graded: Sequence[Graded], grader: Grader, pass_at: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Rows of `metric, value, low, high, n`: avg@k first, then pass@k, maj@k, further verdicts,
+    and what the responses look like. Needs as many responses to every question.
+    """
+    k = len(graded[0].grades)
+    assert all(len(each.grades) == k for each in graded)
+    found = {f"avg@{k}": statistics.mean_interval([each.score for each in graded])}
+    for at in pass_at:
+        found[f"pass@{at}"] = _pass(graded, at)
+    if k > 1 and any(grade.answer is not None for each in graded for grade in each.grades):
+        found[f"maj@{k}"] = statistics.mean_bootstrap(_majorities(graded, grader))
+    for name in sorted({name for each in graded for grade in each.grades for name in grade.also}):
+        share = partial(_facet, name=name)
+        label = name if name == "boxed" else f"{name}@{k}"
+        found[label] = statistics.mean_interval([share(each) for each in graded])
+    found |= _looks(graded)
+    return [
+        {"metric": name, "value": value, "low": low, "high": high, "n": len(graded)}
+        for name, (value, low, high) in found.items()
+    ]
+
+
+def _pass(graded: Sequence[Graded], at: int) -> statistics.Interval:
+    values = [
+        statistics.pass_at(at, len(each.grades), sum(grade.correct for grade in each.grades))
+        for each in graded
+    ]
+    return statistics.mean_interval(values) if at == 1 else statistics.mean_bootstrap(values)
+
+
+def _majorities(graded: Sequence[Graded], grader: Grader) -> list[float]:
+    wanted = list({pair for each in graded for pair in _unlike(each)})
+    same = {pair for pair, equal in zip(wanted, grader.equal(wanted), strict=True) if equal}
+
+    def one_vote(first: str, other: str) -> bool:
+        return first == other or (first, other) in same
+
+    values = []
+    for each in graded:
+        votes = statistics.ballots([grade.answer for grade in each.grades], one_vote)
+        values.append(statistics.majority(votes, [grade.correct for grade in each.grades]))
+    return values
+
+
+def _unlike(each: Graded) -> list[tuple[str, str]]:
+    answers = dict.fromkeys(grade.answer for grade in each.grades if grade.answer is not None)
+    return list(combinations(answers, 2))
+
+
+def _facet(each: Graded, name: str) -> float:
+    return sum(grade.also.get(name, False) for grade in each.grades) / len(each.grades)
+
+
+def _looks(graded: Sequence[Graded]) -> dict[str, statistics.Interval]:
+    """Shares that repeat, that ended and that were cut; quantiles of the length."""
+
+    def share(holds: Callable[[Response], bool]) -> statistics.Interval:
+        shares = [sum(map(holds, each.responses)) / len(each.responses) for each in graded]
+        return statistics.mean_interval(shares)
+
+    every = [response for each in graded for response in each.responses]
+    found = {"repeats": share(lambda r: r.repeats)}
+    if all(response.finish is not None for response in every):
+        found["ended"] = share(lambda r: r.finish == "stop")
+        found["truncated"] = share(lambda r: r.finish == "length")
+    counted = all(response.tokens is not None for response in every)
+    unit = "tokens" if counted else "characters"
+    lengths = [[r.tokens if counted else len(r.text) for r in each.responses] for each in graded]
+    found[f"length_{unit}/mean"] = statistics.bootstrap(lengths, lambda rows: rows.mean((-2, -1)))
+    for q in QUANTILES:
+        found[f"length_{unit}/p{round(100 * q)}"] = statistics.bootstrap(lengths, _quantile(q))
+    return found
+
+
+def _quantile(q: float) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda rows: np.asarray(np.quantile(rows, q, axis=(-2, -1)))

@@ -1,0 +1,64 @@
+"""Function calling: BFCL's simple_python and multiple."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from esr_cli.config import ConfigError
+from esr_cli.tasks.rows import Row
+from esr_cli.types import Question, ToolReference
+
+# BFCL names types after Python; chat templates and APIs expect JSON schema's names.
+SCHEMA = {"dict": "object", "float": "number", "tuple": "array", "list": "array", "any": "string"}
+
+
+def questions(rows: list[Row], answers: list[Row], wording: str) -> list[Question]:
+    """Each row of `rows` with the row of `answers` of the same id."""
+    allowed = {row.get("id", str): row for row in answers}
+    found = []
+    for row in rows:
+        name = row.get("id", str)
+        if name not in allowed:
+            raise ConfigError(f"{row.where}: field 'id' is {name}, which has no possible answer")
+        found.append(_question(row, allowed[name], wording))
+    return found
+
+
+def _question(row: Row, answer: Row, wording: str) -> Question:
+    turns, functions = row.get("question", list), row.get("function", list)
+    truth = answer.get("ground_truth", list)
+    if len(turns) != 1 or len(truth) != 1 or not isinstance(truth[0], dict):
+        raise ConfigError(f"{row.where}: one turn and one call are expected")
+    messages = tuple(
+        {"role": turn["role"], "content": wording.replace("{problem}", turn["content"])}
+        if turn["role"] == "user" else turn
+        for turn in turns[0]
+    )  # fmt: skip
+    return Question(
+        id=row.get("id", str),
+        messages=messages,
+        reference=ToolReference(tuple(functions), truth[0]),
+        tools=tuple({"type": "function", "function": schema(function)} for function in functions),
+    )
+
+
+def schema(node: Any) -> Any:
+    """A function's description with the type names of JSON schema."""
+    if isinstance(node, list):
+        return [schema(entry) for entry in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: SCHEMA.get(value, value) if key == "type" and isinstance(value, str) else schema(value)
+        for key, value in node.items()
+    }
+
+
+def in_text(question: Question, wording: str) -> Question:
+    """The functions written into the last user turn, for templates without a place for them."""
+    functions = "\n".join(json.dumps(tool["function"]) for tool in question.tools)
+    *before, last = question.messages
+    text = wording.replace("{functions}", functions).replace("{problem}", last["content"])
+    turn = {"role": last["role"], "content": text}
+    return Question(question.id, (*before, turn), question.reference)

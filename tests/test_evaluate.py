@@ -1,0 +1,211 @@
+"""`esr eval` and `esr compare` as a user types them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, SHORT, esr, rows
+
+LAB = ("benchmark=lab", "limit=4")
+
+
+@pytest.fixture(scope="session")
+def evaluated(unbroken):
+    """Every checkpoint of the unbroken run, and its student, evaluated."""
+    for which in ("last", "all"):
+        done = esr(
+            "eval", f"run={unbroken}", "rollout=eager", f"checkpoints={which}", *LAB,
+            "benchmark.lab.samples=1", f"out={unbroken.parent / which}",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    return unbroken.parent
+
+
+def timeless(row):
+    return {key: value for key, value in row.items() if key != "step"}
+
+
+def test_a_run_is_evaluated_as_it_was_in_training(evaluated):
+    own = [row for row in rows(evaluated / "run", "eval.jsonl") if row["step"] == 30]
+    assert rows(evaluated / "last", "eval.jsonl") == own
+    whole = rows(evaluated / "run", "generations.jsonl")
+    assert rows(evaluated / "last", "generations.jsonl") == [r for r in whole if r["step"] == 30]
+
+
+def test_every_checkpoint_is_asked_and_the_last_is_the_student(evaluated):
+    steps = [row["step"] for row in rows(evaluated / "all", "eval.jsonl")]
+    assert sorted(set(steps)) == [28, 30]
+    last = [row for row in rows(evaluated / "all", "eval.jsonl") if row["step"] == 30]
+    assert last == rows(evaluated / "last", "eval.jsonl")
+
+
+def test_lora_checkpoints_merge_as_the_student_does(tmp_path):
+    done = esr(
+        "train", "rollout=eager", "tune=lab_lora", "tracking=none", *SHORT, "steps=4",
+        "run_dir=run", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for which in ("last", "all"):
+        done = esr(
+            "eval", "run=run", "rollout=eager", f"checkpoints={which}", *LAB, f"out={which}",
+            cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    last = rows(tmp_path / "last", "eval.jsonl")
+    assert last == [row for row in rows(tmp_path / "all", "eval.jsonl") if row["step"] == 4]
+
+
+def test_a_cut_off_evaluation_goes_on_and_a_complete_one_is_not_asked_again(evaluated, tmp_path):
+    folder = shutil.copytree(evaluated / "all", tmp_path / "all")
+    whole = rows(folder, "eval.jsonl"), rows(folder, "generations.jsonl")
+    early = [row for row in whole[0] if row["step"] == 28]
+    (folder / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in early))
+    command = (
+        "eval", f"run={evaluated / 'run'}", "rollout=eager", "checkpoints=all", *LAB,
+        "benchmark.lab.samples=1",
+    )  # fmt: skip
+    saved = (folder / "config.yaml").read_text().replace(str(evaluated / "all"), str(folder))
+    (folder / "config.yaml").write_text(saved)
+    assert esr(*command, f"out={folder}").returncode == 0
+    assert (rows(folder, "eval.jsonl"), rows(folder, "generations.jsonl")) == whole
+    again = esr(*command, f"out={folder}")
+    assert again.returncode == 0 and "starting the engine" not in again.stdout
+    other = esr(*command, "seed=5", f"out={folder}")
+    assert other.returncode == 2 and "other settings" in other.stderr
+
+
+def test_responses_made_elsewhere_need_no_model_and_no_torch(evaluated, tmp_path):
+    made = [
+        {"id": row["id"], "responses": row["responses"]}
+        for row in rows(evaluated / "last", "generations.jsonl")
+    ]
+    path = tmp_path / "made.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
+        "from esr_cli.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "eval", f"generations={path}", *LAB, "out=graded"]
+    done = subprocess.run(
+        [*command, "benchmark.lab.pass_at=[1]"], cwd=tmp_path, capture_output=True, text=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    value = {row["metric"]: row["value"] for row in rows(tmp_path / "graded", "eval.jsonl")}
+    ours = {row["metric"]: row["value"] for row in rows(evaluated / "last", "eval.jsonl")}
+    assert value["avg@1"] == ours["avg@1"] and "length_characters/mean" in value
+
+
+def test_what_esr_writes_it_reads(evaluated, tmp_path):
+    path = evaluated / "run" / "generations.jsonl"
+    done = esr(
+        "eval", f"generations={path}", *LAB, "benchmark.lab.pass_at=[1]", "out=again", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    figures = [{**row, "step": 30} for row in rows(tmp_path / "again", "eval.jsonl")]
+    own = rows(evaluated / "last", "eval.jsonl")
+    drop = ("settings",)
+    assert [{k: v for k, v in row.items() if k not in drop} for row in figures] == [
+        {k: v for k, v in row.items() if k not in drop} for row in own
+    ]
+
+
+MATH = [
+    {"problem": "What is 1+1?", "answer": "2", "id": "one"},
+    {"problem": "What is 2+2?", "answer": "4", "id": "two"},
+]
+
+
+def write(path, lines):
+    path.write_text("".join((x if isinstance(x, str) else json.dumps(x)) + "\n" for x in lines))
+
+
+@pytest.mark.parametrize(
+    ("data", "made", "more", "says"),
+    [
+        ([MATH[0], '{"problem": '], [], [], "math500.jsonl:2: broken row"),
+        ([MATH[0], {"problem": "x"}], [], [], "math500.jsonl:2: field 'answer' is missing"),
+        (
+            [MATH[0], {"problem": "x", "answer": 3}],
+            [],
+            [],
+            "'answer' is 3; it must be a text",
+        ),
+        ([MATH[0], MATH[0]], [], [], "repeat the id"),
+        (MATH, [{"id": "one", "responses": ["2"]}], [], "no responses to 1 of 2 questions"),
+        (MATH, [{"id": "9", "responses": ["2"]}], ["limit=1"], "it has 9, for one"),
+        (MATH, [{"id": "one", "responses": "2"}], [], "made.jsonl:1: field 'responses'"),
+        (
+            MATH,
+            [{"id": "one", "responses": ["2"]}, {"id": "two", "responses": ["2", "4"]}],
+            [],
+            "1 responses to one but 2 to two",
+        ),
+        (MATH, [{"id": "one", "responses": ["2"]}], ["limit=1"], "pass@k needs k responses"),
+        (MATH, [], ["benchmark.math500.pass_at=[5]"], "pass@k needs k responses"),
+        (MATH, [], ["benchmark=[math500,human]"], "humaneval_plus"),
+    ],
+)
+def test_bad_input_is_one_line(data, made, more, says, tmp_path):
+    write(tmp_path / "math500.jsonl", data)
+    write(tmp_path / "made.jsonl", made)
+    done = esr(
+        "eval", "generations=made.jsonl", "data_dir=.", "benchmark=math500", *more, cwd=tmp_path
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert says in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_missing_data_names_both_ways(tmp_path, monkeypatch):
+    monkeypatch.delenv("ESR_DATA", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = esr("eval", "model=esr:student", "benchmark=math500", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "data_dir=FOLDER" in done.stderr and "HuggingFaceH4/MATH-500 by name" in done.stderr
+
+
+def test_a_model_without_a_tokenizer_and_no_model_at_all(tiny_pair, tmp_path):
+    bare = shutil.copytree(tiny_pair / "student", tmp_path / "bare")
+    for path in bare.glob("*token*"):
+        path.unlink()
+    for given, says in (("model=bare", "holds no tokenizer"), ("model=./none", "no such folder")):
+        done = esr("eval", given, "rollout=eager", cwd=tmp_path)
+        assert done.returncode == 2 and says in done.stderr, done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
+    done = esr("eval", cwd=tmp_path)
+    assert done.returncode == 2 and "give one of model=PATH" in done.stderr
+
+
+def test_a_budget_beyond_the_context_says_what_would_fit(tmp_path):
+    done = esr(
+        "eval", "model=esr:student", "rollout=eager", "benchmark.lab.max_tokens=500", cwd=tmp_path
+    )
+    assert done.returncode == 2 and "lower it to 454" in done.stderr, done.stderr
+
+
+def test_compare_finds_a_difference_and_none(evaluated):
+    run = evaluated / "run"
+    same = esr("compare", f"a={run}", f"b={evaluated / 'last'}")
+    assert same.returncode == 0 and "within noise" in same.stdout, same.stderr
+    assert "+0.000 [+0.000, +0.000]" in same.stdout
+    none = esr("compare", f"a={run}", f"b={run}", "b_step=7")
+    assert none.returncode == 2 and "holds no evaluation at step 7" in none.stderr
+
+
+def test_compare_is_paired_and_warns_of_other_settings(tmp_path):
+    for name, right, settings in (("a", 0, "s"), ("b", 1, "t")):
+        (tmp_path / name).mkdir()
+        made = [
+            {"id": str(i), "step": 0, "benchmark": "m", "correct": [bool(right or i % 2)]}
+            for i in range(40 + right)
+        ]
+        write(tmp_path / name / "generations.jsonl", made)
+        told = {"step": 0, "benchmark": "m", "metric": "avg@1", "settings": settings}
+        write(tmp_path / name / "eval.jsonl", [told])
+    done = esr("compare", "a=a", "b=b", cwd=tmp_path)
+    assert "b is better" in done.stdout and "+0.500" in done.stdout, done.stdout
+    assert "1 questions were answered by one" in done.stdout and "not alike" in done.stdout
