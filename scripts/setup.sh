@@ -1,11 +1,19 @@
 #!/usr/bin/env bash
-# Makes the virtual environment VENV and installs esr with vLLM for BACKEND (cpu or cuda).
+# Makes the virtual environment VENV and installs esr with vLLM for BACKEND (cpu or cuda); on Debian,
+# as root, also bubblewrap, in which benchmarks of code run what a model wrote.
 #
 # The CPU build of vLLM wants PyTorch's CPU build. pip finds that only where a folder or mirror
 # offers it; elsewhere uv knows where PyTorch keeps it, so uv is the second try.
 set -euo pipefail
 venv=${VENV:-.venv} backend=${BACKEND:-cpu} python=${PYTHON:-python3}
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+if ! command -v bwrap >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        { apt-get update && apt-get install -y bubblewrap; } >"$venv/apt.log" 2>&1 || true
+    fi
+    command -v bwrap >/dev/null || echo "setup: no bubblewrap; benchmarks of code need it:" \
+        "apt-get install bubblewrap, or your system's like"
+fi
 pip="$venv/bin/python -m pip install --quiet --disable-pip-version-check"
 constraints=constraints.txt
 
