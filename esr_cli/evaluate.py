@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import benchmarks, eval_folder, generations
+from esr_cli import benchmarks, disk, eval_folder, generations
 from esr_cli.benchmarks import Benchmark
 from esr_cli.config import EvalConfig
-from esr_cli.disk import read_rows
 from esr_cli.eval_folder import Done
 from esr_cli.evaluation import Responses, judge
 from esr_cli.types import Grader
+
+# The median length says enough on a terminal.
+FILE_ONLY = re.compile(r"length_\w+/(mean|p10|p90)$").match
 
 
 def run(config: EvalConfig, overrides: list[str]) -> None:
@@ -75,13 +79,16 @@ def _print(folder: Path) -> None:
     table = Table(title=str(folder), title_justify="left")
     for heading in ("benchmark", "step", "metric", "value", "95 % interval", "n"):
         table.add_column(heading, justify="left" if heading in ("benchmark", "metric") else "right")
-    for row in read_rows(folder / "eval.jsonl"):
-        form = "{:,.0f}" if row["metric"].startswith("length") else "{:.3f}"
-        low, high = form.format(row["low"]), form.format(row["high"])
-        table.add_row(
-            row["benchmark"], str(row["step"]), row["metric"], form.format(row["value"]),
-            f"[{low}, {high}]", str(row["n"]),
-        )  # fmt: skip
+    shown = [row for row in disk.read_rows(folder / "eval.jsonl") if not FILE_ONLY(row["metric"])]
+    for (benchmark, step), rows in groupby(shown, key=lambda row: (row["benchmark"], row["step"])):
+        for row in rows:
+            form = "{:,.0f}" if row["metric"].startswith("length") else "{:.3f}"
+            low, high = form.format(row["low"]), form.format(row["high"])
+            table.add_row(
+                benchmark, str(step), row["metric"], form.format(row["value"]),
+                f"[{low}, {high}]", str(row["n"]),
+            )  # fmt: skip
+        table.add_section()
     # Brackets of intervals are no markup.
     Console(markup=False, highlight=False).print(table)
-    print(f"responses with their verdicts: {folder / 'generations.jsonl'}")
+    print(f"all figures: {folder / 'eval.jsonl'}\nresponses: {folder / 'generations.jsonl'}")

@@ -34,10 +34,13 @@ def summarize(folder: Path) -> dict[str, Any]:
     """First and last accuracy of each benchmark, medians of the phase times, tokens in all."""
     rows = disk.read_rows(folder / "metrics.jsonl")
     evals = disk.headlines(disk.read_rows(folder / "eval.jsonl"))
+    before: dict[str, Any] = {}
+    for row in evals:
+        before.setdefault(row["benchmark"], row)
     times = [key for key in rows[0] if key.startswith("time/")]
     return {
         "steps": rows[-1]["step"],
-        "before": {row["benchmark"]: row for row in reversed(evals)},
+        "before": before,
         "after": {row["benchmark"]: row for row in evals},
         "tokens": sum(row["rollout/tokens"] for row in rows),
         "median": {key: median(row[key] for row in rows) for key in times},

@@ -14,6 +14,7 @@ NOT_IN_NAME = re.compile(r"(run_dir|resume|strict|pair|data_dir|sandbox)=|(track
 CUT_BACK = (
     "metrics.jsonl", "eval.jsonl", "generations.jsonl", "samples.jsonl", "kl_by_position.jsonl",
 )  # fmt: skip
+MOST_CHARS = 120
 
 
 def open_new(config: TrainConfig, overrides: list[str]) -> Path:
@@ -101,4 +102,6 @@ def name_of(overrides: list[str], left_out: re.Pattern[str] = NOT_IN_NAME) -> st
     """A folder's name from what the command line changed, without what `left_out` matches."""
     parts = [text.lstrip("+") for text in overrides]
     kept = sorted(part for part in parts if not left_out.match(part))
-    return re.sub(r"[^\w=.,-]+", "-", ",".join(kept)) or "default"
+    name = re.sub(r"[^\w=.,-]+", "-", ",".join(kept)) or "default"
+    # File systems allow 255 bytes.
+    return name if len(name) <= MOST_CHARS else f"{name[:MOST_CHARS]}-{disk.hash_of({'': name})}"

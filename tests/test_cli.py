@@ -97,3 +97,9 @@ def test_a_runs_folder_is_named_by_what_differs(overrides, name, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     folder = run_folder.open_new(read(*overrides), overrides)
     assert str(folder) == f"runs/lab/{name}" and (folder / "config.yaml").is_file()
+
+
+def test_a_folders_name_stays_within_what_file_systems_allow():
+    long = [f"benchmark.lab.chain_length={i}" for i in range(20)]
+    name = run_folder.name_of(long)
+    assert len(name) < 150 and name != run_folder.name_of(long[1:])

@@ -28,7 +28,7 @@ def children(pid: int) -> dict[str, int]:
 
 def test_a_run_leaves_everything_it_promises(unbroken):
     summary = json.loads((unbroken / "summary.json").read_text())
-    assert summary["steps"] == 30 and summary["before"]["step"] == 0
+    assert summary["steps"] == 30 and summary["before"]["lab"]["step"] == 0
     assert [row["step"] for row in rows(unbroken)] == list(range(1, 31))
     assert all(row["rollout/logprob_gap_max"] < 1e-4 for row in rows(unbroken))
     AutoModelForCausalLM.from_pretrained(unbroken / "student")
