@@ -1,0 +1,183 @@
+"""The grader for code: runs a response's function in the sandbox, compares outside it.
+
+The expected outputs come from the reference's canonical program, run once in the same sandbox and
+kept. Time limits follow evalplus: a call, the writing of its result included, may take four times
+what the canonical program took, at least 1 s; all calls together at most 60 s, and 4 s to load. A
+run has 1 GiB of address space, or 4 GiB where the canonical program needs more (one task,
+Mbpp/255). A call that raises or runs out of time ends the run: no later one could change a verdict.
+"""
+
+from __future__ import annotations
+
+import inspect
+import marshal
+import os
+import secrets
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from esr_cli.graders import extract, harness, oracles, wire
+from esr_cli.graders.sandbox import Outcome, Sandbox
+from esr_cli.types import CodeReference, Grade
+
+FACTOR, LEAST_S, MOST_S = 4.0, 1.0, 60.0
+LOAD_S, GRACE_S = 4.0, 1.0
+CANONICAL_S = 120.0
+CANONICAL_BYTES = 64 << 20
+MEMORY_BYTES, MOST_MEMORY_BYTES = 1 << 30, 4 << 30
+# A right result is about as long as the expected one: more than this is not worth reading.
+OUTPUT_FACTOR, OUTPUT_BYTES, LINE_BYTES = 4, 1 << 16, 256
+MOST_WORKERS = 16
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call's limit in seconds and the form of its result (`harness.written`)."""
+
+    limit_s: float
+    form: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one run may use: seconds in all, address space, and output besides the lines' heads."""
+
+    wall_s: float
+    memory_bytes: int
+    output_bytes: int
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the canonical program returned, and what a response may use to return the same."""
+
+    results: tuple[wire.Result, ...]
+    calls: tuple[Call, ...]
+    limits: Limits
+
+
+class CodeGrader:
+    """`Grader` for `CodeReference`s, `workers` runs at a time (default: one a core, at most 16)."""
+
+    def __init__(self, sandbox: str = "bubblewrap", workers: int | None = None) -> None:
+        workers = workers or min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+        self._sandbox = Sandbox(sandbox, slots=workers)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="grade")
+        self._source = inspect.getsource(harness)
+        # By identity, with the reference kept alive: its inputs have no hash.
+        self._expected: dict[int, tuple[CodeReference, Expected]] = {}
+
+    def grade(self, pairs: Sequence[tuple[str, Any]]) -> list[Grade]:
+        """A verdict for each (response, `CodeReference`): `also["base"]` is the benchmark's own.
+
+        RuntimeError when a canonical program itself fails.
+        """
+        new = {id(reference): reference for _, reference in pairs}
+        new = {key: reference for key, reference in new.items() if key not in self._expected}
+        try:
+            for reference, found in zip(
+                new.values(), self._pool.map(self._run_canonical, new.values()), strict=True
+            ):
+                self._expected[id(reference)] = (reference, found)
+            return list(self._pool.map(self._grade_one, *zip(*pairs, strict=True)) if pairs else ())
+        except BaseException:  # Ctrl-C must not wait for a minute of endless loops
+            self.close()
+            raise
+
+    def equal(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """Whether the two texts of each pair are the same."""
+        return [one == other for one, other in pairs]
+
+    def close(self) -> None:
+        """Ends what runs."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._sandbox.stop()
+        self._pool.shutdown(wait=True)
+
+    def _run_canonical(self, reference: CodeReference) -> Expected:
+        form = "any" if oracles.is_exact(reference) else "full"
+        calls = [Call(CANONICAL_S, form)] * len(reference.inputs)
+        program = [reference.canonical]
+        for memory_bytes in (MEMORY_BYTES, MOST_MEMORY_BYTES):
+            limits = Limits(CANONICAL_S, memory_bytes, CANONICAL_BYTES)
+            outcome, found = self._run(program, reference, calls, limits)
+            why = _failure(outcome, found, len(calls))
+            if not why:
+                break
+        else:
+            raise RuntimeError(
+                f"the canonical solution of {reference.family}'s {reference.entry_point}: {why}"
+            )
+        results = [result for result in found if isinstance(result, wire.Result)]
+        calls = [
+            Call(
+                max(LEAST_S, FACTOR * result.elapsed_s),
+                "hash" if isinstance(result.value, wire.Digest) else "full",
+            )
+            for result in results
+        ]
+        wall_s = min(MOST_S, sum(call.limit_s for call in calls)) + LOAD_S
+        output_bytes = OUTPUT_FACTOR * len(outcome.output) + OUTPUT_BYTES
+        return Expected(
+            tuple(oracles.expected_of(reference, result) for result in results),
+            tuple(calls),
+            Limits(wall_s, memory_bytes, output_bytes),
+        )
+
+    def _grade_one(self, response: str, reference: CodeReference) -> Grade:
+        programs = extract.programs(response, reference.prompt, reference.entry_point)
+        if not programs:
+            return _grade(reference, 0, "no code")
+        expected = self._expected[id(reference)][1]
+        outcome, found = self._run(programs, reference, expected.calls, expected.limits)
+        right = 0
+        for given, wanted, result in zip(reference.inputs, expected.results, found, strict=False):
+            if isinstance(result, wire.Failure):
+                break
+            if not oracles.is_right(reference, given, wanted, result):
+                return _grade(reference, right, f"wrong output on call {right + 1}")
+            right += 1
+        reason = _failure(outcome, found, len(reference.inputs))
+        return _grade(reference, 0 if reason == wire.MALFORMED else right, reason or "passed")
+
+    def _run(
+        self, programs: list[str], reference: CodeReference, calls: Sequence[Call], limits: Limits
+    ) -> tuple[Outcome, list[wire.Result | wire.Failure]]:
+        work = [
+            (marshal.dumps(tuple(given), 2), call.limit_s, call.form)
+            for given, call in zip(reference.inputs, calls, strict=True)
+        ]
+        nonce, listed = secrets.token_hex(8), oracles.is_set_task(reference)
+        room = limits.output_bytes
+        job = (programs, reference.entry_point, LOAD_S, nonce, room, listed, work)
+        outcome = self._sandbox.run(
+            self._source,
+            marshal.dumps(job, 2),
+            wall_s=limits.wall_s,
+            silence_s=max([LOAD_S, *(call.limit_s for call in calls)]) + GRACE_S,
+            output_bytes=room + LINE_BYTES * (len(work) + 1),
+            memory_bytes=limits.memory_bytes,
+        )
+        return outcome, list(wire.read(outcome.output, nonce, len(work)))
+
+
+def _grade(reference: CodeReference, right: int, reason: str) -> Grade:
+    """The verdict when the first `right` calls, and no more, are known to be right."""
+    calls, base = len(reference.inputs), reference.base_count
+    also = {"base": right >= base} if calls > base else {}
+    return Grade(right == calls, reason, also=also)
+
+
+def _failure(outcome: Outcome, found: Sequence[wire.Result | wire.Failure], calls: int) -> str:
+    """Why there are fewer results than calls; empty when there are not."""
+    if found and isinstance(found[-1], wire.Failure):
+        return found[-1].reason
+    if len(found) == calls:
+        return ""
+    if outcome.end == "exit":
+        why = "exits" if 0 <= outcome.status < 128 else "crashes"
+    else:
+        why = "too much output" if outcome.end == "output" else "timed out"
+    return f"{why} on call {len(found) + 1}"
