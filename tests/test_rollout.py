@@ -18,7 +18,7 @@ SAMPLING = Sampling(12, temperature=0.7, stop_ids=(EOS,), samples=2, seed=3)
 def prompt(number, length=20):
     stream = torch.Generator().manual_seed(number)
     ids = tuple(torch.randint(3, 100, (length,), generator=stream).tolist())
-    return Prompt(f"p{number}", "", ids, ids, "")
+    return Prompt(f"p{number}", "", ids, ids)
 
 
 PROMPTS = [prompt(i, 10 + 7 * i) for i in range(4)]

@@ -24,7 +24,7 @@ def rollout(number: int, length: int, teacher_prompt: int) -> Rollout:
     def ids(count):
         return tuple(torch.randint(3, 100, (count,), generator=stream).tolist())
 
-    prompt = Prompt(f"p{number}", "", ids(5 + number), ids(teacher_prompt), "")
+    prompt = Prompt(f"p{number}", "", ids(5 + number), ids(teacher_prompt))
     return Rollout(prompt, 0, ids(length), (-1.0,) * length, "length")
 
 

