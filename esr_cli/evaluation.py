@@ -77,7 +77,7 @@ def _generation(told: dict[str, Any], graded: Graded) -> dict[str, Any]:
     row["correct"] = [grade.correct for grade in graded.grades]
     row["reason"] = [grade.reason for grade in graded.grades]
     for name in sorted({name for grade in graded.grades for name in grade.also}):
-        row[name] = [grade.also.get(name, False) for grade in graded.grades]
+        row[name] = [grade.verdict(name) for grade in graded.grades]
     if graded.responses[0].tokens is not None:
         row["tokens"] = [response.tokens for response in graded.responses]
         row["finish"] = [response.finish for response in graded.responses]

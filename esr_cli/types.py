@@ -154,6 +154,10 @@ class Grade:
     answer: str | None = None
     also: Mapping[str, bool] = field(default_factory=dict)
 
+    def verdict(self, name: str) -> bool:
+        """A further verdict; where it was not made apart (no plus inputs), the verdict itself."""
+        return self.also.get(name, self.correct)
+
 
 class Grader(Protocol):
     """What judges the responses of one benchmark; see `esr_cli.graders`."""

@@ -127,6 +127,13 @@ def test_figures_of_three_questions():
     assert all(row["low"] <= row["value"] <= row["high"] and row["n"] == 3 for row in rows.values())
 
 
+def test_a_verdict_not_made_apart_is_the_verdict_itself():
+    judged = [Grade(True, "", also={"base": True}), Grade(True, ""), Grade(False, "")]
+    graded = [Graded(str(i), (Response("x"),), (grade,)) for i, grade in enumerate(judged)]
+    rows = {row["metric"]: row["value"] for row in figures(graded, grader(), [])}
+    assert rows["base@1"] == pytest.approx(2 / 3)
+
+
 def test_votes_are_grouped_by_the_graders_equality():
     class Lenient(PlainGrader):
         def equal(self, pairs):

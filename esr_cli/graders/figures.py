@@ -102,7 +102,7 @@ def _unlike(each: Graded) -> list[tuple[str, str]]:
 
 
 def _facet(each: Graded, name: str) -> float:
-    return sum(grade.also.get(name, False) for grade in each.grades) / len(each.grades)
+    return sum(grade.verdict(name) for grade in each.grades) / len(each.grades)
 
 
 def _looks(graded: Sequence[Graded]) -> dict[str, statistics.Interval]:
