@@ -502,6 +502,16 @@ def test_a_worker_killed_from_outside_is_replaced(pool):
     assert gone(list(first))
 
 
+def test_a_worker_killed_while_it_starts_is_replaced(pool):
+    def kill_the_first():
+        while not pool.pids:
+            time.sleep(0.001)
+        os.kill(pool.pids[0], signal.SIGKILL)
+
+    threading.Thread(target=kill_the_first).start()
+    assert [outcome.value for outcome in pool.map([("give", n) for n in range(9)])] == [*range(9)]
+
+
 def test_a_worker_killed_in_the_middle_of_a_batch(pool):
     pool.map([("give", 0)] * 2)
     victim = pool.pids[0]

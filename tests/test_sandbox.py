@@ -1,12 +1,13 @@
-# ruff: noqa: E501 (programs as text)
 """Hostile responses against the real sandbox: each would be right if its attack came through."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import tempfile
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -48,7 +49,7 @@ def f(x):
 HOSTILE = {
     "endless loop, signals ignored": (
         "import signal\ndef f(x):\n    for s in range(1, 65):\n"
-        "        try: signal.signal(s, signal.SIG_IGN)\n        except (OSError, ValueError): pass\n"
+        "        try: signal.signal(s, signal.SIG_IGN)\n        except Exception: pass\n"
         "    while True: pass\n",
         "timed out on call 1",
     ),
@@ -122,12 +123,14 @@ HOSTILE = {
     ),
     "looks for the answers in memory": (
         "import gc\ndef f(x):\n    for o in gc.get_objects():\n"
-        "        if type(o) in (list, tuple) and list(o)[:3] == [2 * v + 1 for v in (3, 5, 7)]: return 2 * x + 1\n",
+        "        if type(o) in (list, tuple) and list(o)[:3] == [2 * v + 1 for v in (3, 5, 7)]:\n"
+        "            return 2 * x + 1\n",
         "wrong output on call 1",
     ),
     "patches what judges": (
-        "import builtins, json, sys\ndef f(x):\n    for name in ('all', 'any', 'isinstance', 'len'):\n"
-        "        setattr(builtins, name, lambda *a, **k: True)\n    json.dumps = lambda *a, **k: '7'\n"
+        "import builtins, json, sys\ndef f(x):\n    for name in ('all', 'any', 'print', 'len'):\n"
+        "        setattr(builtins, name, lambda *a, **k: True)\n"
+        "    json.dumps = json.loads = lambda *a, **k: '7'\n"
         "    main = sys.modules['__main__']\n    for name in list(vars(main)):\n"
         "        if not name.startswith('__'): setattr(main, name, lambda *a, **k: '7')\n",
         "",
@@ -154,7 +157,8 @@ HOSTILE = {
     "NaN": ("def f(x): return float('nan')\n", "wrong output on call 1"),
     "infinite": ("def f(x): return float('inf')\n", "wrong output on call 1"),
     "writes files": (
-        "import os\ndef f(x):\n    for p in ('/', '/tmp', '/usr', '/dev', '/dev/shm', '/python', '.'):\n"
+        "import os\ndef f(x):\n"
+        "    for p in ('/', '/tmp', '/usr', '/dev', '/dev/shm', '/python', '.'):\n"
         "        try:\n            open(os.path.join(p, 'file'), 'w').close()\n"
         "            return 2 * x + 1\n        except OSError: pass\n",
         "wrong output on call 1",
@@ -304,8 +308,6 @@ def test_the_parent_stops_reading_at_the_bound_and_at_the_deadline():
 
 @needs_bubblewrap
 def test_stop_ends_what_runs():
-    import threading
-
     box, ended = Sandbox(), []
     options = {"wall_s": 60, "silence_s": 60, "output_bytes": 9}
     thread = threading.Thread(
@@ -321,10 +323,10 @@ def test_stop_ends_what_runs():
 
 @needs_bubblewrap
 def test_inside_it_is_another_user_with_a_fixed_environment_and_numpy():
-    code = "import os, json, numpy\nprint(json.dumps([os.getuid(), sorted(os.environ), os.listdir('/')]))"
-    box = Sandbox(slots=2)
-    outcome = box.run(code, b"", wall_s=20, silence_s=20, output_bytes=9999)
-    user, names, folders = __import__("json").loads(outcome.output)
+    code = "import os, json, numpy\n"
+    code += "print(json.dumps([os.getuid(), sorted(os.environ), os.listdir('/')]))"
+    outcome = Sandbox(slots=2).run(code, b"", wall_s=20, silence_s=20, output_bytes=9999)
+    user, names, folders = json.loads(outcome.output)
     assert user == (sandbox.FIRST_USER if os.geteuid() == 0 else os.geteuid())
     assert set(names) <= {*sandbox.ENVIRONMENT, *sandbox.INSIDE, "PWD", "LC_CTYPE"}
     assert not {"root", "home", "tmp", "proc", "work", "sys", "run", "var"} & set(folders)

@@ -26,6 +26,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
 START_SECONDS = 120.0
+DIED, MOST_LOST_STARTS = "worker died", 5
 ORPHAN_SECONDS = 5.0
 GONE = (EOFError, OSError)
 _BOOT = (
@@ -63,6 +64,7 @@ class Pool:
         self._make, self._seconds, self._memory = make, seconds, int(memory_gib * 2**30)
         self._limit = workers or min(16, len(os.sched_getaffinity(0)))
         self._workers: list[_Worker] = []
+        self._lost_starts = 0
         self._lock = threading.Lock()
 
     @property
@@ -121,10 +123,16 @@ class Pool:
             if not worker.alive:
                 self._drop(worker)
                 if not worker.ready:
-                    reason = outcome.failure if outcome else "no answer"
-                    raise RuntimeError(f"a grading worker could not start: {reason}")
+                    self._note_lost_start(outcome.failure if outcome else "no answer")
             elif worker.item is None:
                 worker.deadline = None
+                self._lost_starts = 0
+
+    def _note_lost_start(self, reason: str | None) -> None:
+        """One worker killed while it starts is replaced like any other; several are no accident."""
+        self._lost_starts += 1
+        if reason != DIED or self._lost_starts >= MOST_LOST_STARTS:
+            raise RuntimeError(f"a grading worker could not start: {reason}")
 
     def _busy(self) -> int:
         return sum(worker.item is not None for worker in self._workers)
@@ -177,7 +185,7 @@ class _Worker:
             outcome: Outcome = self.pipe.recv()
         except GONE:
             self.alive = False
-            return Outcome(failure="worker died")
+            return Outcome(failure=DIED)
         if self.ready:
             return outcome
         self.ready = self.alive = outcome.failure is None
