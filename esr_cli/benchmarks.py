@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -74,7 +75,10 @@ def _code_grader(sandbox: str, warn: Callable[[str], None]) -> Grader:
     from esr_cli.graders.code import CodeGrader
 
     if sandbox == "none":
-        warn("sandbox=none: the candidates' code runs unprotected, as you")
+        warn("warning: sandbox=none: the candidates' code runs unprotected, as you")
     elif reason := boxes.check():
         raise ConfigError(f"sandbox={sandbox}: {reason}")
-    return CodeGrader(sandbox)
+    with warnings.catch_warnings():
+        # Said above, in a line of our own.
+        warnings.simplefilter("ignore")
+        return CodeGrader(sandbox)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -209,3 +210,38 @@ def test_compare_is_paired_and_warns_of_other_settings(tmp_path):
     done = esr("compare", "a=a", "b=b", cwd=tmp_path)
     assert "b is better" in done.stdout and "+0.500" in done.stdout, done.stdout
     assert "1 questions were answered by one" in done.stdout and "not alike" in done.stdout
+
+
+CODE_ROW = {
+    "task_id": "T/0", "prompt": "def f(x):\n", "entry_point": "f", "base_input": [[1], [2]],
+    "canonical_solution": "    return 2 * x\n", "plus_input": [[3]], "atol": 0,
+}  # fmt: skip
+
+
+def code_files(folder):
+    path = folder / "HumanEvalPlus.jsonl.gz"
+    path.write_bytes(gzip.compress((json.dumps(CODE_ROW) + "\n").encode()))
+    write(folder / "made.jsonl", [{"id": "T/0", "responses": ["    return 2 * x if x < 3 else 0"]}])
+    return ("eval", "generations=made.jsonl", "data_dir=.", "benchmark=humaneval_plus", "out=o")
+
+
+def test_code_is_evaluated_base_and_plus(tmp_path):
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    done = esr(*code_files(tmp_path), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    value = {row["metric"]: row["value"] for row in rows(tmp_path / "o", "eval.jsonl")}
+    assert (value["pass@1"], value["base@1"]) == (0.0, 1.0)
+    [row] = rows(tmp_path / "o", "generations.jsonl")
+    assert row["reason"] == ["wrong output on call 3"]
+
+
+def test_without_bubblewrap_code_is_refused_unless_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    command = code_files(tmp_path)
+    done = esr(*command, cwd=tmp_path)
+    assert done.returncode == 2 and "apt-get install bubblewrap" in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "o").exists()
+    done = esr(*command, "sandbox=none", cwd=tmp_path)
+    assert done.returncode == 0 and "unprotected" in done.stdout, done.stderr
+    assert "Warning" not in done.stderr
