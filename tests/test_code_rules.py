@@ -111,6 +111,22 @@ def test_verdicts_reasons_and_the_base(grader):
 
 
 @needs_bubblewrap
+def test_what_a_response_prints_or_catches_is_its_own_affair(grader):
+    prints = "    print('x' * 99999, flush=True)\n    return [3 * x for x in xs]"
+    catches = "    try:\n        while True: pass\n    except Exception: return [3 * x for x in xs]"
+    forges = (
+        "    import sys\n    frame = sys._getframe()\n"
+        "    while frame and 'tell' not in frame.f_locals: frame = frame.f_back\n"
+        "    if xs == [-4]: frame.f_locals['tell']('[]')\n    return [3 * x for x in xs]"
+    )
+    grades = verdicts(grader, TRIPLE, "humaneval", [prints, catches, forges])
+    assert [grade.reason for grade in grades] == [
+        "passed", "timed out on call 1", "malformed output",
+    ]  # fmt: skip
+    assert grades[2].also == {"base": False}
+
+
+@needs_bubblewrap
 def test_without_the_plus_inputs_a_verdict_is_the_base(grader):
     wrong_later = "    return [3 * x for x in xs] if xs != [-4] else 0"
     (grade,) = verdicts(grader, TRIPLE, "humaneval", [wrong_later], plus=False)
@@ -222,6 +238,16 @@ def test_equality_and_tolerance(expected, value, atol, right):
 def test_numpy_s_float_is_another_type_as_in_evalplus():
     assert judged("any", 0.5, 0.5, kinds=("builtins.float", "numpy.float64"))
     assert not judged("any", 0.5, 0.5 + 1e-9, kinds=("builtins.float", "numpy.float64"))
+    # The name is the candidate's own word: the value's type counts as well.
+    assert not judged("any", [0.5], (0.5 + 1e-9,), kinds=("builtins.list", "builtins.list"))
+
+
+def test_a_hash_stands_for_a_result_only_where_equality_decides():
+    asked = [("f", 0.0), ("f", 1e-4), ("Diff", 0.0), ("check_str", 0.0), ("sum_div", 0.0)]
+    exact = [
+        oracles.is_exact(CodeReference("mbpp", "", name, "", (), 0, atol)) for name, atol in asked
+    ]
+    assert exact == [True, False, False, False, False]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +290,7 @@ def test_every_set_task_compares_sets():
 def test_a_root_is_judged_by_its_polynomial():
     right = {"given": ([-6, 11, -6, 1],), "family": "humaneval", "atol": 1e-4}
     assert all(judged("find_zero", 1.0, root, **right) for root in (1, 2.0, 3.00001))
-    assert not any(judged("find_zero", 1.0, root, **right) for root in (1.1, None, NAN, 1j, "1"))
+    assert not any(judged("find_zero", 1.0, root, **right) for root in (1.01, None, NAN, 1j, "1"))
 
 
 VALUES = [
