@@ -113,7 +113,10 @@ def test_verdicts_reasons_and_the_base(grader):
 @needs_bubblewrap
 def test_what_a_response_prints_or_catches_is_its_own_affair(grader):
     prints = "    print('x' * 99999, flush=True)\n    return [3 * x for x in xs]"
-    catches = "    try:\n        while True: pass\n    except Exception: return [3 * x for x in xs]"
+    catches = (
+        "    try:\n        while True:\n            for x in xs: len(xs)\n"
+        "    except Exception: return [3 * x for x in xs]"
+    )
     forges = (
         "    import sys\n    frame = sys._getframe()\n"
         "    while frame and 'tell' not in frame.f_locals: frame = frame.f_back\n"

@@ -256,6 +256,7 @@ def _read(
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """bwrap's own death is that of its namespace; without one, the session's group has to do."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
+    # Not process.kill(): that reaps, and a number once reaped may be another group's.
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
