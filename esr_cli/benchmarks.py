@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from esr_cli.config import BenchmarkConfig, ConfigError
 from esr_cli.graders import lab as lab_grader
 from esr_cli.graders.plain import PlainGrader
-from esr_cli.tasks import lab, math, rows, tools
+from esr_cli.tasks import code, lab, math, rows, tools
 from esr_cli.types import Grader, Question
 
 
@@ -29,6 +29,13 @@ def load(
     return Benchmark(name, config, _questions(name, config, data_dir)[:limit])
 
 
+def load_all(
+    chosen: Mapping[str, BenchmarkConfig], data_dir: str | None, limit: int | None
+) -> list[Benchmark]:
+    """Every benchmark of a configuration, see `load`."""
+    return [load(name, config, data_dir, limit) for name, config in chosen.items()]
+
+
 def _questions(name: str, config: BenchmarkConfig, data_dir: str | None) -> list[Question]:
     if config.kind == "lab":
         return [
@@ -41,8 +48,6 @@ def _questions(name: str, config: BenchmarkConfig, data_dir: str | None) -> list
     if config.kind == "math":
         questions = [math.question(row, config.wording) for row in found]
     elif config.kind == "code":
-        from esr_cli.tasks import code
-
         questions = [
             code.question(row, config.family, config.plus, config.wording) for row in found
         ]
@@ -71,14 +76,14 @@ def grader(config: BenchmarkConfig, sandbox: str, warn: Callable[[str], None]) -
 
 
 def _code_grader(sandbox: str, warn: Callable[[str], None]) -> Grader:
-    from esr_cli.graders import sandbox as boxes
     from esr_cli.graders.code import CodeGrader
 
     if sandbox == "none":
         warn("warning: sandbox=none: the candidates' code runs unprotected, as you")
-    elif reason := boxes.check():
-        raise ConfigError(f"sandbox={sandbox}: {reason}")
     with warnings.catch_warnings():
         # Said above, in a line of our own.
         warnings.simplefilter("ignore")
-        return CodeGrader(sandbox)
+        try:
+            return CodeGrader(sandbox)
+        except RuntimeError as error:
+            raise ConfigError(f"sandbox={sandbox}: {error}") from None

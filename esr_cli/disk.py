@@ -59,17 +59,19 @@ def checkpoints(run_dir: Path) -> list[Path]:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file is whole or absent."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n")
-    _sync(partial)
-    partial.rename(path)
+    _write_whole(path, json.dumps(value, indent=1) + "\n")
 
 
 def read_rows(path: Path) -> Rows:
-    """The rows of a JSON lines file, none where it does not exist."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """The rows of a JSON lines file, none where it does not exist.
+
+    A line broken off by a crash is no row.
+    """
+    rows: Rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
 
 
 def headlines(rows: Rows) -> Rows:
@@ -79,31 +81,35 @@ def headlines(rows: Rows) -> Rows:
 
 def write_rows(path: Path, rows: Rows) -> None:
     """Writes JSON lines so that the file is whole or as it was."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    _sync(partial)
-    partial.rename(path)
+    _write_whole(path, _lines(rows))
 
 
 def append_rows(path: Path, rows: Rows) -> None:
     """Adds JSON lines at the end of a file."""
     with path.open("a") as file:
-        file.write("".join(json.dumps(row) + "\n" for row in rows))
+        file.write(_lines(rows))
 
 
 def truncate_jsonl(path: Path, step: int) -> None:
     """Keeps the rows up to `step`; a last line broken off by a crash goes too."""
-    kept = []
-    for line in path.read_text().splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            kept.append(json.loads(line))
-    write_rows(path, [row for row in kept if row["step"] <= step])
+    write_rows(path, [row for row in read_rows(path) if row["step"] <= step])
 
 
 def hash_of(config: dict[str, Any]) -> str:
     """Twelve hexadecimal digits that change with any setting."""
     text = json.dumps(config, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _lines(rows: Rows) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    _sync(partial)
+    partial.rename(path)
 
 
 def _sync(path: Path) -> None:

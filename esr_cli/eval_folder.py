@@ -42,9 +42,9 @@ def done(folder: Path) -> Done:
 
 
 def append(folder: Path, found: Evaluation) -> None:
-    """Responses first: figures mean that their responses are there."""
+    """Responses first: figures mean that their responses are there, and come all at once."""
     append_rows(folder / "generations.jsonl", found.generations)
-    append_rows(folder / "eval.jsonl", found.rows)
+    write_rows(folder / "eval.jsonl", read_rows(folder / "eval.jsonl") + found.rows)
 
 
 def _above(config: EvalConfig) -> Path:

@@ -25,10 +25,7 @@ FILE_ONLY = re.compile(r"length_\w+/(mean|p10|p90)$").match
 
 def run(config: EvalConfig, overrides: list[str]) -> None:
     """Evaluates as configured; raises `ConfigError` before any model loads."""
-    chosen = [
-        benchmarks.load(name, settings, config.data_dir, config.limit)
-        for name, settings in config.benchmark.items()
-    ]
+    chosen = benchmarks.load_all(config.benchmark, config.data_dir, config.limit)
     with ExitStack() as stack:
         graders = {}
         for each in chosen:

@@ -9,14 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, disk, preflight, snapshot
+from esr_cli import assembly, disk, preflight, run_folder, snapshot
 from esr_cli.benchmarks import Benchmark
 from esr_cli.config import ConfigError, EvalConfig, ModelConfig, TrainConfig, gate
 from esr_cli.eval_folder import Done
-from esr_cli.evaluation import Responses, respond, sampling_of
+from esr_cli.evaluation import Exam, Responses
 from esr_cli.execution.remote import RemoteEngine
 from esr_cli.models import loading, tuning
-from esr_cli.types import Prompt
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,7 @@ class Plan:
     config: EvalConfig
     model: ModelConfig
     weights: list[Weights]
-    tokenizer: Any
-    prompts: dict[str, list[Prompt]]
-    benchmarks: list[Benchmark]
+    exams: list[Exam]
     context_tokens: int
 
     def __call__(
@@ -46,8 +43,8 @@ class Plan:
         owed = [
             (state, each)
             for state in self.weights
-            for each in self.benchmarks
-            if (each.name, state.step) not in done
+            for each in self.exams
+            if (each.benchmark.name, state.step) not in done
         ]
         if not owed:
             return
@@ -56,10 +53,7 @@ class Plan:
             if state.load and loaded is not state:
                 engine.load_weights(state.load())
                 loaded = state
-            stop_ids = preflight.stop_ids(self.model, self.tokenizer, each.config.stop_tokens)
-            sampling = sampling_of(each, stop_ids, self.config.seed, state.step)
-            found = respond(engine, self.prompts[each.name], sampling, self.tokenizer)
-            yield state.step, each, found
+            yield state.step, each.benchmark, each.ask(engine, state.step)
 
     def _engine(self, folder: Path, stack: ExitStack) -> RemoteEngine:
         device = loading.pick_device(self.config.execution.device)
@@ -77,10 +71,10 @@ def plan(config: EvalConfig, chosen: list[Benchmark]) -> Plan:
     """Checks the model, its tokenizer and the room for every prompt; raises `ConfigError`."""
     model, weights = _of_run(config) if config.run else _of_model(config)
     tokenizer = preflight.check_model("run" if config.run else "model", model, config.rollout)
-    prompts = {each.name: preflight.prompts_of(each, tokenizer) for each in chosen}
+    exams = [preflight.exam(each, model, tokenizer, config.seed) for each in chosen]
     limit = config.context_tokens or loading.context_tokens(model.path, model.revision)
-    needed = preflight.check_room(chosen, prompts, limit, "context_tokens")
-    return Plan(config, model, weights, tokenizer, prompts, chosen, needed)
+    needed = preflight.check_room(exams, limit, "context_tokens")
+    return Plan(config, model, weights, exams, needed)
 
 
 def _of_model(config: EvalConfig) -> tuple[ModelConfig, list[Weights]]:
@@ -97,9 +91,7 @@ def _of_run(config: EvalConfig) -> tuple[ModelConfig, list[Weights]]:
         return ModelConfig(str(folder / "student")), [Weights(step)]
     if not kept:
         raise ConfigError(f"run={folder}: holds no checkpoint; let it train first")
-    saved = gate.read_yaml(folder / "config.yaml")
-    saved.pop("config_hash", None)
-    trained = gate.typed(saved, TrainConfig)
+    trained = gate.typed(run_folder.saved_config(folder), TrainConfig)
     wanted = kept if config.checkpoints == "all" else kept[-1:]
     load = _Checkpoints(trained)
     states = [Weights(disk.step_of(path), partial(load, path)) for path in wanted]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from esr_cli import disk
 from esr_cli.benchmarks import Benchmark
 from esr_cli.graders.figures import Graded, Response, figures, grade_all
 from esr_cli.graders.statistics import repeats
@@ -24,25 +23,21 @@ class Evaluation:
     generations: list[dict[str, Any]]
 
 
-def sampling_of(
-    benchmark: Benchmark, stop_ids: tuple[int, ...], seed: int, step: int = 0
-) -> Sampling:
-    """How the benchmark's responses are drawn."""
-    config = benchmark.config
-    return Sampling(
-        max_tokens=config.max_tokens, temperature=config.temperature, top_p=config.top_p,
-        stop_ids=stop_ids, samples=config.samples, seed=seed, purpose="eval", step=step,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Exam:
+    """A benchmark as one model reads it, ready to be asked; see `preflight.exam`."""
 
+    benchmark: Benchmark
+    prompts: list[Prompt]
+    sampling: Sampling
+    tokenizer: Any
 
-def respond(
-    engine: Engine, prompts: list[Prompt], sampling: Sampling, tokenizer: Any
-) -> dict[str, list[Response]]:
-    """`sampling.samples` responses to each prompt, by its id."""
-    found: dict[str, list[Response]] = {prompt.id: [] for prompt in prompts}
-    for rollout in engine.generate(prompts, sampling):
-        found[rollout.prompt.id].append(_response(rollout, tokenizer))
-    return found
+    def ask(self, engine: Engine, step: int) -> dict[str, list[Response]]:
+        """The engine's responses to each question, by its id."""
+        found: dict[str, list[Response]] = {prompt.id: [] for prompt in self.prompts}
+        for rollout in engine.generate(self.prompts, self.sampling.at(step)):
+            found[rollout.prompt.id].append(_response(rollout, self.tokenizer))
+        return found
 
 
 def _response(rollout: Rollout, tokenizer: Any) -> Response:
@@ -67,8 +62,7 @@ def judge(benchmark: Benchmark, grader: Grader, responses: Responses, step: int)
 
 def settings_hash(benchmark: Benchmark) -> str:
     """Eight hexadecimal digits that change with wording, sampling or budget; not with a limit."""
-    text = json.dumps(asdict(benchmark.config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return disk.hash_of(asdict(benchmark.config))[:8]
 
 
 def _generation(told: dict[str, Any], graded: Graded) -> dict[str, Any]:

@@ -17,9 +17,8 @@ def for_benchmark(path: Path, benchmark: Benchmark, alone: bool) -> Responses:
     """The responses in `path` to a benchmark's questions; those to others are left.
 
     A row may name its benchmark, and must where several are graded (not `alone`); of a file that a
-    run made, the last evaluation counts. Raises
-    `ConfigError` where a question has no responses, or two have not as many, or the file answers
-    questions that nobody asked, or is made for fewer responses than a pass@k asks for.
+    run made, the last evaluation counts. Raises `ConfigError` where a question has no responses, or
+    two have not as many, or a pass@k asks for more than there are.
     """
     own = [row for row in read(path) if _is_of(row, benchmark.name, alone)]
     last = max((row.values.get("step", 0) for row in own), default=0)

@@ -93,7 +93,7 @@ def _example(role: str, config: LabConfig, rng: random.Random) -> tuple[str, str
 
 def _measure(config: LabConfig, folder: Path, tokenizer: Any) -> dict[str, float]:
     from esr_cli import benchmarks, evaluation, preflight
-    from esr_cli.config import BenchmarkConfig
+    from esr_cli.config import BenchmarkConfig, ModelConfig
     from esr_cli.rollout.eager import EagerEngine
 
     engine = EagerEngine(path=str(folder), dtype="float32", max_sequences=128)
@@ -105,9 +105,8 @@ def _measure(config: LabConfig, folder: Path, tokenizer: Any) -> dict[str, float
             max_tokens=12 * config.chain_length + 20,
         )  # fmt: skip
         asked = benchmarks.load("lab", settings, data_dir=None)
-        sampling = evaluation.sampling_of(asked, (tokenizer.eos_token_id,), seed=0)
-        prompts = preflight.prompts_of(asked, tokenizer)
-        responses = evaluation.respond(engine, prompts, sampling, tokenizer)
+        exam = preflight.exam(asked, ModelConfig(str(folder)), tokenizer, seed=0)
+        responses = exam.ask(engine, step=0)
         grader = benchmarks.grader(settings, "none", print)
         figures[name] = evaluation.judge(asked, grader, responses, step=0).rows[0]["value"]
     return figures

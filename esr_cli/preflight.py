@@ -8,9 +8,10 @@ from typing import Any
 
 from esr_cli.benchmarks import Benchmark
 from esr_cli.config import ConfigError, ModelConfig, RolloutConfig, TrainConfig
+from esr_cli.evaluation import Exam
 from esr_cli.models import loading
 from esr_cli.tasks import chat, tools
-from esr_cli.types import Prompt
+from esr_cli.types import Prompt, Sampling
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 
@@ -43,6 +44,17 @@ def stop_ids(model: ModelConfig, tokenizer: Any, names: list[str]) -> tuple[int,
     return tuple(sorted(ids | {known[name] for name in names if name in known}))
 
 
+def exam(benchmark: Benchmark, model: ModelConfig, tokenizer: Any, seed: int) -> Exam:
+    """The benchmark as the model reads it, and how its responses are drawn."""
+    config = benchmark.config
+    sampling = Sampling(
+        max_tokens=config.max_tokens, temperature=config.temperature, top_p=config.top_p,
+        stop_ids=stop_ids(model, tokenizer, config.stop_tokens), samples=config.samples,
+        seed=seed, purpose="eval",
+    )  # fmt: skip
+    return Exam(benchmark, prompts_of(benchmark, tokenizer), sampling, tokenizer)
+
+
 def prompts_of(benchmark: Benchmark, tokenizer: Any) -> list[Prompt]:
     """The benchmark's questions as the model reads them."""
     questions, wording = benchmark.questions, benchmark.config.wording_in_text
@@ -51,22 +63,21 @@ def prompts_of(benchmark: Benchmark, tokenizer: Any) -> list[Prompt]:
     return [chat.prompt(each, tokenizer, tokenizer) for each in questions]
 
 
-def check_room(
-    chosen: list[Benchmark], prompts: dict[str, list[Prompt]], context_tokens: int, key: str
-) -> int:
+def check_room(exams: list[Exam], context_tokens: int, key: str) -> int:
     """The longest prompt and response together, in tokens.
 
     Raises `ConfigError` where they would not fit the context.
     """
     needed = 0
-    for each in chosen:
-        longest = max(len(prompt.student_ids) for prompt in prompts[each.name])
-        both = longest + each.config.max_tokens
+    for each in exams:
+        longest = max(len(prompt.student_ids) for prompt in each.prompts)
+        name, response = each.benchmark.name, each.sampling.max_tokens
+        both = longest + response
         if both > context_tokens:
             room = context_tokens - longest
             remedy = f"lower it to {room}" if room > 0 else f"raise {key}"
             raise ConfigError(
-                f"benchmark.{each.name}.max_tokens={each.config.max_tokens}: with prompts of up to "
+                f"benchmark.{name}.max_tokens={response}: with prompts of up to "
                 f"{longest} tokens beyond {key}={context_tokens}; {remedy}"
             )
         needed = max(needed, both)

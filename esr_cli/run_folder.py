@@ -39,8 +39,7 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path
     if last is None or not (folder / "config.yaml").is_file():
         raise ConfigError(f"resume={folder}: holds no checkpoint; name the folder of a saved run")
     need_writable("resume", folder)
-    saved = gate.read_yaml(folder / "config.yaml")
-    saved.pop("config_hash", None)
+    saved = saved_config(folder)
     given = gate.as_plain(config)
     for key in _keys(overrides):
         old, new = _dig(saved, key), _dig(given, key)
@@ -55,6 +54,13 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path
     grown = gate.typed(saved, TrainConfig)
     _write_config(folder, saved)
     return grown, folder, last
+
+
+def saved_config(folder: Path) -> dict[str, Any]:
+    """The settings that a run was made with, as plain mappings."""
+    saved = gate.read_yaml(folder / "config.yaml")
+    saved.pop("config_hash", None)
+    return saved
 
 
 def rewind(folder: Path, step: int) -> None:

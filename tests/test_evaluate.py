@@ -69,6 +69,8 @@ def test_a_cut_off_evaluation_goes_on_and_a_complete_one_is_not_asked_again(eval
         "eval", f"run={evaluated / 'run'}", "rollout=eager", "checkpoints=all", *LAB,
         "benchmark.lab.samples=1",
     )  # fmt: skip
+    with (folder / "generations.jsonl").open("a") as file:
+        file.write('{"id": "broken o')
     saved = (folder / "config.yaml").read_text().replace(str(evaluated / "all"), str(folder))
     (folder / "config.yaml").write_text(saved)
     assert esr(*command, f"out={folder}").returncode == 0

@@ -32,6 +32,8 @@ def test_the_mean_takes_its_error_over_questions():
 def test_yes_or_no_gets_wilsons_interval_and_agreement_is_not_certainty():
     assert statistics.mean_interval([1, 0, 1, 1]) == statistics.wilson(0.75, 4)
     assert statistics.mean_interval([0.5] * 10) == statistics.wilson(0.5, 10)
+    # Equal values whose sum rounds still agree.
+    assert statistics.mean_interval([0.7] * 10)[1:] == pytest.approx((0.397, 0.892), abs=1e-3)
     assert statistics.mean_bootstrap([1.0] * 10) == statistics.wilson(1.0, 10)
 
 

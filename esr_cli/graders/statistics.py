@@ -28,11 +28,9 @@ def mean_interval(values: Sequence[float]) -> Interval:
     Wilson's interval where every question is a plain yes or no; else by the standard error over
     questions, which tells nothing where all agree: there Wilson's again.
     """
-    n, mean = len(values), sum(values) / len(values)
-    variance = sum((value - mean) ** 2 for value in values) / max(1, n - 1)
-    if variance == 0 or all(value in (0, 1) for value in values):
-        return wilson(mean, n)
-    half = Z_95 * math.sqrt(variance / n)
+    if len(set(values)) == 1 or all(value in (0, 1) for value in values):
+        return wilson(sum(values) / len(values), len(values))
+    mean, half = _mean_and_half(values)
     return mean, max(0.0, mean - half), min(1.0, mean + half)
 
 
@@ -96,11 +94,16 @@ def ballots(answers: Sequence[str | None], same: Callable[[str, str], bool]) -> 
 
 def paired(a: Sequence[float], b: Sequence[float]) -> Interval:
     """Mean of b - a over the same questions, by the standard error of the differences."""
-    differences = [y - x for x, y in zip(a, b, strict=True)]
-    n, mean = len(differences), sum(differences) / len(differences)
-    variance = sum((d - mean) ** 2 for d in differences) / max(1, n - 1)
-    half = Z_95 * math.sqrt(variance / n) if n > 1 else 1.0
+    mean, half = _mean_and_half([y - x for x, y in zip(a, b, strict=True)])
     return mean, mean - half, mean + half
+
+
+def _mean_and_half(values: Sequence[float]) -> tuple[float, float]:
+    """The mean and half its 95 % interval by the standard error; one value alone tells nothing."""
+    n, mean = len(values), sum(values) / len(values)
+    if n == 1:
+        return mean, 1.0
+    return mean, Z_95 * math.sqrt(sum((x - mean) ** 2 for x in values) / (n - 1) / n)
 
 
 def repeats(tokens: Sequence[object], gram: int = 10, times: int = 3) -> bool:
