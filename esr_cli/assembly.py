@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.config import ExecutionConfig, ModelConfig, RolloutConfig, TrainConfig
+from esr_cli.distill.divergence import Options
+from esr_cli.distill.lengths import Lengths
+from esr_cli.distill.positions import Rule
+from esr_cli.distill.shared import Shared
 from esr_cli.execution.remote import RemoteEngine, RemoteTeacher
 from esr_cli.execution.worker import Worker, place
 from esr_cli.models import loading
+from esr_cli.pairing import Pairing
 from esr_cli.student import Objective, Student
 from esr_cli.tasks.lab import LabTask
 from esr_cli.types import Sampling
@@ -25,6 +30,7 @@ class Parts:
     teacher: RemoteTeacher
     student: Student
     sampling: Sampling
+    lengths: Lengths
 
 
 def build_engine(kind: str, settings: dict[str, Any]) -> Any:
@@ -54,50 +60,97 @@ def make_task(config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: An
 
 
 def assemble(
-    config: TrainConfig, folder: Path, tokenizer: Any, stack: ExitStack,
+    config: TrainConfig, folder: Path, pairing: Pairing, stack: ExitStack,
     warn: Callable[[str], None],
 ) -> Parts:  # fmt: skip
     """Starts the workers side by side and loads the student meanwhile; `stack` closes them.
 
     What a worker prints goes to `engine.log` and `teacher.log` in the run's folder.
     """
-    device = loading.pick_device(config.execution.device)
-    dtype = loading.pick_dtype(config.pair.dtype, device)
+    pair, execution = config.pair, config.execution
+    device = loading.pick_device(execution.device)
+    dtype = loading.pick_dtype(pair.dtype, device)
+    rows = loading.vocabulary_rows(pair.student)
     engine = place_engine(
-        config.rollout, config.execution, config.pair.student, dtype,
-        config.pair.context_tokens, folder, warn,
+        config.rollout, execution, pair.student, dtype, pair.context_tokens, folder, warn,
+        pairing.shared.barred(rows),
     )  # fmt: skip
     teacher = place(
-        config.execution.teacher, "teacher", build_teacher,
+        execution.teacher, "teacher", build_teacher,
         {
-            "path": config.pair.teacher.path,
+            "path": pair.teacher.path,
             "dtype": dtype,
-            "device": config.execution.teacher_device,
+            "device": execution.teacher_device,
             "micro_batch_tokens": config.tune.micro_batch_tokens,
-            "revision": config.pair.teacher.revision,
+            "revision": pair.teacher.revision,
+            "reader": pairing.reader,
+            "columns": pairing.columns,
+            "trust_remote_code": pair.teacher.trust_remote_code,
         },
-        restarts=config.execution.restarts, on_restart=warn, log=str(folder / "teacher.log"),
+        restarts=execution.restarts, on_restart=warn, log=str(folder / "teacher.log"),
     )  # fmt: skip
     for worker in (engine, teacher):
         stack.callback(worker.close)
         worker.start()
     far_teacher = RemoteTeacher(teacher)
-    student = _student(config, dtype, device, far_teacher)
+    student = _student(config, dtype, device, far_teacher, pairing, warn)
     sampling = Sampling(
         max_tokens=config.rollout_tokens,
         temperature=config.rollout.temperature,
         top_p=config.rollout.top_p,
         top_k=config.rollout.top_k,
-        stop_ids=(tokenizer.eos_token_id,),
+        stop_ids=pairing.stop_ids,
         samples=config.rollouts_per_prompt,
         seed=config.seed,
+        shared_only=True,
     )
-    return Parts(RemoteEngine(engine), far_teacher, student, sampling)
+    return Parts(RemoteEngine(engine), far_teacher, student, sampling, lengths_of(config))
+
+
+def lengths_of(config: TrainConfig) -> Lengths:
+    """How long the responses of each step may become."""
+    wanted = config.lengths
+    return Lengths(
+        n=config.rollout_tokens,
+        full=config.pair.max_response_tokens,
+        schedule=wanted.schedule,
+        start=wanted.start,
+        over=round(wanted.over * config.steps),
+        stages=tuple((step, length) for step, length in wanted.stages),
+        share=wanted.share,
+        full_share=wanted.full_share,
+        seed=config.seed,
+    )
+
+
+def objective_of(config: TrainConfig, shared: Shared) -> Objective:
+    """The configured loss, over what the pair shares."""
+    loss = config.loss
+    options = Options(
+        kind=loss.divergence,
+        beta=loss.beta,
+        temperature=loss.temperature,
+        sampling_temperature=config.rollout.temperature or 1.0,
+        shared=shared,
+        tile_tokens=loss.tile_tokens,
+    )
+    rule = Rule(
+        select=loss.select,
+        keep=loss.keep_tokens,
+        by=tuple(loss.by),
+        start=loss.window_start,
+        end=loss.window_end,
+        confidence=loss.confidence,
+        shape=loss.weights,
+        span=loss.span_tokens,
+    )
+    return Objective(options, rule, loss.reduction, config.seed)
 
 
 def place_engine(
     rollout: RolloutConfig, execution: ExecutionConfig, model: ModelConfig, dtype: str,
     context_tokens: int, folder: Path, warn: Callable[[str], None],
+    barred_ids: tuple[int, ...] = (),
 ) -> Worker:  # fmt: skip
     """The engine as a worker, not started yet; what it prints goes to `engine.log`."""
     settings: dict[str, Any] = {
@@ -105,6 +158,8 @@ def place_engine(
         "revision": model.revision,
         "dtype": dtype,
         "max_sequences": rollout.max_sequences,
+        "barred_ids": barred_ids,
+        "trust_remote_code": model.trust_remote_code,
     }
     if rollout.engine == "eager":
         settings |= {"device": loading.pick_device(execution.device)}
@@ -121,23 +176,26 @@ def place_engine(
     )  # fmt: skip
 
 
-def _student(config: TrainConfig, dtype: str, device: str, teacher: RemoteTeacher) -> Student:
+def _student(
+    config: TrainConfig, dtype: str, device: str, teacher: RemoteTeacher, pairing: Pairing,
+    warn: Callable[[str], None],
+) -> Student:  # fmt: skip
     import torch
 
     # LoRA draws its first values at random; the same seed must give the same run.
     torch.manual_seed(config.seed)
-    path, revision = config.pair.student.path, config.pair.student.revision
-    model = loading.load_model(path, dtype, device, revision)
-    if not loading.head_agrees(model, loading.head_of(model)):
-        raise RuntimeError(f"{path}: its output head is more than a projection; not supported yet")
-    head = teacher.head()
-    rows = loading.head_of(model).weight_VD.shape[0]
-    objective = Objective(
-        temperature=config.loss.temperature,
-        sampling_temperature=config.rollout.temperature,
-        vocabulary=min(rows, head.weight_VD.shape[0]) if head else rows,
-        tile_tokens=config.loss.tile_tokens,
+    chosen = config.pair.student
+    model = loading.load_model(
+        chosen.path, dtype, device, chosen.revision, chosen.trust_remote_code
     )
+    # What is saved ends where its training responses ended.
+    model.generation_config.eos_token_id = list(pairing.stop_ids)
+    head = teacher.head()
     if head is not None:
         head = head.to(device)
-    return Student(model, head, config.tune, objective, config.steps)
+    objective = objective_of(config, pairing.shared.to(device))
+    student = Student(model, head, config.tune, objective, config.steps)
+    for role, splits in (("student", student.splits), ("teacher", head is not None)):
+        if not splits:
+            warn(f"the {role}'s output head is more than a projection: its exact logits are used")
+    return student

@@ -16,6 +16,7 @@ from esr_cli.eval_folder import Done
 from esr_cli.evaluation import Exam, Responses
 from esr_cli.execution.remote import RemoteEngine
 from esr_cli.models import loading, tuning
+from esr_cli.pairing import with_weights
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _of_run(config: EvalConfig) -> tuple[ModelConfig, list[Weights]]:
         return ModelConfig(str(folder / "student")), [Weights(step)]
     if not kept:
         raise ConfigError(f"run={folder}: holds no checkpoint; let it train first")
-    trained = gate.typed(run_folder.saved_config(folder), TrainConfig)
+    trained = with_weights(gate.typed(run_folder.saved_config(folder), TrainConfig))
     wanted = kept if config.checkpoints == "all" else kept[-1:]
     load = _Checkpoints(trained)
     states = [Weights(disk.step_of(path), partial(load, path)) for path in wanted]
@@ -109,6 +110,8 @@ class _Checkpoints:
         if self._tuning is None:
             student = self._trained.pair.student
             dtype = loading.pick_dtype(self._trained.pair.dtype, "cpu")
-            model = loading.load_model(student.path, dtype, "cpu", student.revision)
+            model = loading.load_model(
+                student.path, dtype, "cpu", student.revision, student.trust_remote_code
+            )
             self._tuning = tuning.make(model, self._trained.tune)
         return snapshot.merged(folder, self._tuning)

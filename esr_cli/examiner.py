@@ -17,10 +17,15 @@ class Examiner:
     Raises `ConfigError` where a benchmark's data, sandbox or room is missing.
     """
 
-    def __init__(self, config: TrainConfig, tokenizer: Any, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: TrainConfig, tokenizer: Any, stop_ids: tuple[int, ...],
+        warn: Callable[[str], None],
+    ) -> None:  # fmt: skip
         chosen = benchmarks.load_all(config.benchmark, config.data_dir, config.limit)
         student = config.pair.student
-        self._exams = [preflight.exam(each, student, tokenizer, config.seed) for each in chosen]
+        self._exams = [
+            preflight.exam(each, student, tokenizer, config.seed, stop_ids) for each in chosen
+        ]
         preflight.check_room(self._exams, config.pair.context_tokens, "pair.context_tokens")
         self._graders = {
             each.name: benchmarks.grader(each.config, config.sandbox, warn) for each in chosen

@@ -30,3 +30,22 @@ class Gauge:
         if not self._warned:
             self._warn(message)
             self._warned = True
+
+
+class Outside:
+    """Watches how much of either model's probability the shared vocabulary leaves out."""
+
+    def __init__(self, limit: float, warn: Callable[[str], None]) -> None:
+        self.limit, self._warn, self._warned = limit, warn, False
+
+    def check(self, metrics: dict[str, float]) -> None:
+        """Warns once above the limit."""
+        for role in ("student", "teacher"):
+            share = metrics[f"align/{role}_outside"]
+            if share > self.limit and not self._warned:
+                self._warned = True
+                self._warn(
+                    f"the {role} puts {share:.1%} of its probability on tokens that the other "
+                    f"lacks (align/{role}_outside, limit pair.outside_warn={self.limit:g}): the "
+                    "loss does not see which; a pair with a nearer tokenizer would"
+                )

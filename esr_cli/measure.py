@@ -59,10 +59,16 @@ def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
 
 
 def kl_profile(kl_by_rollout: Sequence[Sequence[float]]) -> dict[str, list[Any]]:
-    """Mean reverse KL by response position, with how many responses reached it."""
+    """Mean reverse KL by response position, with how many responses have one there.
+
+    A position at which none has is null.
+    """
     longest = max(map(len, kl_by_rollout))
-    columns = [[row[t] for row in kl_by_rollout if t < len(row)] for t in range(longest)]
-    means = [round(sum(column) / len(column), 6) for column in columns]
+    columns = [
+        [row[t] for row in kl_by_rollout if t < len(row) and row[t] == row[t]]
+        for t in range(longest)
+    ]
+    means = [round(sum(column) / len(column), 6) if column else None for column in columns]
     return {"kl": means, "count": [len(column) for column in columns]}
 
 

@@ -28,6 +28,7 @@ def merged(folder: Path, tuning: Tuning) -> dict[str, torch.Tensor]:
     tensors, _ = checkpoint.load(folder)
     for name, parameter in tuning.trainable().items():
         parameter.copy_(tensors[f"weight/{name}"])
+    tuning.publish()
     return tuning.merged()
 
 
@@ -37,5 +38,6 @@ def restore(folder: Path, student: Student) -> None:
     tensors, _ = checkpoint.load(folder)
     for name, parameter in student.parameters.items():
         parameter.copy_(tensors[f"weight/{name}"])
+    student.tuning.publish()
     checkpoint.unpack_optimizer(student.optimizer, list(student.parameters), tensors)
     checkpoint.restore_random_state(tensors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,29 +11,50 @@ from typing import Any
 import torch
 
 from esr_cli.config import TuneConfig
-from esr_cli.distill.divergence import Divergence, reverse_kl
+from esr_cli.distill import positions
+from esr_cli.distill.divergence import Figures, Options, Side, divergence, figures
 from esr_cli.distill.head import Head
 from esr_cli.models import batching, loading, tuning
-from esr_cli.types import HiddenScores, Rollout, Scores
+from esr_cli.types import HiddenScores, Rollout, Sampling, Scores
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Loss temperature, the sampling temperature of the gauge, shared vocabulary, tile size."""
+    """What is compared, at which positions, and how it adds up; `seed` decides random positions."""
 
-    temperature: float
-    sampling_temperature: float
-    vocabulary: int
-    tile_tokens: int
+    options: Options
+    rule: positions.Rule = field(default_factory=positions.Rule)
+    reduction: str = "token_mean"
+    seed: int = 0
+
+    def seed_of(self, rollout: Rollout, step: int) -> int:
+        """The seed of a response's random positions at a step."""
+        draws = Sampling(1, seed=self.seed, purpose="positions", step=step)
+        return draws.seed_of(rollout.prompt.id, rollout.sample)
 
 
 @dataclass(frozen=True)
 class Update:
-    """What one optimizer step measured; `kl_by_rollout` holds a KL a response token."""
+    """What one optimizer step measured; `kl_by_rollout` holds a KL a response token.
+
+    NaN stands where the teacher has no place for the token.
+    """
 
     metrics: dict[str, float]
     kl_by_rollout: list[list[float]]
     skipped: bool
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A micro-batch: which rollouts, its loss and denominator, its positions' figures."""
+
+    group: list[int]
+    loss: float
+    denominator: float
+    kept_R: torch.Tensor
+    usable_R: torch.Tensor
+    figures: Figures
 
 
 class Student:
@@ -45,6 +66,7 @@ class Student:
     ) -> None:  # fmt: skip
         self.model, self.teacher_head = model, teacher_head
         self.config, self.objective, self.total_steps = config, objective, total_steps
+        self.splits = loading.head_agrees(model, loading.head_of(model))
         self.tuning = tuning.make(model, config)
         if config.gradient_checkpointing:
             model.gradient_checkpointing_enable()
@@ -68,18 +90,25 @@ class Student:
         return self.config.learning_rate * warm * left
 
     def update(self, rollouts: list[Rollout], scores: Scores, step: int) -> Update:
-        """One optimizer step on the token mean over all rollouts; a non-finite one is skipped."""
+        """One optimizer step over all rollouts; a non-finite one is skipped."""
         self.model.train()
-        parts = self._backward(rollouts, scores)
+        parts = self._backward(rollouts, scores, step)
+        self.tuning.collect()
+        # One division by what the whole step counts, whatever the micro-batches.
+        denominator = sum(part.denominator for part in parts)
+        loss = sum(part.loss for part in parts) / denominator if denominator else math.nan
+        for parameter in self.parameters.values():
+            if parameter.grad is not None and denominator:
+                parameter.grad /= denominator
         norm = float(
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
         )
-        loss = sum(float(part.loss.detach()) for _, part in parts)
         skipped = not (math.isfinite(loss) and math.isfinite(norm))
         if not skipped:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate(step)
             self.optimizer.step()
+            self.tuning.publish()
         self.optimizer.zero_grad(set_to_none=True)
         metrics = {
             "train/loss": loss,
@@ -88,67 +117,72 @@ class Student:
             "train/skipped": float(skipped),
         }
         by_rollout = _spread(rollouts, parts)
-        return Update(metrics | self._measure(rollouts, parts), by_rollout, skipped)
+        return Update(metrics | _measure(rollouts, parts), by_rollout, skipped)
 
-    def _backward(
-        self, rollouts: list[Rollout], scores: Scores
-    ) -> list[tuple[list[int], Divergence]]:
+    def _backward(self, rollouts: list[Rollout], scores: Scores, step: int) -> list[_Part]:
         sequences = [batching.inputs(r.prompt.student_ids, r.response_ids) for r in rollouts]
         spans = batching.offsets([len(r.response_ids) for r in rollouts])
-        total = spans[-1].stop
         budget = self.config.micro_batch_tokens
         parts = []
         for group in batching.micro_batches(list(map(len, sequences)), budget):
             chosen = [rollouts[i] for i in group]
-            input_ids_BL = batching.pad([sequences[i] for i in group], self.model.device)
-            hidden_RD = batching.response_rows(
-                loading.hidden_states(self.model, input_ids_BL),
+            states_RX = batching.response_rows(
+                self._read(batching.pad([sequences[i] for i in group], self.model.device)),
                 [len(r.prompt.student_ids) for r in chosen],
                 [len(r.response_ids) for r in chosen],
             )
-            part = self._diverge(hidden_RD, chosen, scores, [spans[i] for i in group], total)
-            part.loss.backward()
-            parts.append((group, part))
+            student = (states_RX, loading.head_of(self.model)) if self.splits else states_RX
+            tokens_R = torch.tensor(
+                [token for r in chosen for token in r.response_ids], device=states_RX.device
+            )
+            rows = [spans[i] for i in group]
+            teacher, usable_R = self._teacher(scores, rows, states_RX.device)
+            weight_R, denominator = self._weigh(
+                chosen, student, teacher, tokens_R, usable_R, step
+            )  # fmt: skip
+            loss, found = divergence(student, teacher, tokens_R, weight_R, self.objective.options)
+            loss.backward()
+            parts.append(
+                _Part(group, float(loss.detach()), denominator, weight_R > 0, usable_R, found)
+            )
         return parts
 
-    def _diverge(
-        self, hidden_RD: torch.Tensor, chosen: list[Rollout], scores: Scores,
-        spans: list[slice], total: int,
-    ) -> Divergence:  # fmt: skip
+    def _read(self, input_ids_BL: torch.Tensor) -> torch.Tensor:
+        if self.splits:
+            return loading.hidden_states(self.model, input_ids_BL)
+        return self.model(input_ids=input_ids_BL, use_cache=False).logits
+
+    def _teacher(
+        self, scores: Scores, spans: list[slice], device: torch.device
+    ) -> tuple[Side, torch.Tensor]:
         whole = scores.hidden_RD if isinstance(scores, HiddenScores) else scores.logits_RV
-        rows = torch.cat([whole[span] for span in spans]).to(hidden_RD.device)
-        teacher = (rows, self.teacher_head) if isinstance(scores, HiddenScores) else rows
-        tokens = [token for r in chosen for token in r.response_ids]
-        return reverse_kl(
-            hidden_RD,
-            loading.head_of(self.model),
-            teacher,  # type: ignore[arg-type]
-            torch.tensor(tokens, device=hidden_RD.device),
-            # One division by the whole step's tokens, whatever the micro-batches.
-            torch.full((len(tokens),), 1 / total, device=hidden_RD.device),
-            temperature=self.objective.temperature,
-            logprob_temperature=self.objective.sampling_temperature or 1.0,
-            vocabulary=self.objective.vocabulary,
-            tile_tokens=self.objective.tile_tokens,
-        )
+        rows = torch.cat([whole[span] for span in spans]).to(device)
+        if scores.aligned_R is None:
+            usable_R = torch.ones(len(rows), dtype=torch.bool, device=device)
+        else:
+            usable_R = torch.cat([scores.aligned_R[span] for span in spans]).to(device)
+        if not isinstance(scores, HiddenScores):
+            return rows, usable_R
+        assert self.teacher_head is not None, "hidden states came without their head"
+        return (rows, self.teacher_head), usable_R
 
-    def _measure(
-        self, rollouts: list[Rollout], parts: list[tuple[list[int], Divergence]]
-    ) -> dict[str, float]:
-        def mean(name: str) -> float:
-            return float(torch.cat([getattr(part, name).float() for _, part in parts]).mean())
-
-        drawn = [lp for group, _ in parts for i in group for lp in rollouts[i].logprobs]
-        ours_R = torch.cat([part.student_logprob_R.float().cpu() for _, part in parts])
-        gap_R = (ours_R - torch.tensor(drawn)).abs()
-        return {
-            "train/reverse_kl": mean("kl_R"),
-            "student/entropy": mean("student_entropy_R"),
-            "teacher/entropy": mean("teacher_entropy_R"),
-            "train/top1_agree": mean("top1_agree_R"),
-            "rollout/logprob_gap_mean": float(gap_R.mean()),
-            "rollout/logprob_gap_max": float(gap_R.max()),
-        }
+    def _weigh(
+        self, chosen: list[Rollout], student: Side, teacher: Side, tokens_R: torch.Tensor,
+        usable_R: torch.Tensor, step: int,
+    ) -> tuple[torch.Tensor, float]:  # fmt: skip
+        rule, values = self.objective.rule, dict[str, torch.Tensor]()
+        if rule.needs_figures:
+            found = figures(_detached(student), teacher, tokens_R, self.objective.options)
+            values = vars(found)
+        weights = []
+        for rollout, span in zip(
+            chosen, batching.offsets([len(r.response_ids) for r in chosen]), strict=True
+        ):
+            own = {name: value_R[span] for name, value_R in values.items()}
+            seed = self.objective.seed_of(rollout, step)
+            weights.append(positions.weights(rule, usable_R[span], own, seed))
+        weights, denominator = positions.reduced(weights, self.objective.reduction)
+        return torch.cat(weights), denominator
 
     def save(self, folder: Path, tokenizer: Any) -> None:
         """Writes a model folder that transformers and vLLM load as it is."""
@@ -156,15 +190,46 @@ class Student:
         tokenizer.save_pretrained(folder)
 
 
-def _spread(
-    rollouts: list[Rollout], parts: list[tuple[list[int], Divergence]]
-) -> list[list[float]]:
+def _detached(side: Side) -> Side:
+    return (side[0].detach(), side[1]) if isinstance(side, tuple) else side.detach()
+
+
+def _measure(rollouts: list[Rollout], parts: list[_Part]) -> dict[str, float]:
+    usable_R = torch.cat([part.usable_R for part in parts])
+
+    def mean(name: str) -> float:
+        values_R = torch.cat([getattr(part.figures, name).float() for part in parts])
+        return float(values_R[usable_R].mean())
+
+    drawn = [lp for part in parts for i in part.group for lp in rollouts[i].logprobs]
+    ours_R = torch.cat([part.figures.logprob_R.float().cpu() for part in parts])
+    gap_R = (ours_R - torch.tensor(drawn)).abs()
+    k1_R = torch.cat([part.figures.k1_R.float() for part in parts])[usable_R]
+    kept_R = torch.cat([part.kept_R for part in parts])
+    return {
+        "train/reverse_kl": mean("kl_R"),
+        "train/k1": float(k1_R.mean()),
+        # p/q - 1 - log(p/q): never negative, and of the same expectation as k1.
+        "train/k3": float(((-k1_R).exp() - 1 + k1_R).mean()),
+        "train/kept": float(kept_R.float().mean()),
+        "student/entropy": mean("student_entropy_R"),
+        "teacher/entropy": mean("teacher_entropy_R"),
+        "train/top1_agree": mean("top1_agree_R"),
+        "align/coverage": float(usable_R.float().mean()),
+        "align/student_outside": mean("student_outside_R"),
+        "align/teacher_outside": mean("teacher_outside_R"),
+        "rollout/logprob_gap_mean": float(gap_R.mean()),
+        "rollout/logprob_gap_max": float(gap_R.max()),
+    }
+
+
+def _spread(rollouts: list[Rollout], parts: list[_Part]) -> list[list[float]]:
     by_rollout: list[list[float]] = [[] for _ in rollouts]
-    for group, part in parts:
+    for part in parts:
         ends = [0]
-        for i in group:
+        for i in part.group:
             ends.append(ends[-1] + len(rollouts[i].response_ids))
-        values = part.kl_R.tolist()
-        for i, (start, end) in zip(group, pairwise(ends), strict=True):
+        values = part.figures.kl_R.masked_fill(~part.usable_R, math.nan).tolist()
+        for i, (start, end) in zip(part.group, pairwise(ends), strict=True):
             by_rollout[i] = values[start:end]
     return by_rollout

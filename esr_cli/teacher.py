@@ -8,43 +8,64 @@ import torch
 
 from esr_cli.distill.head import Head
 from esr_cli.models import batching, loading
+from esr_cli.models.reading import Reading, SameText, SameTokens
 from esr_cli.types import HiddenScores, LogitScores, Rollout, Scores
 
 
 class Teacher:
-    """Scores rollouts; ships hidden states, or exact logits where the head cannot be split off."""
+    """Scores rollouts; ships hidden states, or exact logits where the head cannot be split off.
+
+    `reader` turns the student's tokens into its own; `columns` are its ids in the order in which
+    the student compares them.
+    """
 
     def __init__(
-        self, path: str, dtype: str, device: str, micro_batch_tokens: int, revision: str | None
-    ) -> None:
+        self, path: str, dtype: str, device: str, micro_batch_tokens: int, revision: str | None,
+        reader: SameTokens | SameText, columns: tuple[int, ...], trust_remote_code: bool = False,
+    ) -> None:  # fmt: skip
         self.device = loading.pick_device(device)
-        self.model = loading.load_model(path, dtype, self.device, revision)
-        self.micro_batch_tokens = micro_batch_tokens
+        self.model = loading.load_model(path, dtype, self.device, revision, trust_remote_code)
+        self.micro_batch_tokens, self.reader, self.columns = micro_batch_tokens, reader, columns
         self.splits = loading.head_agrees(self.model, loading.head_of(self.model))
 
     def head(self) -> Head | None:
         """The output head for the trainer to hold; none where exact logits are shipped."""
         if not self.splits:
             return None
-        head = loading.head_of(self.model)
+        head = loading.head_of(self.model).picked(self.columns)
         bias_V = None if head.bias_V is None else head.bias_V.detach()
         return replace(head, weight_VD=head.weight_VD.detach(), bias_V=bias_V)
 
     @torch.no_grad()
     def score(self, rollouts: list[Rollout]) -> Scores:
         """One row a response token, in the order of the rollouts."""
-        sequences = [batching.inputs(r.prompt.teacher_ids, r.response_ids) for r in rollouts]
+        readings = [self.reader.read(rollout.response_ids) for rollout in rollouts]
+        sequences = [
+            r.prompt.teacher_ids + reading.ids
+            for r, reading in zip(rollouts, readings, strict=True)
+        ]
         groups = batching.micro_batches(list(map(len, sequences)), self.micro_batch_tokens)
-        rows: list[torch.Tensor] = [torch.empty(0)] * len(rollouts)
+        found: list[torch.Tensor] = [torch.empty(0)] * len(rollouts)
         for group in groups:
             states = self._read(batching.pad([sequences[i] for i in group], self.device))
             for row, i in zip(states, group, strict=True):
-                start = len(rollouts[i].prompt.teacher_ids) - 1
-                rows[i] = row[start : start + len(rollouts[i].response_ids)].clone()
-        laid_out = torch.cat(rows)
-        return HiddenScores(laid_out) if self.splits else LogitScores(laid_out)
+                found[i] = _rows(row, len(rollouts[i].prompt.teacher_ids), readings[i])
+        laid_out = torch.cat(found)
+        rows_R = torch.tensor([row for reading in readings for row in reading.rows])
+        aligned_R = None if bool((rows_R >= 0).all()) else rows_R >= 0
+        if self.splits:
+            return HiddenScores(laid_out, aligned_R)
+        return LogitScores(laid_out, aligned_R)
 
     def _read(self, input_ids_BL: torch.Tensor) -> torch.Tensor:
         if self.splits:
             return loading.hidden_states(self.model, input_ids_BL)
-        return self.model(input_ids=input_ids_BL, use_cache=False).logits
+        logits_BLV = self.model(input_ids=input_ids_BL, use_cache=False).logits
+        return logits_BLV[..., list(self.columns)]
+
+
+def _rows(states_LX: torch.Tensor, prompt_tokens: int, reading: Reading) -> torch.Tensor:
+    """The states that predict where each of the student's tokens begins; else any."""
+    first = prompt_tokens - 1
+    rows = torch.tensor(reading.rows, device=states_LX.device, dtype=torch.long).clamp(min=0)
+    return states_LX[first + rows]

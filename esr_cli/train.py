@@ -10,9 +10,10 @@ from typing import Any
 from esr_cli import assembly, disk, preflight, run_folder, snapshot
 from esr_cli.config import TrainConfig, gate
 from esr_cli.examiner import Examiner
-from esr_cli.gauge import Gauge
+from esr_cli.gauge import Gauge, Outside
 from esr_cli.measure import Clock, Interrupts, kl_profile, peak_gib, rollout_metrics
 from esr_cli.outcome import finish
+from esr_cli.pairing import settle, with_weights
 from esr_cli.tracking import Tracker
 
 MOST_SKIPS = 5
@@ -23,13 +24,15 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
     last = None
     if config.resume:
         config, folder, last = run_folder.reopen(config, overrides)
+    asked, config = config, with_weights(config)
     tokenizer, teacher_tokenizer = preflight.check_models(config)
     task = assembly.make_task(config, tokenizer, teacher_tokenizer)
     preflight.check_prompts(config, task.train(0, config.prompts_per_step))
-    examiner = Examiner(config, tokenizer, print)
+    pairing = settle(config.pair, tokenizer, teacher_tokenizer)
+    examiner = Examiner(config, tokenizer, pairing.stop_ids, print)
     if last is None:
-        folder = run_folder.open_new(config, overrides)
-    plain = gate.as_plain(config)
+        folder = run_folder.open_new(asked, overrides)
+    plain = gate.as_plain(asked)
     start = disk.step_of(last) if last else 0
     if last:
         run_folder.rewind(folder, start)
@@ -43,7 +46,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
         )  # fmt: skip
         tracker.note(f"run folder: {folder}")
         tracker.note(f"starting the engine ({config.rollout.engine}) and the teacher")
-        parts = assembly.assemble(config, folder, tokenizer, stack, tracker.warn)
+        parts = assembly.assemble(config, folder, pairing, stack, tracker.warn)
         if last:
             snapshot.restore(last, parts.student)
         loop = Loop(config, folder, parts, task, examiner, tracker)
@@ -65,12 +68,13 @@ class Loop:
         self.examiner, self.tracker = examiner, tracker
         dtype = str(parts.student.model.dtype).removeprefix("torch.")
         self.gauge = Gauge(dtype, config.strict, tracker.warn)
+        self.outside = Outside(config.pair.outside_warn, tracker.warn)
         self.skipped_in_a_row = 0
 
     def run(self, start: int, interrupts: Interrupts) -> None:
         """Steps `start` to `config.steps`; a signal ends it after the step, saved."""
         engine, teacher = self.parts.engine, self.parts.teacher
-        student, sampling = self.parts.student, self.parts.sampling
+        student, sampling, lengths = self.parts.student, self.parts.sampling, self.parts.lengths
         # A run that was cut off between saving and evaluating makes good for it here.
         if self._eval_due(start) and not self._evaluated(start):
             run_folder.forget_evaluation(self.folder, start)
@@ -83,8 +87,9 @@ class Loop:
             with clock.phase("sync"):
                 engine.load_weights(student.weights())
             prompts = self.task.train(step, self.config.prompts_per_step)
+            limits = lengths.lengths_at(step, len(prompts) * sampling.samples)
             with clock.phase("generate"):
-                rollouts = engine.generate(prompts, sampling.at(step))
+                rollouts = engine.generate(prompts, sampling.at(step, limits))
             with clock.phase("score"):
                 scores = teacher.score(rollouts)
             with clock.phase("train"):
@@ -129,6 +134,7 @@ class Loop:
         else:
             self.skipped_in_a_row = 0
             self.gauge.check(update.metrics)
+            self.outside.check(update.metrics)
         if self.skipped_in_a_row >= MOST_SKIPS:
             raise RuntimeError(f"{MOST_SKIPS} steps in a row were not finite; try a lower rate")
 

@@ -86,7 +86,9 @@ class Prompt:
 class Sampling:
     """How responses are drawn; `top_p=1` and `top_k=0` leave the distribution whole.
 
-    `max_tokens` counts response tokens, the end-of-text token included.
+    `max_tokens` counts response tokens, the end-of-text token included; `lengths`, where it is not
+    empty, gives each response of a call a limit of its own, prompt by prompt. `shared_only` bars
+    the tokens that the engine was told the teacher lacks.
     """
 
     max_tokens: int
@@ -98,10 +100,17 @@ class Sampling:
     seed: int = 0
     purpose: str = "train"
     step: int = 0
+    lengths: tuple[int, ...] = ()
+    shared_only: bool = False
 
-    def at(self, step: int) -> Sampling:
-        """The same sampling with the seeds of another step."""
-        return replace(self, step=step)
+    def at(self, step: int, lengths: Sequence[int] = ()) -> Sampling:
+        """The same sampling with the seeds, and the lengths, of another step."""
+        return replace(self, step=step, lengths=tuple(lengths))
+
+    def limits(self, responses: int) -> tuple[int, ...]:
+        """The most tokens of each of a call's responses."""
+        assert not self.lengths or len(self.lengths) == responses, (self.lengths, responses)
+        return self.lengths or (self.max_tokens,) * responses
 
     def seed_of(self, prompt_id: str, sample: int) -> int:
         """A response's seed: 31 bits, fixed by run seed, purpose, step, prompt and sample."""
@@ -126,16 +135,22 @@ class Rollout:
 
 @dataclass(frozen=True)
 class HiddenScores:
-    """Teacher states before its output head, for every response token laid end to end."""
+    """Teacher states before its output head, for every response token laid end to end.
+
+    `aligned_R` tells, where tokenizers are unlike, at which tokens the teacher stands at the same
+    place of the text; the other rows mean nothing. None: at all of them.
+    """
 
     hidden_RD: torch.Tensor
+    aligned_R: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
 class LogitScores:
-    """Exact teacher logits, for heads that cannot be split off."""
+    """Exact teacher logits in the student's order, for heads that cannot be split off."""
 
     logits_RV: torch.Tensor
+    aligned_R: torch.Tensor | None = None
 
 
 Scores = HiddenScores | LogitScores

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import get_origin, get_type_hints
+
 import pytest
 from conftest import esr
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from esr_cli import run_folder
 from esr_cli.cli import conf_dir
@@ -30,10 +34,63 @@ def test_a_senseless_length_is_one_line(value):
     assert str(caught.value).startswith("rollout_len=") and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("folder", ["rollout", "loss", "tune", "tracking", "execution", "pair"])
-def test_every_option_composes_and_takes_a_length(folder):
-    for path in sorted((conf_dir() / folder).glob("*.yaml")):
-        assert read(f"{folder}={path.stem}", "+rollout_len=7").rollout_tokens == 7
+GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
+# A group that no setting chooses by itself, or several times over.
+PLACE = {"model": "model@pair.student", "recipe": "+recipe"}
+OPTIONS = [(group, path.stem) for group in GROUPS for path in (conf_dir() / group).glob("*.yaml")]
+
+
+@pytest.mark.parametrize(("group", "option"), sorted(OPTIONS))
+def test_every_option_composes_passes_the_gate_and_takes_a_length(group, option):
+    chosen = [f"{PLACE.get(group, group)}={option}"]
+    if group == "model":
+        chosen.append("pair=qwen3_4b__qwen3_8b")
+    if option == "own":
+        chosen += ["pair.student.path=some/student", "pair.teacher.path=some/teacher"]
+    config = read(*chosen, "+rollout_len=7")
+    assert config.rollout_tokens == 7 and config.rollout.max_tokens == 7
+
+
+def leaves(schema, prefix=""):
+    """Every setting of a schema by its dotted name."""
+    for name, hint in get_type_hints(schema).items():
+        if dataclasses.is_dataclass(hint):
+            yield from leaves(hint, f"{prefix}{name}.")
+        elif get_origin(hint) is not dict:
+            yield f"{prefix}{name}"
+
+
+@pytest.mark.parametrize("pair", ["lab", "own", "qwen25math_1p5b__qwen3_1p7b"])
+def test_every_setting_of_train_can_be_given_by_its_name(pair):
+    """Without a plus: all of them stand in the composed tree."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        tree = compose("train", overrides=[f"pair={pair}"])
+    plain = OmegaConf.to_container(tree)
+    for name in leaves(TrainConfig):
+        node = plain
+        for part in name.split("."):
+            assert part in node, f"{name} is in no yaml"
+            node = node[part]
+
+
+def misspelt():
+    for name in leaves(TrainConfig):
+        yield name[:-1] + ("x" if name[-1] != "x" else "y")
+
+
+@pytest.mark.parametrize("name", misspelt())
+def test_a_misspelt_setting_is_refused_by_its_name(name):
+    with pytest.raises(ConfigError) as caught:
+        read(f"+{name}=1")
+    assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("group", ["pair", "loss", "lengths", "tune"])
+def test_train_yaml_says_what_the_dataclasses_say(group):
+    section = OmegaConf.to_container(OmegaConf.load(conf_dir() / "train.yaml"))[group]
+    schema = get_type_hints(TrainConfig)[group]
+    assert dataclasses.asdict(gate.typed(section, schema)) == dataclasses.asdict(schema())
+    assert set(section) == {field.name for field in dataclasses.fields(schema)}
 
 
 def test_the_lab_yaml_says_what_its_dataclass_says():
@@ -72,10 +129,13 @@ def test_a_folder_without_a_model_and_unlike_tokenizers_are_refused(tiny_pair, t
     for entry in (tiny_pair / "teacher").iterdir():
         text = entry.read_bytes()
         if entry.name == "tokenizer.json":
-            text = text.replace(b'"careful": ', b'"thorough": ')
+            for letter in b"abcdefghijkl":
+                text = text.replace(b'"%c": ' % letter, b'"%c": ' % (letter - 32))
         (other / entry.name).write_bytes(text)
     done = esr("train", "rollout=eager", f"pair.teacher.path={other}", cwd=tmp_path)
-    assert done.returncode == 2 and "'careful'" in done.stderr, done.stderr
+    assert done.returncode == 2, done.stderr
+    assert "pair.alignment=auto: the tokenizers differ (89%" in done.stderr, done.stderr
+    assert "first unlike: 'a'" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_help_lists_the_commands_and_a_misspelt_one_is_named():

@@ -12,6 +12,8 @@ from esr_cli.rollout.eager import EagerEngine
 from esr_cli.types import Prompt, Sampling
 
 EOS = 2
+# One is beyond the model's rows, as padding rows of another build of it would be.
+BARRED = (*range(40, 100), 999)
 SAMPLING = Sampling(12, temperature=0.7, stop_ids=(EOS,), samples=2, seed=3)
 
 
@@ -55,14 +57,14 @@ def vllm(tiny_pair):
     from esr_cli.rollout.vllm import VllmEngine
 
     before = torch.get_rng_state()
-    engine = VllmEngine(str(tiny_pair / "student"), "float32", 512, 32)
+    engine = VllmEngine(str(tiny_pair / "student"), "float32", 512, 32, barred_ids=BARRED)
     assert torch.equal(before, torch.get_rng_state()), "starting vLLM moved the random state"
     return engine
 
 
 @pytest.fixture(scope="module")
 def eager(tiny_pair):
-    return EagerEngine(str(tiny_pair / "student"), "float32", 3)
+    return EagerEngine(str(tiny_pair / "student"), "float32", 3, barred_ids=BARRED)
 
 
 @pytest.fixture(params=["eager", "vllm"])
@@ -145,3 +147,37 @@ def test_the_shipped_student_speaks_the_lab(tiny_pair):
     tokenizer = AutoTokenizer.from_pretrained(tiny_pair / "student")
     text = "plan : careful , one by one . \n a : 6 + 5 = 4 ;"
     assert tokenizer.decode(tokenizer(text).input_ids) == text
+
+
+def test_each_response_keeps_to_its_own_length(engine, tiny_pair):
+    """A mixture of lengths: every response begins as it would alone, and ends where it may."""
+    endless = Sampling(40, temperature=0.7, samples=2, seed=3)
+    whole = engine.generate(PROMPTS, endless)
+    limits = [3, 40, 3, 1, 7, 3, 3, 25]
+    mixed = engine.generate(PROMPTS, endless.at(0, limits))
+    assert [len(r.response_ids) for r in mixed] == limits
+    assert all(r.finish == "length" for r in mixed)
+    for short, long in zip(mixed, whole, strict=True):
+        assert short.response_ids == long.response_ids[: len(short.response_ids)]
+    model = AutoModelForCausalLM.from_pretrained(tiny_pair / "student", dtype=torch.float32)
+    assert reference_gap(model, mixed, 0.7) < 1e-4
+
+
+def test_a_length_too_few_is_a_broken_invariant():
+    with pytest.raises(AssertionError):
+        SAMPLING.at(0, [1, 2]).limits(8)
+
+
+def test_barred_tokens_are_never_drawn_and_the_rest_is_renormalised(engine, tiny_pair):
+    sampling = Sampling(30, temperature=1.5, samples=2, seed=3, shared_only=True)
+    model = AutoModelForCausalLM.from_pretrained(tiny_pair / "student", dtype=torch.float32)
+    model.lm_head.register_forward_hook(
+        lambda _, __, logits: logits.index_fill(-1, torch.tensor(BARRED[:-1]), -torch.inf)
+    )
+    rollouts = engine.generate(PROMPTS, sampling)
+    drawn = {token for r in rollouts for token in r.response_ids}
+    assert not drawn & set(BARRED) and len(drawn) > 10
+    assert reference_gap(model, rollouts, 1.5) < 1e-4
+    # An evaluation asks the student as it is.
+    free = engine.generate(PROMPTS, Sampling(30, temperature=1.5, samples=2, seed=3))
+    assert {token for r in free for token in r.response_ids} & set(BARRED)

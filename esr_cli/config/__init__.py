@@ -5,6 +5,7 @@ from esr_cli.config.errors import ConfigError
 from esr_cli.config.evaluate import CompareConfig, EvalConfig
 from esr_cli.config.execution import ExecutionConfig
 from esr_cli.config.lab import LabConfig
+from esr_cli.config.lengths import LengthsConfig
 from esr_cli.config.loss import LossConfig
 from esr_cli.config.pair import ModelConfig, PairConfig
 from esr_cli.config.rollout import RolloutConfig
@@ -21,6 +22,7 @@ __all__ = [
     "ExecutionConfig",
     "HubConfig",
     "LabConfig",
+    "LengthsConfig",
     "LossConfig",
     "ModelConfig",
     "PairConfig",

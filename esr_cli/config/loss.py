@@ -2,21 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from esr_cli.config.errors import need
+from esr_cli.config.errors import need, need_choice
+
+DIVERGENCES = ("reverse_kl", "forward_kl", "jensen_shannon", "policy_gradient")
+SELECT = ("all", "window", "top", "random", "confident")
+RANKS = ("reverse_kl", "student_entropy", "teacher_entropy")
+SHAPES = ("uniform", "linear", "exponential", "cumulative_kl")
+REDUCTIONS = ("token_mean", "sequence_mean", "sequence_sum")
 
 
 @dataclass
 class LossConfig:
-    """Exact reverse KL; `temperature` divides both models' logits (apart from the sampling one).
+    """What is compared, where, and how it adds up; docs/objectives.md has the formulas.
 
+    `temperature` divides both models' logits (apart from the sampling one); `beta` is
+    `jensen_shannon`'s. `select` chooses positions: `all`; `window` from `window_start` to before
+    `window_end` (null: the end); `top`, the `keep_tokens` of a response with the highest product
+    of the figures in `by`; `random`, as many at random; `confident`, those before the teacher's
+    highest probability first falls below `confidence`. `weights` shapes them over `span_tokens`.
     `tile_tokens` positions pass the output heads at a time; it changes memory, not the value.
     """
 
+    divergence: str = "reverse_kl"
+    beta: float = 0.5
     temperature: float = 1.0
+    select: str = "all"
+    keep_tokens: int = 100
+    by: list[str] = field(default_factory=lambda: ["reverse_kl"])
+    window_start: int = 0
+    window_end: int | None = None
+    confidence: float = 0.5
+    weights: str = "uniform"
+    span_tokens: int = 100
+    reduction: str = "token_mean"
     tile_tokens: int = 256
 
     def __post_init__(self) -> None:
+        need_choice("loss.divergence", self.divergence, DIVERGENCES)
+        need_choice("loss.select", self.select, SELECT)
+        need_choice("loss.weights", self.weights, SHAPES)
+        need_choice("loss.reduction", self.reduction, REDUCTIONS)
+        need(bool(self.by), "loss.by", self.by, f"name one or more of {', '.join(RANKS)}")
+        for name in self.by:
+            need_choice("loss.by", name, RANKS)
+        need(0 < self.beta < 1, "loss.beta", self.beta, "give a number between 0 and 1")
         need(self.temperature > 0, "loss.temperature", self.temperature, "give a number above 0")
-        need(self.tile_tokens > 0, "loss.tile_tokens", self.tile_tokens, "give a positive number")
+        bar = self.confidence
+        need(0 < bar <= 1, "loss.confidence", bar, "give a probability in (0, 1]")
+        for key in ("keep_tokens", "span_tokens", "tile_tokens"):
+            value = getattr(self, key)
+            need(value > 0, f"loss.{key}", value, "give a positive number of tokens")
+        start, end = self.window_start, self.window_end
+        need(start >= 0, "loss.window_start", start, "give 0 (the first token) or more")
+        need(
+            end is None or end > start, "loss.window_end", end,
+            f"give a number above loss.window_start={start}, or null",
+        )  # fmt: skip

@@ -8,6 +8,7 @@ from esr_cli.config.benchmark import BenchmarkConfig
 from esr_cli.config.errors import need
 from esr_cli.config.evaluate import check_evaluation
 from esr_cli.config.execution import ExecutionConfig
+from esr_cli.config.lengths import LengthsConfig
 from esr_cli.config.loss import LossConfig
 from esr_cli.config.pair import PairConfig
 from esr_cli.config.rollout import RolloutConfig
@@ -29,6 +30,7 @@ class TrainConfig:
     task: TaskConfig = field(default_factory=TaskConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    lengths: LengthsConfig = field(default_factory=LengthsConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
     benchmark: dict[str, BenchmarkConfig] = field(default_factory=dict)
     wording: dict[str, str] = field(default_factory=dict)

@@ -1,12 +1,9 @@
-"""Exact reverse KL over the whole vocabulary, from hidden states and output heads.
+"""Exact divergences over the whole vocabulary, from hidden states and output heads.
 
-For position t of a response, with student q and teacher p at loss temperature T,
-
-    KL_t = sum_v q_v (log q_v - log p_v),          dKL_t/dz_v = q_v (log q_v - log p_v - KL_t) / T
-
-(arXiv 2605.27028, the ESR objective; no T^2 factor). Positions pass the heads in tiles, and the
-gradient of a tile is taken while its logits are there, so that memory does not grow with R x V
-(teacher logits, where they are given instead of hidden states, are the caller's memory).
+Positions pass the heads in tiles, and the gradient of a tile is taken while its logits are there,
+so that memory does not grow with R x V (logits given instead of hidden states are the caller's
+memory). The derivative of a value by the logits is its slope (`kinds.py`) over the temperature; no
+T^2 factor.
 """
 
 from __future__ import annotations
@@ -18,168 +15,202 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from esr_cli.distill.head import Head
+from esr_cli.distill.kinds import KINDS, reverse_kl
+from esr_cli.distill.shared import Shared
 
-Teacher = tuple[torch.Tensor, Head] | torch.Tensor
+# States before an output head, of a width D of their own, or exact logits.
+Side = tuple[torch.Tensor, Head] | torch.Tensor
 
 
 @dataclass(frozen=True)
-class Divergence:
-    """The loss (a scalar with a gradient) and what its computation knows besides, detached.
+class Figures:
+    """What each position knows, detached; see `divergence` for what is compared.
 
-    Entropies and KL are in nats, over the shared vocabulary at the loss temperature;
-    `student_logprob_R` is that of the given tokens at the sampling temperature.
+    `value_R` is the divergence that trains; `kl_R` the reverse KL and the entropies, all in nats at
+    the loss temperature; `k1_R` the log-ratio log q - log p of the drawn token, an estimate of the
+    reverse KL by one sample; `confidence_R` the teacher's highest probability; `outside` what
+    either model puts outside the shared vocabulary; `logprob_R` the student's log-probability of
+    the drawn token at the sampling temperature.
     """
 
-    loss: torch.Tensor
+    value_R: torch.Tensor
     kl_R: torch.Tensor
     student_entropy_R: torch.Tensor
     teacher_entropy_R: torch.Tensor
+    confidence_R: torch.Tensor
     top1_agree_R: torch.Tensor
-    student_logprob_R: torch.Tensor
-
-
-def reverse_kl(
-    student_hidden_RD: torch.Tensor,
-    student_head: Head,
-    teacher: Teacher,
-    token_ids_R: torch.Tensor,
-    weight_R: torch.Tensor,
-    *,
-    temperature: float = 1.0,
-    logprob_temperature: float = 1.0,
-    vocabulary: int | None = None,
-    tile_tokens: int = 256,
-) -> Divergence:
-    """`sum_t weight_t KL(student_t || teacher_t)` in nats, with gradients to hidden and head.
-
-    `teacher` is (hidden_RD, head), of its own width D, or logits_RV. Both vocabularies are cut to
-    their first `vocabulary` ids (None: the student's rows); only `student_logprob_R` is over all
-    rows of the student's head. `weight_R` carries the denominator, 1 / response tokens of the
-    whole step, so that micro-batches add up; no gradient flows to it or to the teacher. A tensor
-    that does not train costs no gradient. Peak memory is a few `tile_tokens` x V.
-
-    Raises AssertionError when a head has fewer rows than `vocabulary` or the row counts differ.
-    Source: arXiv 2605.27028, reverse KL.
-    """
-    shared = student_head.rows if vocabulary is None else vocabulary
-    assert 0 < shared <= student_head.rows, (shared, student_head.rows)
-    if isinstance(teacher, tuple):
-        assert shared <= teacher[1].rows, (shared, teacher[1].rows)
-        teacher = (teacher[0], teacher[1].cut(shared))
-    states_R = teacher[0] if isinstance(teacher, tuple) else teacher
-    counts = {len(x) for x in (student_hidden_RD, states_R, token_ids_R, weight_R)}
-    assert len(counts) == 1, f"row counts differ: {sorted(counts)}"
-    assert isinstance(teacher, tuple) or shared <= teacher.shape[-1], (shared, teacher.shape)
-    options = _Options(temperature, logprob_temperature, shared, tile_tokens)
-    outputs = _ReverseKL.apply(
-        student_hidden_RD, student_head.weight_VD, student_head.bias_V,
-        student_head, teacher, token_ids_R, weight_R, options, torch.is_grad_enabled(),
-    )  # fmt: skip
-    return Divergence(*outputs)
+    k1_R: torch.Tensor
+    student_outside_R: torch.Tensor
+    teacher_outside_R: torch.Tensor
+    logprob_R: torch.Tensor
 
 
 @dataclass(frozen=True)
-class _Options:
-    temperature: float
-    logprob_temperature: float
-    shared: int
-    tile_tokens: int
+class Options:
+    """Which divergence and how: see `divergence`. `shared` None: all of the student's rows."""
+
+    kind: str = "reverse_kl"
+    beta: float = 0.5
+    temperature: float = 1.0
+    sampling_temperature: float = 1.0
+    shared: Shared | None = None
+    tile_tokens: int = 256
 
 
-class _ReverseKL(torch.autograd.Function):
+def divergence(
+    student: Side, teacher: Side, token_ids_R: torch.Tensor, weight_R: torch.Tensor,
+    options: Options,
+) -> tuple[torch.Tensor, Figures]:  # fmt: skip
+    """The loss `sum_t weight_t D(student_t, teacher_t)` in nats, and the figures it knows besides.
+
+    The loss has a gradient to the student's states, head weight and bias (to its logits, where it
+    gives those); none flows to the teacher or the weights, and a tensor that does not train costs
+    none. `options.kind` is one of `kinds.KINDS`; both sides are compared over `options.shared` at
+    `options.temperature`. Peak memory is a few `tile_tokens` x V.
+
+    Raises AssertionError when a side has fewer columns than the shared vocabulary or rows differ
+    in number. Source: arXiv 2605.27028 for the reverse KL.
+    """
+    rows = _columns(student)
+    shared = options.shared or Shared(rows)
+    assert 0 < shared.size <= rows, (shared.size, rows)
+    assert shared.size <= _columns(teacher), (shared.size, _columns(teacher))
+    states_RX, head = student if isinstance(student, tuple) else (student, None)
+    teacher_RX = teacher[0] if isinstance(teacher, tuple) else teacher
+    counts = {len(x) for x in (states_RX, teacher_RX, token_ids_R, weight_R)}
+    assert len(counts) == 1, f"row counts differ: {sorted(counts)}"
+    weight_VD, bias_V = (head.weight_VD, head.bias_V) if head else (None, None)
+    loss, *columns = _Tiled.apply(
+        states_RX, weight_VD, bias_V, head, teacher, token_ids_R, weight_R, options, shared,
+        torch.is_grad_enabled(),
+    )  # fmt: skip
+    return loss, Figures(*columns)
+
+
+@torch.no_grad()
+def figures(student: Side, teacher: Side, token_ids_R: torch.Tensor, options: Options) -> Figures:
+    """The figures alone, for what weighs positions by them."""
+    ones_R = torch.ones(len(token_ids_R), device=token_ids_R.device)
+    return divergence(student, teacher, token_ids_R, ones_R, options)[1]
+
+
+def _columns(side: Side) -> int:
+    return side[1].rows if isinstance(side, tuple) else side.shape[1]
+
+
+class _Tiled(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_RD: torch.Tensor, weight_VD: torch.Tensor, bias_V: torch.Tensor | None,
-        head: Head, teacher: Teacher, token_ids_R: torch.Tensor, weight_R: torch.Tensor,
-        options: _Options, grad_enabled: bool,
+        ctx: Any, states_RX: torch.Tensor, weight_VD: torch.Tensor | None,
+        bias_V: torch.Tensor | None, head: Head | None, teacher: Side, token_ids_R: torch.Tensor,
+        weight_R: torch.Tensor, options: Options, shared: Shared, grad_enabled: bool,
     ) -> tuple[torch.Tensor, ...]:  # fmt: skip
-        wide = torch.float64 if hidden_RD.dtype == torch.float64 else torch.float32
+        wide = torch.float64 if states_RX.dtype == torch.float64 else torch.float32
         weight_R = weight_R.to(wide)
         # Many tiles add up in the head's gradient: fp32 whatever the weights are kept in.
         gradients = [
             torch.zeros_like(x, dtype=dtype) if x is not None and needed and grad_enabled else None
             for x, dtype, needed in zip(
-                (hidden_RD, weight_VD, bias_V), (hidden_RD.dtype, wide, wide),
+                (states_RX, weight_VD, bias_V), (states_RX.dtype, wide, wide),
                 ctx.needs_input_grad[:3], strict=True,
             )
         ]  # fmt: skip
         columns = []
         # At least one tile, so that no rows at all give a loss of zero.
-        for start in range(0, max(1, len(hidden_RD)), options.tile_tokens):
+        for start in range(0, max(1, len(states_RX)), options.tile_tokens):
             rows = slice(start, start + options.tile_tokens)
-            slope_RV, figures = _tile(
-                hidden_RD[rows], head, _teacher_logits(teacher, rows, options.shared),
-                token_ids_R[rows], weight_R[rows], options, any(g is not None for g in gradients),
+            slope_RV, found = _tile(
+                _logits(states_RX[rows], head), head, _teacher_logits(teacher, rows),
+                token_ids_R[rows], weight_R[rows], options, shared,
+                any(g is not None for g in gradients),
             )  # fmt: skip
-            columns.append(figures)
+            columns.append(found)
             if slope_RV is not None:
-                _collect(gradients, slope_RV, hidden_RD[rows], weight_VD, rows)
+                _collect(gradients, slope_RV, states_RX[rows], weight_VD, rows)
         by_products = tuple(torch.cat(column) for column in zip(*columns, strict=True))
         ctx.save_for_backward(*gradients)
-        ctx.dtypes = [None if x is None else x.dtype for x in (hidden_RD, weight_VD, bias_V)]
+        ctx.dtypes = [None if x is None else x.dtype for x in (states_RX, weight_VD, bias_V)]
         ctx.mark_non_differentiable(*by_products)
-        return ((by_products[0] * weight_R).sum(), *by_products)
+        # A position without a weight does not count, whatever its value is.
+        counted_R = by_products[0].masked_fill(weight_R == 0, 0)
+        return ((counted_R * weight_R).sum(), *by_products)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_loss: torch.Tensor, *_: Any) -> tuple[Any, ...]:
         pairs = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         scaled = [None if grad is None else (grad * grad_loss).to(dtype) for grad, dtype in pairs]
-        return (*scaled, None, None, None, None, None, None)
+        return (*scaled, None, None, None, None, None, None, None)
 
 
 def _collect(
-    gradients: list[torch.Tensor | None], slope_RV: torch.Tensor, hidden_RD: torch.Tensor,
-    weight_VD: torch.Tensor, rows: slice,
+    gradients: list[torch.Tensor | None], slope_RV: torch.Tensor, states_RX: torch.Tensor,
+    weight_VD: torch.Tensor | None, rows: slice,
 ) -> None:  # fmt: skip
-    """Adds a tile's dloss/d(linear output) to the gradients of hidden, weight and bias."""
-    grad_hidden_RD, grad_weight_VD, grad_bias_V = gradients
+    """Adds a tile's dloss/d(linear output) to the gradients of states, weight and bias."""
+    of_states, of_weight, of_bias = gradients
+    if weight_VD is None:
+        if of_states is not None:
+            of_states[rows] = slope_RV.to(of_states.dtype)
+        return
     narrow_RV = slope_RV.to(weight_VD.dtype)
-    if grad_hidden_RD is not None:
-        grad_hidden_RD[rows] = narrow_RV @ weight_VD
-    if grad_weight_VD is not None:
-        grad_weight_VD += narrow_RV.T @ hidden_RD
-    if grad_bias_V is not None:
-        grad_bias_V += slope_RV.sum(0)
+    if of_states is not None:
+        of_states[rows] = narrow_RV @ weight_VD
+    if of_weight is not None:
+        of_weight += narrow_RV.T @ states_RX
+    if of_bias is not None:
+        of_bias += slope_RV.sum(0)
 
 
-def _teacher_logits(teacher: Teacher, rows: slice, shared: int) -> torch.Tensor:
+def _logits(states_RX: torch.Tensor, head: Head | None) -> torch.Tensor:
+    if head is not None:
+        return head.logits(states_RX)
+    return states_RX if states_RX.dtype == torch.float64 else states_RX.float()
+
+
+def _teacher_logits(teacher: Side, rows: slice) -> torch.Tensor:
     if isinstance(teacher, tuple):
-        hidden_RD, head = teacher
-        return head.logits(hidden_RD[rows])
-    logits_RV = teacher[rows, :shared]
-    return logits_RV if logits_RV.dtype == torch.float64 else logits_RV.float()
+        return _logits(teacher[0][rows], teacher[1])
+    return _logits(teacher[rows], None)
 
 
 def _tile(
-    hidden_RD: torch.Tensor, head: Head, teacher_RV: torch.Tensor, token_ids_R: torch.Tensor,
-    weight_R: torch.Tensor, options: _Options, with_slope: bool,
+    logits_RV: torch.Tensor, head: Head | None, teacher_RV: torch.Tensor,
+    token_ids_R: torch.Tensor, weight_R: torch.Tensor, options: Options, shared: Shared,
+    with_slope: bool,
 ) -> tuple[torch.Tensor | None, tuple[torch.Tensor, ...]]:  # fmt: skip
     """The figures of a tile, and dloss/d(linear output) if wanted."""
-    logits_RV = head.logits(hidden_RD)
-    log_q_RV = (logits_RV[:, : options.shared] / options.temperature).log_softmax(-1)
-    log_p_RV = (teacher_RV / options.temperature).log_softmax(-1)
-    q_RV = log_q_RV.exp()
-    # 0 log 0 = 0: a token the student rules out (-inf) adds nothing, whatever the teacher says.
-    ratio_RV = (log_q_RV - log_p_RV).masked_fill(q_RV == 0, 0)
-    kl_R = (q_RV * ratio_RV).sum(-1)
-    drawn_R1 = (
-        (logits_RV / options.logprob_temperature).log_softmax(-1).gather(-1, token_ids_R[:, None])
-    )
-    figures = (
+    scaled_RV = logits_RV / options.temperature
+    log_q_RW, outside_q_R = shared.student(scaled_RV)
+    log_p_RW, outside_p_R = shared.teacher(teacher_RV / options.temperature)
+    column_R = shared.column(token_ids_R)
+    drawn_R = column_R.clamp(min=0)
+    value_R, slope_RW = KINDS[options.kind](log_q_RW, log_p_RW, drawn_R, options.beta)
+    kl_R = value_R if options.kind == "reverse_kl" else reverse_kl(log_q_RW, log_p_RW)[0]
+    k1_R = (log_q_RW - log_p_RW).gather(-1, drawn_R[:, None])[:, 0]
+    sampled_RV = shared.allowed(logits_RV) / options.sampling_temperature
+    found = (
+        value_R,
         # Rounding can leave a hair below zero where the two agree.
         kl_R.clamp(min=0),
-        _entropy(log_q_RV),
-        _entropy(log_p_RV),
-        log_q_RV.argmax(-1) == log_p_RV.argmax(-1),
-        drawn_R1[:, 0],
+        _entropy(log_q_RW),
+        _entropy(log_p_RW),
+        log_p_RW.max(-1).values.exp(),
+        log_q_RW.argmax(-1) == log_p_RW.argmax(-1),
+        k1_R.masked_fill(column_R < 0, 0),
+        outside_q_R,
+        outside_p_R,
+        sampled_RV.log_softmax(-1).gather(-1, token_ids_R[:, None])[:, 0],
     )
     if not with_slope:
-        return None, figures
-    slope_RV = torch.zeros_like(logits_RV)
+        return None, found
     factor_R1 = (weight_R / options.temperature)[:, None]
-    slope_RV[:, : options.shared] = q_RV * (ratio_RV - kl_R[:, None]) * factor_R1
-    return slope_RV * head.cap_slope(logits_RV) * head.scale, figures
+    # A position without a weight has no slope either, whatever its logits are.
+    slope_RW = (slope_RW * factor_R1).masked_fill(factor_R1 == 0, 0)
+    slope_RV = shared.spread(slope_RW, scaled_RV)
+    if head is not None:
+        slope_RV = slope_RV * head.cap_slope(logits_RV) * head.scale
+    return slope_RV, found
 
 
 def _entropy(log_p_RV: torch.Tensor) -> torch.Tensor:

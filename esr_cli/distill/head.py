@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,6 +27,14 @@ class Head:
         """The head of the first `vocabulary` ids, sharing memory with this one."""
         bias_V = None if self.bias_V is None else self.bias_V[:vocabulary]
         return replace(self, weight_VD=self.weight_VD[:vocabulary], bias_V=bias_V)
+
+    def picked(self, columns: Sequence[int]) -> Head:
+        """The head of the given ids in the given order; of the first ids, without a copy."""
+        if list(columns) == list(range(len(columns))):
+            return self.cut(len(columns))
+        chosen = torch.tensor(columns, device=self.weight_VD.device)
+        bias_V = None if self.bias_V is None else self.bias_V[chosen]
+        return replace(self, weight_VD=self.weight_VD[chosen], bias_V=bias_V)
 
     def raw(self, hidden_RD: torch.Tensor) -> torch.Tensor:
         """`logits_RV` in at least fp32, before soft-capping."""

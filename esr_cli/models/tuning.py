@@ -13,19 +13,38 @@ from esr_cli.config import TuneConfig
 
 
 class FullTuning:
-    """Every weight trains."""
+    """Every weight trains; of bf16 weights an fp32 master copy, in which small steps add up."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
         model.requires_grad_(True)
+        self._own = dict(model.named_parameters())
+        self._masters = {
+            name: own if own.dtype == torch.float32 else torch.nn.Parameter(own.detach().float())
+            for name, own in self._own.items()
+        }
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
-        """The trained parameters by name."""
-        return dict(self.model.named_parameters())
+        """What the optimizer moves, by name."""
+        return self._masters
+
+    def collect(self) -> None:
+        """Moves the model's gradients to what the optimizer moves."""
+        for name, own in self._own.items():
+            master = self._masters[name]
+            if master is not own and own.grad is not None:
+                master.grad, own.grad = own.grad.float(), None
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Puts what the optimizer moved into the model."""
+        for name, own in self._own.items():
+            if self._masters[name] is not own:
+                own.copy_(self._masters[name])
 
     def merged(self) -> dict[str, torch.Tensor]:
         """The weights that differ from the start, by their Hugging Face names (no copies)."""
-        return {name: parameter.detach() for name, parameter in self.trainable().items()}
+        return {name: own.detach() for name, own in self._own.items()}
 
     def save(self, folder: Path) -> None:
         """Writes a folder that `AutoModelForCausalLM.from_pretrained` loads."""
@@ -37,7 +56,10 @@ class FullTuning:
 
 
 class LoraTuning:
-    """Low-rank adapters by peft, on the linear layers named; the model itself stays frozen."""
+    """Low-rank adapters by peft, on the linear layers named; the model itself stays frozen.
+
+    The adapters are fp32 whatever the model is kept in.
+    """
 
     def __init__(self, model: Any, rank: int, alpha: int, targets: str) -> None:
         names: str | list[str] = targets if targets == "all-linear" else targets.split(",")
@@ -49,13 +71,20 @@ class LoraTuning:
         """The adapters' parameters by name."""
         return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
 
+    def collect(self) -> None:
+        """Nothing to do: the optimizer moves the model's own parameters."""
+
+    def publish(self) -> None:
+        """Nothing to do, see `collect`."""
+
     @torch.no_grad()
     def merged(self) -> dict[str, torch.Tensor]:
         """Base weight plus adapter for each adapted layer, out of place: nothing drifts."""
-        return {
-            f"{name}.weight": layer.get_base_layer().weight + layer.get_delta_weight("default")
-            for name, layer in self._layers()
-        }
+        merged = {}
+        for name, layer in self._layers():
+            base = layer.get_base_layer().weight
+            merged[f"{name}.weight"] = (base + layer.get_delta_weight("default")).to(base.dtype)
+        return merged
 
     def _layers(self) -> list[tuple[str, Any]]:
         return [(n, m) for n, m in self.model.named_modules() if isinstance(m, LoraLayer)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,14 +17,18 @@ class EagerEngine:
 
     def __init__(
         self, path: str, dtype: str, max_sequences: int, device: str = "cpu",
-        revision: str | None = None,
+        revision: str | None = None, barred_ids: tuple[int, ...] = (),
+        trust_remote_code: bool = False,
     ) -> None:  # fmt: skip
         disable_progress_bar()
         model: Any = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, dtype), revision=revision
-        )
+            path, dtype=getattr(torch, dtype), revision=revision,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
         self.model: Any = model.to(device).eval()
         self.max_sequences = max_sequences
+        rows = self.model.config.get_text_config().vocab_size
+        self.barred_ids = [id for id in barred_ids if id < rows]
 
     @torch.no_grad()
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
@@ -36,41 +41,73 @@ class EagerEngine:
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
         """`sampling.samples` rollouts a prompt, prompt by prompt."""
         wanted = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
+        rows = [
+            _Row(prompt, sample, limit, _stream(sampling.seed_of(prompt.id, sample)))
+            for limit, (prompt, sample) in zip(
+                sampling.limits(len(wanted)), wanted, strict=True
+            )
+        ]  # fmt: skip
         size = self.max_sequences
-        chunks = [wanted[i : i + size] for i in range(0, len(wanted), size)]
-        return [rollout for chunk in chunks for rollout in self._decode(chunk, sampling)]
+        for i in range(0, len(rows), size):
+            self._decode(rows[i : i + size], sampling)
+        return [row.rollout() for row in rows]
 
     @torch.no_grad()
-    def _decode(self, wanted: list[tuple[Prompt, int]], sampling: Sampling) -> list[Rollout]:
+    def _decode(self, rows: list[_Row], sampling: Sampling) -> None:
         device = self.model.device
-        streams = [_stream(sampling.seed_of(p.id, s)) for p, s in wanted]
-        ids_BL, mask_BL = _left_pad([p.student_ids for p, _ in wanted], device)
+        ids_BL, mask_BL = _left_pad([row.prompt.student_ids for row in rows], device)
         places_BL = (mask_BL.cumsum(-1) - 1).clamp(min=0)
         cache = DynamicCache()
-        tokens: list[list[int]] = [[] for _ in wanted]
-        logprobs: list[list[float]] = [[] for _ in wanted]
-        finished = [False] * len(wanted)
-        for _ in range(sampling.max_tokens):
+        barred = self.barred_ids if sampling.shared_only else []
+        while True:
             logits_BV = self.model(
                 input_ids=ids_BL, attention_mask=mask_BL, position_ids=places_BL,
                 past_key_values=cache, logits_to_keep=1,
-            ).logits[:, -1]  # fmt: skip
-            token_B, logprob_B = _draw(logits_BV.float(), sampling, streams)
-            pairs = zip(token_B.tolist(), logprob_B.tolist(), strict=True)
-            for b, (token, logprob) in enumerate(pairs):
-                if not finished[b]:
-                    tokens[b].append(token)
-                    logprobs[b].append(logprob)
-                    finished[b] = token in sampling.stop_ids
-            if all(finished):
-                break
-            ids_BL = token_B[:, None]
+            ).logits[:, -1].float()  # fmt: skip
+            if barred:
+                logits_BV[:, barred] = -torch.inf
+            token_B, logprob_B = _draw(logits_BV, sampling, [row.stream for row in rows])
+            pairs = zip(rows, token_B.tolist(), logprob_B.tolist(), strict=True)
+            for row, token, logprob in pairs:
+                row.take(token, logprob, sampling.stop_ids)
+            going = [b for b, row in enumerate(rows) if not row.finish]
+            if not going:
+                return
+            ids_BL, places_BL = token_B[:, None], places_BL[:, -1:] + 1
+            # A few long responses among many short ones are decoded on their own.
+            if 2 * len(going) <= len(rows):
+                rows = [rows[b] for b in going]
+                kept_B = torch.tensor(going, device=device)
+                cache.batch_select_indices(kept_B)
+                ids_BL, places_BL, mask_BL = ids_BL[kept_B], places_BL[kept_B], mask_BL[kept_B]
             mask_BL = torch.cat([mask_BL, torch.ones_like(ids_BL)], dim=1)
-            places_BL = places_BL[:, -1:] + 1
-        return [
-            Rollout(p, s, tuple(tokens[b]), tuple(logprobs[b]), "stop" if finished[b] else "length")
-            for b, (p, s) in enumerate(wanted)
-        ]
+
+
+@dataclass
+class _Row:
+    """A response as it grows; `finish` is empty until it ended or was cut."""
+
+    prompt: Prompt
+    sample: int
+    limit: int
+    stream: torch.Generator
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish: str = ""
+
+    def take(self, token: int, logprob: float, stop_ids: tuple[int, ...]) -> None:
+        if self.finish:
+            return
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+        if token in stop_ids:
+            self.finish = "stop"
+        elif len(self.tokens) == self.limit:
+            self.finish = "length"
+
+    def rollout(self) -> Rollout:
+        tokens, logprobs = tuple(self.tokens), tuple(self.logprobs)
+        return Rollout(self.prompt, self.sample, tokens, logprobs, self.finish)
 
 
 def _stream(seed: int) -> torch.Generator:

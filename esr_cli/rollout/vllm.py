@@ -24,6 +24,7 @@ class VllmEngine:
     def __init__(
         self, path: str, dtype: str, max_model_len: int, max_sequences: int,
         gpu_memory_utilization: float = 0.4, revision: str | None = None,
+        barred_ids: tuple[int, ...] = (), trust_remote_code: bool = False,
     ) -> None:  # fmt: skip
         self.on_cpu = not torch.cuda.is_available()
         if self.on_cpu:
@@ -38,8 +39,12 @@ class VllmEngine:
             # A prefill in pieces breaks seeded requests on the CPU, so one must fit whole.
             options["enable_chunked_prefill"] = False
             options["max_num_batched_tokens"] = max(4096, max_model_len)
+        self.bar = _Bar(barred_ids)
+        if barred_ids:
+            options["logits_processors"] = [_processor(self.bar)]
         self.llm = LLM(
             model=path, revision=revision, tokenizer_revision=revision,
+            trust_remote_code=trust_remote_code,
             max_model_len=max_model_len, max_num_seqs=max_sequences,
             gpu_memory_utilization=gpu_memory_utilization, logprobs_mode="processed_logprobs",
             generation_config="vllm", disable_log_stats=True, **options,
@@ -59,15 +64,49 @@ class VllmEngine:
         """`sampling.samples` rollouts a prompt, prompt by prompt."""
         wanted = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
         asked: list[Any] = [{"prompt_token_ids": list(prompt.student_ids)} for prompt, _ in wanted]
+        limits = sampling.limits(len(wanted))
+        self.bar.on = sampling.shared_only
         outputs = self.llm.generate(
             asked,
-            [_request(sampling, sampling.seed_of(prompt.id, sample)) for prompt, sample in wanted],
+            [
+                _request(sampling, limit, sampling.seed_of(prompt.id, sample))
+                for limit, (prompt, sample) in zip(limits, wanted, strict=True)
+            ],
             use_tqdm=False,
         )
         return [
             _rollout(prompt, sample, output.outputs[0])
             for (prompt, sample), output in zip(wanted, outputs, strict=True)
         ]
+
+
+class _Bar:
+    """Ids that may not be drawn while `on`."""
+
+    def __init__(self, ids: tuple[int, ...]) -> None:
+        self.ids, self.on = ids, False
+
+
+def _processor(bar: _Bar) -> type:
+    """A logits processor for a whole engine: one operation a step, whatever the requests are."""
+    from vllm.v1.sample.logits_processor import LogitsProcessor
+
+    class Barred(LogitsProcessor):
+        def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
+            # Its logits may lack padding rows that the trainer's model has.
+            width = vllm_config.model_config.get_vocab_size()
+            self.ids = torch.tensor([id for id in bar.ids if id < width], device=device)
+
+        def is_argmax_invariant(self) -> bool:
+            return False
+
+        def update_state(self, batch_update: Any) -> None:
+            pass
+
+        def apply(self, logits: torch.Tensor) -> torch.Tensor:
+            return logits.index_fill_(-1, self.ids, -torch.inf) if bar.on else logits
+
+    return Barred
 
 
 def _repack_tied_head(model: Any) -> None:
@@ -81,11 +120,11 @@ def _repack_tied_head(model: Any) -> None:
         head.quant_method.process_weights_after_loading(head)
 
 
-def _request(sampling: Sampling, seed: int) -> Any:
+def _request(sampling: Sampling, limit: int, seed: int) -> Any:
     from vllm import SamplingParams
 
     return SamplingParams(
-        max_tokens=sampling.max_tokens,
+        max_tokens=limit,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         top_k=sampling.top_k,

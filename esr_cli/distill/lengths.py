@@ -1,0 +1,61 @@
+"""How long the responses of a step may become: one length a response."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SCHEDULES = ("constant", "linear", "steps", "share")
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """N over training, and the share of each step's responses that run to full length.
+
+    `schedule`: `constant` N; `linear` from `start` to N over the first `over` steps (arXiv
+    2602.15260); `steps`: from each (step, length) of `stages` on, that length, never above N (arXiv
+    2605.31490); `share`: `share` of `full`. `full_share` of the responses run to `full` tokens
+    whatever the schedule says: a mixture of lengths.
+    """
+
+    n: int
+    full: int
+    schedule: str = "constant"
+    start: int = 1
+    over: int = 1
+    stages: tuple[tuple[int, int], ...] = ()
+    share: float = 1.0
+    full_share: float = 0.0
+    seed: int = 0
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that any response of the run may have."""
+        mixed = self.full if self.full_share > 0 else 0
+        last = max([self.n_at(0), self.n_at(self.over), *(self.n_at(at) for at, _ in self.stages)])
+        return max(mixed, last)
+
+    def n_at(self, step: int) -> int:
+        """N in tokens at a step (counted from 0)."""
+        if self.schedule == "linear":
+            done = min(1.0, step / max(1, self.over))
+            return round(self.start + (self.n - self.start) * done)
+        if self.schedule == "steps":
+            reached = [length for at, length in self.stages if at <= step]
+            return min(self.n, reached[-1]) if reached else self.n
+        if self.schedule == "share":
+            return max(1, round(self.share * self.full))
+        return self.n
+
+    def lengths_at(self, step: int, count: int) -> Sequence[int]:
+        """A length for each of the step's `count` responses.
+
+        The number of full ones is exact over the run: what a step's share leaves of one is carried
+        to the next. Which they are is drawn from seed and step.
+        """
+        lengths = [self.n_at(step)] * count
+        full = int((step + 1) * count * self.full_share) - int(step * count * self.full_share)
+        for index in random.Random(f"{self.seed}/{step}").sample(range(count), full):
+            lengths[index] = self.full
+        return lengths

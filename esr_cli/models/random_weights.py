@@ -1,0 +1,75 @@
+"""Models of a given shape with random weights: a dry run of a pair that is not downloaded."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from esr_cli import disk
+from esr_cli.config import ConfigError, ModelConfig
+from esr_cli.models import loading
+from esr_cli.models.qwen import RANKS, qwen_tokenizer
+
+
+def built(key: str, model: ModelConfig, dtype: str, seed: int, data_dir: str | None) -> ModelConfig:
+    """`model` with a local folder of random weights in place of its path.
+
+    The folder is kept below ~/.cache/esr (or ESR_CACHE) and used again for the same shape, dtype
+    and seed. Raises `ConfigError` where the shape or the tokenizer is missing.
+    """
+    shape = _shape(key, model)
+    named = json.dumps([model.shape, model.path, model.family, dtype, seed], sort_keys=True)
+    cache = Path(os.environ.get("ESR_CACHE", "~/.cache/esr")).expanduser()
+    folder = cache / "random" / hashlib.sha256(named.encode()).hexdigest()[:16]
+    if not folder.is_dir():
+        tokenizer = _tokenizer(key, model, data_dir)
+
+        def write(target: Path) -> None:
+            torch.manual_seed(seed)
+            made = AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, dtype))
+            made.save_pretrained(target)
+            tokenizer.save_pretrained(target)
+
+        disk.write_folder(folder, write)
+    return replace(model, path=str(folder), revision=None)
+
+
+def _shape(key: str, model: ModelConfig) -> Any:
+    wanted = dict(model.shape)
+    if not wanted:
+        raise ConfigError(
+            f"{key}.shape={{}}: pair.weights=random needs a shape; choose another pair"
+        )
+    kind = wanted.pop("model_type", "")
+    try:
+        default = AutoConfig.for_model(kind).to_dict()
+    except ValueError:
+        raise ConfigError(f"{key}.shape.model_type={kind}: transformers knows no such") from None
+    for name, value in wanted.items():
+        if name not in default:
+            near = difflib.get_close_matches(name, default, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"it is no setting of {kind}"
+            raise ConfigError(f"{key}.shape.{name}={value}: no such setting; {hint}")
+    return AutoConfig.for_model(kind, **wanted)
+
+
+def _tokenizer(key: str, model: ModelConfig, data_dir: str | None) -> Any:
+    ranks = Path(data_dir or os.environ.get("ESR_DATA") or "").expanduser() / RANKS
+    if model.family and ranks.is_file():
+        return qwen_tokenizer(ranks, model.family)
+    try:
+        return loading.load_tokenizer(model.path, model.revision, model.trust_remote_code)
+    except (OSError, ValueError) as error:
+        also = f", or put {RANKS} into data_dir" if model.family else ""
+        reason = (str(error).splitlines() or [""])[0]
+        raise ConfigError(
+            f"{key}.path={model.path}: no tokenizer there ({reason}); connect to a network{also}"
+        ) from None

@@ -1,0 +1,80 @@
+"""How the two models of a pair meet: settled once, before any of them loads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from esr_cli import preflight
+from esr_cli.config import ConfigError, PairConfig, TrainConfig
+from esr_cli.distill.shared import Shared
+from esr_cli.models import loading
+from esr_cli.models.random_weights import built
+from esr_cli.models.reading import SameText, SameTokens, reader
+from esr_cli.models.vocabulary import Alignment, align
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What is compared, in which order the teacher's ids stand, how it reads, where responses end.
+
+    `columns` are the teacher's ids in the student's order (any id where it has none), then those
+    that only it has; `stop_ids` are the student's.
+    """
+
+    alignment: Alignment
+    shared: Shared
+    columns: tuple[int, ...]
+    reader: SameTokens | SameText
+    stop_ids: tuple[int, ...]
+
+
+def with_weights(config: TrainConfig) -> TrainConfig:
+    """With `pair.weights=random` both models as folders of random weights; else as it is.
+
+    Raises `ConfigError` where a shape or a tokenizer is missing.
+    """
+    pair = config.pair
+    if pair.weights == "pretrained":
+        return config
+    dtype = loading.pick_dtype(pair.dtype, loading.pick_device(config.execution.device))
+    student = built("pair.student", pair.student, dtype, 1, config.data_dir)
+    teacher = built("pair.teacher", pair.teacher, dtype, 2, config.data_dir)
+    return replace(config, pair=replace(pair, student=student, teacher=teacher))
+
+
+def settle(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> Pairing:
+    """Aligns the vocabularies and the ends of text; raises `ConfigError` where they do not meet."""
+    alignment = align(student_tokenizer, teacher_tokenizer, pair.alignment)
+    ours = preflight.stop_ids(pair.student, student_tokenizer, pair.stop_tokens)
+    theirs = preflight.stop_ids(pair.teacher, teacher_tokenizer, pair.stop_tokens)
+    teacher_of = list(alignment.teacher_of)
+    ends = {id for id, other in enumerate(teacher_of) if other in theirs} | set(ours)
+    if all(teacher_of[id] < 0 for id in ends):
+        named = student_tokenizer.convert_ids_to_tokens(sorted(ends))
+        raise ConfigError(
+            f"pair.stop_tokens={pair.stop_tokens}: the teacher knows none of the tokens that end a "
+            f"response ({', '.join(named)}); name one that both have"
+        )
+    teacher_only = set(alignment.teacher_only)
+    if pair.merge_eos:
+        # Folded into one, it does not matter which end of one stands for which of the other.
+        spare = sorted(set(theirs) & teacher_only)
+        for id, other in zip(
+            [id for id in sorted(ends) if teacher_of[id] < 0], spare, strict=False
+        ):
+            teacher_of[id] = other
+            teacher_only.remove(other)
+    size = max(id for id, other in enumerate(teacher_of) if other >= 0 or id in ends) + 1
+    unknown_V = torch.tensor([other < 0 for other in teacher_of[:size]])
+    shared = Shared(
+        size=size,
+        unknown_V=unknown_V if bool(unknown_V.any()) else None,
+        ends=tuple(sorted(ends)) if pair.merge_eos else (),
+        fold=alignment.kind == "text",
+    )
+    columns = (*(max(0, other) for other in teacher_of[:size]), *sorted(teacher_only))
+    how = reader(alignment, student_tokenizer, teacher_tokenizer)
+    return Pairing(alignment, shared, columns, how, tuple(sorted(ends)))
