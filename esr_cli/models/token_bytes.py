@@ -44,7 +44,7 @@ def kind_of(tokenizer: Any) -> str:
     """How tokens spell text, read off the tokenizer's parts.
 
     `bytes` is the byte-level alphabet, `pieces` SentencePiece's, `words` whole words that a text
-    joins by blanks, `other` anything else (WordPiece, character models with a decoder of their own).
+    joins by blanks, `other` anything else (WordPiece, models with a decoder of their own).
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from esr_cli.config import ConfigError
@@ -58,11 +58,7 @@ def align(student: Any, teacher: Any, how: str) -> Alignment:
         )
     elif not found.share or (how == "tokens" and kind_of(student) != kind_of(teacher)):
         raise ConfigError(f"{KEY}={how}: the tokenizers spell text differently; choose {KEY}=text")
-    return Alignment(how, *_rest(found)) if how != "auto" else found
-
-
-def _rest(found: Alignment) -> tuple[tuple[int, ...], tuple[int, ...], float]:
-    return found.teacher_of, found.teacher_only, found.share
+    return found if how == "auto" else replace(found, kind=how)
 
 
 def _need_relatives(found: Alignment, student: Any, teacher: Any) -> None:
