@@ -62,7 +62,7 @@ def plain(text: bytes, teacher: str) -> str:
     told = text.decode(errors="surrogateescape")
     if teacher in {"qwen", "composing"}:
         told = unicodedata.normalize("NFC", told)
-    if teacher == "words" or teacher.startswith("pieces") and teacher != "pieces without a blank":
+    if teacher in {"words", "pieces", "pieces with two blanks"}:
         told = told.replace(" ", "")
     return told
 

@@ -19,16 +19,16 @@ from esr_cli.models.lab import lab_tokenizer
 from esr_cli.models.token_bytes import BYTE_OF
 
 STAND_IN = {byte: character for character, byte in BYTE_OF.items()}
-QWEN_SPECIAL = (
-    "<|endoftext|> <|im_start|> <|im_end|> <|object_ref_start|> <|object_ref_end|> <|box_start|>"
-    " <|box_end|> <|quad_start|> <|quad_end|> <|vision_start|> <|vision_end|> <|vision_pad|>"
-    " <|image_pad|> <|video_pad|>"
-).split()
-QWEN_ADDED = (
-    "<tool_call> </tool_call> <|fim_prefix|> <|fim_middle|> <|fim_suffix|> <|fim_pad|>"
-    " <|repo_name|> <|file_sep|>"
-).split()
-QWEN3_ADDED = "<tool_response> </tool_response> <think> </think>".split()
+QWEN_SPECIAL = [
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>"),
+    *("<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>"),
+    *("<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
+]
+QWEN_ADDED = [
+    *("<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"),
+    *("<|fim_pad|>", "<|repo_name|>", "<|file_sep|>"),
+]
+QWEN3_ADDED = ["<tool_response>", "</tool_response>", "<think>", "</think>"]
 QWEN_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -98,9 +98,8 @@ def tekken():
 
 @cache
 def pieces(blank: str = "first"):
-    """Mistral's 32k SentencePiece model; a blank of its own before a text: `first`, `twice`, `none`.
-
-    `twice` is the old form, which puts one even before a text that begins with a blank.
+    """Mistral's 32k SentencePiece model, with a blank of its own before a text (`first`), without
+    (`none`), or in the old form, with one even before a text that begins with a blank (`twice`).
     """
     pytest.importorskip("sentencepiece")
     told = SentencePieceExtractor(str(mistral_file("tokenizer.model.v1"))).extract(models.BPE)
