@@ -44,7 +44,7 @@ def kind_of(tokenizer: Any) -> str:
     """How tokens spell text, read off the tokenizer's parts.
 
     `bytes` is the byte-level alphabet, `pieces` SentencePiece's, `words` whole words that a text
-    joins by blanks, `other` anything else (WordPiece, character models with a decoder of their own).
+    joins by blanks, `other` anything else (WordPiece, models with a decoder of their own).
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -60,18 +60,19 @@ def kind_of(tokenizer: Any) -> str:
     return "words" if backend.decoder is None else "other"
 
 
-def token_bytes(tokenizer: Any) -> list[bytes | None]:
+def token_bytes(tokenizer: Any, strings: list[str | None] | None = None) -> list[bytes | None]:
     """The bytes of every id; None for a special token and for an id without a token.
 
-    In the kind `words` every token carries the blank before it, the first of a text too. Raises
-    `ConfigError` where the tokenizer spells text in a way not known here.
+    In the kind `words` every token carries the blank before it, the first of a text too. `strings`
+    spares a second look at the vocabulary where the caller has them. Raises `ConfigError` where the
+    tokenizer spells text in a way not known here.
     """
     kind = kind_of(tokenizer)
     if kind == "other":
         name = type(tokenizer).__name__
         raise ConfigError(f"pair.alignment=text: no bytes are known for the tokens of a {name}")
     spell = {"bytes": _of_alphabet, "pieces": _of_piece, "words": _of_word}[kind]
-    strings = token_strings(tokenizer)
+    strings = strings or token_strings(tokenizer)
     found = [None if token is None else spell(token) for token in strings]
     for number, added in tokenizer.added_tokens_decoder.items():
         if kind == "bytes":  # its characters are themselves, not stand-ins of bytes

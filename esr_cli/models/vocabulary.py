@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from esr_cli.config import ConfigError
@@ -17,6 +17,7 @@ from esr_cli.models.token_bytes import (
 )
 
 KEY = "pair.alignment"
+Strings = list[str | None]
 # One family's tokenizers differ by a handful of added tokens; strangers share far fewer.
 ENOUGH = 0.9
 
@@ -43,105 +44,90 @@ def align(student: Any, teacher: Any, how: str) -> Alignment:
     Raises `ConfigError` where the tokenizers are not related as `how` says.
     """
     need_choice(KEY, how, ("auto", "ids", "tokens", "text"))
+    ours, theirs = token_strings(student), token_strings(teacher)
     if how == "text":
-        return _alignment("text", _by_text(student, teacher), student, teacher)
-    theirs = teacher.get_vocab()
-    teacher_of = _by_string(student, theirs)
+        return _alignment("text", _by_text(student, ours, teacher, theirs), ours, theirs)
+    teacher_of = _by_string(ours, theirs)
     moved = next((i for i, other in enumerate(teacher_of) if other not in (-1, i)), None)
-    found = _alignment("ids" if moved is None else "tokens", teacher_of, student, teacher)
+    found = _alignment("ids" if moved is None else "tokens", teacher_of, ours, theirs)
+    alike = kind_of(student) == kind_of(teacher)
+    related = found.share >= ENOUGH and (alike or moved is None)
     if how == "auto":
-        _need_relatives(found, student, teacher)
-    elif how == "ids" and moved is not None:
+        if not related:
+            raise ConfigError(_unlike(found, ours))
+        return found
+    if how == "ids" and moved is not None:
         raise ConfigError(
-            f"{KEY}=ids: {student.convert_ids_to_tokens(moved)!r} is token {moved} of the student"
-            f" and token {teacher_of[moved]} of the teacher; choose {KEY}=tokens, or text"
+            f"{KEY}=ids: {ours[moved]!r} is token {moved} of the student and token"
+            f" {teacher_of[moved]} of the teacher; choose {KEY}={'tokens' if related else 'text'}"
         )
-    elif not found.share or (how == "tokens" and kind_of(student) != kind_of(teacher)):
+    if not found.share or (how == "tokens" and not alike):
         raise ConfigError(f"{KEY}={how}: the tokenizers spell text differently; choose {KEY}=text")
-    return Alignment(how, *_rest(found)) if how != "auto" else found
+    return replace(found, kind=how)
 
 
-def _rest(found: Alignment) -> tuple[tuple[int, ...], tuple[int, ...], float]:
-    return found.teacher_of, found.teacher_only, found.share
-
-
-def _need_relatives(found: Alignment, student: Any, teacher: Any) -> None:
-    """Refuses a match that only chance would make."""
-    related = found.kind == "ids" or kind_of(student) == kind_of(teacher)
-    if related and found.share >= ENOUGH:
-        return
-    pairs = zip(token_strings(student), found.teacher_of, strict=True)
+def _unlike(found: Alignment, ours: Strings) -> str:
+    pairs = zip(ours, found.teacher_of, strict=True)
     unlike = next((token for token, other in pairs if token is not None and other < 0), None)
     first = "" if unlike is None else f", first unlike: {unlike!r}"
-    raise ConfigError(
+    return (
         f"{KEY}=auto: the tokenizers differ ({found.share:.0%} of the student's tokens are known"
         f" to the teacher{first}); choose {KEY}=text, or a pair with one tokenizer"
     )
 
 
-def _alignment(kind: str, teacher_of: list[int], student: Any, teacher: Any) -> Alignment:
-    known = sum(other >= 0 for other in teacher_of)
-    tokens = sum(token is not None for token in token_strings(student))
+def _alignment(kind: str, teacher_of: list[int], ours: Strings, theirs: Strings) -> Alignment:
     meant = set(teacher_of)
-    others = sorted(set(teacher.get_vocab().values()) - meant)
+    others = (i for i, token in enumerate(theirs) if token is not None and i not in meant)
+    known = len(meant - {-1})
+    tokens = len(ours) - ours.count(None)
     return Alignment(kind, tuple(teacher_of), tuple(others), known / max(1, tokens))
 
 
-def _by_string(student: Any, theirs: dict[str, int]) -> list[int]:
-    """The teacher's id of each token string; where two strings share an id, the first has it."""
-    taken: set[int] = set()
-    teacher_of = []
-    for token in token_strings(student):
-        other = -1 if token is None else theirs.get(token, -1)
-        teacher_of.append(-1 if other in taken else other)
-        taken.add(other)
-    return teacher_of
+def _by_string(ours: Strings, theirs: Strings) -> list[int]:
+    id_of = {token: i for i, token in enumerate(theirs) if token is not None}
+    return [-1 if token is None else id_of.get(token, -1) for token in ours]
 
 
-def _by_text(student: Any, teacher: Any) -> list[int]:
+def _by_text(student: Any, ours: Strings, teacher: Any, theirs: Strings) -> list[int]:
     """Ordinary tokens by their bytes; then the ends of text, then added tokens by their content."""
-    theirs: dict[bytes, list[int]] = {}
-    for meant, other in _spelled(teacher):
-        theirs.setdefault(meant, []).append(other)
-    for ids in theirs.values():
-        ids.reverse()  # so that pop() takes the first of those that mean the same
-    teacher_of = [-1] * len(token_strings(student))
-    for meant, number in _spelled(student):
-        if theirs.get(meant):
-            teacher_of[number] = theirs[meant].pop()
+    waiting: dict[bytes, list[int]] = {}
+    for meant, other in _spelled(teacher, theirs):
+        waiting.setdefault(meant, []).append(other)
+    teacher_of = [-1] * len(ours)
+    for meant, number in _spelled(student, ours):
+        if waiting.get(meant):
+            teacher_of[number] = waiting[meant].pop(0)
     taken = set(teacher_of)
-    for number, other in _named(student, teacher):
+    for number, other in _named(student, ours, teacher, theirs):
         if teacher_of[number] < 0 and other not in taken:
             teacher_of[number] = other
             taken.add(other)
     return teacher_of
 
 
-def _spelled(tokenizer: Any) -> Iterator[tuple[bytes, int]]:
-    """Every (bytes, id) of text; byte pieces last, as `A` and `<0x41>` mean one byte but the
+def _spelled(tokenizer: Any, strings: Strings) -> Iterator[tuple[bytes, int]]:
+    """Every (bytes, id) of text, byte pieces last: `<0x41>` is the same byte as `A`, but the
     tokenizer writes `A`."""
     late = []
     pieces = kind_of(tokenizer) == "pieces"
-    strings = token_strings(tokenizer)
-    for number, (token, meant) in enumerate(zip(strings, token_bytes(tokenizer), strict=True)):
-        if meant is None or token is None:
+    for number, meant in enumerate(token_bytes(tokenizer, strings)):
+        if meant is None:
             continue
-        if pieces and token.startswith("<0x") and BYTE_PIECE.fullmatch(token):
+        if pieces and len(meant) == 1 and BYTE_PIECE.fullmatch(strings[number] or ""):
             late.append((meant, number))
         else:
             yield meant, number
     yield from late
 
 
-def _named(student: Any, teacher: Any) -> Iterator[tuple[int, int]]:
+def _named(student: Any, ours: Strings, teacher: Any, theirs: Strings) -> Iterator[tuple[int, int]]:
     """Pairs of special or added tokens: the two ends of text first, then by content."""
     if student.eos_token_id is not None and teacher.eos_token_id is not None:
         yield student.eos_token_id, teacher.eos_token_id
-    theirs = _added(teacher)
-    yield from ((i, theirs[token]) for token, i in _added(student).items() if token in theirs)
+    id_of = {theirs[i]: i for i in _added(teacher)}
+    yield from ((i, id_of[ours[i]]) for i in _added(student) if ours[i] in id_of)
 
 
-def _added(tokenizer: Any) -> dict[str, int]:
-    strings = token_strings(tokenizer)
-    ids = sorted(special_ids(tokenizer) | set(tokenizer.added_tokens_decoder))
-    return {str(strings[number]): number for number in ids if number < len(strings)}
+def _added(tokenizer: Any) -> list[int]:
+    return sorted(special_ids(tokenizer) | set(tokenizer.added_tokens_decoder))
