@@ -54,11 +54,12 @@ def build(role: str, config: LabConfig, folder: Path) -> None:
     import torch
 
     from esr_cli.models import lab_training
-    from esr_cli.models.lab import lab_model, lab_tokenizer
+    from esr_cli.models.lab import TOKENIZERS, lab_model
 
     torch.set_num_threads(1)
-    tokenizer = lab_tokenizer()
-    seed = config.teacher_seed if role == "teacher" else config.student_seed
+    teaches = role == "teacher"
+    tokenizer = TOKENIZERS[config.teacher_tokenizer if teaches else config.student_tokenizer]()
+    seed = config.teacher_seed if teaches else config.student_seed
     model = lab_model(config, len(tokenizer), seed)
 
     def draw(rng: random.Random) -> lab_training.Example:
@@ -67,7 +68,7 @@ def build(role: str, config: LabConfig, folder: Path) -> None:
     def train(seed: int, rates: list[float], stop_at: float = 2.0) -> float:
         return lab_training.train(role, model, tokenizer, draw, config, seed, rates, stop_at)
 
-    count = config.teacher_steps if role == "teacher" else config.student_steps
+    count = config.teacher_steps if teaches else config.student_steps
     # The arithmetic arrives suddenly and its moment moves with the seed: accuracy ends the stage.
     if train(seed, lab_training.linear_rates(config, count), config.accuracy) < config.accuracy:
         print(f"warning: the {role} has not learnt the arithmetic; give more {role}_steps")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from esr_cli.config.errors import need
+from esr_cli.config.errors import need, need_choice
 
 
 @dataclass
@@ -13,6 +13,7 @@ class LabConfig:
 
     `slip` is the chance that a careful student falls back to quick at each third operation;
     `teacher_error` the chance that a result in the teacher's training text is wrong.
+    `words` and `bytes` cut the same text at different places: a pair of unlike tokenizers.
     """
 
     out: str = "lab_pair"
@@ -21,6 +22,8 @@ class LabConfig:
     careful_share: float = 0.3
     slip: float = 0.0
     teacher_error: float = 0.0
+    student_tokenizer: str = "words"
+    teacher_tokenizer: str = "words"
     width: int = 96
     layers: int = 3
     heads: int = 3
@@ -40,6 +43,8 @@ class LabConfig:
         need(bool(self.out), "out", self.out, "name the folder for the pair")
         need(0 < self.chain_length <= 26, "chain_length", self.chain_length, "give 1 to 26")
         need(2 < self.modulus <= 50, "modulus", self.modulus, "give 3 to 50")
+        for key in ("student_tokenizer", "teacher_tokenizer"):
+            need_choice(key, getattr(self, key), ("words", "bytes"))
         for key in ("careful_share", "slip", "teacher_error", "accuracy"):
             need(0 <= getattr(self, key) <= 1, key, getattr(self, key), "give a share in [0, 1]")
         for key in ("width", "layers", "heads", "mlp", "batch", "test_problems"):

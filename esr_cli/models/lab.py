@@ -1,4 +1,4 @@
-"""The lab's tokenizer and networks: real transformers classes, in miniature."""
+"""The lab's word-level tokenizer and networks: real transformers classes, in miniature."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from esr_cli.config import LabConfig
+from esr_cli.models.lab_bytes import SPECIAL, bytes_tokenizer
 
 # A bar for one shard says nothing that the lab's own lines do not.
 disable_progress_bar()
 
-SPECIAL = ("<pad>", "<bos>", "<eos>", "<sep>")
 WORDS = [
     *"Q : start ; find ? + - * =".split(),
     "\n",
@@ -44,6 +44,10 @@ def lab_tokenizer() -> PreTrainedTokenizerFast:
         chat_template=TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
+
+
+# By the name that `student_tokenizer` and `teacher_tokenizer` give.
+TOKENIZERS = {"words": lab_tokenizer, "bytes": bytes_tokenizer}
 
 
 def lab_model(config: LabConfig, vocabulary: int, seed: int) -> Qwen3ForCausalLM:

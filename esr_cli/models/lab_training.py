@@ -25,7 +25,8 @@ def encode(tokenizer: Any, examples: list[Example]) -> tuple[torch.Tensor, torch
         prompt = tokenizer.apply_chat_template(
             turns[:1], add_generation_prompt=True, return_dict=False
         )
-        answer = tokenizer(response, add_special_tokens=False).input_ids
+        # To words the blank in front is nothing, to bytes it is part of the first word.
+        answer = tokenizer(f" {response}", add_special_tokens=False).input_ids
         rows.append([*prompt, *answer, tokenizer.eos_token_id])
         starts.append(len(prompt))
     longest = max(map(len, rows))
@@ -42,7 +43,8 @@ def steps(
     """One optimizer step a rate; yields (step, loss, accuracy of the tokens after `=`)."""
     rng = random.Random(seed)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
-    equals = tokenizer.convert_tokens_to_ids("=")
+    # One token in every tokenizer of the lab, and so is the result after it.
+    (equals,) = tokenizer(" =", add_special_tokens=False).input_ids
     model.train()
     for step, rate in enumerate(rates):
         ids_BL, labels_BL = encode(tokenizer, [draw(rng) for _ in range(config.batch)])
