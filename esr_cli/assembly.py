@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from esr_cli import training_data
 from esr_cli.config import ExecutionConfig, ModelConfig, RolloutConfig, TrainConfig
 from esr_cli.execution.remote import RemoteEngine, RemoteTeacher
 from esr_cli.execution.worker import Worker, place
 from esr_cli.models import loading
 from esr_cli.student import Objective, Student
+from esr_cli.tasks.chat import Chat
 from esr_cli.tasks.lab import LabTask
+from esr_cli.tasks.training import DataTask
 from esr_cli.types import Sampling
 
 
@@ -45,12 +48,16 @@ def build_teacher(**settings: Any) -> Any:
     return Teacher(**settings)
 
 
-def make_task(config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> LabTask:
-    """The task named in the configuration."""
+def make_task(
+    config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: Any
+) -> LabTask | DataTask:
+    """The task named in the configuration; raises `ConfigError` where its data cannot be used."""
+    student = Chat.of(student_tokenizer, config.pair.student)
+    teacher = Chat.of(teacher_tokenizer, config.pair.teacher)
     task = config.task
-    return LabTask(
-        task.chain_length, task.modulus, student_tokenizer, teacher_tokenizer, config.seed
-    )
+    if task.name == "lab":
+        return LabTask(task.chain_length, task.modulus, student, teacher, config.seed)
+    return training_data.load(config, student, teacher)
 
 
 def assemble(
@@ -75,6 +82,7 @@ def assemble(
             "device": config.execution.teacher_device,
             "micro_batch_tokens": config.tune.micro_batch_tokens,
             "revision": config.pair.teacher.revision,
+            "trust_remote_code": config.pair.teacher.trust_remote_code,
         },
         restarts=config.execution.restarts, on_restart=warn, log=str(folder / "teacher.log"),
     )  # fmt: skip
@@ -103,6 +111,7 @@ def place_engine(
     settings: dict[str, Any] = {
         "path": loading.resolve(model.path),
         "revision": model.revision,
+        "trust_remote_code": model.trust_remote_code,
         "dtype": dtype,
         "max_sequences": rollout.max_sequences,
     }
@@ -127,7 +136,8 @@ def _student(config: TrainConfig, dtype: str, device: str, teacher: RemoteTeache
     # LoRA draws its first values at random; the same seed must give the same run.
     torch.manual_seed(config.seed)
     path, revision = config.pair.student.path, config.pair.student.revision
-    model = loading.load_model(path, dtype, device, revision)
+    trust = config.pair.student.trust_remote_code
+    model = loading.load_model(path, dtype, device, revision, trust)
     if not loading.head_agrees(model, loading.head_of(model)):
         raise RuntimeError(f"{path}: its output head is more than a projection; not supported yet")
     head = teacher.head()

@@ -15,10 +15,11 @@ class Teacher:
     """Scores rollouts; ships hidden states, or exact logits where the head cannot be split off."""
 
     def __init__(
-        self, path: str, dtype: str, device: str, micro_batch_tokens: int, revision: str | None
-    ) -> None:
+        self, path: str, dtype: str, device: str, micro_batch_tokens: int, revision: str | None,
+        trust_remote_code: bool = False,
+    ) -> None:  # fmt: skip
         self.device = loading.pick_device(device)
-        self.model = loading.load_model(path, dtype, self.device, revision)
+        self.model = loading.load_model(path, dtype, self.device, revision, trust_remote_code)
         self.micro_batch_tokens = micro_batch_tokens
         self.splits = loading.head_agrees(self.model, loading.head_of(self.model))
 

@@ -42,6 +42,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
             )
         )  # fmt: skip
         tracker.note(f"run folder: {folder}")
+        tracker.note(task.report)
         tracker.note(f"starting the engine ({config.rollout.engine}) and the teacher")
         parts = assembly.assemble(config, folder, tokenizer, stack, tracker.warn)
         if last:

@@ -9,10 +9,19 @@ from esr_cli.config.errors import need, need_choice
 
 @dataclass
 class ModelConfig:
-    """A folder, a hub id, or `esr:NAME` for a model that ships with the package."""
+    """A folder, a hub id, or `esr:NAME` for a model that ships with the package.
+
+    `system` is a system prompt of its own (null: the chat template's default); `thinking` lets
+    templates that can think do so; `chat_template` is a jinja file that replaces the tokenizer's;
+    `trust_remote_code` runs code that comes with the model.
+    """
 
     path: str = ""
     revision: str | None = None
+    system: str | None = None
+    thinking: bool = False
+    chat_template: str | None = None
+    trust_remote_code: bool = False
 
 
 @dataclass

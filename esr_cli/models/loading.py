@@ -21,15 +21,19 @@ def resolve(path: str) -> str:
     return str(PACKAGED / path.removeprefix("esr:")) if path.startswith("esr:") else path
 
 
-def load_tokenizer(path: str, revision: str | None = None) -> Any:
-    """The tokenizer of a model; remote code is never run."""
-    return AutoTokenizer.from_pretrained(resolve(path), revision=revision)
+def load_tokenizer(path: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:
+    """The tokenizer of a model; code that comes with it is run only where it is trusted."""
+    return AutoTokenizer.from_pretrained(
+        resolve(path), revision=revision, trust_remote_code=trust_remote_code
+    )
 
 
-def context_tokens(path: str, revision: str | None = None) -> int:
+def context_tokens(path: str, revision: str | None = None, trust_remote_code: bool = False) -> int:
     """The longest sequence the model was made for."""
-    config = AutoConfig.from_pretrained(resolve(path), revision=revision).get_text_config()
-    return config.max_position_embeddings
+    config = AutoConfig.from_pretrained(
+        resolve(path), revision=revision, trust_remote_code=trust_remote_code
+    )
+    return config.get_text_config().max_position_embeddings
 
 
 def end_ids(path: str, revision: str | None = None) -> tuple[int, ...]:
@@ -43,11 +47,15 @@ def end_ids(path: str, revision: str | None = None) -> tuple[int, ...]:
     return tuple(named) if isinstance(named, list) else () if named is None else (named,)
 
 
-def load_model(path: str, dtype: str, device: str, revision: str | None = None) -> Any:
+def load_model(
+    path: str, dtype: str, device: str, revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Any:  # fmt: skip
     """A causal language model in evaluation mode; `dtype` is `float32` or `bfloat16`."""
     model: Any = AutoModelForCausalLM.from_pretrained(
-        resolve(path), revision=revision, dtype=getattr(torch, dtype)
-    )
+        resolve(path), revision=revision, dtype=getattr(torch, dtype),
+        trust_remote_code=trust_remote_code,
+    )  # fmt: skip
     return model.to(device).eval()
 
 

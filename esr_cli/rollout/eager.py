@@ -16,12 +16,13 @@ class EagerEngine:
 
     def __init__(
         self, path: str, dtype: str, max_sequences: int, device: str = "cpu",
-        revision: str | None = None,
+        revision: str | None = None, trust_remote_code: bool = False,
     ) -> None:  # fmt: skip
         disable_progress_bar()
         model: Any = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, dtype), revision=revision
-        )
+            path, dtype=getattr(torch, dtype), revision=revision,
+            trust_remote_code=trust_remote_code,
+        )  # fmt: skip
         self.model: Any = model.to(device).eval()
         self.max_sequences = max_sequences
 

@@ -24,6 +24,7 @@ class VllmEngine:
     def __init__(
         self, path: str, dtype: str, max_model_len: int, max_sequences: int,
         gpu_memory_utilization: float = 0.4, revision: str | None = None,
+        trust_remote_code: bool = False,
     ) -> None:  # fmt: skip
         self.on_cpu = not torch.cuda.is_available()
         if self.on_cpu:
@@ -42,7 +43,8 @@ class VllmEngine:
             model=path, revision=revision, tokenizer_revision=revision,
             max_model_len=max_model_len, max_num_seqs=max_sequences,
             gpu_memory_utilization=gpu_memory_utilization, logprobs_mode="processed_logprobs",
-            generation_config="vllm", disable_log_stats=True, **options,
+            generation_config="vllm", disable_log_stats=True,
+            trust_remote_code=trust_remote_code, **options,
         )  # fmt: skip
         random.setstate(python_state)
         torch.set_rng_state(torch_state)
