@@ -8,11 +8,6 @@ from esr_cli.config.benchmark import HubConfig
 from esr_cli.config.errors import need, need_choice
 
 TASKS = ("lab", "math", "code", "tools", "jsonl")
-# Whatever of these lies below data_dir is kept out of the training prompts.
-BENCHMARK_FILES = (
-    "math500.jsonl", "gsm8k_test.jsonl", "HumanEvalPlus.jsonl.gz", "MbppPlus.jsonl.gz",
-    "bfcl/BFCL_v4_simple_python.json", "bfcl/BFCL_v4_multiple.json",
-)  # fmt: skip
 
 
 @dataclass
@@ -38,7 +33,7 @@ class TaskConfig:
     max_prompt_tokens: int | None = None
     drop_duplicates: bool = True
     ngram: int = 13
-    against: list[str] = field(default_factory=lambda: list(BENCHMARK_FILES))
+    against: list[str] = field(default_factory=list)
     chain_length: int = 12
     modulus: int = 7
 

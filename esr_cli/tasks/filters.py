@@ -22,11 +22,10 @@ class Duplicates:
     def __init__(self) -> None:
         self._seen: set[str] = set()
 
-    def __contains__(self, question: Question) -> bool:
-        turns = [
-            f"{turn['role']}: {' '.join(turn['content'].split())}" for turn in question.messages
-        ]
-        key = "\n".join([*turns, json.dumps(question.tools, sort_keys=True, default=str)])
+    def met(self, question: Question) -> bool:
+        """Whether it was asked before; from now on it was."""
+        turns = [[turn["role"], *turn["content"].split()] for turn in question.messages]
+        key = json.dumps([turns, question.tools], sort_keys=True, default=str)
         known = key in self._seen
         self._seen.add(key)
         return known
