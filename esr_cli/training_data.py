@@ -31,9 +31,10 @@ def load(config: TrainConfig, student: Chat, teacher: Chat) -> DataTask:
     Raises `ConfigError` where the data are missing or broken, or nothing is left.
     """
     task, counts = config.task, Counter[str]()
-    overlap, absent = _overlap(config)
+    overlap, absent = _benchmarks(config)
     questions = list(_cheap(task, _rows(task, config.data_dir), overlap, counts))
-    manner = Manner(student, teacher, task.wording_in_text)
+    if overlap.knows_any and not any(name.startswith("in ") for name in counts):
+        counts["in benchmarks"] = 0
     limit = _limit(config)
     questions = [worded(each, task.wording) for each in _apart(questions)]
     long = filters.too_long(questions, (student, teacher), limit, task.wording_in_text)
@@ -45,7 +46,7 @@ def load(config: TrainConfig, student: Chat, teacher: Chat) -> DataTask:
             f"task={task.name}: no prompt is left ({report}); give other task.files, or raise "
             f"task.max_prompt_tokens (now {limit}) or pair.context_tokens"
         )
-    return DataTask(kept, manner, config.seed, report)
+    return DataTask(kept, Manner(student, teacher, task.wording_in_text), config.seed, report)
 
 
 def _rows(task: TaskConfig, data_dir: str | None) -> Iterator[Row]:
@@ -77,18 +78,21 @@ def _cheap(
             yield question
 
 
-def _overlap(config: TrainConfig) -> tuple[filters.Overlap, list[str]]:
-    """The benchmarks' questions, and the files that are not at hand."""
+def _benchmarks(config: TrainConfig) -> tuple[filters.Overlap, str]:
+    """The questions to keep out, and what is not at hand to compare with."""
     overlap, absent = filters.Overlap(config.task.ngram), []
     asked = [file for each in config.benchmark.values() for file in each.files]
-    for file in dict.fromkeys([*config.task.against, *asked]) if config.task.ngram else ():
+    files = list(dict.fromkeys([*config.task.against, *asked])) if config.task.ngram else []
+    for file in files:
         path = rows.find(file, config.data_dir)
         if path is None:
             absent.append(_stem(file))
             continue
         for row in rows.scan(path):
             overlap.learn(_stem(file), filters.text_asked(row.values))
-    return overlap, absent
+    if absent and len(absent) == len(files):
+        return overlap, "no benchmark lies in data_dir to compare with"
+    return overlap, f"not compared with {', '.join(absent)} (not in data_dir)" if absent else ""
 
 
 def _stem(file: str) -> str:
@@ -122,15 +126,12 @@ def _apart(questions: list[Question]) -> Iterator[Question]:
         yield question if count == 1 else replace(question, id=f"{question.id}-{count}")
 
 
-def _report(task: TaskConfig, counts: Counter[str], left: int, absent: list[str]) -> str:
+def _report(task: TaskConfig, counts: Counter[str], left: int, absent: str) -> str:
     parts = [f"{task.name}: {counts['rows']:,} rows"]
     if counts["unusable"]:
         parts.append(f"{counts['unusable']:,} unusable")
     if task.drop_duplicates:
         parts.append(f"{counts['duplicates']:,} duplicates")
-    met = [f"{count:,} {name}" for name, count in counts.items() if name.startswith("in ")]
-    if task.ngram:
-        parts.extend(met or ["0 in benchmarks"])
+    parts += [f"{count:,} {name}" for name, count in counts.items() if name.startswith("in ")]
     parts.append(f"{counts['too long']:,} too long")
-    missing = f"; not compared with {', '.join(absent)} (not in data_dir)" if absent else ""
-    return f"{', '.join(parts)}; {left:,} prompts{missing}"
+    return f"{', '.join(parts)}; {left:,} prompts" + (f"; {absent}" if absent else "")

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import SHORT, esr, rows
+from conftest import SHORT, same_end
 from hydra import compose, initialize_config_dir
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -24,22 +24,6 @@ from esr_cli.types import Question
 
 PLAIN = "{% for m in messages %}{{ m.content }}{% endfor %}"
 WORDS = [f"word{i}" for i in range(15)]
-    "the",
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "over",
-    "a",
-    "lazy",
-    "dog",
-    "near",
-    "one",
-    "old",
-    "river",
-    "bank",
-    "today",
-]
 
 
 def row(**values):
@@ -441,7 +425,7 @@ def test_a_resumed_run_on_ones_own_prompts_equals_an_unbroken_one(tmp_path, monk
     write(tmp_path / "my.jsonl", [{"prompt": chain.replace("3", str(i))} for i in range(7)])
     mine = [
         "task=jsonl", "task.files=[my.jsonl]", "rollout=eager", "execution=inline",
-        "tracking=none", *SHORT[1:],
+        "tracking=none", "tune.schedule=constant", "eval_every=2", *SHORT[1:],
     ]  # fmt: skip
 
     def run(*overrides):
@@ -451,7 +435,8 @@ def test_a_resumed_run_on_ones_own_prompts_equals_an_unbroken_one(tmp_path, monk
     run("steps=2", "run_dir=parts")
     run("steps=4", "resume=parts")
     same_end(Path("whole"), Path("parts"))
-    assert "jsonl: 7 rows, 0 duplicates" in Path("whole/esr.log").read_text()
+    told = "jsonl: 7 rows, 0 duplicates, 0 too long; 7 prompts; no benchmark lies in data_dir"
+    assert told in Path("whole/esr.log").read_text()
     with pytest.raises(ConfigError, match=r"prompts_per_step=8: the task has 7 prompts"):
         run("prompts_per_step=8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -20,12 +21,13 @@ class Duplicates:
     """Knows what was asked before: the same turns and functions, blanks aside."""
 
     def __init__(self) -> None:
-        self._seen: set[str] = set()
+        self._seen: set[bytes] = set()
 
     def met(self, question: Question) -> bool:
         """Whether it was asked before; from now on it was."""
         turns = [[turn["role"], *turn["content"].split()] for turn in question.messages]
-        key = json.dumps([turns, question.tools], sort_keys=True, default=str)
+        text = json.dumps([turns, question.tools], sort_keys=True, default=str)
+        key = hashlib.blake2b(text.encode(), digest_size=16).digest()
         known = key in self._seen
         self._seen.add(key)
         return known
@@ -41,6 +43,11 @@ class Overlap:
     def __init__(self, ngram: int) -> None:
         self.ngram = ngram
         self._known: dict[tuple[str, ...], str] = {}
+
+    @property
+    def knows_any(self) -> bool:
+        """Whether there is anything to compare with."""
+        return bool(self._known)
 
     def learn(self, name: str, text: str) -> None:
         """Remembers a question of the benchmark `name`."""
