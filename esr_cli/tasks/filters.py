@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
+from unicodedata import is_normalized
 
 from esr_cli.tasks.chat import Chat
 from esr_cli.types import Question
@@ -105,9 +106,9 @@ def _too_long(
     doubtful: dict[str, str] = {}
     for question in questions:
         text = chat.text(question, wording_in_text)
-        # A token spans at least a character of plain ASCII, so most need no tokenizer. The 16 are
-        # for tokens that a tokenizer adds by itself.
-        if not text.isascii() or len(text) + 16 > limit:
+        # A token spans at least a byte, so most texts need no tokenizer, unless one spells them out
+        # (NFC, NFKC) beforehand. The 16 are for tokens that it adds by itself.
+        if len(text.encode()) + 16 > limit or not is_normalized("NFKC", text):
             doubtful[question.id] = text
     encoded = chat.ids(list(doubtful.values()))
     return (name for name, ids in zip(doubtful, encoded, strict=True) if len(ids) > limit)
