@@ -5,13 +5,20 @@ The templates have the shapes of Qwen2.5, Qwen3, Gemma and Gemma 3, with nothing
 
 from __future__ import annotations
 
+import json
+import shutil
+import sys
+
 import pytest
 from transformers import AutoTokenizer
 
 from esr_cli import benchmarks, evaluate_model, preflight
 from esr_cli.config import BenchmarkConfig, ConfigError, EvalConfig, ModelConfig, RolloutConfig
+from esr_cli.models import loading
 from esr_cli.models.loading import PACKAGED
+from esr_cli.rollout.eager import EagerEngine
 from esr_cli.tasks.chat import Chat, prompt
+from esr_cli.teacher import Teacher
 from esr_cli.types import Question
 
 TURNS = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}"
@@ -141,3 +148,30 @@ def test_esr_eval_takes_a_system_text_for_a_model_and_that_of_the_run_for_a_run(
             EvalConfig(benchmark=lab, system="Brief.", **given)
     model, _ = evaluate_model._of_run(EvalConfig(benchmark=lab, run=str(unbroken)))
     assert model == ModelConfig(str(unbroken / "student"))
+
+
+def test_code_that_comes_with_a_model_runs_only_where_it_is_trusted(
+    tiny_pair, tmp_path, monkeypatch
+):
+    # Where transformers copies such code to.
+    cache = str(tmp_path / "modules")
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", cache)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    folder = shutil.copytree(tiny_pair / "student", tmp_path / "mine")
+    (folder / "mine.py").write_text(
+        "from transformers import Qwen3Config, Qwen3ForCausalLM\n"
+        "class MineConfig(Qwen3Config):\n    model_type = 'mine'\n"
+        "class MineModel(Qwen3ForCausalLM):\n    config_class = MineConfig\n"
+    )
+    config = json.loads((folder / "config.json").read_text())
+    config["model_type"] = "mine"
+    config["auto_map"] = {"AutoConfig": "mine.MineConfig", "AutoModelForCausalLM": "mine.MineModel"}
+    (folder / "config.json").write_text(json.dumps(config))
+    path = str(folder)
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        loading.load_model(path, "float32", "cpu")
+    assert type(loading.load_model(path, "float32", "cpu", None, True)).__name__ == "MineModel"
+    assert loading.context_tokens(path, None, True) > 0
+    assert loading.load_tokenizer(path, None, True).eos_token_id is not None
+    EagerEngine(path, "float32", 2, trust_remote_code=True)
+    Teacher(path, "float32", "cpu", 64, None, trust_remote_code=True)

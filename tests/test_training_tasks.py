@@ -85,11 +85,15 @@ def test_rows_of_numina_math_and_gsm8k():
     assert asked(question="q") == ("q", None)
     with pytest.raises(ConfigError, match="field 'question' is missing"):
         asked(answer="2")
+    assert math.training_question(row(problem=" "), last_box) is None
 
 
 def test_rows_of_code_ultra_feedback():
     asked = code.training_question(row(instruction="Sort.\n", responses=[], preference="x"))
     assert (asked.messages[0]["content"], asked.reference) == ("Sort.", None)
+    assert code.training_question(row(instruction=None)) is None
+    with pytest.raises(ConfigError, match="field 'instruction' is missing"):
+        code.training_question(row(prompt="Sort."))
 
 
 GLAIVE_SYSTEM = (
@@ -231,6 +235,17 @@ def test_a_file_of_ones_own_is_found_where_one_stands_and_below_data_dir(tmp_pat
         asked(["gone.jsonl"])
     with pytest.raises(ConfigError, match=r"task\.files=\[\]: name your own"):
         load(tmp_path, files=[])
+
+
+def test_a_set_is_downloaded_by_name_where_its_file_is_not_at_hand(tmp_path):
+    # `datasets` takes a folder laid out as a repository for a name.
+    values = [{"problem": f"p {i}", "solution": "\\boxed{1}"} for i in range(3)]
+    write(tmp_path / "hub" / "train.jsonl", values)
+    task = load(
+        tmp_path, f"task.hub.path={tmp_path}/hub", "task.rows=2", task="math", files=["gone.jsonl"]
+    )
+    assert task.report.startswith("math: 2 rows, 0 duplicates")
+    assert [each.reference for each in task.questions] == ["1", "1"]
 
 
 # Ids.

@@ -65,8 +65,11 @@ class Chat:
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         """The token ids of each text; a template has written its special tokens itself."""
+        if not texts:
+            return []
         special = not self.tokenizer.chat_template
-        return self.tokenizer(texts, add_special_tokens=special).input_ids if texts else []
+        # Not verbose: whether a text is too long is decided by us, not told by the tokenizer.
+        return self.tokenizer(texts, add_special_tokens=special, verbose=False).input_ids
 
     def shown(self, question: Question, wording_in_text: str = "") -> Question:
         """The question with everything in a place that the template has."""

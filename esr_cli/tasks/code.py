@@ -109,7 +109,10 @@ def question(row: Row, family: str, plus: bool, wording: str) -> Question:
     )
 
 
-def training_question(row: Row) -> Question:
+def training_question(row: Row) -> Question | None:
     """A row of CodeUltraFeedback: the instruction alone; its graded responses are not used."""
-    asked = {"role": "user", "content": row.get("instruction", str).strip()}
+    instruction = row.text("instruction")
+    if instruction is None:
+        return None
+    asked = {"role": "user", "content": instruction}
     return Question(id=row.id, messages=(asked,), reference=None)

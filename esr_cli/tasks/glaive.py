@@ -28,7 +28,7 @@ ROLES = {
 def training_question(row: Row) -> Question | None:
     """A row as it is asked; none where it has no user turn or its functions cannot be read."""
     if "chat" in row.values:
-        turns = list(_turns(row.get("chat", str)))
+        turns = list(_turns(row.text("chat") or ""))
         functions = _objects(str(row.values.get("system") or ""))
     else:
         turns = list(_shared_turns(row.get("conversations", list)))

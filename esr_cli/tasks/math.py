@@ -26,18 +26,17 @@ def question(row: Row, wording: str) -> Question:
     )
 
 
-def training_question(row: Row, last_box: Callable[[str], str | None]) -> Question:
-    """A row of NuminaMath, MATH or GSM8K, its answer being no condition.
+def training_question(row: Row, last_box: Callable[[str], str | None]) -> Question | None:
+    """A row of NuminaMath, MATH or GSM8K, its answer being no condition; none without a problem.
 
     `last_box` finds the answer in a solution.
     """
     field = "problem" if "problem" in row.values else "question"
-    problem = row.get(field, str).strip()
-    return Question(
-        id=row.id,
-        messages=({"role": "user", "content": problem},),
-        reference=_answer(row, field, last_box),
-    )
+    problem = row.text(field)
+    if problem is None:
+        return None
+    asked = {"role": "user", "content": problem}
+    return Question(id=row.id, messages=(asked,), reference=_answer(row, field, last_box))
 
 
 def _answer(row: Row, field: str, last_box: Callable[[str], str | None]) -> str | None:

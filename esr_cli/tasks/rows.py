@@ -40,6 +40,15 @@ class Row:
             raise ConfigError(f"{self.where}: field {field!r} {found}; it must be {NAMES[kind]}")
         return value
 
+    def text(self, field: str) -> str | None:
+        """A field's text, none where it is blank or null; raises `ConfigError` without the field.
+
+        One empty row among a million of a published set is no mistake of the user's.
+        """
+        value = self.values.get(field)
+        blank = field in self.values and (value is None or value == "" or str(value).isspace())
+        return None if blank else self.get(field, str).strip()
+
 
 def read(path: Path) -> list[Row]:
     """The objects of a JSON lines file or of a JSON array, see `scan`."""
