@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from esr_cli import training_data
 from esr_cli.config import ExecutionConfig, ModelConfig, RolloutConfig, TrainConfig
 from esr_cli.distill.divergence import Options
 from esr_cli.distill.lengths import Lengths
@@ -18,7 +19,9 @@ from esr_cli.execution.worker import Worker, place
 from esr_cli.models import loading
 from esr_cli.pairing import Pairing
 from esr_cli.student import Objective, Student
+from esr_cli.tasks.chat import Chat
 from esr_cli.tasks.lab import LabTask
+from esr_cli.tasks.training import DataTask
 from esr_cli.types import Sampling
 
 
@@ -51,12 +54,16 @@ def build_teacher(**settings: Any) -> Any:
     return Teacher(**settings)
 
 
-def make_task(config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> LabTask:
-    """The task named in the configuration."""
+def make_task(
+    config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: Any
+) -> LabTask | DataTask:
+    """The task named in the configuration; raises `ConfigError` where its data cannot be used."""
+    student = Chat.of(student_tokenizer, config.pair.student)
+    teacher = Chat.of(teacher_tokenizer, config.pair.teacher)
     task = config.task
-    return LabTask(
-        task.chain_length, task.modulus, student_tokenizer, teacher_tokenizer, config.seed
-    )
+    if task.name == "lab":
+        return LabTask(task.chain_length, task.modulus, student, teacher, config.seed)
+    return training_data.load(config, student, teacher)
 
 
 def assemble(
@@ -156,10 +163,10 @@ def place_engine(
     settings: dict[str, Any] = {
         "path": loading.resolve(model.path),
         "revision": model.revision,
+        "trust_remote_code": model.trust_remote_code,
         "dtype": dtype,
         "max_sequences": rollout.max_sequences,
         "barred_ids": barred_ids,
-        "trust_remote_code": model.trust_remote_code,
     }
     if rollout.engine == "eager":
         settings |= {"device": loading.pick_device(execution.device)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,13 +73,18 @@ def plan(config: EvalConfig, chosen: list[Benchmark]) -> Plan:
     model, weights = _of_run(config) if config.run else _of_model(config)
     tokenizer = preflight.check_model("run" if config.run else "model", model, config.rollout)
     exams = [preflight.exam(each, model, tokenizer, config.seed) for each in chosen]
-    limit = config.context_tokens or loading.context_tokens(model.path, model.revision)
+    limit = config.context_tokens or loading.context_tokens(
+        model.path, model.revision, model.trust_remote_code
+    )
     needed = preflight.check_room(exams, limit, "context_tokens")
     return Plan(config, model, weights, exams, needed)
 
 
 def _of_model(config: EvalConfig) -> tuple[ModelConfig, list[Weights]]:
-    return ModelConfig(str(config.model), config.revision), [Weights(step=0)]
+    model = ModelConfig(
+        str(config.model), config.revision, system=config.system, thinking=config.thinking
+    )
+    return model, [Weights(step=0)]
 
 
 def _of_run(config: EvalConfig) -> tuple[ModelConfig, list[Weights]]:
@@ -87,12 +92,15 @@ def _of_run(config: EvalConfig) -> tuple[ModelConfig, list[Weights]]:
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"run={folder}: holds no run; name a folder that esr train made")
     kept = disk.checkpoints(folder)
+    trained = with_weights(gate.typed(run_folder.saved_config(folder), TrainConfig))
     if config.checkpoints == "last" and (folder / "summary.json").is_file():
         step = disk.read_rows(folder / "metrics.jsonl")[-1]["step"]
-        return ModelConfig(str(folder / "student")), [Weights(step)]
+        # The chat template was saved with it, whichever it was.
+        path = str(folder / "student")
+        model = replace(trained.pair.student, path=path, revision=None, chat_template=None)
+        return model, [Weights(step)]
     if not kept:
         raise ConfigError(f"run={folder}: holds no checkpoint; let it train first")
-    trained = with_weights(gate.typed(run_folder.saved_config(folder), TrainConfig))
     wanted = kept if config.checkpoints == "all" else kept[-1:]
     load = _Checkpoints(trained)
     states = [Weights(disk.step_of(path), partial(load, path)) for path in wanted]

@@ -10,7 +10,8 @@ from esr_cli.benchmarks import Benchmark
 from esr_cli.config import ConfigError, ModelConfig, RolloutConfig, TrainConfig
 from esr_cli.evaluation import Exam
 from esr_cli.models import loading
-from esr_cli.tasks import chat, tools
+from esr_cli.tasks import chat
+from esr_cli.tasks.chat import Chat
 from esr_cli.types import Prompt, Sampling
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
@@ -57,15 +58,13 @@ def exam(
         max_tokens=config.max_tokens, temperature=config.temperature, top_p=config.top_p,
         stop_ids=tuple(sorted(ends)), samples=config.samples, seed=seed, purpose="eval",
     )  # fmt: skip
-    return Exam(benchmark, prompts_of(benchmark, tokenizer), sampling, tokenizer)
+    return Exam(benchmark, prompts_of(benchmark, Chat.of(tokenizer, model)), sampling, tokenizer)
 
 
-def prompts_of(benchmark: Benchmark, tokenizer: Any) -> list[Prompt]:
+def prompts_of(benchmark: Benchmark, model: Chat) -> list[Prompt]:
     """The benchmark's questions as the model reads them."""
-    questions, wording = benchmark.questions, benchmark.config.wording_in_text
-    if wording and not chat.shows_tools(tokenizer):
-        questions = [tools.in_text(each, wording) for each in questions]
-    return [chat.prompt(each, tokenizer, tokenizer) for each in questions]
+    wording = benchmark.config.wording_in_text
+    return [chat.prompt(each, model, model, wording) for each in benchmark.questions]
 
 
 def check_room(exams: list[Exam], context_tokens: int, key: str) -> int:
@@ -118,7 +117,18 @@ def _tokenizer(key: str, model: ModelConfig) -> Any:
     if folder.is_dir() and not any(next(folder.glob(name), None) for name in TOKENIZERS):
         raise ConfigError(f"{key}={model.path}: holds no tokenizer; copy tokenizer.json there")
     try:
-        return loading.load_tokenizer(model.path, model.revision)
+        tokenizer = loading.load_tokenizer(model.path, model.revision, model.trust_remote_code)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{key}={model.path}: no tokenizer there ({reason})") from None
+    if model.chat_template:
+        tokenizer.chat_template = _template(key, model.chat_template)
+    return tokenizer
+
+
+def _template(key: str, name: str) -> str:
+    try:
+        return Path(name).expanduser().read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        where = f"{key.removesuffix('.path')}.chat_template={name}"
+        raise ConfigError(f"{where}: cannot be read ({error}); give a jinja file") from None

@@ -26,9 +26,9 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
         config, folder, last = run_folder.reopen(config, overrides)
     asked, config = config, with_weights(config)
     tokenizer, teacher_tokenizer = preflight.check_models(config)
+    pairing = settle(config.pair, tokenizer, teacher_tokenizer)
     task = assembly.make_task(config, tokenizer, teacher_tokenizer)
     preflight.check_prompts(config, task.train(0, config.prompts_per_step))
-    pairing = settle(config.pair, tokenizer, teacher_tokenizer)
     examiner = Examiner(config, tokenizer, pairing.stop_ids, print)
     if last is None:
         folder = run_folder.open_new(asked, overrides)
@@ -45,6 +45,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
             )
         )  # fmt: skip
         tracker.note(f"run folder: {folder}")
+        tracker.note(task.report)
         tracker.note(f"starting the engine ({config.rollout.engine}) and the teacher")
         parts = assembly.assemble(config, folder, pairing, stack, tracker.warn)
         if last:

@@ -36,17 +36,19 @@ def test_a_senseless_length_is_one_line(value):
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 # A group that no setting chooses by itself, or several times over.
-PLACE = {"model": "model@pair.student", "recipe": "+recipe"}
+PLACE = {"lm": "lm@pair.student", "recipe": "+recipe"}
 OPTIONS = [(group, path.stem) for group in GROUPS for path in (conf_dir() / group).glob("*.yaml")]
 
 
 @pytest.mark.parametrize(("group", "option"), sorted(OPTIONS))
 def test_every_option_composes_passes_the_gate_and_takes_a_length(group, option):
     chosen = [f"{PLACE.get(group, group)}={option}"]
-    if group == "model":
+    if group == "lm":
         chosen.append("pair=qwen3_4b__qwen3_8b")
     if option == "own":
         chosen += ["pair.student.path=some/student", "pair.teacher.path=some/teacher"]
+    if group == "wording":
+        chosen.append("task=math")
     config = read(*chosen, "+rollout_len=7")
     assert config.rollout_tokens == 7 and config.rollout.max_tokens == 7
 

@@ -16,6 +16,7 @@ from esr_cli.graders.lab import grade
 from esr_cli.lab import run
 from esr_cli.models import lab_training
 from esr_cli.models.lab import lab_model, lab_tokenizer
+from esr_cli.tasks.chat import Chat
 from esr_cli.tasks.lab import LabTask, Problem, careful, problem, quick
 
 # Small enough for seconds: three operations modulo five.
@@ -122,7 +123,7 @@ def test_template_and_lengths(tmp_path: Path) -> None:
     lab_tokenizer().save_pretrained(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     assert len({tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id}) == 3
-    task = LabTask(12, 7, tokenizer, lab_tokenizer(), seed=3)
+    task = LabTask(12, 7, Chat(tokenizer), Chat(lab_tokenizer()), seed=3)
     prompt = task.train(0, 1)[0]
     words = ["<bos>", *prompt.text.split(" "), "<sep>"]
     assert list(prompt.student_ids) == tokenizer.convert_tokens_to_ids(words)
@@ -134,8 +135,8 @@ def test_template_and_lengths(tmp_path: Path) -> None:
 
 
 def test_prompts_depend_on_seed_and_step() -> None:
-    task = LabTask(12, 7, lab_tokenizer(), lab_tokenizer(), seed=3)
-    other = LabTask(12, 7, lab_tokenizer(), lab_tokenizer(), seed=4)
+    task = LabTask(12, 7, Chat(lab_tokenizer()), Chat(lab_tokenizer()), seed=3)
+    other = LabTask(12, 7, Chat(lab_tokenizer()), Chat(lab_tokenizer()), seed=4)
     assert task.train(5, 4) == task.train(5, 4)
     seen = [p.id for step in range(5) for p in task.train(step, 4)]
     assert len(set(seen)) == len(seen)

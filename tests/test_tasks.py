@@ -14,7 +14,8 @@ from esr_cli import benchmarks, preflight
 from esr_cli.cli import conf_dir
 from esr_cli.config import BenchmarkConfig, ConfigError, EvalConfig, HubConfig, ModelConfig, gate
 from esr_cli.models.loading import PACKAGED
-from esr_cli.tasks import chat, code, math, rows, tools
+from esr_cli.tasks import code, math, rows, tools
+from esr_cli.tasks.chat import Chat
 from esr_cli.tasks.rows import Row
 
 WORDING = "{problem}\n\nBox it."
@@ -97,19 +98,19 @@ def test_functions_stand_in_the_template_or_else_in_the_text():
     config = settings("bfcl")
     questions = tools.questions([asked], [row(ANSWER)], config.wording)
     bench = benchmarks.Benchmark("bfcl", config, questions)
-    assert not chat.shows_tools(tokenizer)
-    [prompt] = preflight.prompts_of(bench, tokenizer)
+    assert not Chat(tokenizer).shows_tools
+    [prompt] = preflight.prompts_of(bench, Chat(tokenizer))
     assert '"name": "shop.find"' in prompt.text and prompt.text.endswith("A bakery?")
     tokenizer.chat_template = WITH_TOOLS
-    [prompt] = preflight.prompts_of(bench, tokenizer)
-    assert chat.shows_tools(tokenizer) and prompt.text == "A bakery?"
+    [prompt] = preflight.prompts_of(bench, Chat(tokenizer))
+    assert Chat(tokenizer).shows_tools and prompt.text == "A bakery?"
 
 
 def test_without_a_template_the_contents_follow_each_other():
     tokenizer = AutoTokenizer.from_pretrained(PACKAGED / "student")
     tokenizer.chat_template = None
     asked = math.question(row({"problem": "find a ?", "answer": "2"}), "{problem}")
-    assert chat.encode(asked, tokenizer) == tuple(tokenizer("find a ?\n\n").input_ids)
+    assert Chat(tokenizer).encode(asked) == tuple(tokenizer("find a ?\n\n").input_ids)
 
 
 def test_stop_tokens_are_those_the_model_knows():

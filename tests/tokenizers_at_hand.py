@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import importlib.util
 import json
 import os
@@ -68,15 +69,23 @@ def byte_level(ranks: dict[bytes, int], pattern: str, special: list[str], added=
 
 
 @cache
-def qwen(generation: int = 2):
+def qwen3():
+    """Four more tokens, and the end of a chat turn as the end of text."""
+    made = copy.deepcopy(qwen())
+    made.add_tokens([AddedToken(token, normalized=False) for token in QWEN3_ADDED])
+    made.eos_token = "<|im_end|>"
+    return made
+
+
+@cache
+def qwen():
     path = Path(os.environ.get("ESR_DATA", "data")) / "qwen.tiktoken"
     if not path.exists():
         pytest.skip("no qwen.tiktoken in ESR_DATA")
     lines = [line.split() for line in path.read_text().splitlines()]
     ranks = {base64.b64decode(token): int(rank) for token, rank in lines}
-    added = QWEN_ADDED + (QWEN3_ADDED if generation == 3 else [])
-    end = "<|im_end|>" if generation == 3 else "<|endoftext|>"
-    return byte_level(ranks, QWEN_PATTERN, QWEN_SPECIAL, added, nfc=True, eos_token=end)
+    end = "<|endoftext|>"
+    return byte_level(ranks, QWEN_PATTERN, QWEN_SPECIAL, QWEN_ADDED, nfc=True, eos_token=end)
 
 
 def mistral_file(name: str) -> Path:

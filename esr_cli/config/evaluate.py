@@ -19,6 +19,7 @@ class EvalConfig:
 
     `limit` takes the first so many questions of each benchmark; `out` is chosen by esr when null;
     `data_dir` falls back to the environment variable ESR_DATA; `context_tokens` to the model's.
+    `system` and `thinking` are as in `ModelConfig`; a run brings its own.
     """
 
     benchmark: dict[str, BenchmarkConfig] = field(default_factory=dict)
@@ -27,6 +28,8 @@ class EvalConfig:
     wording: dict[str, str] = field(default_factory=dict)
     model: str | None = None
     revision: str | None = None
+    system: str | None = None
+    thinking: bool = False
     run: str | None = None
     checkpoints: str = "last"
     generations: str | None = None
@@ -44,6 +47,9 @@ class EvalConfig:
             said = " ".join(f"{key}={getattr(self, key)}" for key in given) or "model=null"
             key, value = said.split("=", 1)
             need(False, key, value, "give one of model=PATH, run=RUN_DIR, generations=FILE")
+        for key in ("system", "thinking"):
+            value = getattr(self, key)
+            need(bool(self.model) or not value, key, value, "goes with model= only; leave it out")
         need_choice("checkpoints", self.checkpoints, ("last", "all"))
         need_choice("dtype", self.dtype, ("auto", "float32", "bfloat16"))
         check_evaluation(self.benchmark, self.limit, self.sandbox)

@@ -29,10 +29,12 @@ def load_tokenizer(path: str, revision: str | None = None, trust_remote_code: bo
     )
 
 
-def context_tokens(path: str, revision: str | None = None) -> int:
+def context_tokens(path: str, revision: str | None = None, trust_remote_code: bool = False) -> int:
     """The longest sequence the model was made for."""
-    config = AutoConfig.from_pretrained(resolve(path), revision=revision).get_text_config()
-    return config.max_position_embeddings
+    config = AutoConfig.from_pretrained(
+        resolve(path), revision=revision, trust_remote_code=trust_remote_code
+    )
+    return config.get_text_config().max_position_embeddings
 
 
 def vocabulary_rows(model: ModelConfig) -> int:

@@ -1,4 +1,5 @@
-"""Functions to write, from the published rows of HumanEval, HumanEval+ and MBPP+."""
+"""Functions to write, from the published rows of HumanEval, HumanEval+ and MBPP+; instructions
+to train on, from CodeUltraFeedback."""
 
 from __future__ import annotations
 
@@ -106,3 +107,12 @@ def question(row: Row, family: str, plus: bool, wording: str) -> Question:
         messages=({"role": "user", "content": text},),
         reference=reference(row.values, family, plus),
     )
+
+
+def training_question(row: Row) -> Question | None:
+    """A row of CodeUltraFeedback: the instruction alone; its graded responses are not used."""
+    instruction = row.text("instruction")
+    if instruction is None:
+        return None
+    asked = {"role": "user", "content": instruction}
+    return Question(id=row.id, messages=(asked,), reference=None)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import dataclass
-from typing import Any
 
-from esr_cli.tasks.chat import prompt
+from esr_cli.tasks.chat import Chat, prompt
 from esr_cli.types import Prompt, Question
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -110,11 +109,11 @@ class LabTask:
     """Training prompts of the lab through both models' chat templates."""
 
     def __init__(
-        self, chain_length: int, modulus: int, student_tokenizer: Any, teacher_tokenizer: Any,
-        seed: int,
-    ) -> None:  # fmt: skip
+        self, chain_length: int, modulus: int, student: Chat, teacher: Chat, seed: int
+    ) -> None:
         self.chain_length, self.modulus, self.seed = chain_length, modulus, seed
-        self.student_tokenizer, self.teacher_tokenizer = student_tokenizer, teacher_tokenizer
+        self.student, self.teacher = student, teacher
+        self.report = f"lab: fresh chains of {chain_length} operations modulo {modulus} every step"
 
     def train(self, step: int, count: int) -> list[Prompt]:
         """The prompts of one step: fresh problems, decided by seed and step alone."""
@@ -122,4 +121,4 @@ class LabTask:
         asked = (
             question(first + i, "train", self.chain_length, self.modulus) for i in range(count)
         )
-        return [prompt(each, self.student_tokenizer, self.teacher_tokenizer) for each in asked]
+        return [prompt(each, self.student, self.teacher) for each in asked]

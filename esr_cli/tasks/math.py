@@ -1,6 +1,8 @@
-"""Word problems with one answer: MATH-500 and GSM8K."""
+"""Word problems with one answer: MATH-500 and GSM8K, and NuminaMath and the like to train on."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from esr_cli.config import ConfigError
 from esr_cli.tasks.rows import Row
@@ -22,3 +24,23 @@ def question(row: Row, wording: str) -> Question:
         messages=({"role": "user", "content": text},),
         reference=answer,
     )
+
+
+def training_question(row: Row, last_box: Callable[[str], str | None]) -> Question | None:
+    """A row of NuminaMath, MATH or GSM8K, its answer being no condition; none without a problem.
+
+    `last_box` finds the answer in a solution.
+    """
+    field = "problem" if "problem" in row.values else "question"
+    problem = row.text(field)
+    if problem is None:
+        return None
+    asked = {"role": "user", "content": problem}
+    return Question(id=row.id, messages=(asked,), reference=_answer(row, field, last_box))
+
+
+def _answer(row: Row, field: str, last_box: Callable[[str], str | None]) -> str | None:
+    answer, solution = (str(row.values.get(key) or "") for key in ("answer", "solution"))
+    if field == "problem":
+        return answer or last_box(solution)
+    return answer.rpartition("####")[2].strip() if "####" in answer else last_box(answer)

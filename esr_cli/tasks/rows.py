@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.config import ConfigError, HubConfig
+from esr_cli.disk import hash_of
 
 NAMES = {str: "a text", int: "a whole number", float: "a number", list: "a list", dict: "an object"}
 
@@ -23,6 +24,12 @@ class Row:
     number: int
     values: dict[str, Any]
 
+    @property
+    def id(self) -> str:
+        """The row's own id, else a hash of what it holds: the same wherever the row stands."""
+        own = self.values.get("id")
+        return str(own) if isinstance(own, str | int) and own != "" else hash_of(self.values)
+
     def get(self, field: str, kind: Any) -> Any:
         """The value of a field; raises `ConfigError` where it is missing or not a `kind`."""
         value = self.values.get(field)
@@ -33,14 +40,51 @@ class Row:
             raise ConfigError(f"{self.where}: field {field!r} {found}; it must be {NAMES[kind]}")
         return value
 
+    def text(self, field: str) -> str | None:
+        """A field's text, none where it is blank or null; raises `ConfigError` without the field.
+
+        One empty row among a million of a published set is no mistake of the user's.
+        """
+        value = self.values.get(field)
+        blank = field in self.values and (value is None or value == "" or str(value).isspace())
+        return None if blank else self.get(field, str).strip()
+
 
 def read(path: Path) -> list[Row]:
-    """The objects of a JSON lines file (`.gz` too); raises `ConfigError` at a broken line."""
+    """The objects of a JSON lines file or of a JSON array, see `scan`."""
+    return list(scan(path))
+
+
+def scan(path: Path) -> Iterator[Row]:
+    """The objects of a file, one after another: JSON lines, or an array in a `.json` file.
+
+    Either may be compressed (`.gz`). Raises `ConfigError` at a broken row.
+    """
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-            return list(_rows(path, file))
+            yield from _array(path, file) if _holds_array(path, file) else _rows(path, file)
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); fetch it again") from None
+
+
+def _holds_array(path: Path, file: Any) -> bool:
+    # BFCL calls JSON lines `.json`, so the name alone does not tell.
+    if ".json" not in path.suffixes:
+        return False
+    start = file.read(100).lstrip("\ufeff \t\r\n")
+    file.seek(0)
+    return start.startswith("[")
+
+
+def _array(path: Path, file: Any) -> Iterator[Row]:
+    try:
+        values = json.load(file)
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
+        raise ConfigError(f"{path}:{line}: not JSON ({error}); mend or fetch it again") from None
+    for number, value in enumerate(values):
+        where = f"{path} row {number}"
+        yield Row(where, number, _object(where, value))
 
 
 def _rows(path: Path, lines: Any) -> Iterator[Row]:
@@ -52,38 +96,49 @@ def _rows(path: Path, lines: Any) -> Iterator[Row]:
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{where}: broken row, not JSON ({error})") from None
-        if not isinstance(values, dict):
-            raise ConfigError(f"{where}: broken row, {_short(values)} where an object must stand")
-        yield Row(where, number, values)
+            raise ConfigError(f"{where}: broken row, not JSON ({error}); mend it") from None
+        yield Row(where, number, _object(where, values))
         number += 1
 
 
+def _object(where: str, values: Any) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: broken row, {_short(values)} where an object must stand")
+    return values
+
+
 def find(name: str, data_dir: str | None) -> Path | None:
-    """A data file below `data_dir` or ESR_DATA, or none."""
+    """A data file below `data_dir` or ESR_DATA, or by its whole path; none where it is absent."""
     folder = data_dir or os.environ.get("ESR_DATA")
-    path = Path(folder or "").expanduser() / name
-    return path if folder and path.is_file() else None
+    path = Path(folder or "").expanduser() / Path(name).expanduser()
+    return path if (folder or path.is_absolute()) and path.is_file() else None
 
 
 def load(
     name: str, files: list[str], hub: HubConfig, source: str, data_dir: str | None
 ) -> list[Row]:
+    """All rows of a data set, see `stream`."""
+    return list(stream(name, files, hub, source, data_dir))
+
+
+def stream(
+    name: str, files: list[str], hub: HubConfig, source: str, data_dir: str | None
+) -> Iterator[Row]:
     """The rows of a data set's files, else of the set by name where there is a network.
 
     Raises `ConfigError` that names both ways where neither works.
     """
     paths = [find(file, data_dir) for file in files]
-    if None not in paths:
-        return [row for path in paths if path for row in read(path)]
-    missing = files[paths.index(None)]
+    if files and None not in paths:
+        return (row for path in paths if path for row in scan(path))
     folder = data_dir or os.environ.get("ESR_DATA")
     looked = f"not in {folder}" if folder else "no data_dir and no ESR_DATA is set"
+    missing = files[paths.index(None)] if files else "no file is named"
     remedy = f"{name}: {missing}: {looked}; put {source} there and give data_dir=FOLDER"
     if not hub.path:
         raise ConfigError(remedy)
     try:
-        return list(_from_hub(hub))
+        return _from_hub(hub)
     except Exception as error:  # whatever a download can raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
@@ -96,8 +151,10 @@ def _from_hub(hub: HubConfig) -> Iterator[Row]:
     import datasets
 
     rows = datasets.load_dataset(hub.path, hub.name, split=hub.split)
-    for number, values in enumerate(rows):
-        yield Row(f"{hub.path} {hub.split} row {number}", number, dict(values))
+    return (
+        Row(f"{hub.path} {hub.split} row {number}", number, dict(values))
+        for number, values in enumerate(rows)
+    )
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,137 @@
+"""The data of a training task put together: read, filtered, counted. Loads no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from esr_cli.config import ConfigError, TaskConfig, TrainConfig
+from esr_cli.graders.boxed import last_box
+from esr_cli.tasks import code, filters, glaive, math, own, rows
+from esr_cli.tasks.chat import Chat
+from esr_cli.tasks.rows import Row
+from esr_cli.tasks.training import DataTask, Manner, worded
+from esr_cli.types import Question
+
+READERS: dict[str, Callable[[Row], Question | None]] = {
+    "math": partial(math.training_question, last_box=last_box),
+    "code": code.training_question,
+    "tools": glaive.training_question,
+    "jsonl": own.training_question,
+}
+
+
+def load(config: TrainConfig, student: Chat, teacher: Chat) -> DataTask:
+    """The task's prompts and the line that counts what was left out.
+
+    Raises `ConfigError` where the data are missing or broken, or nothing is left.
+    """
+    task, counts = config.task, Counter[str]()
+    overlap, absent = _benchmarks(config)
+    questions = list(_cheap(task, _rows(task, config.data_dir), overlap, counts))
+    if overlap.knows_any and not any(name.startswith("in ") for name in counts):
+        counts["in benchmarks"] = 0
+    limit = _limit(config)
+    questions = [worded(each, task.wording) for each in _apart(questions)]
+    long = filters.too_long(questions, (student, teacher), limit, task.wording_in_text)
+    counts["too long"] = len(long)
+    kept = [each for each in questions if each.id not in long]
+    report = _report(task, counts, len(kept), absent)
+    if not kept:
+        raise ConfigError(
+            f"task={task.name}: no prompt is left ({report}); give other task.files, or raise "
+            f"task.max_prompt_tokens (now {limit}) or pair.context_tokens"
+        )
+    return DataTask(kept, Manner(student, teacher, task.wording_in_text), config.seed, report)
+
+
+def _rows(task: TaskConfig, data_dir: str | None) -> Iterator[Row]:
+    files = task.files
+    if task.name == "jsonl":
+        # A path as it was typed; what is not there may still lie below data_dir.
+        files = [str(Path(file).resolve()) if Path(file).is_file() else file for file in files]
+        if not files and not task.hub.path:
+            raise ConfigError("task.files=[]: name your own, task.files=[FILE]")
+    found = rows.stream(f"task={task.name}", files, task.hub, task.source, data_dir)
+    return islice(found, task.rows)
+
+
+def _cheap(
+    task: TaskConfig, found: Iterator[Row], overlap: filters.Overlap, counts: Counter[str]
+) -> Iterator[Question]:
+    """Everything that is decided without a tokenizer."""
+    read, seen = READERS[task.name], filters.Duplicates()
+    for row in found:
+        counts["rows"] += 1
+        question = read(row)
+        if question is None:
+            counts["unusable"] += 1
+        elif task.drop_duplicates and seen.met(question):
+            counts["duplicates"] += 1
+        elif task.ngram and (name := overlap.find(filters.text_of(question))):
+            counts[f"in {name}"] += 1
+        else:
+            yield question
+
+
+def _benchmarks(config: TrainConfig) -> tuple[filters.Overlap, str]:
+    """The questions to keep out, and what is not at hand to compare with."""
+    overlap, absent = filters.Overlap(config.task.ngram), []
+    asked = [file for each in config.benchmark.values() for file in each.files]
+    files = list(dict.fromkeys([*config.task.against, *asked])) if config.task.ngram else []
+    for file in files:
+        path = rows.find(file, config.data_dir)
+        if path is None:
+            absent.append(_stem(file))
+            continue
+        for row in rows.scan(path):
+            overlap.learn(_stem(file), filters.text_asked(row.values))
+    if absent and len(absent) == len(files):
+        return overlap, "no benchmark lies in data_dir to compare with"
+    return overlap, f"not compared with {', '.join(absent)} (not in data_dir)" if absent else ""
+
+
+def _stem(file: str) -> str:
+    return Path(file).name.split(".")[0]
+
+
+def _limit(config: TrainConfig) -> int:
+    response = max(config.rollout_tokens, config.pair.max_response_tokens)
+    room, wanted = config.pair.context_tokens - response, config.task.max_prompt_tokens
+    if wanted is not None and wanted > room:
+        raise ConfigError(
+            f"task.max_prompt_tokens={wanted}: pair.context_tokens={config.pair.context_tokens} "
+            f"leaves {room} beside a response of {response}; lower it to {room}"
+        )
+    return room if wanted is None else wanted
+
+
+def _apart(questions: list[Question]) -> Iterator[Question]:
+    """The same questions, where the same row stands twice with an id of its own each."""
+    first: dict[str, Question] = {}
+    times = Counter[str]()
+    for question in questions:
+        known = first.setdefault(question.id, question)
+        if known.messages != question.messages or known.tools != question.tools:
+            raise ConfigError(
+                f"task.files: id {question.id} stands in two different rows; give each its own, or "
+                "none"
+            )
+        times[question.id] += 1
+        count = times[question.id]
+        yield question if count == 1 else replace(question, id=f"{question.id}-{count}")
+
+
+def _report(task: TaskConfig, counts: Counter[str], left: int, absent: str) -> str:
+    parts = [f"{task.name}: {counts['rows']:,} rows"]
+    if counts["unusable"]:
+        parts.append(f"{counts['unusable']:,} unusable")
+    if task.drop_duplicates:
+        parts.append(f"{counts['duplicates']:,} duplicates")
+    parts += [f"{count:,} {name}" for name, count in counts.items() if name.startswith("in ")]
+    parts.append(f"{counts['too long']:,} too long")
+    return f"{', '.join(parts)}; {left:,} prompts" + (f"; {absent}" if absent else "")
