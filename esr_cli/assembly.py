@@ -13,7 +13,7 @@ from esr_cli.config import ExecutionConfig, ModelConfig, RolloutConfig, TrainCon
 from esr_cli.distill.divergence import Options
 from esr_cli.distill.lengths import Lengths
 from esr_cli.distill.positions import Rule
-from esr_cli.distill.shared import Shared
+from esr_cli.distill.shared import Grouped, Shared
 from esr_cli.execution.remote import RemoteEngine, RemoteTeacher
 from esr_cli.execution.worker import Worker, place
 from esr_cli.models import loading
@@ -130,7 +130,7 @@ def lengths_of(config: TrainConfig) -> Lengths:
     )
 
 
-def objective_of(config: TrainConfig, shared: Shared) -> Objective:
+def objective_of(config: TrainConfig, shared: Shared | Grouped) -> Objective:
     """The configured loss, over what the pair shares."""
     loss = config.loss
     options = Options(

@@ -9,8 +9,9 @@ import torch
 
 from esr_cli import preflight
 from esr_cli.config import ConfigError, PairConfig, TrainConfig
-from esr_cli.distill.shared import Shared
+from esr_cli.distill.shared import Grouped, Shared
 from esr_cli.models import loading
+from esr_cli.models.classes import Classes, classes
 from esr_cli.models.random_weights import built
 from esr_cli.models.reading import SameText, SameTokens, reader
 from esr_cli.models.vocabulary import Alignment, align
@@ -20,12 +21,12 @@ from esr_cli.models.vocabulary import Alignment, align
 class Pairing:
     """What is compared, in which order the teacher's ids stand, how it reads, where responses end.
 
-    `columns` are the teacher's ids in the student's order (any id where it has none), then those
-    that only it has; `stop_ids` are the student's.
+    `columns` are the teacher's ids in the order in which they are compared: the student's (any id
+    where it has none), then those that only it has; `stop_ids` are the student's.
     """
 
     alignment: Alignment
-    shared: Shared
+    shared: Shared | Grouped
     columns: tuple[int, ...]
     reader: SameTokens | SameText
     stop_ids: tuple[int, ...]
@@ -67,14 +68,23 @@ def settle(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> 
         ):
             teacher_of[id] = other
             teacher_only.remove(other)
+    how = reader(alignment, student_tokenizer, teacher_tokenizer)
+    stop_ids = tuple(sorted(ends))
+    if alignment.kind == "text":
+        merged = (stop_ids, sorted(theirs)) if pair.merge_eos else ((), ())
+        grouped = _grouped(classes(alignment, student_tokenizer, teacher_tokenizer, *merged))
+        columns = tuple(range(len(grouped.teacher_V)))
+        return Pairing(alignment, grouped, columns, how, stop_ids)
     size = max(id for id, other in enumerate(teacher_of) if other >= 0 or id in ends) + 1
     unknown_V = torch.tensor([other < 0 for other in teacher_of[:size]])
     shared = Shared(
         size=size,
         unknown_V=unknown_V if bool(unknown_V.any()) else None,
-        ends=tuple(sorted(ends)) if pair.merge_eos else (),
-        fold=alignment.kind == "text",
+        ends=stop_ids if pair.merge_eos else (),
     )
     columns = (*(max(0, other) for other in teacher_of[:size]), *sorted(teacher_only))
-    how = reader(alignment, student_tokenizer, teacher_tokenizer)
-    return Pairing(alignment, shared, columns, how, tuple(sorted(ends)))
+    return Pairing(alignment, shared, columns, how, stop_ids)
+
+
+def _grouped(found: Classes) -> Grouped:
+    return Grouped(found.count, torch.tensor(found.student), torch.tensor(found.teacher))

@@ -63,8 +63,9 @@ def _profile(axes: Any, rows: Rows) -> None:
     axes.legend(frameon=False)
 
 
-def _at(values: list[float], index: int) -> float:
-    return values[index] if index < len(values) else 0
+def _at(values: list[float | None], index: int) -> float:
+    # Null where no response had a place that both tokenizers know.
+    return (values[index] or 0) if index < len(values) else 0
 
 
 def _accuracy(axes: Any, rows: Rows) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from esr_cli.distill.divergence import Options, divergence
 from esr_cli.distill.head import Head
 from esr_cli.distill.kinds import KINDS
-from esr_cli.distill.shared import Shared
+from esr_cli.distill.shared import Grouped, Shared
 
 R, V, D = 11, 23, 7
 
@@ -144,7 +144,7 @@ def test_by_products_equal_the_dense_ones(temperature):
 def test_where_nothing_is_barred_the_drawn_token_is_scored_over_all_rows():
     hidden, head, teacher, _ = inputs()
     tokens = torch.full((R,), V - 1)
-    options = Options(shared=Shared(V - 4, fold=True))
+    options = Options(shared=Grouped(2, torch.zeros(V - 4).long(), torch.ones(V).long()))
     _, out = divergence((hidden, head), teacher, tokens, uniform(), options)
     expected = head.logits(hidden).log_softmax(-1)[:, V - 1]
     assert (out.logprob_R - expected).abs().max() < 1e-12
@@ -317,11 +317,10 @@ SMALL = V - 3
 
 
 @pytest.mark.parametrize("kind", [k for k in KIND_NAMES if k != "policy_gradient"])
-@pytest.mark.parametrize("fold", [False, True])
 @pytest.mark.parametrize("ends", [(), (2, 5)])
 @pytest.mark.parametrize("unknown", [(), (4, 7)])
-def test_folded_barred_and_missing_tokens(kind, fold, ends, unknown):
-    """Against distributions lumped by hand: ends into one, what is not shared into one or away.
+def test_folded_barred_and_missing_tokens(kind, ends, unknown):
+    """Against distributions lumped by hand: ends into one, what is not shared left out.
 
     The student has 3 rows past the shared ids, the teacher 2 tokens that only it has.
     """
@@ -330,30 +329,70 @@ def test_folded_barred_and_missing_tokens(kind, fold, ends, unknown):
     tokens = torch.full((R,), 1)
     mask = torch.zeros(SMALL, dtype=torch.bool)
     mask[list(unknown)] = True
-    shared = Shared(SMALL, mask if unknown else None, ends, fold)
+    shared = Shared(SMALL, mask if unknown else None, ends)
+    merged = [list(ends)] if ends else []
+    groups = [*merged, *([v] for v in range(SMALL) if v not in unknown and v not in ends)]
     loss, found = divergence(
         (hidden, head), theirs, tokens, uniform(),
         Options(kind=kind, beta=0.3, shared=shared, tile_tokens=4),
     )  # fmt: skip
-    merged = [list(ends)] if ends else []
-    kept = [[v] for v in range(SMALL) if v not in unknown and v not in ends]
-    rest_q = [[*unknown, *range(SMALL, V)]] if fold else []
-    rest_p = [[*range(SMALL, SMALL + 2)]] if fold else []
-    log_q = lumped(head.logits(hidden), [*merged, *kept, *rest_q]).log_softmax(-1)
-    log_p = lumped(theirs, [*merged, *kept, *rest_p]).log_softmax(-1)
-    expected_R = closed_form(kind, 0.3, log_q, log_p, tokens)
-    assert (found.value_R - expected_R).abs().max() < 1e-12
-    for a, b in zip(
-        torch.autograd.grad(loss, (hidden, head.weight_VD, head.bias_V)),
-        torch.autograd.grad((uniform() * expected_R).sum(), (hidden, head.weight_VD, head.bias_V)),
-        strict=True,
-    ):
-        assert (a - b).abs().max() < 1e-12
+    same_as_lumped(loss, found, kind, hidden, head, theirs, groups, groups)
     out_q = head.logits(hidden).softmax(-1)[:, [*unknown, *range(SMALL, V)]].sum(-1)
     known = [v for v in range(SMALL + 2) if v not in unknown]
     out_p = theirs[:, known].softmax(-1)[:, -2:].sum(-1)
     assert (found.student_outside_R - out_q).abs().max() < 1e-12
     assert (found.teacher_outside_R - out_p).abs().max() < 1e-12
+
+
+def same_as_lumped(loss, found, kind, hidden, head, theirs, of_student, of_teacher):
+    """Value and gradients are those of the distributions over the groups."""
+    log_q = lumped(head.logits(hidden), of_student).log_softmax(-1)
+    log_p = lumped(theirs, of_teacher).log_softmax(-1)
+    expected_R = closed_form(kind, 0.3, log_q, log_p, torch.zeros(R, dtype=torch.long))
+    assert (found.value_R - expected_R).abs().max() < 1e-12
+    leaves = (hidden, head.weight_VD, head.bias_V)
+    for a, b in zip(
+        torch.autograd.grad(loss, leaves),
+        torch.autograd.grad((uniform() * expected_R).sum(), leaves),
+        strict=True,
+    ):
+        assert (a - b).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("kind", [k for k in KIND_NAMES if k != "policy_gradient"])
+def test_classes_of_tokens(kind):
+    """Unlike vocabularies of 23 and 20 rows in 3 classes; some tokens, and padding, in none."""
+    hidden, head, _, _ = inputs()
+    theirs = torch.randn(R, 20, dtype=torch.float64)
+    of_student, of_teacher = [[1, 4, 9], [0], [2, 3]], [[7], [5, 6], [0, 1, 2, 3]]
+
+    def classes(groups, known):
+        found = torch.full((known,), -1)
+        for number, group in enumerate(groups):
+            found[group] = number
+        return found
+
+    grouped = Grouped(3, classes(of_student, 21), classes(of_teacher, 20))
+    options = Options(kind=kind, beta=0.3, shared=grouped, tile_tokens=4)
+    tokens = torch.full((R,), 4)
+    loss, found = divergence((hidden, head), theirs, tokens, uniform(), options)
+    same_as_lumped(loss, found, kind, hidden, head, theirs, of_student, of_teacher)
+    inside = [i for group in of_student for i in group]
+    expected = 1 - head.logits(hidden).softmax(-1)[:, inside].sum(-1)
+    assert (found.student_outside_R - expected).abs().max() < 1e-12
+    # Drawn tokens: 4 stands for class 0, padding row 22 for none.
+    assert grouped.column(torch.tensor([4, 0, 3, 8, 22])).tolist() == [0, 1, 2, -1, -1]
+
+
+def test_a_class_that_a_model_rules_out_stays_finite():
+    student = torch.tensor([[0.0, 0.0, -1e4]]).requires_grad_()
+    teacher = torch.tensor([[-1e4, 0.0, 0.0]])
+    ids = torch.arange(3)
+    loss, _ = divergence(
+        student, teacher, ids[:1], torch.ones(1), Options(shared=Grouped(3, ids, ids))
+    )
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(student.grad).all()
 
 
 def test_an_end_that_only_the_student_has_counts_as_an_end():

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from esr_cli.distill.head import Head
 from esr_cli.distill.kinds import KINDS, reverse_kl
-from esr_cli.distill.shared import Shared
+from esr_cli.distill.shared import Grouped, Shared
 
 # States before an output head, of a width D of their own, or exact logits.
 Side = tuple[torch.Tensor, Head] | torch.Tensor
@@ -53,7 +53,7 @@ class Options:
     beta: float = 0.5
     temperature: float = 1.0
     sampling_temperature: float = 1.0
-    shared: Shared | None = None
+    shared: Shared | Grouped | None = None
     tile_tokens: int = 256
 
 
@@ -73,8 +73,9 @@ def divergence(
     """
     rows = _columns(student)
     shared = options.shared or Shared(rows)
-    assert 0 < shared.size <= rows, (shared.size, rows)
-    assert shared.size <= _columns(teacher), (shared.size, _columns(teacher))
+    if isinstance(shared, Shared):
+        assert 0 < shared.size <= rows, (shared.size, rows)
+        assert shared.size <= _columns(teacher), (shared.size, _columns(teacher))
     states_RX, head = student if isinstance(student, tuple) else (student, None)
     teacher_RX = teacher[0] if isinstance(teacher, tuple) else teacher
     counts = {len(x) for x in (states_RX, teacher_RX, token_ids_R, weight_R)}
@@ -103,7 +104,7 @@ class _Tiled(torch.autograd.Function):
     def forward(
         ctx: Any, states_RX: torch.Tensor, weight_VD: torch.Tensor | None,
         bias_V: torch.Tensor | None, head: Head | None, teacher: Side, token_ids_R: torch.Tensor,
-        weight_R: torch.Tensor, options: Options, shared: Shared, grad_enabled: bool,
+        weight_R: torch.Tensor, options: Options, shared: Shared | Grouped, grad_enabled: bool,
     ) -> tuple[torch.Tensor, ...]:  # fmt: skip
         wide = torch.float64 if states_RX.dtype == torch.float64 else torch.float32
         weight_R = weight_R.to(wide)
@@ -176,8 +177,8 @@ def _teacher_logits(teacher: Side, rows: slice) -> torch.Tensor:
 
 def _tile(
     logits_RV: torch.Tensor, head: Head | None, teacher_RV: torch.Tensor,
-    token_ids_R: torch.Tensor, weight_R: torch.Tensor, options: Options, shared: Shared,
-    with_slope: bool,
+    token_ids_R: torch.Tensor, weight_R: torch.Tensor, options: Options,
+    shared: Shared | Grouped, with_slope: bool,
 ) -> tuple[torch.Tensor | None, tuple[torch.Tensor, ...]]:  # fmt: skip
     """The figures of a tile, and dloss/d(linear output) if wanted."""
     scaled_RV = logits_RV / options.temperature

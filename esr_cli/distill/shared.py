@@ -1,7 +1,9 @@
 """What of two vocabularies is compared, and how a slope finds its way back to the student's rows.
 
-The teacher's columns stand in the student's order: the first `size` are the student's ids, what
-follows are tokens that only the teacher has.
+Both kinds turn logits over the temperature (`scaled_RV`) into log-probabilities of the same W
+columns, `log_q_RW` of the student and `log_p_RW` of the teacher, with the probability that lies
+outside them at each position, and a slope by `log_q_RW`'s softmax input into one by the logits.
+Compared is what each model says given that its token lies inside.
 """
 
 from __future__ import annotations
@@ -11,21 +13,21 @@ from functools import cached_property
 
 import torch
 
+Compared = tuple[torch.Tensor, torch.Tensor]
+
 
 @dataclass(frozen=True)
 class Shared:
-    """The student's ids below `size`, without those that `unknown_V` marks: the teacher lacks them.
+    """Token by token: the student's ids below `size`, without those that `unknown_V` marks.
 
-    `ends` are ids that mean the end of a response; their probability is folded into one. What lies
-    outside the shared set is renormalised away, or with `fold` counted as one more token, so that
-    a model whose next token the other cannot name is not read as undecided. Folding tokens
-    together never raises a divergence (data processing inequality).
+    The teacher's columns stand in the student's order; its rows mean nothing where an id is
+    unknown, and what follows `size` are tokens that only it has. `ends` are ids that mean the end
+    of a response: their probability is folded into one, and an end that the teacher lacks counts.
     """
 
     size: int
     unknown_V: torch.Tensor | None = None
     ends: tuple[int, ...] = ()
-    fold: bool = False
 
     def to(self, device: str | torch.device) -> Shared:
         """The same elsewhere."""
@@ -33,97 +35,137 @@ class Shared:
             return self
         return replace(self, unknown_V=self.unknown_V.to(device))
 
-    def student(self, scaled_RV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities `log_q_RW` of what is compared, and the probability outside.
+    def student(self, scaled_RV: torch.Tensor) -> Compared:
+        """`log_q_RW` and the probability outside; padding rows of the head lie outside."""
+        return self._compared(scaled_RV, self._lost_V, self._lost_V)
 
-        `scaled_RV` are the student's logits over the temperature, padding rows included.
-        """
-        outside_R1 = scaled_RV[:, self.size :].logsumexp(-1, keepdim=True)
-        inside_RV = scaled_RV[:, : self.size]
-        if self._lost_V is not None:
-            lost_RV = inside_RV.masked_fill(~self._lost_V, -torch.inf)
-            outside_R1 = torch.logaddexp(outside_R1, lost_RV.logsumexp(-1, keepdim=True))
-            inside_RV = inside_RV.masked_fill(self._lost_V, -torch.inf)
-        return self._compared(inside_RV, outside_R1, self._partial(scaled_RV))
-
-    def teacher(self, scaled_RV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same of the teacher, whose rows mean nothing where the student's id is unknown."""
-        outside_R1 = scaled_RV[:, self.size :].logsumexp(-1, keepdim=True)
-        inside_RV = scaled_RV[:, : self.size]
-        if self.unknown_V is not None:
-            inside_RV = inside_RV.masked_fill(self.unknown_V, -torch.inf)
-        return self._compared(inside_RV, outside_R1, scaled_RV.shape[1] > self.size)
+    def teacher(self, scaled_RV: torch.Tensor) -> Compared:
+        """`log_p_RW` and the probability outside."""
+        return self._compared(scaled_RV, self.unknown_V, None)
 
     def _compared(
-        self, inside_RV: torch.Tensor, outside_R1: torch.Tensor, partial: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, scaled_RV: torch.Tensor, hidden_V: torch.Tensor | None, real_V: torch.Tensor | None
+    ) -> Compared:
+        """Columns in `hidden_V` are left out; those of them in `real_V` are probability."""
+        inside_RV = scaled_RV[:, : self.size]
+        if hidden_V is not None:
+            inside_RV = inside_RV.masked_fill(hidden_V, -torch.inf)
+        outside_R = scaled_RV[:, self.size :].logsumexp(-1)
+        if real_V is not None:
+            lost_RV = scaled_RV[:, : self.size].masked_fill(~real_V, -torch.inf)
+            outside_R = torch.logaddexp(outside_R, lost_RV.logsumexp(-1))
         if len(self.ends) > 1:
             ends_R1 = inside_RV[:, list(self.ends)].logsumexp(-1, keepdim=True)
-            inside_RV = inside_RV.index_fill(1, self._ends(inside_RV), -torch.inf)
+            folded = torch.tensor(self.ends, device=inside_RV.device)
+            inside_RV = inside_RV.index_fill(1, folded, -torch.inf)
             inside_RV[:, list(self.ends[:1])] = ends_R1
-        if self.fold:
-            log_RW = torch.cat([inside_RV, outside_R1], dim=1).log_softmax(-1)
-            return log_RW, log_RW[:, -1].exp()
-        if not partial:
-            return inside_RV.log_softmax(-1), torch.zeros_like(inside_RV[:, 0])
-        share_R = (outside_R1[:, 0] - inside_RV.logsumexp(-1)).sigmoid()
+        if real_V is None and scaled_RV.shape[1] == self.size:
+            return inside_RV.log_softmax(-1), torch.zeros_like(outside_R)
+        share_R = (outside_R - inside_RV.logsumexp(-1)).sigmoid()
         return inside_RV.log_softmax(-1), share_R
 
     def spread(self, slope_RW: torch.Tensor, scaled_RV: torch.Tensor) -> torch.Tensor:
-        """The slope by the student's own `scaled_RV`, from that by what was compared.
-
-        A folded token's slope falls to its members by their shares of it.
-        """
+        """The slope by `scaled_RV`: a folded end's falls to its members by their shares of it."""
         slope_RV = torch.zeros_like(scaled_RV)
-        slope_RV[:, : self.size] = slope_RW[:, : self.size]
+        slope_RV[:, : self.size] = slope_RW
         if len(self.ends) > 1:
             among_RE = scaled_RV[:, list(self.ends)].softmax(-1)
             slope_RV[:, list(self.ends)] = slope_RW[:, list(self.ends[:1])] * among_RE
-        if self.fold and self._partial(scaled_RV):
-            among_RV = scaled_RV.masked_fill(~self._outside(scaled_RV), -torch.inf).softmax(-1)
-            slope_RV += slope_RW[:, -1:] * among_RV
         return slope_RV
 
     def column(self, token_ids_R: torch.Tensor) -> torch.Tensor:
-        """Where each drawn token is found among what is compared; -1 for one that is nowhere."""
+        """Where each drawn token is found among the columns; -1 for one that lies outside."""
         column_R = token_ids_R.clone()
         for end in self.ends[1:]:
             column_R[token_ids_R == end] = self.ends[0]
         outside_R = token_ids_R >= self.size
         if self._lost_V is not None:
             outside_R = outside_R | self._lost_V[token_ids_R.clamp(max=self.size - 1)]
-        return column_R.masked_fill(outside_R, self.size if self.fold else -1)
+        return column_R.masked_fill(outside_R, -1)
 
     def allowed(self, logits_RV: torch.Tensor) -> torch.Tensor:
-        """Logits of what training rollouts may draw: without `fold` shared tokens only."""
-        if self.fold or not self._partial(logits_RV):
+        """The student's logits as training rollouts draw from them: the teacher reads each token,
+        so those that it lacks are barred."""
+        if self._lost_V is None and logits_RV.shape[1] == self.size:
             return logits_RV
-        return logits_RV.masked_fill(self._outside(logits_RV), -torch.inf)
+        barred = torch.tensor(self.barred(logits_RV.shape[1]), device=logits_RV.device)
+        return logits_RV.index_fill(1, barred, -torch.inf)
 
     def barred(self, rows: int) -> tuple[int, ...]:
-        """The student's ids (of `rows`) that training rollouts may not draw, see `allowed`."""
-        if self.fold:
-            return ()
+        """The student's ids (of `rows`) that training rollouts may not draw."""
         lost = [] if self._lost_V is None else self._lost_V.nonzero()[:, 0].tolist()
         return (*lost, *range(self.size, rows))
 
     @cached_property
     def _lost_V(self) -> torch.Tensor | None:
-        # An end of the student's own counts as an end though the teacher has another for it.
         if self.unknown_V is None:
             return None
         lost_V = self.unknown_V.clone()
         if len(self.ends) > 1:
             lost_V[list(self.ends)] = False
-        return lost_V
+        return lost_V if bool(lost_V.any()) else None
 
-    def _partial(self, logits_RV: torch.Tensor) -> bool:
-        return self._lost_V is not None or logits_RV.shape[1] > self.size
 
-    def _outside(self, logits_RV: torch.Tensor) -> torch.Tensor:
-        outside_V = torch.ones(logits_RV.shape[1], dtype=torch.bool, device=logits_RV.device)
-        outside_V[: self.size] = False if self._lost_V is None else self._lost_V
-        return outside_V
+@dataclass(frozen=True)
+class Grouped:
+    """Class by class, for unlike tokenizers: `student_V` and `teacher_V` give the class of each id.
 
-    def _ends(self, like: torch.Tensor) -> torch.Tensor:
-        return torch.tensor(self.ends, device=like.device)
+    There are `size` of them; -1 lies outside, and so do rows past the end (padding). The
+    probability of a class is that of its tokens together, so no divergence is higher than one
+    between finer classes (data processing inequality). Every class has tokens of both models.
+    """
+
+    size: int
+    student_V: torch.Tensor
+    teacher_V: torch.Tensor
+
+    def to(self, device: str | torch.device) -> Grouped:
+        """The same elsewhere."""
+        return Grouped(self.size, self.student_V.to(device), self.teacher_V.to(device))
+
+    def student(self, scaled_RV: torch.Tensor) -> Compared:
+        """`log_q_RW` and the probability outside."""
+        return self._compared(scaled_RV, self.student_V)
+
+    def teacher(self, scaled_RV: torch.Tensor) -> Compared:
+        """`log_p_RW` and the probability outside."""
+        return self._compared(scaled_RV, self.teacher_V)
+
+    def _compared(self, scaled_RV: torch.Tensor, class_V: torch.Tensor) -> Compared:
+        sums_RC = self._sums(scaled_RV.softmax(-1), class_V)
+        tiny = torch.finfo(sums_RC.dtype).tiny
+        inside_RW = sums_RC[:, : self.size]
+        whole_R1 = inside_RW.sum(-1, keepdim=True).clamp(min=tiny)
+        return (inside_RW / whole_R1).clamp(min=tiny).log(), sums_RC[:, self.size]
+
+    def spread(self, slope_RW: torch.Tensor, scaled_RV: torch.Tensor) -> torch.Tensor:
+        """The slope by `scaled_RV`: a class's falls to its tokens by their shares of it."""
+        q_RV, rows = scaled_RV.softmax(-1), scaled_RV.shape[1]
+        sums_RC = self._sums(q_RV, self.student_V)
+        slope_RC = torch.cat([slope_RW, torch.zeros_like(slope_RW[:, :1])], dim=1)
+        among_RC = slope_RC / sums_RC.clamp(min=torch.finfo(sums_RC.dtype).tiny)
+        return among_RC[:, self._classes(self.student_V, rows)] * q_RV
+
+    def column(self, token_ids_R: torch.Tensor) -> torch.Tensor:
+        """Where each drawn token is found among the columns; -1 for one that lies outside."""
+        column_R = self.student_V[token_ids_R.clamp(max=len(self.student_V) - 1)]
+        return column_R.masked_fill(token_ids_R >= len(self.student_V), -1)
+
+    def allowed(self, logits_RV: torch.Tensor) -> torch.Tensor:
+        """The student's logits as they are: the teacher reads the text, whatever the tokens."""
+        return logits_RV
+
+    def barred(self, rows: int) -> tuple[int, ...]:
+        """No token."""
+        return ()
+
+    def _sums(self, p_RV: torch.Tensor, class_V: torch.Tensor) -> torch.Tensor:
+        """Probabilities of the classes, and last of what lies outside."""
+        sums_RC = p_RV.new_zeros(len(p_RV), self.size + 1)
+        return sums_RC.index_add(1, self._classes(class_V, p_RV.shape[1]), p_RV)
+
+    def _classes(self, class_V: torch.Tensor, rows: int) -> torch.Tensor:
+        full_V = torch.full((rows,), self.size, device=class_V.device)
+        known = min(rows, len(class_V))
+        full_V[:known] = class_V[:known]
+        return full_V.masked_fill(full_V < 0, self.size)
