@@ -12,6 +12,7 @@ from typing import Any
 # The module, the settings, and what the list says.
 COMMANDS = {
     "train": ("train", "TrainConfig", "distil a student:  esr train +rollout_len=64"),
+    "check": ("check", "TrainConfig", "what a run would do and take:  esr check pair=lab"),
     "eval": ("evaluate", "EvalConfig", "grade a model:  esr eval model=PATH benchmark=math500"),
     "compare": ("compare", "CompareConfig", "two runs, question by question:  esr compare a= b="),
     "lab": ("lab", "LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
@@ -38,7 +39,7 @@ def main() -> None:
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
         _leave(f"{command}: no such command; {hint}", 2)
-    sys.argv = [f"esr {command}", *arguments[1:]]
+    sys.argv = [f"esr {command}", *map(_quoted, arguments[1:])]
     try:
         _run(command)
     except KeyboardInterrupt:
@@ -63,6 +64,14 @@ def _run(command: str) -> None:
     for failure in failures:
         status = 2 if isinstance(failure, ConfigError) else 1
         _leave(str(failure), status)
+
+
+def _quoted(argument: str) -> str:
+    """Quotes a value that holds `=`, as folders named after settings do; Hydra asks for it."""
+    key, sign, value = argument.partition("=")
+    if "=" not in value or value[0] in "'\"[{":
+        return argument
+    return f"{key}{sign}'{value}'"
 
 
 def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:

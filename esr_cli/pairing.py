@@ -8,11 +8,14 @@ from typing import Any
 import torch
 
 from esr_cli import preflight
+from esr_cli.checks import memory
+from esr_cli.checks.finding import refuse
+from esr_cli.checks.tuning import outline
 from esr_cli.config import ConfigError, PairConfig, TrainConfig
 from esr_cli.distill.shared import Grouped, Shared
 from esr_cli.models import loading
 from esr_cli.models.classes import Classes, classes
-from esr_cli.models.random_weights import built
+from esr_cli.models.random_weights import built, shape_of
 from esr_cli.models.reading import SameText, SameTokens, reader
 from esr_cli.models.vocabulary import Alignment, align
 
@@ -40,6 +43,13 @@ def with_weights(config: TrainConfig) -> TrainConfig:
     pair = config.pair
     if pair.weights == "pretrained":
         return config
+    roles = ("student", "teacher")
+    shapes = [shape_of(f"pair.{role}", getattr(pair, role)) for role in roles]
+    # Before gigabytes are drawn that would not fit.
+    needs = memory.needs(
+        config, outline(shapes[0]), outline(shapes[1]), 0, config.rollout_tokens
+    )  # fmt: skip
+    refuse(memory.against_machine(config, needs))
     dtype = loading.pick_dtype(pair.dtype, loading.pick_device(config.execution.device))
     student = built("pair.student", pair.student, dtype, 1, config.data_dir)
     teacher = built("pair.teacher", pair.teacher, dtype, 2, config.data_dir)
@@ -53,12 +63,6 @@ def settle(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> 
     theirs = preflight.stop_ids(pair.teacher, teacher_tokenizer, pair.stop_tokens)
     teacher_of = list(alignment.teacher_of)
     ends = {id for id, other in enumerate(teacher_of) if other in theirs} | set(ours)
-    if all(teacher_of[id] < 0 for id in ends):
-        named = student_tokenizer.convert_ids_to_tokens(sorted(ends))
-        raise ConfigError(
-            f"pair.stop_tokens={pair.stop_tokens}: the teacher knows none of the tokens that end a "
-            f"response ({', '.join(named)}); name one that both have"
-        )
     teacher_only = set(alignment.teacher_only)
     if pair.merge_eos:
         # Folded into one, it does not matter which end of one stands for which of the other.
@@ -68,6 +72,12 @@ def settle(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> 
         ):
             teacher_of[id] = other
             teacher_only.remove(other)
+    if all(teacher_of[id] < 0 for id in ends):
+        named = student_tokenizer.convert_ids_to_tokens(sorted(ends))
+        raise ConfigError(
+            f"pair.merge_eos=false: the teacher knows none of the tokens that end a response "
+            f"({', '.join(named)}); give pair.merge_eos=true, or pair.stop_tokens that both have"
+        )
     how = reader(alignment, student_tokenizer, teacher_tokenizer)
     stop_ids = tuple(sorted(ends))
     if alignment.kind == "text":

@@ -88,17 +88,6 @@ def check_room(exams: list[Exam], context_tokens: int, key: str) -> int:
     return needed
 
 
-def check_prompts(config: TrainConfig, prompts: list[Prompt]) -> None:
-    """Raises `ConfigError` where a prompt and its rollout would not fit the context."""
-    longest = max(max(len(p.student_ids), len(p.teacher_ids)) for p in prompts)
-    response = max(config.rollout_tokens, config.pair.max_response_tokens)
-    if longest + response > config.pair.context_tokens:
-        raise ConfigError(
-            f"pair.context_tokens={config.pair.context_tokens}: prompts of {longest} tokens leave "
-            f"no room for {response}; lower rollout_len or pair.max_response_tokens"
-        )
-
-
 def _check_path(key: str, path: str) -> None:
     folder = Path(loading.resolve(path))
     if not folder.exists():

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli import assembly, disk, preflight, run_folder, snapshot
+from esr_cli.checks import whole
+from esr_cli.checks.finding import refuse
 from esr_cli.config import TrainConfig, gate
 from esr_cli.examiner import Examiner
 from esr_cli.gauge import Gauge, Outside
@@ -28,7 +30,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
     tokenizer, teacher_tokenizer = preflight.check_models(config)
     pairing = settle(config.pair, tokenizer, teacher_tokenizer)
     task = assembly.make_task(config, tokenizer, teacher_tokenizer)
-    preflight.check_prompts(config, task.train(0, config.prompts_per_step))
+    refuse(whole.findings(whole.look(config, tokenizer, teacher_tokenizer, pairing, task)))
     examiner = Examiner(config, tokenizer, pairing.stop_ids, print)
     if last is None:
         folder = run_folder.open_new(asked, overrides)

@@ -12,6 +12,7 @@ over the runs), response tokens, and seconds a step (median) against full rollou
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -131,7 +132,7 @@ def main() -> None:
     students = students_in(out)
     # Seed by seed, so that a table of fewer seeds is never far.
     runs = [
-        Run(arm, student, seed, out / f"{student}-{seed}-{'-'.join(arm.replace(',', '').split())}")
+        Run(arm, student, seed, out / f"{student}-{seed}-{re.sub('[^A-Za-z0-9]+', '-', arm)}")
         for seed in SEEDS
         for student in students
         for arm in ARMS

@@ -109,8 +109,11 @@ def test_the_lab_yaml_says_what_its_dataclass_says():
         (["benchmark=[lab,labb]"], "benchmark=labb: no such option; there are bfcl, gsm8k"),
         (["steps=0"], "steps=0"),
         (["steps=abc"], "steps"),
+        (["task.files=x.jsonl"], "task.files: a list is asked for; give task.files=["),
         (["pair.student.path=./nowhere"], "no such folder"),
         (["resume=./nowhere"], "holds no checkpoint"),
+        # As folders are named by esr itself.
+        (["resume=runs/lab/rollout_len=64,seed=1"], "resume=runs/lab/rollout_len=64,seed=1: holds"),
         (["+rollout_len=300"], "stay below pair.context_tokens=256"),
         (["run_dir=/proc/nowhere"], "cannot be written"),
     ],

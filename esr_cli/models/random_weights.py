@@ -25,7 +25,7 @@ def built(key: str, model: ModelConfig, dtype: str, seed: int, data_dir: str | N
     The folder is kept below ~/.cache/esr (or ESR_CACHE) and used again for the same shape, dtype
     and seed. Raises `ConfigError` where the shape or the tokenizer is missing.
     """
-    shape = _shape(key, model)
+    shape = shape_of(key, model)
     named = json.dumps([model.shape, model.path, model.family, dtype, seed], sort_keys=True)
     cache = Path(os.environ.get("ESR_CACHE", "~/.cache/esr")).expanduser()
     folder = cache / "random" / hashlib.sha256(named.encode()).hexdigest()[:16]
@@ -42,7 +42,8 @@ def built(key: str, model: ModelConfig, dtype: str, seed: int, data_dir: str | N
     return replace(model, path=str(folder), revision=None)
 
 
-def _shape(key: str, model: ModelConfig) -> Any:
+def shape_of(key: str, model: ModelConfig) -> Any:
+    """The transformers configuration of `model.shape`; raises `ConfigError` where it is none."""
     wanted = dict(model.shape)
     if not wanted:
         raise ConfigError(

@@ -61,8 +61,8 @@ class LoraTuning:
     The adapters are fp32 whatever the model is kept in.
     """
 
-    def __init__(self, model: Any, rank: int, alpha: int, targets: str) -> None:
-        names: str | list[str] = targets if targets == "all-linear" else targets.split(",")
+    def __init__(self, model: Any, rank: int, alpha: int, targets: list[str]) -> None:
+        names: str | list[str] = "all-linear" if "all-linear" in targets else targets
         config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, task_type="CAUSAL_LM")
         self.model = model
         self.adapted = get_peft_model(model, config)

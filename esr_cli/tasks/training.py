@@ -31,6 +31,11 @@ class DataTask:
         # Two epochs meet in a step.
         self._order = lru_cache(maxsize=2)(self._order_of)
 
+    @property
+    def available(self) -> int:
+        """How many prompts there are; a step takes no more."""
+        return len(self.questions)
+
     def train(self, step: int, count: int) -> list[Prompt]:
         """The prompts of one step: places `step * count` and on in the row of all epochs.
 

@@ -1,0 +1,69 @@
+"""What would train, on a model without weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from esr_cli.checks.finding import Finding
+from esr_cli.config import ModelConfig, TuneConfig
+from esr_cli.models import loading
+
+
+def skeleton(model: ModelConfig) -> Any:
+    """The model's layers and their sizes, without any memory for weights."""
+    shape = AutoConfig.from_pretrained(
+        loading.resolve(model.path), revision=model.revision,
+        trust_remote_code=model.trust_remote_code,
+    )  # fmt: skip
+    return outline(shape, model.trust_remote_code)
+
+
+def outline(shape: Any, trust_remote_code: bool = False) -> Any:
+    """The layers of a transformers configuration, see `skeleton`."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(shape, trust_remote_code=trust_remote_code)
+
+
+def adapted(model: Any, targets: list[str]) -> list[tuple[str, torch.nn.Linear]]:
+    """The linear layers that LoRA would adapt, all but the output head by `all-linear`."""
+    head = model.get_output_embeddings()
+    linear = [
+        (name, layer)
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear) and layer is not head
+    ]
+    if "all-linear" in targets:
+        return linear
+    return [
+        (name, layer)
+        for name, layer in linear
+        if any(name == target or name.endswith(f".{target}") for target in targets)
+    ]
+
+
+def trained(model: Any, tune: TuneConfig) -> int:
+    """How many parameters train."""
+    if tune.method == "full":
+        return sum(parameter.numel() for parameter in model.parameters())
+    return sum(
+        tune.rank * (layer.in_features + layer.out_features)
+        for _, layer in adapted(model, tune.targets)
+    )
+
+
+def targets(model: Any, tune: TuneConfig) -> list[Finding]:
+    """What trains; an error where a LoRA target matches no layer."""
+    total, count = sum(p.numel() for p in model.parameters()), trained(model, tune)
+    share = f"{count / 1e6:,.1f} of {total / 1e6:,.1f} million parameters train"
+    if tune.method == "full":
+        return [Finding("ok", "tuning", f"full fine-tuning: {share}")]
+    for target in tune.targets:
+        if not adapted(model, [target]):
+            names = sorted({name.rpartition(".")[2] for name, _ in adapted(model, ["all-linear"])})
+            said = f"tune.targets=[{','.join(tune.targets)}]: no layer of the student is called {target}"
+            return [Finding("error", "tuning", said, f"there are {', '.join(names)}")]
+    layers = len(adapted(model, tune.targets))
+    return [Finding("ok", "tuning", f"LoRA r={tune.rank} on {layers} layers: {share}")]

@@ -1,0 +1,69 @@
+"""Everything that is known of a run before a model loads, and what there is to say of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from esr_cli import assembly
+from esr_cli.checks import machine, meeting, memory, room, tuning
+from esr_cli.checks.finding import Finding
+from esr_cli.config import TrainConfig
+from esr_cli.pairing import Pairing
+from esr_cli.types import Prompt
+
+# Of every task so many prompts are measured.
+LOOKED_AT = 64
+
+
+@dataclass(frozen=True)
+class Known:
+    """Tokenizers, how they meet, the first prompts, and both models without weights."""
+
+    config: TrainConfig
+    student: Any
+    teacher: Any
+    pairing: Pairing
+    prompts: list[Prompt]
+    models: dict[str, Any]
+
+    @property
+    def needs(self) -> list[memory.Need]:
+        """Memory by part."""
+        longest = max(max(len(p.student_ids), len(p.teacher_ids)) for p in self.prompts)
+        n = assembly.lengths_of(self.config).longest
+        return memory.needs(
+            self.config, self.models["student"], self.models["teacher"], longest, n
+        )  # fmt: skip
+
+
+def look(
+    config: TrainConfig, student: Any, teacher: Any, pairing: Pairing, task: Any
+) -> Known:  # fmt: skip
+    """Gathers it; raises `ConfigError` where a step asks for more prompts than there are."""
+    task.train(0, config.prompts_per_step)
+    count = min(LOOKED_AT, getattr(task, "available", LOOKED_AT))
+    models = {role: tuning.skeleton(getattr(config.pair, role)) for role in ("student", "teacher")}
+    return Known(config, student, teacher, pairing, task.train(0, count), models)
+
+
+def findings(known: Known) -> list[Finding]:
+    """Every line on how the pair meets, what trains, and what it takes."""
+    config, pair = known.config, known.config.pair
+    shapes = {role: model.config.get_text_config() for role, model in known.models.items()}
+    trusted = [role for role in ("student", "teacher") if getattr(pair, role).trust_remote_code]
+    size = sum(need.at_n for need in known.needs if need.part == "student's weights")
+    trained = tuning.trained(known.models["student"], config.tune) * 4 / memory.GIB
+    return [
+        *meeting.vocabularies(pair, known.pairing, known.student, known.teacher),
+        *meeting.ends(pair, known.pairing, known.student, known.teacher),
+        *room.context(config, shapes, known.prompts),
+        *room.lengths(config, assembly.lengths_of(config)),
+        *tuning.targets(known.models["student"], config.tune),
+        *memory.against_machine(config, known.needs),
+        *machine.disk(config, size, trained),
+        *(
+            Finding("warning", "remote code", f"the {role}'s own code runs here, as you")
+            for role in trusted
+        ),
+    ]

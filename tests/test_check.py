@@ -1,0 +1,329 @@
+"""`esr check` and the pair it looks at: what it says of good ones, and of each bad one."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import esr
+from test_cli import read
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from esr_cli import assembly, pairing
+from esr_cli.checks import machine, meeting, memory, tuning
+from esr_cli.checks.finding import Finding, refuse
+from esr_cli.config import ConfigError, PairConfig
+from esr_cli.distill.shared import Grouped, Shared
+from esr_cli.models import classes as classes_module
+from esr_cli.models.lab import LabConfig, lab_model, lab_tokenizer
+from esr_cli.models.lab_bytes import bytes_tokenizer
+from esr_cli.models.loading import load_tokenizer
+from esr_cli.models.token_bytes import token_bytes
+from esr_cli.models.vocabulary import align
+
+
+def check(*arguments, cwd):
+    done = esr("check", "rollout=eager", *arguments, cwd=cwd)
+    return done.returncode, " ".join(done.stdout.split()), done.stderr.strip()
+
+
+@pytest.fixture(scope="module")
+def bytes_teacher(tmp_path_factory):
+    """An untrained teacher with the lab's other tokenizer."""
+    folder = tmp_path_factory.mktemp("bytes") / "teacher"
+    tokenizer = bytes_tokenizer()
+    shape = LabConfig(width=64, layers=2, heads=2, mlp=128)
+    lab_model(shape, len(tokenizer), 1).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_good_pair(tmp_path):
+    code, out, err = check("+rollout_len=32", cwd=tmp_path)
+    assert code == 0 and not err, err
+    for part in (
+        "the same ids; 100.0%",
+        "rollouts stop at <eos>",
+        "prompts of 58",
+        "N=32 of at most 128 response tokens (25%)",
+        "full fine-tuning: 0.3 of 0.3 million parameters train",
+        "the first prompt as the teacher reads it <bos> Q : start",
+        "esr train would start",
+    ):
+        assert part in out, (part, out)
+    assert "error" not in out and "warning" not in out
+    assert list(tmp_path.iterdir()) == [], "a check left something behind"
+
+
+def broken_row(tmp_path):
+    rows = ['{"prompt": "a b"}', '{"prompt": "c"}', '{"prompt": 3', '{"prompt": "d"}']
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    return ["task=jsonl", "task.files=[rows.jsonl]"]
+
+
+def endless(tmp_path):
+    text = "{% for m in messages %}<bos> {{ m.content }}{% endfor %}"
+    (tmp_path / "endless.jinja").write_text(text)
+    return ["pair.student.chat_template=endless.jinja"]
+
+
+def huge(_):
+    shape = {"model_type": "qwen3", "hidden_size": 16384, "num_hidden_layers": 200}
+    both = [(role, key) for role in ("student", "teacher") for key in shape]
+    shapes = [f"+pair.{role}.shape.{key}={shape[key]}" for role, key in both]
+    return ["pair.weights=random", *shapes]
+
+
+BAD = {
+    "other tokenizer family": (None, ["pair.alignment=auto: the tokenizers differ", "=text"]),
+    "no end of text": (endless, ["closes an answer with nothing", "pair.stop_tokens"]),
+    "prompts beyond the context": (
+        lambda _: [
+            "pair.context_tokens=60",
+            "+rollout_len=16",
+            "pair.max_response_tokens=30",
+            "benchmark.lab.max_tokens=2",
+        ],
+        ["pair.context_tokens=60: prompts of 58 tokens leave no room for 30", "lower rollout_len"],
+    ),
+    "N beyond the context": (
+        lambda _: ["+rollout_len=300"],
+        ["rollout_len=300: stay below pair.context_tokens=256"],
+    ),
+    "a target that is nowhere": (
+        lambda _: ["tune=lab_lora", "tune.targets=[q_proj,query]"],
+        ["tune.targets=[q_proj,query]: no layer of the student is called query", "v_proj"],
+    ),
+    "too large": (huge, ["weights and optimizer take", "smaller models"]),
+    "a broken row": (broken_row, ["rows.jsonl:3: broken row"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_a_bad_one_is_told_with_its_remedy_and_train_refuses_it(
+    name, command, tmp_path, bytes_teacher
+):
+    make, says = BAD[name]
+    arguments = make(tmp_path) if make else [f"pair.teacher.path={bytes_teacher}"]
+    done = esr(command, "rollout=eager", "tracking=none", *arguments, cwd=tmp_path)
+    told = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 2, told
+    for part in says:
+        assert part in told, (part, told)
+    if command == "train":
+        assert done.stderr.count("\n") == 1 and not (tmp_path / "runs").exists()
+
+
+def test_more_than_one_error_is_counted(tmp_path):
+    code, out, err = check(
+        *endless(tmp_path), "tune=lab_lora", "tune.targets=[query]", cwd=tmp_path
+    )
+    assert code == 2 and err == "esr: 2 errors; esr train would refuse this", (out, err)
+
+
+def test_unlike_tokenizers_are_told_their_classes(tmp_path, bytes_teacher):
+    code, out, _ = check(f"pair.teacher.path={bytes_teacher}", "pair.alignment=text", cwd=tmp_path)
+    assert code == 0 and "fall into" in out and "the teacher reads the text anew" in out, out
+
+
+def settled(teacher, **pair):
+    words = lab_tokenizer()
+    models = PairConfig().student, PairConfig().teacher
+    folders = [replace(model, path="esr:student") for model in models]
+    config = PairConfig(student=folders[0], teacher=folders[1], **pair)
+    return pairing.settle(config, words, teacher), words
+
+
+def test_one_tokenizer_needs_no_order_and_bars_nothing():
+    found, words = settled(lab_tokenizer())
+    assert found.columns == tuple(range(len(words))) and found.stop_ids == (2,)
+    assert isinstance(found.shared, Shared) and found.shared.barred(len(words)) == ()
+    assert found.shared.unknown_V is None
+    assert found.shared.barred(len(words) + 3) == (len(words), len(words) + 1, len(words) + 2)
+
+
+def with_chat_end(tokenizer):
+    """Qwen's way: an end of a chat turn beside the end of text."""
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn_end>"]})
+    return tokenizer
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_an_end_that_only_one_side_has(merge):
+    """The teacher's <turn_end> has no id in the student: rollouts stop at what the student has."""
+    found, _ = settled(with_chat_end(lab_tokenizer()), merge_eos=merge, stop_tokens=["<turn_end>"])
+    assert found.stop_ids == (2,)
+    assert found.columns[-1] == 108, "what only the teacher has comes last"
+    assert found.shared.ends == ((2,) if merge else ())
+
+
+def test_ends_of_both_are_one_and_rollouts_stop_at_either():
+    words = with_chat_end(lab_tokenizer())
+    config = settled(lab_tokenizer())[0]
+    assert config.stop_ids == (2,)
+    pair = PairConfig(stop_tokens=["<turn_end>"])
+    pair.student.path = pair.teacher.path = "esr:student"
+    found = pairing.settle(pair, words, with_chat_end(lab_tokenizer()))
+    assert found.stop_ids == (2, 108) and found.shared.ends == (2, 108)
+    # Here the student alone has two: the one that the teacher lacks still counts as an end.
+    found = pairing.settle(pair, words, lab_tokenizer())
+    assert found.stop_ids == (2, 108) and found.shared.ends == (2, 108)
+    assert found.shared.size == 109 and found.shared.barred(109) == ()
+
+
+def renamed_end():
+    """The lab's tokenizer with another name for its end of text."""
+    tokenizer = lab_tokenizer()
+    raw = json.loads(tokenizer.backend_tokenizer.to_str())
+    raw["model"]["vocab"]["<over>"] = raw["model"]["vocab"].pop("<eos>")
+    raw["added_tokens"] = [t for t in raw["added_tokens"] if t["content"] != "<eos>"]
+    core = Tokenizer.from_str(json.dumps(raw))
+    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<over>")
+
+
+def test_ends_of_other_names_meet_where_they_are_merged_and_are_refused_where_not():
+    found, _ = settled(renamed_end())
+    assert found.stop_ids == (2,) and found.columns == tuple(range(108))
+    assert found.shared.unknown_V is None, "the two ends mean one thing"
+    with pytest.raises(ConfigError, match="merge_eos=false: the teacher knows none of the tokens"):
+        settled(renamed_end(), merge_eos=False)
+
+
+@pytest.fixture(scope="module")
+def lab_classes():
+    words, pieces = lab_tokenizer(), bytes_tokenizer()
+    alignment = align(words, pieces, "text")
+    ends = [words.eos_token_id], [pieces.eos_token_id]
+    return words, pieces, classes_module.classes(alignment, words, pieces, *ends)
+
+
+def class_of(lab_classes, word, piece):
+    words, pieces, found = lab_classes
+    of = {meant: i for i, meant in enumerate(token_bytes(words))}
+    to = {meant: i for i, meant in enumerate(token_bytes(pieces))}
+    return found.student[of[word]], found.teacher[to[piece]]
+
+
+@pytest.mark.parametrize(
+    ("word", "piece"),
+    [
+        (b" careful", b" careful"),
+        # The teacher begins the word with a piece that the student does not have ...
+        (b" answer", b" ans"),
+        (b" plan", b" pl"),
+        # ... or goes on beyond it.
+        (b" +", b" + 5"),
+        (b" by", b" by one"),
+    ],
+)
+def test_tokens_that_begin_a_text_alike_are_one_class(lab_classes, word, piece):
+    ours, theirs = class_of(lab_classes, word, piece)
+    assert ours == theirs >= 0
+
+
+def test_what_decides_stays_apart_and_every_class_has_both_sides(lab_classes):
+    words, pieces, found = lab_classes
+    ours, theirs = class_of(lab_classes, b" careful", b" quick")
+    assert ours != theirs
+    digits = {class_of(lab_classes, f" {d}".encode(), f" {d}".encode()) for d in range(7)}
+    assert len(digits) == 7 and all(a == b for a, b in digits)
+    assert set(found.student) - {-1} == set(found.teacher) - {-1} == set(range(found.count))
+    # The ends meet, though their strings are special on both sides.
+    assert found.student[words.eos_token_id] == found.teacher[pieces.eos_token_id] >= 0
+
+
+def test_classes_of_one_tokenizer_with_itself_are_its_tokens():
+    words = lab_tokenizer()
+    found = classes_module.classes(align(words, words, "text"), words, words, (), ())
+    assert found.student == found.teacher and found.count == len(words)
+
+
+def test_grouped_and_shared_agree_where_tokenizers_are_one():
+    torch.manual_seed(0)
+    words = lab_tokenizer()
+    found = classes_module.classes(align(words, words, "text"), words, words, (), ())
+    grouped = Grouped(found.count, torch.tensor(found.student), torch.tensor(found.teacher))
+    scaled = torch.randn(5, len(words), dtype=torch.float64)
+    a, b = grouped.student(scaled), Shared(len(words)).student(scaled)
+    assert (a[0] - b[0]).abs().max() < 1e-12 and a[1].abs().max() < 1e-12
+
+
+def test_memory_counts_the_parts_by_hand():
+    config = read("+rollout_len=16")
+    words = lab_tokenizer()
+    model = lab_model(LabConfig(), len(words), 0)
+    count = sum(p.numel() for p in model.parameters())
+    found = {n.part: n for n in memory.needs(config, model, model, prompt_tokens=58, longest=16)}
+    assert found["student's weights"].at_n == pytest.approx(count * 4 / 2**30)
+    # fp32: the gradient and two moments, no master beside the weights.
+    assert found["optimizer and gradients"].at_n == pytest.approx(count * 12 / 2**30)
+    cache = 2 * 3 * 3 * 32 * 4
+    assert found["engine's cache"].at_n == pytest.approx(cache * 16 * (58 + 16) / 2**30)
+    assert found["engine's cache"].full == pytest.approx(cache * 16 * (58 + 128) / 2**30)
+    lora = read("tune=lab_lora", "+rollout_len=16")
+    adapters = tuning.trained(model, lora.tune)
+    assert adapters == 16 * 3 * (4 * (96 + 96) + 3 * (96 + 256))
+    half = read("pair.dtype=bfloat16", "+rollout_len=16")
+    found = {n.part: n for n in memory.needs(half, model, model, 58, 16)}
+    # A bf16 gradient and, in fp32, its copy, the master and two moments.
+    assert found["optimizer and gradients"].at_n == pytest.approx(count * 18 / 2**30)
+
+
+def test_memory_that_only_full_rollouts_exceed_is_a_warning():
+    config = read("+rollout_len=16")
+    have = memory._ram_gib()
+    parts = [memory.Need("weights", 1, 1, sure=True)]
+    fits = [*parts, memory.Need("activations", 1, have, sure=False)]
+    assert memory.against_machine(config, fits)[0].status == "warning"
+    risky = [*parts, memory.Need("activations", have, have, sure=False)]
+    assert memory.against_machine(config, risky)[0].status == "warning"
+    none = [memory.Need("weights", have + 1, have + 1, sure=True)]
+    assert memory.against_machine(config, none)[0].status == "error"
+
+
+def test_refuse_raises_the_first_error_with_its_remedy():
+    fine = Finding("warning", "a", "b")
+    refuse([fine])
+    with pytest.raises(ConfigError, match="x=1: wrong; do y"):
+        refuse([fine, Finding("error", "t", "x=1: wrong", "do y"), Finding("error", "t", "z")])
+
+
+def test_wandb_online_without_a_key_is_a_warning(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    config = read("tracking.mode=online")
+    assert machine.wandb(config)[0].status == "warning"
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    assert machine.wandb(config)[0].status == "ok"
+    assert machine.wandb(read())[0].status == "ok"
+
+
+def test_a_disk_too_small_is_an_error(tmp_path):
+    config = read(f"run_dir={tmp_path}/run")
+    assert machine.disk(config, 1e-3, 1e-3)[0].status == "ok"
+    [found] = machine.disk(config, 1e9, 1e9)
+    assert found.status == "error" and math.isfinite(len(found.said))
+
+
+def test_a_base_model_without_a_template_is_a_warning():
+    tokenizer = load_tokenizer("esr:student")
+    tokenizer.chat_template = None
+    [found] = meeting.template_ends("student", PairConfig().student, tokenizer, (2,))
+    assert found.status == "warning"
+
+
+def test_the_plan_of_lengths_and_objective_is_what_was_asked():
+    config = read("lengths=mixture", "loss=top_kl_entropies", "loss.keep_tokens=7", "seed=5")
+    planned = assembly.lengths_of(config)
+    assert planned.full_share == 1 / 16 and planned.full == 128 and planned.seed == 5
+    made = assembly.objective_of(config, Shared(108))
+    assert made.rule.keep == 7 and made.rule.by == (
+        "reverse_kl", "teacher_entropy", "student_entropy",
+    )  # fmt: skip
+    grows = assembly.lengths_of(read("lengths=linear", "+rollout_len=64"))
+    assert grows.n_at(0) == 8 and grows.n_at(20) == 64
