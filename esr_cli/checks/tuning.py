@@ -63,7 +63,8 @@ def targets(model: Any, tune: TuneConfig) -> list[Finding]:
     for target in tune.targets:
         if not adapted(model, [target]):
             names = sorted({name.rpartition(".")[2] for name, _ in adapted(model, ["all-linear"])})
-            said = f"tune.targets=[{','.join(tune.targets)}]: no layer of the student is called {target}"
+            given = f"tune.targets=[{','.join(tune.targets)}]"
+            said = f"{given}: no layer of the student is called {target}"
             return [Finding("error", "tuning", said, f"there are {', '.join(names)}")]
     layers = len(adapted(model, tune.targets))
     return [Finding("ok", "tuning", f"LoRA r={tune.rank} on {layers} layers: {share}")]

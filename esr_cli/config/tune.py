@@ -11,8 +11,9 @@ from esr_cli.config.errors import need, need_choice
 class TuneConfig:
     """LoRA on all linear layers (the paper: r=32, alpha=64) or `full` fine-tuning, by AdamW.
 
-    `targets` names other layers to adapt, by the ends of their names. `schedule` holds the rate or lets it fall linearly to zero, after `warmup_steps`.
-    `micro_batch_tokens` counts padded tokens of one forward pass.
+    `targets` names other layers to adapt, by the ends of their names. `schedule` holds the rate or
+    lets it fall linearly to zero, after `warmup_steps`. `micro_batch_tokens` counts padded tokens
+    of one forward pass.
     """
 
     method: str = "lora"
