@@ -41,7 +41,9 @@ def stop_ids(model: ModelConfig, tokenizer: Any, names: list[str]) -> tuple[int,
     known = tokenizer.get_vocab()
     own = {tokenizer.eos_token_id} - {None}
     ids = own | set(loading.end_ids(model.path, model.revision))
-    return tuple(sorted(ids | {known[name] for name in names if name in known}))
+    named = {known[name] for name in names if name in known}
+    # A model's settings may name an id that its tokenizer has no token for.
+    return tuple(sorted((ids | named) & set(known.values())))
 
 
 def exam(

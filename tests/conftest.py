@@ -40,10 +40,10 @@ def tiny_pair(tmp_path_factory) -> Path:
     return folder
 
 
-def esr(*arguments: str, **options) -> subprocess.CompletedProcess:
+def esr(*arguments: str, env: dict | None = None, **options) -> subprocess.CompletedProcess:
     """Runs `esr ARGUMENTS` in a process of its own."""
     command = [sys.executable, "-m", "esr_cli.cli", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
     return subprocess.run(command, capture_output=True, text=True, env=environment, **options)
 
 

@@ -129,3 +129,39 @@ def test_vllm_trains_the_lab_pair(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert all(row["rollout/logprob_gap_max"] < 1e-4 for row in rows(tmp_path / "run"))
+
+
+def test_a_dry_run_at_the_full_vocabulary_with_random_weights(tmp_path):
+    """The paper's main pair, narrow and shallow; Qwen's real tokenizer where its ranks are at hand.
+
+    Without them the lab's tokenizer stands in, beyond whose tokens every row is padding.
+    """
+    ranks = Path(os.environ.get("ESR_DATA", "")) / "qwen.tiktoken"
+    narrow = {
+        "hidden_size": 96, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2,
+    }  # fmt: skip
+    shapes = [
+        f"pair.{role}.shape.{key}={value}"
+        for role in ("student", "teacher")
+        for key, value in narrow.items()
+    ]
+    if not ranks.is_file():
+        shapes += [f"pair.{role}.path=esr:{role}" for role in ("student", "teacher")]
+        shapes += [f"pair.{role}.family=null" for role in ("student", "teacher")]
+    done = esr(
+        "train", "pair=qwen25math_1p5b__qwen3_1p7b", "pair.weights=random", *shapes,
+        "pair.teacher.shape.head_dim=24", "task=lab", "benchmark=lab", "benchmark.lab.samples=1",
+        "benchmark.lab.max_tokens=4", "limit=2", "+rollout_len=4", "steps=2",
+        "prompts_per_step=2", "rollout=eager", "tracking=none", "strict=true", "run_dir=run",
+        cwd=tmp_path, env={"ESR_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [row["step"] for row in rows(tmp_path / "run")] == [1, 2]
+    row = rows(tmp_path / "run")[-1]
+    assert row["student/entropy"] > 4 and 0 < row["align/student_outside"] < 1
+    assert row["rollout/logprob_gap_max"] < 1e-4
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "student")
+    assert saved.config.vocab_size == 151936
+    # The folders of random weights are made once.
+    assert len(list((tmp_path / "cache" / "random").iterdir())) == 2

@@ -26,7 +26,7 @@ class ModelConfig:
     thinking: bool = False
     chat_template: str | None = None
     trust_remote_code: bool = False
-    family: str = ""
+    family: str | None = None
     shape: dict[str, Any] = field(default_factory=dict)
 
 

@@ -88,8 +88,11 @@ class Shared:
         so those that it lacks are barred."""
         if self._lost_V is None and logits_RV.shape[1] == self.size:
             return logits_RV
-        barred = torch.tensor(self.barred(logits_RV.shape[1]), device=logits_RV.device)
-        return logits_RV.index_fill(1, barred, -torch.inf)
+        allowed_RV = logits_RV.clone()
+        allowed_RV[:, self.size :] = -torch.inf
+        if self._lost_V is not None:
+            allowed_RV[:, : self.size].masked_fill_(self._lost_V, -torch.inf)
+        return allowed_RV
 
     def barred(self, rows: int) -> tuple[int, ...]:
         """The student's ids (of `rows`) that training rollouts may not draw."""

@@ -28,7 +28,7 @@ class EagerEngine:
         self.model: Any = model.to(device).eval()
         self.max_sequences = max_sequences
         rows = self.model.config.get_text_config().vocab_size
-        self.barred_ids = [id for id in barred_ids if id < rows]
+        self.barred = torch.tensor([i for i in barred_ids if i < rows], device=device).long()
 
     @torch.no_grad()
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
@@ -58,14 +58,14 @@ class EagerEngine:
         ids_BL, mask_BL = _left_pad([row.prompt.student_ids for row in rows], device)
         places_BL = (mask_BL.cumsum(-1) - 1).clamp(min=0)
         cache = DynamicCache()
-        barred = self.barred_ids if sampling.shared_only else []
+        bars = sampling.shared_only and len(self.barred) > 0
         while True:
             logits_BV = self.model(
                 input_ids=ids_BL, attention_mask=mask_BL, position_ids=places_BL,
                 past_key_values=cache, logits_to_keep=1,
             ).logits[:, -1].float()  # fmt: skip
-            if barred:
-                logits_BV[:, barred] = -torch.inf
+            if bars:
+                logits_BV = logits_BV.index_fill(1, self.barred, -torch.inf)
             token_B, logprob_B = _draw(logits_BV, sampling, [row.stream for row in rows])
             pairs = zip(rows, token_B.tolist(), logprob_B.tolist(), strict=True)
             for row, token, logprob in pairs:
