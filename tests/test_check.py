@@ -303,6 +303,15 @@ def test_wandb_online_without_a_key_is_a_warning(monkeypatch, tmp_path):
     assert machine.wandb(read())[0].status == "ok"
 
 
+def test_a_device_that_is_not_there_is_an_error():
+    missing = f"cuda:{torch.cuda.device_count()}"
+    [found] = machine.devices(read(f"execution.teacher_device={missing}"))
+    assert found.status == "error" and f"execution.teacher_device={missing}" in found.said
+    assert machine.devices(read("execution.device=cpu")) == []
+    with pytest.raises(ConfigError, match="execution.device=gpu: give"):
+        read("execution.device=gpu")
+
+
 def test_a_disk_too_small_is_an_error(tmp_path):
     config = read(f"run_dir={tmp_path}/run")
     assert machine.disk(config, 1e-3, 1e-3)[0].status == "ok"

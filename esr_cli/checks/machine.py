@@ -8,6 +8,8 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import torch
+
 from esr_cli.checks.finding import Finding
 from esr_cli.config import TrainConfig
 
@@ -29,6 +31,17 @@ def disk(config: TrainConfig, student_gib: float, trained_gib: float) -> list[Fi
         remedy = "name another run_dir, or lower keep_checkpoints"
         return [Finding("error", "disk", said, remedy)]
     return [Finding("ok", "disk", said)]
+
+
+def devices(config: TrainConfig) -> list[Finding]:
+    """An error where a device is named that the machine lacks."""
+    for key in ("device", "teacher_device"):
+        wanted = getattr(config.execution, key)
+        number = int(wanted.partition(":")[2] or 0) if wanted.startswith("cuda") else -1
+        if number >= torch.cuda.device_count():
+            said = f"execution.{key}={wanted}: there are {torch.cuda.device_count()} CUDA devices"
+            return [Finding("error", "devices", said, "give auto, cpu, or one that there is")]
+    return []
 
 
 def versions(config: TrainConfig) -> list[Finding]:

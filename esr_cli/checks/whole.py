@@ -61,6 +61,7 @@ def findings(known: Known) -> list[Finding]:
         *room.lengths(config, assembly.lengths_of(config)),
         *tuning.targets(known.models["student"], config.tune),
         *memory.against_machine(config, known.needs),
+        *machine.devices(config),
         *machine.disk(config, size, trained),
         *(
             Finding("warning", "remote code", f"the {role}'s own code runs here, as you")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from esr_cli.config.errors import need, need_choice
@@ -14,7 +15,7 @@ class ExecutionConfig:
     """`engine` and `teacher` run `inline` or in a `process` of their own.
 
     `restarts` counts how often a worker that died is made again in one run; `device` is `auto`
-    (CUDA where there is one), `cpu` or `cuda`.
+    (CUDA where there is one), `cpu`, `cuda` or one of several, `cuda:1`.
     """
 
     engine: str = "process"
@@ -26,4 +27,8 @@ class ExecutionConfig:
     def __post_init__(self) -> None:
         need_choice("execution.engine", self.engine, PLACES)
         need_choice("execution.teacher", self.teacher, PLACES)
+        for key in ("device", "teacher_device"):
+            wanted = getattr(self, key)
+            named = re.fullmatch(r"auto|cpu|cuda(:\d+)?", wanted)
+            need(bool(named), f"execution.{key}", wanted, "give auto, cpu, cuda or cuda:1")
         need(self.restarts >= 0, "execution.restarts", self.restarts, "give 0 or more")
