@@ -15,8 +15,9 @@ from esr_cli.checks import machine, meeting, whole
 from esr_cli.checks.finding import Finding
 from esr_cli.checks.memory import Need
 from esr_cli.config import ConfigError, TrainConfig
+from esr_cli.dry_run import with_weights
 from esr_cli.examiner import Examiner
-from esr_cli.pairing import settle, with_weights
+from esr_cli.pairing import settle
 from esr_cli.tasks.chat import Chat
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}

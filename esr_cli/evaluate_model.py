@@ -12,11 +12,11 @@ from typing import Any
 from esr_cli import assembly, disk, preflight, run_folder, snapshot
 from esr_cli.benchmarks import Benchmark
 from esr_cli.config import ConfigError, EvalConfig, ModelConfig, TrainConfig, gate
+from esr_cli.dry_run import with_weights
 from esr_cli.eval_folder import Done
 from esr_cli.evaluation import Exam, Responses
 from esr_cli.execution.remote import RemoteEngine
 from esr_cli.models import loading, tuning
-from esr_cli.pairing import with_weights
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from esr_cli import preflight
-from esr_cli.checks import memory
-from esr_cli.checks.finding import refuse
-from esr_cli.checks.tuning import outline
-from esr_cli.config import ConfigError, PairConfig, TrainConfig
+from esr_cli.config import ConfigError, PairConfig
 from esr_cli.distill.shared import Grouped, Shared
-from esr_cli.models import loading
 from esr_cli.models.classes import Classes, classes
-from esr_cli.models.random_weights import built, shape_of
 from esr_cli.models.reading import SameText, SameTokens, reader
 from esr_cli.models.vocabulary import Alignment, align
 
@@ -33,27 +28,6 @@ class Pairing:
     columns: tuple[int, ...]
     reader: SameTokens | SameText
     stop_ids: tuple[int, ...]
-
-
-def with_weights(config: TrainConfig) -> TrainConfig:
-    """With `pair.weights=random` both models as folders of random weights; else as it is.
-
-    Raises `ConfigError` where a shape or a tokenizer is missing.
-    """
-    pair = config.pair
-    if pair.weights == "pretrained":
-        return config
-    roles = ("student", "teacher")
-    shapes = [shape_of(f"pair.{role}", getattr(pair, role)) for role in roles]
-    # Before gigabytes are drawn that would not fit.
-    needs = memory.needs(
-        config, outline(shapes[0]), outline(shapes[1]), 0, config.rollout_tokens
-    )  # fmt: skip
-    refuse(memory.against_machine(config, needs))
-    dtype = loading.pick_dtype(pair.dtype, loading.pick_device(config.execution.device))
-    student = built("pair.student", pair.student, dtype, 1, config.data_dir)
-    teacher = built("pair.teacher", pair.teacher, dtype, 2, config.data_dir)
-    return replace(config, pair=replace(pair, student=student, teacher=teacher))
 
 
 def settle(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> Pairing:

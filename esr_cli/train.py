@@ -11,11 +11,12 @@ from esr_cli import assembly, disk, preflight, run_folder, snapshot
 from esr_cli.checks import whole
 from esr_cli.checks.finding import refuse
 from esr_cli.config import TrainConfig, gate
+from esr_cli.dry_run import with_weights
 from esr_cli.examiner import Examiner
 from esr_cli.gauge import Gauge, Outside
 from esr_cli.measure import Clock, Interrupts, kl_profile, peak_gib, rollout_metrics
 from esr_cli.outcome import finish
-from esr_cli.pairing import settle, with_weights
+from esr_cli.pairing import settle
 from esr_cli.tracking import Tracker
 
 MOST_SKIPS = 5
