@@ -184,9 +184,9 @@ def test_tokens_ruled_out_by_both_count_for_nothing():
     (found,) = torch.autograd.grad(ruled.loss, (hidden,))
     cut = reverse_kl(hidden, head, teacher, tokens, uniform(), vocabulary=V - 4)
     (expected,) = torch.autograd.grad(cut.loss, (hidden,))
-    assert (found - expected).abs().max() < 1e-14
+    assert (found - expected).abs().max() < 1e-12
     for name in ("kl_R", "student_entropy_R", "teacher_entropy_R"):
-        assert (getattr(ruled, name) - getattr(cut, name)).abs().max() < 1e-14, name
+        assert (getattr(ruled, name) - getattr(cut, name)).abs().max() < 1e-12, name
 
 
 def test_low_precision_states_are_reduced_in_fp32():

@@ -201,7 +201,7 @@ def _tile(
         k1_R.masked_fill(column_R < 0, 0),
         outside_q_R,
         outside_p_R,
-        sampled_RV.log_softmax(-1).gather(-1, token_ids_R[:, None])[:, 0],
+        sampled_RV.gather(-1, token_ids_R[:, None])[:, 0] - sampled_RV.logsumexp(-1),
     )
     if not with_slope:
         return None, found

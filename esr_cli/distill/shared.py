@@ -61,8 +61,8 @@ class Shared:
             inside_RV[:, list(self.ends[:1])] = ends_R1
         if real_V is None and scaled_RV.shape[1] == self.size:
             return inside_RV.log_softmax(-1), torch.zeros_like(outside_R)
-        share_R = (outside_R - inside_RV.logsumexp(-1)).sigmoid()
-        return inside_RV.log_softmax(-1), share_R
+        total_R1 = inside_RV.logsumexp(-1, keepdim=True)
+        return inside_RV - total_R1, (outside_R - total_R1[:, 0]).sigmoid()
 
     def spread(self, slope_RW: torch.Tensor, scaled_RV: torch.Tensor) -> torch.Tensor:
         """The slope by `scaled_RV`: a folded end's falls to its members by their shares of it."""
