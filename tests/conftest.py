@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from esr_cli.config import LabConfig
 from esr_cli.models.lab import lab_model, lab_tokenizer
+from esr_cli.models.lab_bytes import bytes_tokenizer
 from esr_cli.run_folder import CUT_BACK
 
 ROOT = Path(__file__).parent.parent
@@ -104,3 +105,14 @@ def unbroken(tmp_path_factory) -> Path:
     done = esr("train", "rollout=eager", *SHORT, "steps=30", "run_dir=run", cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def bytes_teacher(tmp_path_factory):
+    """An untrained teacher with the lab's other tokenizer."""
+    folder = tmp_path_factory.mktemp("bytes") / "teacher"
+    tokenizer = bytes_tokenizer()
+    shape = LabConfig(width=64, layers=2, heads=2, mlp=128)
+    lab_model(shape, len(tokenizer), 1).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -31,17 +31,6 @@ def check(*arguments, cwd):
     return done.returncode, " ".join(done.stdout.split()), done.stderr.strip()
 
 
-@pytest.fixture(scope="module")
-def bytes_teacher(tmp_path_factory):
-    """An untrained teacher with the lab's other tokenizer."""
-    folder = tmp_path_factory.mktemp("bytes") / "teacher"
-    tokenizer = bytes_tokenizer()
-    shape = LabConfig(width=64, layers=2, heads=2, mlp=128)
-    lab_model(shape, len(tokenizer), 1).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 def test_a_good_pair(tmp_path):
     code, out, err = check("+rollout_len=32", cwd=tmp_path)
     assert code == 0 and not err, err

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from esr_cli.config import TuneConfig
+from esr_cli.config import PairConfig, TuneConfig
 from esr_cli.distill.divergence import Options
 from esr_cli.distill.positions import Rule
 from esr_cli.models import batching
+from esr_cli.models.loading import load_tokenizer
 from esr_cli.models.reading import Reading
+from esr_cli.pairing import settle
 from esr_cli.student import Objective, Student
 from esr_cli.teacher import Teacher
 from esr_cli.types import HiddenScores, LogitScores, Prompt, Rollout
@@ -295,3 +299,43 @@ def test_small_steps_add_up_in_the_masters_of_bf16_weights(tiny_pair, teacher):
         made.update(ROLLOUTS, scores, step)
     assert torch.equal(made.weights()[name], made.parameters[name].bfloat16())
     assert (made.weights()[name] == start[name]).float().mean() < stuck - 0.2
+
+
+def renumbered(folder, target):
+    """The same teacher with its tokens under other ids: rows of weights and vocabulary moved."""
+    tokenizer, model = load_tokenizer(str(folder)), AutoModelForCausalLM.from_pretrained(folder)
+    order = torch.randperm(108, generator=torch.Generator().manual_seed(4))
+    rows = model.get_input_embeddings().weight
+    with torch.no_grad():
+        rows.copy_(rows.clone()[order.argsort()])
+    raw = json.loads(tokenizer.backend_tokenizer.to_str())
+    raw["model"]["vocab"] = {t: int(order[i]) for t, i in raw["model"]["vocab"].items()}
+    for token in raw["added_tokens"]:
+        token["id"] = int(order[token["id"]])
+    model.config.eos_token_id = model.generation_config.eos_token_id = int(order[2])
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    (target / "tokenizer.json").write_text(json.dumps(raw))
+    return target
+
+
+def test_a_teacher_with_other_ids_is_read_and_compared_in_the_students_order(
+    tiny_pair, teacher, tmp_path
+):
+    path = str(renumbered(tiny_pair / "teacher", tmp_path / "other"))
+    pair = PairConfig()
+    pair.student.path, pair.teacher.path = str(tiny_pair / "student"), path
+    met = settle(pair, load_tokenizer(pair.student.path), load_tokenizer(path))
+    assert met.alignment.kind == "tokens" and met.columns != tuple(range(108))
+    other = Teacher(path, "float32", "cpu", 64, None, met.reader, met.columns)
+    # The prompt is the teacher's own text, in its own ids.
+    order = met.alignment.teacher_of
+    theirs = [
+        replace(
+            r, prompt=replace(r.prompt, teacher_ids=tuple(order[i] for i in r.prompt.teacher_ids))
+        )
+        for r in ROLLOUTS
+    ]
+    ours = teacher.head().logits(teacher.score(ROLLOUTS).hidden_RD)
+    found = other.head().logits(other.score(theirs).hidden_RD)
+    assert torch.allclose(ours, found, atol=1e-5)

@@ -165,3 +165,21 @@ def test_a_dry_run_at_the_full_vocabulary_with_random_weights(tmp_path):
     assert saved.config.vocab_size == 151936
     # The folders of random weights are made once.
     assert len(list((tmp_path / "cache" / "random").iterdir())) == 2
+
+
+def test_unlike_tokenizers_go_through_the_whole_loop(bytes_teacher, tmp_path):
+    done = esr(
+        "train", "rollout=eager", *SHORT, "steps=3", "strict=true", "tracking=none",
+        f"pair.teacher.path={bytes_teacher}", "pair.alignment=text", "lengths=mixture",
+        "lengths.full_share=0.25", "loss=top_student_entropy", "loss.keep_tokens=5",
+        "run_dir=run", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    for row in rows(tmp_path / "run"):
+        assert 0.5 < row["align/coverage"] < 1, "the joined words of the teacher hide boundaries"
+        assert row["train/reverse_kl"] > 0.1 and row["rollout/logprob_gap_max"] < 1e-4
+        # Three responses of 8 tokens and one of up to 128, five positions of each.
+        assert row["rollout/tokens"] > 4 * 8
+        assert row["train/kept"] == pytest.approx(20 / row["rollout/tokens"], abs=1e-6)
+    profile = rows(tmp_path / "run", "kl_by_position.jsonl")[-1]
+    assert len(profile["kl"]) == len(profile["count"]) > 8
