@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import assembly, preflight
+from esr_cli import assembly, preflight, run_folder
 from esr_cli.checks import machine, meeting, whole
 from esr_cli.checks.finding import Finding
 from esr_cli.checks.memory import Need
@@ -25,8 +25,12 @@ COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 def run(config: TrainConfig, overrides: list[str]) -> None:
     """Prints a line a finding; raises `ConfigError` that counts the errors, where there are any."""
+    if config.resume:
+        raise ConfigError(f"resume={config.resume}: esr check looks at new runs; leave it out")
     report = _Report()
     known = None
+    with suppress(ConfigError):
+        report.attempt("run folder", lambda: run_folder.free_folder(config, overrides))
     with suppress(ConfigError):
         known = _known(config, report)
     for each in (*machine.versions(config), *machine.wandb(config)):
@@ -74,8 +78,8 @@ class _Report:
 
 
 def _known(config: TrainConfig, report: _Report) -> whole.Known:
-    config = report.attempt("random weights", lambda: with_weights(config))
-    student, teacher = report.attempt("models", lambda: preflight.check_models(config))
+    config = report.attempt("random weights", lambda: with_weights(config, drawn=False))
+    student, teacher = report.attempt("models", lambda: preflight.check_models(config, drawn=False))
     pairing = report.attempt("vocabulary", lambda: settle(config.pair, student, teacher))
     with suppress(ConfigError):
         report.attempt(

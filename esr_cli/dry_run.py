@@ -12,8 +12,10 @@ from esr_cli.models import loading
 from esr_cli.models.random_weights import built, shape_of
 
 
-def with_weights(config: TrainConfig) -> TrainConfig:
+def with_weights(config: TrainConfig, drawn: bool = True) -> TrainConfig:
     """With `pair.weights=random` both models as folders of random weights; else as it is.
+
+    Unless `drawn` the folders hold everything else.
 
     Raises `ConfigError` where a shape or a tokenizer is missing.
     """
@@ -28,6 +30,6 @@ def with_weights(config: TrainConfig) -> TrainConfig:
     )  # fmt: skip
     refuse(memory.against_machine(config, needs))
     dtype = loading.pick_dtype(pair.dtype, loading.pick_device(config.execution.device))
-    student = built("pair.student", pair.student, dtype, 1, config.data_dir)
-    teacher = built("pair.teacher", pair.teacher, dtype, 2, config.data_dir)
+    student = built("pair.student", pair.student, dtype, 1, config.data_dir, drawn)
+    teacher = built("pair.teacher", pair.teacher, dtype, 2, config.data_dir, drawn)
     return replace(config, pair=replace(pair, student=student, teacher=teacher))

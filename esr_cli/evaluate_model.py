@@ -17,6 +17,7 @@ from esr_cli.eval_folder import Done
 from esr_cli.evaluation import Exam, Responses
 from esr_cli.execution.remote import RemoteEngine
 from esr_cli.models import loading, tuning
+from esr_cli.pairing import settle
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ class Plan:
 
 def plan(config: EvalConfig, chosen: list[Benchmark]) -> Plan:
     """Checks the model, its tokenizer and the room for every prompt; raises `ConfigError`."""
-    model, weights = _of_run(config) if config.run else _of_model(config)
+    model, weights, stops = _of_run(config) if config.run else _of_model(config)
     tokenizer = preflight.check_model("run" if config.run else "model", model, config.rollout)
-    exams = [preflight.exam(each, model, tokenizer, config.seed) for each in chosen]
+    exams = [preflight.exam(each, model, tokenizer, config.seed, stops) for each in chosen]
     limit = config.context_tokens or loading.context_tokens(
         model.path, model.revision, model.trust_remote_code
     )
@@ -80,31 +81,37 @@ def plan(config: EvalConfig, chosen: list[Benchmark]) -> Plan:
     return Plan(config, model, weights, exams, needed)
 
 
-def _of_model(config: EvalConfig) -> tuple[ModelConfig, list[Weights]]:
+# A model, its weights, and where its responses end beside what it says itself.
+Asked = tuple[ModelConfig, list[Weights], tuple[int, ...]]
+
+
+def _of_model(config: EvalConfig) -> Asked:
     model = ModelConfig(
         str(config.model), config.revision, system=config.system, thinking=config.thinking
     )
-    return model, [Weights(step=0)]
+    return model, [Weights(step=0)], ()
 
 
-def _of_run(config: EvalConfig) -> tuple[ModelConfig, list[Weights]]:
+def _of_run(config: EvalConfig) -> Asked:
     folder = Path(str(config.run))
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"run={folder}: holds no run; name a folder that esr train made")
     kept = disk.checkpoints(folder)
-    trained = with_weights(gate.typed(run_folder.saved_config(folder), TrainConfig))
+    trained = gate.typed(run_folder.saved_config(folder), TrainConfig)
     if config.checkpoints == "last" and (folder / "summary.json").is_file():
         step = disk.read_rows(folder / "metrics.jsonl")[-1]["step"]
-        # The chat template was saved with it, whichever it was.
+        # The chat template was saved with it, whichever it was, and so were the ends of text.
         path = str(folder / "student")
         model = replace(trained.pair.student, path=path, revision=None, chat_template=None)
-        return model, [Weights(step)]
+        return model, [Weights(step)], ()
     if not kept:
         raise ConfigError(f"run={folder}: holds no checkpoint; let it train first")
+    trained = with_weights(trained)
+    pairing = settle(trained.pair, *preflight.check_models(trained))
     wanted = kept if config.checkpoints == "all" else kept[-1:]
     load = _Checkpoints(trained)
     states = [Weights(disk.step_of(path), partial(load, path)) for path in wanted]
-    return trained.pair.student, states
+    return trained.pair.student, states, pairing.stop_ids
 
 
 class _Checkpoints:

@@ -32,6 +32,9 @@ class Pairing:
 
 def settle(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> Pairing:
     """Aligns the vocabularies and the ends of text; raises `ConfigError` where they do not meet."""
+    for name in pair.stop_tokens:
+        if all(name not in each.get_vocab() for each in (student_tokenizer, teacher_tokenizer)):
+            raise ConfigError(f"pair.stop_tokens: neither model has a token {name!r}; drop it")
     alignment = align(student_tokenizer, teacher_tokenizer, pair.alignment)
     ours = preflight.stop_ids(pair.student, student_tokenizer, pair.stop_tokens)
     theirs = preflight.stop_ids(pair.teacher, teacher_tokenizer, pair.stop_tokens)

@@ -17,17 +17,21 @@ from esr_cli.types import Prompt, Sampling
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 
 
-def check_models(config: TrainConfig) -> tuple[Any, Any]:
-    """Student's and teacher's tokenizers; raises `ConfigError` where a model cannot be used."""
+def check_models(config: TrainConfig, drawn: bool = True) -> tuple[Any, Any]:
+    """Student's and teacher's tokenizers; raises `ConfigError` where a model cannot be used.
+
+    Random weights need not be `drawn` for a look at the rest.
+    """
+    wanted = drawn or config.pair.weights == "pretrained"
     for role in ("student", "teacher"):
-        _check_path(f"pair.{role}.path", getattr(config.pair, role).path)
-    student = check_model("pair.student.path", config.pair.student, config.rollout)
+        _check_path(f"pair.{role}.path", getattr(config.pair, role).path, wanted)
+    student = check_model("pair.student.path", config.pair.student, config.rollout, wanted)
     return student, _tokenizer("pair.teacher.path", config.pair.teacher)
 
 
-def check_model(key: str, model: ModelConfig, rollout: RolloutConfig) -> Any:
+def check_model(key: str, model: ModelConfig, rollout: RolloutConfig, weights: bool = True) -> Any:
     """The tokenizer of a model that is to sample; raises `ConfigError` where it cannot."""
-    _check_path(key, model.path)
+    _check_path(key, model.path, weights)
     if rollout.engine == "vllm" and importlib.util.find_spec("vllm") is None:
         raise ConfigError("rollout=vllm: vLLM is not installed; run make setup, or rollout=eager")
     tokenizer = _tokenizer(key, model)
@@ -90,7 +94,7 @@ def check_room(exams: list[Exam], context_tokens: int, key: str) -> int:
     return needed
 
 
-def _check_path(key: str, path: str) -> None:
+def _check_path(key: str, path: str, wanted: bool) -> None:
     folder = Path(loading.resolve(path))
     if not folder.exists():
         # A hub id is `owner/name`; anything else was meant as a folder.
@@ -98,7 +102,7 @@ def _check_path(key: str, path: str) -> None:
             return
         raise ConfigError(f"{key}={path}: no such folder; give a model folder or a hub id")
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-    if not (folder / "config.json").is_file() or not weights:
+    if not (folder / "config.json").is_file() or (wanted and not weights):
         raise ConfigError(f"{key}={path}: holds no model (config.json and weights are needed)")
 
 

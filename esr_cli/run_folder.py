@@ -19,16 +19,22 @@ MOST_CHARS = 120
 
 def open_new(config: TrainConfig, overrides: list[str]) -> Path:
     """Makes the folder of a new run; raises `ConfigError` where one is in the way."""
-    folder = Path(config.run_dir or Path("runs") / config.pair.name / name_of(overrides))
-    if (folder / "summary.json").exists():
-        raise ConfigError(f"run_dir={folder}: holds a complete run; choose another run_dir")
-    if disk.latest(folder) is not None:
-        raise ConfigError(f"run_dir={folder}: holds an unfinished run; go on with resume={folder}")
+    folder = free_folder(config, overrides)
     need_writable("run_dir", folder)
     # What a run left that died before its first checkpoint would mix with the new figures.
     for name in CUT_BACK:
         (folder / name).unlink(missing_ok=True)
     _write_config(folder, gate.as_plain(config))
+    return folder
+
+
+def free_folder(config: TrainConfig, overrides: list[str]) -> Path:
+    """Where a new run would live; raises `ConfigError` where one is in the way."""
+    folder = Path(config.run_dir or Path("runs") / config.pair.name / name_of(overrides))
+    if (folder / "summary.json").exists():
+        raise ConfigError(f"run_dir={folder}: holds a complete run; choose another run_dir")
+    if disk.latest(folder) is not None:
+        raise ConfigError(f"run_dir={folder}: holds an unfinished run; go on with resume={folder}")
     return folder
 
 

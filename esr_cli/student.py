@@ -17,6 +17,9 @@ from esr_cli.distill.head import Head
 from esr_cli.models import batching, loading, tuning
 from esr_cli.types import HiddenScores, Rollout, Sampling, Scores
 
+NOT_FINITE = "loss or gradient is not finite (a lower tune.learning_rate may help)"
+NOTHING_COUNTS = "no position counts (loss.select, loss.weights, or align/coverage)"
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -37,12 +40,13 @@ class Objective:
 class Update:
     """What one optimizer step measured; `kl_by_rollout` holds a KL a response token.
 
-    NaN stands where the teacher has no place for the token.
+    NaN stands where the teacher has no place for the token. `skipped` says why no step was made,
+    empty where one was.
     """
 
     metrics: dict[str, float]
     kl_by_rollout: list[list[float]]
-    skipped: bool
+    skipped: str
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Student:
     ) -> None:  # fmt: skip
         self.model, self.teacher_head = model, teacher_head
         self.config, self.objective, self.total_steps = config, objective, total_steps
+        loading.without_dropout(model)
         self.splits = loading.head_agrees(model, loading.head_of(model))
         self.tuning = tuning.make(model, config)
         if config.gradient_checkpointing:
@@ -93,7 +98,6 @@ class Student:
         """One optimizer step over all rollouts; a non-finite one is skipped."""
         self.model.train()
         parts = self._backward(rollouts, scores, step)
-        self.tuning.collect()
         # One division by what the whole step counts, whatever the micro-batches.
         denominator = sum(part.denominator for part in parts)
         loss = sum(part.loss for part in parts) / denominator if denominator else math.nan
@@ -103,7 +107,8 @@ class Student:
         norm = float(
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
         )
-        skipped = not (math.isfinite(loss) and math.isfinite(norm))
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        skipped = "" if finite else NOT_FINITE if denominator else NOTHING_COUNTS
         if not skipped:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate(step)
@@ -114,7 +119,7 @@ class Student:
             "train/loss": loss,
             "train/grad_norm": norm,
             "train/lr": self.rate(step),
-            "train/skipped": float(skipped),
+            "train/skipped": float(bool(skipped)),
         }
         by_rollout = _spread(rollouts, parts)
         return Update(metrics | _measure(rollouts, parts), by_rollout, skipped)
@@ -137,11 +142,15 @@ class Student:
             )
             rows = [spans[i] for i in group]
             teacher, usable_R = self._teacher(scores, rows, states_RX.device)
+            if self.objective.options.kind == "policy_gradient" and self.objective.options.shared:
+                # It needs the drawn token itself.
+                usable_R = usable_R & (self.objective.options.shared.column(tokens_R) >= 0)
             weight_R, denominator = self._weigh(
                 chosen, student, teacher, tokens_R, usable_R, step
             )  # fmt: skip
             loss, found = divergence(student, teacher, tokens_R, weight_R, self.objective.options)
             loss.backward()
+            self.tuning.collect()
             parts.append(
                 _Part(group, float(loss.detach()), denominator, weight_R > 0, usable_R, found)
             )
@@ -205,12 +214,13 @@ def _measure(rollouts: list[Rollout], parts: list[_Part]) -> dict[str, float]:
     ours_R = torch.cat([part.figures.logprob_R.float().cpu() for part in parts])
     gap_R = (ours_R - torch.tensor(drawn)).abs()
     k1_R = torch.cat([part.figures.k1_R.float() for part in parts])[usable_R]
+    weight_R = torch.cat([part.figures.importance_R.float() for part in parts])[usable_R]
     kept_R = torch.cat([part.kept_R for part in parts])
     return {
         "train/reverse_kl": mean("kl_R"),
-        "train/k1": float(k1_R.mean()),
+        "train/k1": float((weight_R * k1_R).mean()),
         # p/q - 1 - log(p/q): never negative, and of the same expectation as k1.
-        "train/k3": float(((-k1_R).exp() - 1 + k1_R).mean()),
+        "train/k3": float((weight_R * ((-k1_R).exp() - 1 + k1_R)).mean()),
         "train/kept": float(kept_R.float().mean()),
         "student/entropy": mean("student_entropy_R"),
         "teacher/entropy": mean("teacher_entropy_R"),

@@ -136,14 +136,14 @@ class Loop:
     def _check(self, update: Any) -> None:
         if update.skipped:
             self.skipped_in_a_row += 1
-            self.tracker.warn("loss or gradient is not finite; the step is skipped")
+            self.tracker.warn(f"{update.skipped}; the step is skipped")
         else:
             self.skipped_in_a_row = 0
             if self.comparable:
                 self.gauge.check(update.metrics)
             self.outside.check(update.metrics)
         if self.skipped_in_a_row >= MOST_SKIPS:
-            raise RuntimeError(f"{MOST_SKIPS} steps in a row were not finite; try a lower rate")
+            raise RuntimeError(f"{MOST_SKIPS} steps in a row were skipped: {update.skipped}")
 
 
 def _how_on(folder: Path) -> str:

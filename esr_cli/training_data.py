@@ -11,6 +11,7 @@ from pathlib import Path
 
 from esr_cli.config import ConfigError, TaskConfig, TrainConfig
 from esr_cli.graders.boxed import last_box
+from esr_cli.plan import lengths_of
 from esr_cli.tasks import code, filters, glaive, math, own, rows
 from esr_cli.tasks.chat import Chat
 from esr_cli.tasks.rows import Row
@@ -100,7 +101,7 @@ def _stem(file: str) -> str:
 
 
 def _limit(config: TrainConfig) -> int:
-    response = max(config.rollout_tokens, config.pair.max_response_tokens)
+    response = max(lengths_of(config).longest, config.pair.max_response_tokens)
     room, wanted = config.pair.context_tokens - response, config.task.max_prompt_tokens
     if wanted is not None and wanted > room:
         raise ConfigError(

@@ -144,7 +144,8 @@ def test_by_products_equal_the_dense_ones(temperature):
 def test_where_nothing_is_barred_the_drawn_token_is_scored_over_all_rows():
     hidden, head, teacher, _ = inputs()
     tokens = torch.full((R,), V - 1)
-    options = Options(shared=Grouped(2, torch.zeros(V - 4).long(), torch.ones(V).long()))
+    ids = torch.arange(V) % 2
+    options = Options(shared=Grouped(2, ids, ids))
     _, out = divergence((hidden, head), teacher, tokens, uniform(), options)
     expected = head.logits(hidden).log_softmax(-1)[:, V - 1]
     assert (out.logprob_R - expected).abs().max() < 1e-12
@@ -253,7 +254,10 @@ def test_every_kind_equals_its_closed_form(kind, temperature):
     weight = torch.rand(R, dtype=torch.float64)
     loss, found = divergence(
         (hidden, head), teacher, tokens, weight,
-        Options(kind=kind, beta=0.3, temperature=temperature, tile_tokens=4),
+        Options(
+            kind=kind, beta=0.3, temperature=temperature, sampling_temperature=temperature,
+            tile_tokens=4,
+        ),
     )  # fmt: skip
     log_q = (head.logits(hidden) / temperature).log_softmax(-1)
     log_p = (teacher[1].logits(teacher[0]) / temperature).log_softmax(-1)
@@ -295,6 +299,36 @@ def test_the_policy_gradient_is_the_reverse_kls_in_expectation():
     k1 = z.log_softmax(-1) - teacher.log_softmax(-1)
     (own,) = torch.autograd.grad((logits.softmax(-1) * k1).sum(), z)
     assert own.abs().max() < 1e-14
+
+
+@pytest.mark.parametrize("kind", ["policy_gradient"])
+def test_tokens_drawn_at_another_temperature_are_weighed_by_their_importance(kind):
+    """In expectation over what is drawn at 0.7, the reverse KL at 1: gradient, k1 and k3."""
+    torch.manual_seed(1)
+    logits, teacher = torch.randn(2, 1, 6, dtype=torch.float64)
+    one, found = torch.ones(1, dtype=torch.float64), torch.zeros_like(logits)
+    options = Options(kind=kind, sampling_temperature=0.7)
+    k1 = k3 = 0.0
+    for token, share in enumerate((logits / 0.7).softmax(-1)[0]):
+        z = logits.clone().requires_grad_()
+        loss, told = divergence(z, teacher, torch.tensor([token]), one, options)
+        found += share * torch.autograd.grad(loss, z)[0]
+        k1 += (share * told.importance_R * told.k1_R).item()
+        k3 += (share * told.importance_R * ((-told.k1_R).exp() - 1 + told.k1_R)).item()
+    z = logits.clone().requires_grad_()
+    loss, told = divergence(z, teacher, torch.tensor([0]), one, Options())
+    assert (found - torch.autograd.grad(loss, z)[0]).abs().max() < 1e-14
+    assert k1 == pytest.approx(told.kl_R.item()) and k3 == pytest.approx(told.kl_R.item())
+
+
+def test_a_drawn_token_outside_has_no_policy_gradient():
+    student = torch.tensor([[1.0, 0.0, 2.0]], dtype=torch.float64).requires_grad_()
+    ids = torch.tensor([0, 1, -1])
+    options = Options(kind="policy_gradient", shared=Grouped(2, ids, ids))
+    teacher = torch.tensor([[0.0, 1.0, 0.0]], dtype=torch.float64)
+    loss, found = divergence(student, teacher, torch.tensor([2]), torch.ones(1), options)
+    (gradient,) = torch.autograd.grad(loss, student)
+    assert loss.item() == 0 and gradient.eq(0).all() and found.k1_R.item() == 0
 
 
 def test_logits_of_the_student_do_as_well_as_its_states():

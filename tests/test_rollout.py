@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from esr_cli.models import loading
 from esr_cli.rollout.eager import EagerEngine
 from esr_cli.types import Prompt, Sampling
 
@@ -181,3 +186,61 @@ def test_barred_tokens_are_never_drawn_and_the_rest_is_renormalised(engine, tiny
     # An evaluation asks the student as it is.
     free = engine.generate(PROMPTS, Sampling(30, temperature=1.5, samples=2, seed=3))
     assert {token for r in free for token in r.response_ids} & set(BARRED)
+
+
+def capped_gemma(folder):
+    """A tiny Gemma-2 whose attention cap matters."""
+    torch.manual_seed(0)
+    shape = AutoConfig.for_model(
+        "gemma2", hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=32, vocab_size=128,
+        sliding_window=64, query_pre_attn_scalar=1, attn_logit_softcapping=2.0,
+        final_logit_softcapping=5.0, max_position_embeddings=512,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(shape, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4)
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+def test_the_attention_cap_of_gemma_2_is_not_lost(tmp_path):
+    """The fused kernels of transformers leave it out without a word; vLLM does not."""
+    path = capped_gemma(tmp_path)
+    rollouts = EagerEngine(path, "float32", 8).generate(PROMPTS, SAMPLING)
+    true = AutoModelForCausalLM.from_pretrained(
+        path, dtype=torch.float32, attn_implementation="eager"
+    )
+    fused = AutoModelForCausalLM.from_pretrained(
+        path, dtype=torch.float32, attn_implementation="sdpa"
+    )
+    assert reference_gap(true, rollouts, 0.7) < 1e-4 < 1e-2 < reference_gap(fused, rollouts, 0.7)
+    ours = loading.load_model(path, "float32", "cpu")
+    assert reference_gap(ours, rollouts, 0.7) < 1e-4
+    assert loading.head_agrees(ours, loading.head_of(ours))
+
+
+def test_vllm_and_the_trainer_hold_the_same_gemma_2(tmp_path):
+    """In a process of its own: one process holds one engine."""
+    pytest.importorskip("vllm")
+    code = (
+        "import sys, test_rollout as t\n"
+        "from esr_cli.models import loading\n"
+        "from esr_cli.rollout.vllm import VllmEngine\n"
+        "if __name__ == '__main__':\n"
+        "    engine = VllmEngine(sys.argv[1], 'float32', 512, 8)\n"
+        "    rollouts = engine.generate(t.PROMPTS, t.SAMPLING)\n"
+        "    model = loading.load_model(sys.argv[1], 'float32', 'cpu')\n"
+        "    print('gap', t.reference_gap(model, rollouts, 0.7))\n"
+    )
+    script = tmp_path / "gap.py"
+    script.write_text(code)
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": f"{here.parent}:{here}"}
+    done = subprocess.run(
+        [sys.executable, str(script), capped_gemma(tmp_path / "gemma")],
+        capture_output=True, text=True, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.rpartition("gap ")[2]) < 1e-4

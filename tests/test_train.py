@@ -149,6 +149,7 @@ def test_a_dry_run_at_the_full_vocabulary_with_random_weights(tmp_path):
     if not ranks.is_file():
         shapes += [f"pair.{role}.path=esr:{role}" for role in ("student", "teacher")]
         shapes += [f"pair.{role}.family=null" for role in ("student", "teacher")]
+        shapes += ["pair.stop_tokens=[]"]
     done = esr(
         "train", "pair=qwen25math_1p5b__qwen3_1p7b", "pair.weights=random", *shapes,
         "pair.teacher.shape.head_dim=24", "task=lab", "benchmark=lab", "benchmark.lab.samples=1",

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from esr_cli.checks.finding import Finding
-from esr_cli.checks.tuning import trained
+from esr_cli.checks.tuning import adapted, trained
 from esr_cli.config import TrainConfig
 from esr_cli.models import loading
 
 GIB = 2**30
 # fp32 copies of a tile's logits that are alive at once in the divergence.
-TILE_COPIES = 8
+TILE_COPIES = 12
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,20 @@ def needs(
         sequence = prompt_tokens + n
         return min(rows * sequence, max(config.tune.micro_batch_tokens, sequence))
 
+    cache, reserved = _cache(student, size), 0.0
+    if torch.cuda.is_available() and config.rollout.engine == "vllm":
+        # vLLM takes its share of the card, whatever it needs.
+        whole = torch.cuda.get_device_properties(0).total_memory
+        reserved = config.rollout.gpu_memory_utilization * whole - own * size
     tile = config.loss.tile_tokens * _shape(student).vocab_size * 4 * TILE_COPIES
     return [
         fixed("student's weights", own * size),
         fixed("optimizer and gradients", _optimizer(config, student, size)),
         fixed("teacher's weights", theirs * size),
         fixed("engine's weights", own * size),
-        both("engine's cache", lambda n: _cache(student, size) * rows * (prompt_tokens + n)),
+        both("engine's cache", lambda n: max(reserved, cache * rows * (prompt_tokens + n))),
         both("activations", lambda n: _activations(config, student, size) * micro_batch(n)),
+        fixed("weights on their way", _handed_over(config, student, size)),
         both("states of the teacher", lambda n: rows * n * _shape(teacher).hidden_size * size),
         both("logits of a tile", lambda _: tile),
     ]
@@ -111,25 +117,42 @@ def _optimizer(config: TrainConfig, student: Any, size: int) -> float:
     return count * (size + 8 + (4 + 4 if size == 2 else 0))
 
 
+def _handed_over(config: TrainConfig, student: Any, size: int) -> float:
+    """LoRA's merged layers; full fine-tuning hands over the weights themselves."""
+    if config.tune.method == "full":
+        return 0
+    layers = adapted(student, config.tune.targets)
+    return sum(layer.weight.numel() for _, layer in layers) * size
+
+
 def _cache(model: Any, size: int) -> float:
     """Bytes of keys and values a token."""
-    shape = _shape(model)
-    width = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
-    return 2 * shape.num_hidden_layers * shape.num_key_value_heads * width * size
+    layers, _, _, _, pairs = _sizes(model)
+    return layers * pairs * size
 
 
 def _activations(config: TrainConfig, model: Any, size: int) -> float:
     """Bytes kept for the backward pass a token: per layer about six states of the model's width,
     two each of queries and of keys and values, four of the MLP's; with checkpointing one a layer
     and one layer whole."""
-    shape = _shape(model)
-    width = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
-    heads = shape.num_attention_heads + 2 * shape.num_key_value_heads
-    layer = (6 * shape.hidden_size + 2 * heads * width + 4 * shape.intermediate_size) * size
-    layers = shape.num_hidden_layers
+    layers, width, mlp, queries, pairs = _sizes(model)
+    layer = (6 * width + 2 * (queries + pairs) + 4 * mlp) * size
     if config.tune.gradient_checkpointing:
-        return layers * shape.hidden_size * size + layer
+        return layers * width * size + layer
     return layers * layer
+
+
+def _sizes(model: Any) -> tuple[int, int, int, int, int]:
+    """Layers, width, and the widths of the MLP, of queries, and of keys and values together.
+
+    Architectures name them differently; what one does not name is as in most.
+    """
+    shape = _shape(model)
+    heads = shape.num_attention_heads
+    head = getattr(shape, "head_dim", None) or shape.hidden_size // heads
+    pairs = getattr(shape, "num_key_value_heads", None) or heads
+    mlp = getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size
+    return shape.num_hidden_layers, shape.hidden_size, mlp, heads * head, 2 * pairs * head
 
 
 def _shape(model: Any) -> Any:

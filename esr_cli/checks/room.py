@@ -8,6 +8,7 @@ from typing import Any
 from esr_cli.checks.finding import Finding
 from esr_cli.config import TrainConfig
 from esr_cli.distill.lengths import Lengths
+from esr_cli.plan import lengths_of
 from esr_cli.types import Prompt
 
 
@@ -20,7 +21,7 @@ def context(config: TrainConfig, shapes: dict[str, Any], prompts: list[Prompt]) 
             said = f"pair.context_tokens={limit}: the {role} was made for {own}"
             findings.append(Finding("error", "context", said, f"lower it to {own}"))
     lengths = [max(len(p.student_ids), len(p.teacher_ids)) for p in prompts]
-    response = max(config.rollout_tokens, config.pair.max_response_tokens)
+    response = max(lengths_of(config).longest, config.pair.max_response_tokens)
     said = (
         f"{limit:,} tokens: prompts of {median(lengths):.0f} (the first {len(lengths)}: at most "
         f"{max(lengths)}), responses of up to {response:,}"
@@ -33,6 +34,25 @@ def context(config: TrainConfig, shapes: dict[str, Any], prompts: list[Prompt]) 
         remedy = "lower rollout_len or pair.max_response_tokens"
         return [*findings, Finding("error", "context", said, remedy)]
     return findings or [Finding("ok", "context", said)]
+
+
+def positions(config: TrainConfig, longest: int) -> list[Finding]:
+    """What `loss.select` leaves of responses of at most `longest` tokens."""
+    loss = config.loss
+    if loss.select == "window":
+        if loss.window_start >= longest:
+            said = f"loss.window_start={loss.window_start}: no response is longer than {longest}"
+            return [Finding("error", "positions", said, "lower it, or give +rollout_len=full")]
+        kept = (longest if loss.window_end is None else loss.window_end) - loss.window_start
+    elif loss.select in ("top", "random"):
+        kept = loss.keep_tokens
+    else:
+        return []
+    said = f"{min(kept, longest)} of up to {longest} tokens of a response count ({loss.select})"
+    if kept >= longest:
+        remedy = "keep fewer, or give +rollout_len=full"
+        return [Finding("warning", "positions", f"{said}: all of them", remedy)]
+    return [Finding("ok", "positions", said)]
 
 
 def lengths(config: TrainConfig, planned: Lengths) -> list[Finding]:

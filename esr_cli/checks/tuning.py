@@ -8,7 +8,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from esr_cli.checks.finding import Finding
-from esr_cli.config import ModelConfig, TuneConfig
+from esr_cli.config import ConfigError, ModelConfig, TuneConfig
 from esr_cli.models import loading
 
 
@@ -23,8 +23,15 @@ def skeleton(model: ModelConfig) -> Any:
 
 def outline(shape: Any, trust_remote_code: bool = False) -> Any:
     """The layers of a transformers configuration, see `skeleton`."""
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(shape, trust_remote_code=trust_remote_code)
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(shape, trust_remote_code=trust_remote_code)
+    except ValueError as error:
+        kind, reason = type(shape).__name__, str(error).splitlines()[0]
+        raise ConfigError(
+            f"{kind}: not a causal language model that transformers knows ({reason[:120]}); "
+            "choose another model"
+        ) from None
 
 
 def adapted(model: Any, targets: list[str]) -> list[tuple[str, torch.nn.Linear]]:

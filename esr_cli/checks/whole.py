@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from esr_cli import assembly
 from esr_cli.checks import machine, meeting, memory, room, tuning
 from esr_cli.checks.finding import Finding
 from esr_cli.config import TrainConfig
 from esr_cli.pairing import Pairing
+from esr_cli.plan import lengths_of
 from esr_cli.types import Prompt
 
 # Of every task so many prompts are measured.
@@ -31,7 +31,7 @@ class Known:
     def needs(self) -> list[memory.Need]:
         """Memory by part."""
         longest = max(max(len(p.student_ids), len(p.teacher_ids)) for p in self.prompts)
-        n = assembly.lengths_of(self.config).longest
+        n = lengths_of(self.config).longest
         return memory.needs(
             self.config, self.models["student"], self.models["teacher"], longest, n
         )  # fmt: skip
@@ -58,7 +58,8 @@ def findings(known: Known) -> list[Finding]:
         *meeting.vocabularies(pair, known.pairing, known.student, known.teacher),
         *meeting.ends(pair, known.pairing, known.student, known.teacher),
         *room.context(config, shapes, known.prompts),
-        *room.lengths(config, assembly.lengths_of(config)),
+        *room.lengths(config, lengths_of(config)),
+        *room.positions(config, lengths_of(config).longest),
         *tuning.targets(known.models["student"], config.tune),
         *memory.against_machine(config, known.needs),
         *machine.devices(config),

@@ -26,9 +26,11 @@ Side = tuple[torch.Tensor, Head] | torch.Tensor
 class Figures:
     """What each position knows, detached; see `divergence` for what is compared.
 
-    `value_R` is the divergence that trains; `kl_R` the reverse KL and the entropies, all in nats at
-    the loss temperature; `k1_R` the log-ratio log q - log p of the drawn token, an estimate of the
-    reverse KL by one sample; `confidence_R` the teacher's highest probability; `outside` what
+    `value_R` is the divergence that trains, 0 where it needs the drawn token and that one lies
+    outside; `kl_R` the reverse KL and the entropies, all in nats at the loss temperature; `k1_R`
+    the log-ratio log q - log p of the drawn token, an estimate of the reverse KL by one sample;
+    `importance_R` its probability at the loss temperature over that at which it was drawn, by which
+    such estimates are weighed; `confidence_R` the teacher's highest probability; `outside` what
     either model puts outside the shared vocabulary; `logprob_R` the student's log-probability of
     the drawn token at the sampling temperature.
     """
@@ -40,6 +42,7 @@ class Figures:
     confidence_R: torch.Tensor
     top1_agree_R: torch.Tensor
     k1_R: torch.Tensor
+    importance_R: torch.Tensor
     student_outside_R: torch.Tensor
     teacher_outside_R: torch.Tensor
     logprob_R: torch.Tensor
@@ -189,7 +192,10 @@ def _tile(
     value_R, slope_RW = KINDS[options.kind](log_q_RW, log_p_RW, drawn_R, options.beta)
     kl_R = value_R if options.kind == "reverse_kl" else reverse_kl(log_q_RW, log_p_RW)[0]
     k1_R = (log_q_RW - log_p_RW).gather(-1, drawn_R[:, None])[:, 0]
-    sampled_RV = shared.allowed(logits_RV) / options.sampling_temperature
+    logprob_R, importance_R = _drawn(shared.allowed(logits_RV), token_ids_R, options)
+    if options.kind == "policy_gradient":
+        counted_R = importance_R.masked_fill(column_R < 0, 0)
+        value_R, slope_RW = value_R * counted_R, slope_RW * counted_R[:, None]
     found = (
         value_R,
         # Rounding can leave a hair below zero where the two agree.
@@ -199,9 +205,10 @@ def _tile(
         log_p_RW.max(-1).values.exp(),
         log_q_RW.argmax(-1) == log_p_RW.argmax(-1),
         k1_R.masked_fill(column_R < 0, 0),
+        importance_R,
         outside_q_R,
         outside_p_R,
-        sampled_RV.gather(-1, token_ids_R[:, None])[:, 0] - sampled_RV.logsumexp(-1),
+        logprob_R,
     )
     if not with_slope:
         return None, found
@@ -212,6 +219,21 @@ def _tile(
     if head is not None:
         slope_RV = slope_RV * head.cap_slope(logits_RV) * head.scale
     return slope_RV, found
+
+
+def _drawn(
+    allowed_RV: torch.Tensor, token_ids_R: torch.Tensor, options: Options
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The drawn tokens' log-probability as they were drawn, and their importance."""
+    logit_R = allowed_RV.gather(-1, token_ids_R[:, None])[:, 0]
+
+    def at(temperature: float) -> torch.Tensor:
+        return logit_R / temperature - (allowed_RV / temperature).logsumexp(-1)
+
+    drawn_R = at(options.sampling_temperature)
+    if options.temperature == options.sampling_temperature:
+        return drawn_R, torch.ones_like(drawn_R)
+    return drawn_R, (at(options.temperature) - drawn_R).exp()
 
 
 def _entropy(log_p_RV: torch.Tensor) -> torch.Tensor:

@@ -58,7 +58,8 @@ def policy_gradient(
     """k1 log q(y) of the drawn token y, where k1 = log q(y) - log p(y) is held constant.
 
     Its slope k1 (1[v = y] - q) is in expectation over y ~ q that of the reverse KL, with the
-    variance of one sample; k1 differentiated as it stands has a slope of zero in expectation.
+    variance of one sample (where y was drawn at another temperature, weigh it by its importance);
+    k1 differentiated as it stands has a slope of zero in expectation.
     """
     at_R1 = drawn_R[:, None]
     log_q_R1, log_p_R1 = log_q_RV.gather(-1, at_R1), log_p_RV.gather(-1, at_R1)

@@ -155,12 +155,17 @@ class Grouped:
         return column_R.masked_fill(token_ids_R >= len(self.student_V), -1)
 
     def allowed(self, logits_RV: torch.Tensor) -> torch.Tensor:
-        """The student's logits as they are: the teacher reads the text, whatever the tokens."""
-        return logits_RV
+        """The student's logits as training rollouts draw from them: the teacher reads the text,
+        whatever the tokens; only padding rows, which are no tokens, are barred."""
+        if logits_RV.shape[1] == len(self.student_V):
+            return logits_RV
+        allowed_RV = logits_RV.clone()
+        allowed_RV[:, len(self.student_V) :] = -torch.inf
+        return allowed_RV
 
     def barred(self, rows: int) -> tuple[int, ...]:
-        """No token."""
-        return ()
+        """The student's ids (of `rows`) that training rollouts may not draw."""
+        return tuple(range(len(self.student_V), rows))
 
     def _sums(self, p_RV: torch.Tensor, class_V: torch.Tensor) -> torch.Tensor:
         """Probabilities of the classes, and last of what lies outside."""

@@ -64,8 +64,18 @@ def load_model(
     model: Any = AutoModelForCausalLM.from_pretrained(
         resolve(path), revision=revision, dtype=getattr(torch, dtype),
         trust_remote_code=trust_remote_code,
+        **_attention(path, revision, trust_remote_code),
     )  # fmt: skip
     return model.to(device).eval()
+
+
+def _attention(path: str, revision: str | None, trust_remote_code: bool) -> dict[str, str]:
+    """Gemma-2 caps its attention scores, which the fused kernels of transformers leave out."""
+    config = AutoConfig.from_pretrained(
+        resolve(path), revision=revision, trust_remote_code=trust_remote_code
+    )
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    return {"attn_implementation": "eager"} if capped else {}
 
 
 def pick_device(wanted: str) -> str:
@@ -76,6 +86,14 @@ def pick_device(wanted: str) -> str:
 def pick_dtype(wanted: str, device: str) -> str:
     """`auto` is bf16 on CUDA and fp32 on the CPU."""
     return wanted if wanted != "auto" else "bfloat16" if device == "cuda" else "float32"
+
+
+def without_dropout(model: Any) -> None:
+    """Switches every dropout off: what trains is what the engine samples from."""
+    for module in model.modules():
+        for name in ("p", "dropout", "attention_dropout", "activation_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
 
 
 def hidden_states(model: Any, input_ids_BL: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from esr_cli import disk
 from esr_cli.config import ConfigError, ModelConfig
@@ -19,23 +19,31 @@ from esr_cli.models import loading
 from esr_cli.models.qwen import RANKS, qwen_tokenizer
 
 
-def built(key: str, model: ModelConfig, dtype: str, seed: int, data_dir: str | None) -> ModelConfig:
+def built(
+    key: str, model: ModelConfig, dtype: str, seed: int, data_dir: str | None, weights: bool = True
+) -> ModelConfig:
     """`model` with a local folder of random weights in place of its path.
 
     The folder is kept below ~/.cache/esr (or ESR_CACHE) and used again for the same shape, dtype
-    and seed. Raises `ConfigError` where the shape or the tokenizer is missing.
+    and seed. Without `weights` it holds all but these, enough for `esr check`. Raises
+    `ConfigError` where the shape or the tokenizer is missing.
     """
     shape = shape_of(key, model)
     named = json.dumps([model.shape, model.path, model.family, dtype, seed], sort_keys=True)
     cache = Path(os.environ.get("ESR_CACHE", "~/.cache/esr")).expanduser()
-    folder = cache / "random" / hashlib.sha256(named.encode()).hexdigest()[:16]
+    name = hashlib.sha256(named.encode()).hexdigest()[:16]
+    folder = cache / ("random" if weights else "outlines") / name
     if not folder.is_dir():
         tokenizer = _tokenizer(key, model, data_dir)
 
         def write(target: Path) -> None:
-            torch.manual_seed(seed)
-            made = AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, dtype))
-            made.save_pretrained(target)
+            if weights:
+                torch.manual_seed(seed)
+                made = AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, dtype))
+                made.save_pretrained(target)
+            else:
+                shape.save_pretrained(target)
+                GenerationConfig.from_model_config(shape).save_pretrained(target)
             tokenizer.save_pretrained(target)
 
         disk.write_folder(folder, write)
@@ -59,7 +67,11 @@ def shape_of(key: str, model: ModelConfig) -> Any:
             near = difflib.get_close_matches(name, default, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"it is no setting of {kind}"
             raise ConfigError(f"{key}.shape.{name}={value}: no such setting; {hint}")
-    return AutoConfig.for_model(kind, **wanted)
+    try:
+        return AutoConfig.for_model(kind, **wanted)
+    except Exception as error:  # each architecture checks its values in a way of its own
+        reason = " ".join(str(error).split())[:160]
+        raise ConfigError(f"{key}.shape: {kind} cannot be made of it ({reason})") from None
 
 
 def _tokenizer(key: str, model: ModelConfig, data_dir: str | None) -> Any:

@@ -29,11 +29,13 @@ class FullTuning:
         return self._masters
 
     def collect(self) -> None:
-        """Moves the model's gradients to what the optimizer moves."""
+        """Adds the model's gradients to those of what the optimizer moves, in fp32."""
         for name, own in self._own.items():
             master = self._masters[name]
             if master is not own and own.grad is not None:
-                master.grad, own.grad = own.grad.float(), None
+                added = own.grad.float()
+                master.grad = added if master.grad is None else master.grad.add_(added)
+                own.grad = None
 
     @torch.no_grad()
     def publish(self) -> None:
@@ -66,6 +68,7 @@ class LoraTuning:
         config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, task_type="CAUSAL_LM")
         self.model = model
         self.adapted = get_peft_model(model, config)
+        self._merged: dict[str, torch.Tensor] = {}
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The adapters' parameters by name."""
@@ -79,12 +82,16 @@ class LoraTuning:
 
     @torch.no_grad()
     def merged(self) -> dict[str, torch.Tensor]:
-        """Base weight plus adapter for each adapted layer, out of place: nothing drifts."""
-        merged = {}
+        """Base weight plus adapter for each adapted layer, out of place: nothing drifts.
+
+        The same memory at every call.
+        """
         for name, layer in self._layers():
             base = layer.get_base_layer().weight
-            merged[f"{name}.weight"] = (base + layer.get_delta_weight("default")).to(base.dtype)
-        return merged
+            if f"{name}.weight" not in self._merged:
+                self._merged[f"{name}.weight"] = torch.empty_like(base)
+            self._merged[f"{name}.weight"].copy_(base + layer.get_delta_weight("default"))
+        return dict(self._merged)
 
     def _layers(self) -> list[tuple[str, Any]]:
         return [(n, m) for n, m in self.model.named_modules() if isinstance(m, LoraLayer)]

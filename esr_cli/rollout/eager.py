@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache
-from transformers.utils.logging import disable_progress_bar
+from transformers import DynamicCache
 
+from esr_cli.models import loading
 from esr_cli.types import Prompt, Rollout, Sampling
 
 
@@ -20,12 +19,7 @@ class EagerEngine:
         revision: str | None = None, barred_ids: tuple[int, ...] = (),
         trust_remote_code: bool = False,
     ) -> None:  # fmt: skip
-        disable_progress_bar()
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, dtype), revision=revision,
-            trust_remote_code=trust_remote_code,
-        )  # fmt: skip
-        self.model: Any = model.to(device).eval()
+        self.model = loading.load_model(path, dtype, device, revision, trust_remote_code)
         self.max_sequences = max_sequences
         rows = self.model.config.get_text_config().vocab_size
         self.barred = torch.tensor([i for i in barred_ids if i < rows], device=device).long()
@@ -57,7 +51,7 @@ class EagerEngine:
         device = self.model.device
         ids_BL, mask_BL = _left_pad([row.prompt.student_ids for row in rows], device)
         places_BL = (mask_BL.cumsum(-1) - 1).clamp(min=0)
-        cache = DynamicCache()
+        cache = DynamicCache(config=self.model.config.get_text_config())
         bars = sampling.shared_only and len(self.barred) > 0
         while True:
             logits_BV = self.model(
