@@ -11,10 +11,10 @@ import torch
 from conftest import esr
 from test_cli import read
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedTokenizerFast
 
-from esr_cli import assembly, pairing
-from esr_cli.checks import machine, meeting, memory, tuning
+from esr_cli import pairing, plan
+from esr_cli.checks import machine, meeting, memory, room, tuning
 from esr_cli.checks.finding import Finding, refuse
 from esr_cli.config import ConfigError, PairConfig
 from esr_cli.distill.shared import Grouped, Shared
@@ -22,6 +22,7 @@ from esr_cli.models import classes as classes_module
 from esr_cli.models.lab import LabConfig, lab_model, lab_tokenizer
 from esr_cli.models.lab_bytes import bytes_tokenizer
 from esr_cli.models.loading import load_tokenizer
+from esr_cli.models.random_weights import shape_of
 from esr_cli.models.token_bytes import token_bytes
 from esr_cli.models.vocabulary import align
 
@@ -317,11 +318,77 @@ def test_a_base_model_without_a_template_is_a_warning():
 
 def test_the_plan_of_lengths_and_objective_is_what_was_asked():
     config = read("lengths=mixture", "loss=top_kl_entropies", "loss.keep_tokens=7", "seed=5")
-    planned = assembly.lengths_of(config)
+    planned = plan.lengths_of(config)
     assert planned.full_share == 1 / 16 and planned.full == 128 and planned.seed == 5
-    made = assembly.objective_of(config, Shared(108))
+    made = plan.objective_of(config, Shared(108))
     assert made.rule.keep == 7 and made.rule.by == (
         "reverse_kl", "teacher_entropy", "student_entropy",
     )  # fmt: skip
-    grows = assembly.lengths_of(read("lengths=linear", "+rollout_len=64"))
+    grows = plan.lengths_of(read("lengths=linear", "+rollout_len=64"))
     assert grows.n_at(0) == 8 and grows.n_at(20) == 64
+
+
+def test_a_folder_that_is_taken_and_a_resumed_run(unbroken, tmp_path):
+    code, out, err = check(f"run_dir={unbroken}", cwd=tmp_path)
+    assert code == 2 and "holds a complete run" in out, out
+    code, _, err = check(f"resume={unbroken}", cwd=tmp_path)
+    assert code == 2 and "looks at new runs" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["loss=top_reverse_kl", "+rollout_len=100"], "warning"),
+        (["loss=top_reverse_kl", "+rollout_len=full"], "ok"),
+        (["loss=window", "loss.window_end=16", "+rollout_len=64"], "ok"),
+        (["loss=window", "loss.window_start=64", "loss.window_end=70", "+rollout_len=64"], "error"),
+        (["loss=random_tokens", "loss.keep_tokens=32", "lengths=mixture", "+rollout_len=16"], "ok"),
+    ],
+)
+def test_what_a_selection_leaves_is_told(arguments, status):
+    config = read(*arguments)
+    [found] = room.positions(config, plan.lengths_of(config).longest)
+    assert found.status == status, found
+
+
+def test_a_look_at_random_weights_draws_none(tmp_path):
+    keys = {"model_type": "qwen3", "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 108}
+    both = [f"+pair.{r}.shape.{k}={v}" for r in ("student", "teacher") for k, v in keys.items()]
+    done = esr(
+        "check", "rollout=eager", "pair.weights=random", *both,
+        cwd=tmp_path, env={"ESR_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    left = list((tmp_path / "cache").rglob("*"))
+    assert left and not [path for path in left if path.suffix == ".safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("gpt_neox", {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2}),
+        ("gpt2", {"n_embd": 64, "n_head": 4, "n_layer": 2}),
+        ("gemma2", {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2}),
+    ],
+)
+def test_memory_is_estimated_for_architectures_that_name_things_otherwise(kind, shape):
+    model = tuning.outline(AutoConfig.for_model(kind, **shape))
+    found = memory.needs(read(), model, model, 10, 10)
+    assert all(need.at_n >= 0 for need in found) and found[0].at_n > 0
+
+
+def test_a_model_that_is_no_causal_language_model_is_one_line():
+    with pytest.raises(ConfigError, match="not a causal language model"):
+        tuning.outline(AutoConfig.for_model("t5"))
+
+
+def test_a_shape_that_cannot_be_is_one_line():
+    model = PairConfig().student
+    for shape, says in (
+        ({"model_type": "qwen3", "hidden_sise": 64}, "did you mean hidden_size"),
+        ({"model_type": "qwen3", "hidden_size": "abc"}, "cannot be made of it"),
+        ({"model_type": "qwen99"}, "transformers knows no such"),
+        ({}, "needs a shape"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            shape_of("pair.student", replace(model, shape=shape))

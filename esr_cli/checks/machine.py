@@ -22,7 +22,10 @@ def disk(config: TrainConfig, student_gib: float, trained_gib: float) -> list[Fi
     folder = Path(config.run_dir or "runs").absolute()
     while not folder.exists():
         folder = folder.parent
-    free = shutil.disk_usage(folder).free / GIB
+    usage = shutil.disk_usage(folder)
+    if not usage.total:  # no file system that tells
+        return []
+    free = usage.free / GIB
     # One more checkpoint lies there while it is written.
     need = student_gib + 3 * trained_gib * (config.keep_checkpoints + 1)
     said = f"a run takes about {need:.2f} GiB of {free:.0f} GiB free at {folder}"
