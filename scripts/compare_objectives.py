@@ -3,16 +3,19 @@
 Two students (the shipped one and `student_seed=5`, trained first where FOLDER does not hold it) by
 three seeds by the arms below: 80 steps at a constant rate, so that what a short rollout forgets has
 time to show. Every run is an `esr train` of its own with our own decode loop, two at a time on one
-thread each; a run that is complete is not repeated, one that was cut off goes on. At the end a
-table: accuracy at step 40 and at step 80 (the mean over seeds with its 95 % interval by Student's t
-over the runs), response tokens, and seconds a step (median) against full rollouts.
+thread each; a run that is complete is not repeated, one that was cut off goes on. Then every arm is
+timed for 12 steps, one at a time and all in turn, three rounds. At the end a table: accuracy at
+step 40 and at step 80 (the mean over seeds with its 95 % interval by Student's t over the runs),
+response tokens, and seconds a step (median of the timed steps) against full rollouts.
 
     python scripts/compare_objectives.py runs/objectives
 """
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +26,7 @@ from statistics import mean, median, stdev
 
 from esr_cli import disk
 
-STEPS, SEEDS, JOBS, SECOND_STUDENT = 80, (0, 1, 2), 2, 5
+STEPS, SEEDS, JOBS, ROUNDS, SECOND_STUDENT = 80, (0, 1, 2), 2, 3, 5
 KEEP = "loss.keep_tokens=32"
 ARMS = {
     "full rollouts": ["+rollout_len=full"],
@@ -79,6 +82,30 @@ class Run:
         return median(row[key] for row in disk.read_rows(self.folder / "metrics.jsonl"))
 
 
+def timed(out: Path) -> dict[str, float]:
+    """Median seconds a step of each arm, timed in turn; kept in `times.json`."""
+    kept = out / "times.json"
+    if not kept.exists():
+        seconds: dict[str, list[float]] = {arm: [] for arm in ARMS}
+        for number in range(ROUNDS):
+            for arm, overrides in ARMS.items():
+                folder = out / "timed" / f"{number}-{_plain(arm)}"
+                shutil.rmtree(folder, ignore_errors=True)
+                esr([
+                    "train", f"run_dir={folder}", "steps=12", "limit=1", "benchmark.lab.samples=1",
+                    "benchmark.lab.max_tokens=1", "rollout=eager", "tracking=none", *overrides,
+                ])  # fmt: skip
+                # The first step pays for what is set up but once.
+                rows = disk.read_rows(folder / "metrics.jsonl")[1:]
+                seconds[arm] += [row["time/step_s"] for row in rows]
+        disk.write_json(kept, {arm: median(own) for arm, own in seconds.items()})
+    return json.loads(kept.read_text())
+
+
+def _plain(arm: str) -> str:
+    return re.sub("[^A-Za-z0-9]+", "-", arm)
+
+
 def esr(arguments: list[str]) -> None:
     """Runs `esr ARGUMENTS` on one thread."""
     command = [sys.executable, "-m", "esr_cli.cli", *arguments]
@@ -104,9 +131,8 @@ def interval(values: list[float]) -> str:
     return f"{mean(values):.3f} ± {half:.3f}"
 
 
-def table(runs: list[Run]) -> str:
+def table(runs: list[Run], seconds: dict[str, float]) -> str:
     """A line an arm: accuracy of each student, tokens and time."""
-    whole = mean(run.median_of("time/step_s") for run in runs if run.arm == "full rollouts")
     lines = [
         "| | student 1, step 40 | step 80 | student 2, step 40 | step 80 | tokens a step | "
         "time a step / full |",
@@ -120,8 +146,8 @@ def table(runs: list[Run]) -> str:
             for step in (40, STEPS)
         ]
         tokens = mean(run.median_of("rollout/tokens") for run in own)
-        seconds = mean(run.median_of("time/step_s") for run in own)
-        lines.append(f"| {arm} | {' | '.join(cells)} | {tokens:,.0f} | {seconds / whole:.2f} |")
+        cost = seconds[arm] / seconds["full rollouts"]
+        lines.append(f"| {arm} | {' | '.join(cells)} | {tokens:,.0f} | {cost:.2f} |")
     return "\n".join(lines)
 
 
@@ -132,14 +158,14 @@ def main() -> None:
     students = students_in(out)
     # Seed by seed, so that a table of fewer seeds is never far.
     runs = [
-        Run(arm, student, seed, out / f"{student}-{seed}-{re.sub('[^A-Za-z0-9]+', '-', arm)}")
+        Run(arm, student, seed, out / f"{student}-{seed}-{_plain(arm)}")
         for seed in SEEDS
         for student in students
         for arm in ARMS
     ]
     with ThreadPoolExecutor(JOBS) as pool:
         list(pool.map(lambda run: run(students), runs))
-    text = table(runs)
+    text = table(runs, timed(out))
     (out / "table.md").write_text(text + "\n")
     print(text)
 
