@@ -12,7 +12,9 @@ from hydra import compose, initialize_config_dir
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from esr_cli import preflight, train, training_data
+from esr_cli import train, training_data
+from esr_cli.checks import room
+from esr_cli.checks.finding import refuse
 from esr_cli.cli import conf_dir
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.graders.boxed import last_box
@@ -365,7 +367,7 @@ def test_the_length_counts_the_wording_and_leaves_room_for_the_response(tmp_path
     write(tmp_path / "my.jsonl", [{"prompt": "x" * 127}, {"prompt": "y" * 128}])
     task = load(tmp_path, "task.wording='{problem}!'")
     assert [each.messages[0]["content"][0] for each in task.questions] == ["x"]
-    preflight.check_prompts(settings(), task.train(0, 1))
+    refuse(room.context(settings(), {}, task.train(0, 1)))
     with pytest.raises(ConfigError, match=r"max_prompt_tokens=129: .*; lower it to 128"):
         load(tmp_path, "task.max_prompt_tokens=129")
 
