@@ -16,6 +16,8 @@ from esr_cli import benchmarks, evaluate_model, preflight
 from esr_cli.config import BenchmarkConfig, ConfigError, EvalConfig, ModelConfig, RolloutConfig
 from esr_cli.models import loading
 from esr_cli.models.loading import PACKAGED
+from esr_cli.models.reading import reader
+from esr_cli.models.vocabulary import align
 from esr_cli.rollout.eager import EagerEngine
 from esr_cli.tasks.chat import Chat, prompt
 from esr_cli.teacher import Teacher
@@ -141,12 +143,12 @@ def test_a_benchmark_is_asked_by_the_settings_of_the_model(tmp_path):
 def test_esr_eval_takes_a_system_text_for_a_model_and_that_of_the_run_for_a_run(unbroken):
     lab = {"lab": BenchmarkConfig()}
     told = EvalConfig(benchmark=lab, model="m", system="Brief.", thinking=True)
-    model, _ = evaluate_model._of_model(told)
+    model, *_ = evaluate_model._of_model(told)
     assert (model.system, model.thinking) == ("Brief.", True)
     for given in ({"run": "r"}, {"generations": "g"}):
         with pytest.raises(ConfigError, match="goes with model= only"):
             EvalConfig(benchmark=lab, system="Brief.", **given)
-    model, _ = evaluate_model._of_run(EvalConfig(benchmark=lab, run=str(unbroken)))
+    model, *_ = evaluate_model._of_run(EvalConfig(benchmark=lab, run=str(unbroken)))
     assert model == ModelConfig(str(unbroken / "student"))
 
 
@@ -174,4 +176,7 @@ def test_code_that_comes_with_a_model_runs_only_where_it_is_trusted(
     assert loading.context_tokens(path, None, True) > 0
     assert loading.load_tokenizer(path, None, True).eos_token_id is not None
     EagerEngine(path, "float32", 2, trust_remote_code=True)
-    Teacher(path, "float32", "cpu", 64, None, trust_remote_code=True)
+    words = loading.load_tokenizer("esr:student")
+    met = align(words, words, "ids")
+    same = reader(met, words, words), met.teacher_of
+    Teacher(path, "float32", "cpu", 64, None, *same, trust_remote_code=True)

@@ -115,7 +115,6 @@ def test_the_lab_yaml_says_what_its_dataclass_says():
         # As folders are named by esr itself.
         (["resume=runs/lab/rollout_len=64,seed=1"], "resume=runs/lab/rollout_len=64,seed=1: holds"),
         (["+rollout_len=300"], "stay below pair.context_tokens=256"),
-        (["lengths=linear", "lengths.start=65", "+rollout_len=64"], "lengths.start=65: stay at"),
         (["lengths=steps", "lengths.stages=[[5,16]]"], "lengths.stages=[[5, 16]]: give [["),
         (["loss.by=[kl]"], "loss.by=kl: choose one of reverse_kl"),
         (

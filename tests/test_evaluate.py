@@ -60,6 +60,24 @@ def test_lora_checkpoints_merge_as_the_student_does(tmp_path):
     assert last == [row for row in rows(tmp_path / "all", "eval.jsonl") if row["step"] == 4]
 
 
+def test_checkpoints_are_asked_until_the_ends_that_the_run_had(tmp_path):
+    """An end of text that only the pair's settings name holds in every evaluation of the run."""
+    trained = esr(
+        "train", "rollout=eager", *SHORT, "steps=2", 'pair.stop_tokens=[";"]', "tracking=none",
+        "run_dir=run", cwd=tmp_path,
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    for which in ("last", "all"):
+        done = esr(
+            "eval", "run=run", "rollout=eager", f"checkpoints={which}", *LAB, f"out={which}",
+            cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    for folder in ("run", "last", "all"):
+        for row in rows(tmp_path / folder, "generations.jsonl"):
+            assert all(text.count(";") == 1 for text in row["responses"]), folder
+
+
 def test_a_cut_off_evaluation_goes_on_and_a_complete_one_is_not_asked_again(evaluated, tmp_path):
     folder = shutil.copytree(evaluated / "all", tmp_path / "all")
     whole = rows(folder, "eval.jsonl"), rows(folder, "generations.jsonl")

@@ -147,5 +147,5 @@ def test_a_mixture_holds_its_share_over_the_run(count, share):
 def test_the_longest_length_of_a_run():
     assert Lengths(32, 114).longest == 32
     assert Lengths(32, 114, full_share=0.1).longest == 114
-    assert Lengths(64, 114, "linear", start=90, over=10).longest == 90
+    assert Lengths(64, 114, "linear", start=90, over=10).longest == 64
     assert Lengths(64, 114, "steps", stages=((0, 16), (4, 48), (9, 8))).longest == 48

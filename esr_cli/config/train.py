@@ -60,11 +60,7 @@ class TrainConfig:
         need(self.keep_checkpoints > 0, "keep_checkpoints", self.keep_checkpoints, "give 1 or more")
         check_evaluation(self.benchmark, self.limit, self.sandbox)
         limit = self.pair.context_tokens
-        length, first = self.rollout_tokens, self.lengths.start
-        need(
-            self.lengths.schedule != "linear" or first <= length, "lengths.start", first,
-            f"stay at or below rollout_len={length}",
-        )  # fmt: skip
+        length = self.rollout_tokens
         need(length < limit, "rollout_len", length, f"stay below pair.context_tokens={limit}")
 
     @property

@@ -13,10 +13,10 @@ SCHEDULES = ("constant", "linear", "steps", "share")
 class Lengths:
     """N over training, and the share of each step's responses that run to full length.
 
-    `schedule`: `constant` N; `linear` from `start` to N over the first `over` steps (arXiv
-    2602.15260); `steps`: from each (step, length) of `stages` on, that length, never above N (arXiv
-    2605.31490); `share`: `share` of `full`. `full_share` of the responses run to `full` tokens
-    whatever the schedule says: a mixture of lengths.
+    `schedule`: `constant` N; `linear` from `start` (or N, if less) to N over the first `over` steps
+    (arXiv 2602.15260); `steps`: from each (step, length) of `stages` on, that length, never above N
+    (arXiv 2605.31490); `share`: `share` of `full`. `full_share` of the responses run to `full`
+    tokens whatever the schedule says: a mixture of lengths.
     """
 
     n: int
@@ -39,8 +39,8 @@ class Lengths:
     def n_at(self, step: int) -> int:
         """N in tokens at a step (counted from 0)."""
         if self.schedule == "linear":
-            done = min(1.0, step / max(1, self.over))
-            return round(self.start + (self.n - self.start) * done)
+            done, start = min(1.0, step / max(1, self.over)), min(self.start, self.n)
+            return round(start + (self.n - start) * done)
         if self.schedule == "steps":
             reached = [length for at, length in self.stages if at <= step]
             return min(self.n, reached[-1]) if reached else self.n
