@@ -115,7 +115,10 @@ def _tokenizer(key: str, model: ModelConfig) -> Any:
         tokenizer = loading.load_tokenizer(model.path, model.revision, model.trust_remote_code)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"{key}={model.path}: no tokenizer there ({reason})") from None
+        raise ConfigError(
+            f"{key}={model.path}: no tokenizer there ({reason}); give a folder, or a hub id and a "
+            "network"
+        ) from None
     if model.chat_template:
         tokenizer.chat_template = _template(key, model.chat_template)
     return tokenizer
