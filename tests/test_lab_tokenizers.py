@@ -17,6 +17,7 @@ from esr_cli.lab import run
 from esr_cli.models import lab_training
 from esr_cli.models.lab import TOKENIZERS, lab_tokenizer
 from esr_cli.models.lab_bytes import bytes_tokenizer, merges
+from esr_cli.tasks.chat import Chat
 from esr_cli.tasks.lab import LabTask, Problem, careful, problem, quick
 
 POSED = Problem(6, (("+", 5), ("*", 3), ("-", 6)), 7)
@@ -115,7 +116,7 @@ def test_the_vocabulary_is_small_and_depends_on_nothing(tmp_path: Path) -> None:
 
 def test_the_template_puts_a_blank_before_the_question() -> None:
     tokenizer = bytes_tokenizer()
-    prompt = LabTask(12, 7, lab_tokenizer(), tokenizer, seed=3).train(0, 1)[0]
+    prompt = LabTask(12, 7, Chat(lab_tokenizer()), Chat(tokenizer), seed=3).train(0, 1)[0]
     asked = f"<bos> {prompt.text}<sep>"
     assert tokenizer.decode(prompt.teacher_ids) == asked
     assert list(prompt.teacher_ids) == [1, *ids_of(tokenizer, f" {prompt.text}"), 3]
