@@ -75,7 +75,8 @@ def assemble(
     pair, execution = config.pair, config.execution
     device = loading.pick_device(execution.device)
     dtype = loading.pick_dtype(pair.dtype, device)
-    rows = loading.vocabulary_rows(pair.student)
+    chosen = pair.student
+    rows = loading.load_shape(chosen.path, chosen.revision, chosen.trust_remote_code).vocab_size
     engine = place_engine(
         config.rollout, execution, pair.student, dtype, pair.context_tokens, folder, warn,
         pairing.shared.barred(rows),

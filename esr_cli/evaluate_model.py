@@ -74,8 +74,11 @@ def plan(config: EvalConfig, chosen: list[Benchmark]) -> Plan:
     model, weights, stops = _of_run(config) if config.run else _of_model(config)
     tokenizer = preflight.check_model("run" if config.run else "model", model, config.rollout)
     exams = [preflight.exam(each, model, tokenizer, config.seed, stops) for each in chosen]
-    limit = config.context_tokens or loading.context_tokens(
-        model.path, model.revision, model.trust_remote_code
+    limit = (
+        config.context_tokens
+        or loading.load_shape(
+            model.path, model.revision, model.trust_remote_code
+        ).max_position_embeddings
     )
     needed = preflight.check_room(exams, limit, "context_tokens")
     return Plan(config, model, weights, exams, needed)

@@ -173,7 +173,7 @@ def test_code_that_comes_with_a_model_runs_only_where_it_is_trusted(
     with pytest.raises(ValueError, match="trust_remote_code"):
         loading.load_model(path, "float32", "cpu")
     assert type(loading.load_model(path, "float32", "cpu", None, True)).__name__ == "MineModel"
-    assert loading.context_tokens(path, None, True) > 0
+    assert loading.load_shape(path, None, True).max_position_embeddings > 0
     assert loading.load_tokenizer(path, None, True).eos_token_id is not None
     EagerEngine(path, "float32", 2, trust_remote_code=True)
     words = loading.load_tokenizer("esr:student")

@@ -19,6 +19,7 @@ from esr_cli.checks.finding import Finding, refuse
 from esr_cli.config import ConfigError, PairConfig
 from esr_cli.distill.shared import Grouped, Shared
 from esr_cli.models import classes as classes_module
+from esr_cli.models import loading
 from esr_cli.models.lab import LabConfig, lab_model, lab_tokenizer
 from esr_cli.models.lab_bytes import bytes_tokenizer
 from esr_cli.models.loading import load_tokenizer
@@ -300,6 +301,11 @@ def test_a_device_that_is_not_there_is_an_error():
     assert machine.devices(read("execution.device=cpu")) == []
     with pytest.raises(ConfigError, match="give auto, cpu, cuda"):
         read("execution.device=gpu")
+
+
+def test_one_of_several_devices_keeps_the_precision_of_any():
+    kept = [loading.pick_dtype("auto", device) for device in ("cuda", "cuda:1", "cpu")]
+    assert kept == ["bfloat16", "bfloat16", "float32"]
 
 
 def test_a_disk_too_small_is_an_error(tmp_path):

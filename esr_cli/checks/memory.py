@@ -14,6 +14,7 @@ from esr_cli.checks.finding import Finding
 from esr_cli.checks.tuning import adapted, trained
 from esr_cli.config import TrainConfig
 from esr_cli.models import loading
+from esr_cli.models.shapes import cache_bytes, sizes
 
 GIB = 2**30
 # fp32 copies of a tile's logits that are alive at once in the divergence.
@@ -53,7 +54,7 @@ def needs(
         sequence = prompt_tokens + n
         return min(rows * sequence, max(config.tune.micro_batch_tokens, sequence))
 
-    cache, reserved = _cache(student, size), 0.0
+    cache, reserved = cache_bytes(_shape(student), size), 0.0
     if torch.cuda.is_available() and config.rollout.engine == "vllm":
         # vLLM takes its share of the card, whatever it needs.
         whole = torch.cuda.get_device_properties(0).total_memory
@@ -125,34 +126,15 @@ def _handed_over(config: TrainConfig, student: Any, size: int) -> float:
     return sum(layer.weight.numel() for _, layer in layers) * size
 
 
-def _cache(model: Any, size: int) -> float:
-    """Bytes of keys and values a token."""
-    layers, _, _, _, pairs = _sizes(model)
-    return layers * pairs * size
-
-
 def _activations(config: TrainConfig, model: Any, size: int) -> float:
     """Bytes kept for the backward pass a token: per layer about six states of the model's width,
     two each of queries and of keys and values, four of the MLP's; with checkpointing one a layer
     and one layer whole."""
-    layers, width, mlp, queries, pairs = _sizes(model)
+    layers, width, mlp, queries, pairs = sizes(_shape(model))
     layer = (6 * width + 2 * (queries + pairs) + 4 * mlp) * size
     if config.tune.gradient_checkpointing:
         return layers * width * size + layer
     return layers * layer
-
-
-def _sizes(model: Any) -> tuple[int, int, int, int, int]:
-    """Layers, width, and the widths of the MLP, of queries, and of keys and values together.
-
-    Architectures name them differently; what one does not name is as in most.
-    """
-    shape = _shape(model)
-    heads = shape.num_attention_heads
-    head = getattr(shape, "head_dim", None) or shape.hidden_size // heads
-    pairs = getattr(shape, "num_key_value_heads", None) or heads
-    mlp = getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size
-    return shape.num_hidden_layers, shape.hidden_size, mlp, heads * head, 2 * pairs * head
 
 
 def _shape(model: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from esr_cli.checks.finding import Finding
 from esr_cli.config import ConfigError, ModelConfig, TuneConfig
@@ -14,10 +14,7 @@ from esr_cli.models import loading
 
 def skeleton(model: ModelConfig) -> Any:
     """The model's layers and their sizes, without any memory for weights."""
-    shape = AutoConfig.from_pretrained(
-        loading.resolve(model.path), revision=model.revision,
-        trust_remote_code=model.trust_remote_code,
-    )  # fmt: skip
+    shape = loading.load_config(model.path, model.revision, model.trust_remote_code)
     return outline(shape, model.trust_remote_code)
 
 

@@ -9,7 +9,6 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
-from esr_cli.config import ModelConfig
 from esr_cli.distill.head import Head
 
 # One bar a model and a process says nothing that a run's own lines do not.
@@ -29,20 +28,16 @@ def load_tokenizer(path: str, revision: str | None = None, trust_remote_code: bo
     )
 
 
-def context_tokens(path: str, revision: str | None = None, trust_remote_code: bool = False) -> int:
-    """The longest sequence the model was made for."""
-    config = AutoConfig.from_pretrained(
+def load_shape(path: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:
+    """The configuration of a model; of its text half where it has others."""
+    return load_config(path, revision, trust_remote_code).get_text_config()
+
+
+def load_config(path: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:
+    """The whole configuration of a model."""
+    return AutoConfig.from_pretrained(
         resolve(path), revision=revision, trust_remote_code=trust_remote_code
     )
-    return config.get_text_config().max_position_embeddings
-
-
-def vocabulary_rows(model: ModelConfig) -> int:
-    """Rows of a model's output head, padding included."""
-    config = AutoConfig.from_pretrained(
-        resolve(model.path), revision=model.revision, trust_remote_code=model.trust_remote_code
-    )
-    return config.get_text_config().vocab_size
 
 
 def end_ids(path: str, revision: str | None = None) -> tuple[int, ...]:
@@ -64,17 +59,14 @@ def load_model(
     model: Any = AutoModelForCausalLM.from_pretrained(
         resolve(path), revision=revision, dtype=getattr(torch, dtype),
         trust_remote_code=trust_remote_code,
-        **_attention(path, revision, trust_remote_code),
+        **_attention(load_shape(path, revision, trust_remote_code)),
     )  # fmt: skip
     return model.to(device).eval()
 
 
-def _attention(path: str, revision: str | None, trust_remote_code: bool) -> dict[str, str]:
+def _attention(shape: Any) -> dict[str, str]:
     """Gemma-2 caps its attention scores, which the fused kernels of transformers leave out."""
-    config = AutoConfig.from_pretrained(
-        resolve(path), revision=revision, trust_remote_code=trust_remote_code
-    )
-    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    capped = getattr(shape, "attn_logit_softcapping", None)
     return {"attn_implementation": "eager"} if capped else {}
 
 
@@ -85,7 +77,7 @@ def pick_device(wanted: str) -> str:
 
 def pick_dtype(wanted: str, device: str) -> str:
     """`auto` is bf16 on CUDA and fp32 on the CPU."""
-    return wanted if wanted != "auto" else "bfloat16" if device == "cuda" else "float32"
+    return wanted if wanted != "auto" else "bfloat16" if device.startswith("cuda") else "float32"
 
 
 def without_dropout(model: Any) -> None:

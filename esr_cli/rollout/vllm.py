@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from esr_cli.models import loading
+from esr_cli.models.shapes import cache_bytes
 from esr_cli.types import Prompt, Rollout, Sampling
 
 # Read by vLLM as it is imported: an engine process of its own would hide the weight hand-over.
@@ -28,7 +30,8 @@ class VllmEngine:
     ) -> None:  # fmt: skip
         self.on_cpu = not torch.cuda.is_available()
         if self.on_cpu:
-            room = _cache_gib(path, revision, dtype, max_model_len, max_sequences)
+            shape = loading.load_shape(path, revision, trust_remote_code)
+            room = _cache_gib(shape, dtype, max_model_len, max_sequences)
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(room)
         # Starting an engine overwrites the random state of its process.
         python_state, torch_state = random.getstate(), torch.get_rng_state()
@@ -143,14 +146,7 @@ def _rollout(prompt: Prompt, sample: int, output: Any) -> Rollout:
     return Rollout(prompt, sample, tokens, logprobs, output.finish_reason)
 
 
-def _cache_gib(
-    path: str, revision: str | None, dtype: str, max_model_len: int, max_sequences: int
-) -> int:
+def _cache_gib(shape: Any, dtype: str, max_model_len: int, max_sequences: int) -> int:
     """KV cache in whole GiB for `max_sequences` of full length, at least 1."""
-    from transformers import AutoConfig
-
-    shape = AutoConfig.from_pretrained(path, revision=revision).get_text_config()
     size = torch.finfo(getattr(torch, dtype)).bits // 8
-    width = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
-    per_token = 2 * shape.num_hidden_layers * shape.num_key_value_heads * width * size
-    return max(1, -(-per_token * max_model_len * max_sequences // GIB))
+    return max(1, -(-cache_bytes(shape, size) * max_model_len * max_sequences // GIB))
