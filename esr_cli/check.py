@@ -67,12 +67,12 @@ class _Report:
             raise
 
     def print(self) -> None:
+        """A line a finding: its status in colour, what it is about, what it says."""
         table = Table(show_header=False, box=None, pad_edge=False)
         for each in self.findings:
-            said = f"{each.said}; {each.remedy}" if each.remedy else each.said
             status = f"[{COLOURS[each.status]}]{each.status}[/]"
             # Brackets in what is said are no markup.
-            table.add_row(status, each.topic, said.replace("[", "\\["))
+            table.add_row(status, each.topic, each.text.replace("[", "\\["))
         # A line a finding wherever it is not read on a terminal.
         Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(table)
 

@@ -20,13 +20,17 @@ class Pairing:
     """What is compared, in which order the teacher's ids stand, how it reads, where responses end.
 
     `columns` are the teacher's ids in the order in which they are compared: the student's (any id
-    where it has none), then those that only it has; `stop_ids` are the student's.
+    where it has none), then those that only it has. `student_ends` and `teacher_ends` are where
+    each model ends a response by its own settings and the pair's; rollouts stop at `stop_ids`, the
+    student's ids for any of them.
     """
 
     alignment: Alignment
     shared: Shared | Grouped
     columns: tuple[int, ...]
     reader: SameTokens | SameText
+    student_ends: tuple[int, ...]
+    teacher_ends: tuple[int, ...]
     stop_ids: tuple[int, ...]
 
 
@@ -58,10 +62,10 @@ def settle(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> 
     how = reader(alignment, student_tokenizer, teacher_tokenizer)
     stop_ids = tuple(sorted(ends))
     if alignment.kind == "text":
-        merged = (stop_ids, sorted(theirs)) if pair.merge_eos else ((), ())
+        merged = (stop_ids, theirs) if pair.merge_eos else ((), ())
         grouped = _grouped(classes(alignment, student_tokenizer, teacher_tokenizer, *merged))
         columns = tuple(range(len(grouped.teacher_V)))
-        return Pairing(alignment, grouped, columns, how, stop_ids)
+        return Pairing(alignment, grouped, columns, how, ours, theirs, stop_ids)
     size = max(id for id, other in enumerate(teacher_of) if other >= 0 or id in ends) + 1
     unknown_V = torch.tensor([other < 0 for other in teacher_of[:size]])
     shared = Shared(
@@ -70,7 +74,7 @@ def settle(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> 
         ends=stop_ids if pair.merge_eos else (),
     )
     columns = (*(max(0, other) for other in teacher_of[:size]), *sorted(teacher_only))
-    return Pairing(alignment, shared, columns, how, stop_ids)
+    return Pairing(alignment, shared, columns, how, ours, theirs, stop_ids)
 
 
 def _grouped(found: Classes) -> Grouped:

@@ -23,9 +23,8 @@ def check_models(config: TrainConfig, drawn: bool = True) -> tuple[Any, Any]:
     Random weights need not be `drawn` for a look at the rest.
     """
     wanted = drawn or config.pair.weights == "pretrained"
-    for role in ("student", "teacher"):
-        _check_path(f"pair.{role}.path", getattr(config.pair, role).path, wanted)
     student = check_model("pair.student.path", config.pair.student, config.rollout, wanted)
+    _check_path("pair.teacher.path", config.pair.teacher.path, wanted)
     return student, _tokenizer("pair.teacher.path", config.pair.teacher)
 
 

@@ -17,9 +17,14 @@ class Finding:
     said: str
     remedy: str = ""
 
+    @property
+    def text(self) -> str:
+        """What is said, and the remedy where there is one."""
+        return f"{self.said}; {self.remedy}" if self.remedy else self.said
+
 
 def refuse(findings: Iterable[Finding]) -> None:
     """Raises the first error among them as `ConfigError`."""
     for each in findings:
         if each.status == "error":
-            raise ConfigError(f"{each.said}; {each.remedy}" if each.remedy else each.said)
+            raise ConfigError(each.text)

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from esr_cli.checks.finding import Finding
+from esr_cli.checks.memory import GIB
 from esr_cli.config import TrainConfig
 
-GIB = 2**30
 WANDB_HOST = "api.wandb.ai"
 
 

@@ -9,7 +9,6 @@ from esr_cli.config import ModelConfig, PairConfig
 from esr_cli.distill.shared import Grouped
 from esr_cli.models.token_bytes import special_ids
 from esr_cli.pairing import Pairing
-from esr_cli.preflight import stop_ids
 from esr_cli.tasks.chat import Chat
 from esr_cli.types import Prompt
 
@@ -57,14 +56,15 @@ def _shared_specials(student: Any, teacher: Any) -> int:
 
 def ends(pair: PairConfig, found: Pairing, student: Any, teacher: Any) -> list[Finding]:
     """Where responses end, and whether both templates end a turn there."""
-    ours = stop_ids(pair.student, student, pair.stop_tokens)
-    theirs = stop_ids(pair.teacher, teacher, pair.stop_tokens)
     named = [
         " ".join(map(str, tokenizer.convert_ids_to_tokens(list(ids))))
-        for tokenizer, ids in ((student, ours), (teacher, theirs))
+        for tokenizer, ids in (
+            (student, found.student_ends),
+            (teacher, found.teacher_ends),
+            (student, found.stop_ids),
+        )
     ]
-    rollouts = " ".join(map(str, student.convert_ids_to_tokens(list(found.stop_ids))))
-    said = f"student {named[0]}, teacher {named[1]}; rollouts stop at {rollouts}"
+    said = f"student {named[0]}, teacher {named[1]}; rollouts stop at {named[2]}"
     many = len(found.stop_ids) > 1
     if many and not pair.merge_eos:
         remedy = "pair.merge_eos=true, unless the difference is what you study"
@@ -73,7 +73,7 @@ def ends(pair: PairConfig, found: Pairing, student: Any, teacher: Any) -> list[F
         told = f"{said}, compared as one" if many else said
         findings = [Finding("ok", "end of text", told)]
     findings += template_ends("student", pair.student, student, found.stop_ids)
-    return findings + template_ends("teacher", pair.teacher, teacher, theirs)
+    return findings + template_ends("teacher", pair.teacher, teacher, found.teacher_ends)
 
 
 def template_ends(

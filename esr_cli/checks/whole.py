@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from esr_cli.checks import machine, meeting, memory, room, tuning
@@ -12,7 +13,7 @@ from esr_cli.pairing import Pairing
 from esr_cli.plan import lengths_of
 from esr_cli.types import Prompt
 
-# Of every task so many prompts are measured.
+# Of every task at least so many prompts are measured, where it has them.
 LOOKED_AT = 64
 
 
@@ -27,22 +28,20 @@ class Known:
     prompts: list[Prompt]
     models: dict[str, Any]
 
-    @property
+    @cached_property
     def needs(self) -> list[memory.Need]:
         """Memory by part."""
         longest = max(max(len(p.student_ids), len(p.teacher_ids)) for p in self.prompts)
         n = lengths_of(self.config).longest
-        return memory.needs(
-            self.config, self.models["student"], self.models["teacher"], longest, n
-        )  # fmt: skip
+        models = self.models["student"], self.models["teacher"]
+        return memory.needs(self.config, *models, longest, n)
 
 
 def look(
     config: TrainConfig, student: Any, teacher: Any, pairing: Pairing, task: Any
 ) -> Known:  # fmt: skip
     """Gathers it; raises `ConfigError` where a step asks for more prompts than there are."""
-    task.train(0, config.prompts_per_step)
-    count = min(LOOKED_AT, getattr(task, "available", LOOKED_AT))
+    count = max(config.prompts_per_step, min(LOOKED_AT, task.available))
     models = {role: tuning.skeleton(getattr(config.pair, role)) for role in ("student", "teacher")}
     return Known(config, student, teacher, pairing, task.train(0, count), models)
 

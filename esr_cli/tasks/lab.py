@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import sys
 from dataclasses import dataclass
 
 from esr_cli.tasks.chat import Chat, prompt
@@ -106,7 +107,9 @@ def question(index: int, split: str, chain_length: int, modulus: int) -> Questio
 
 
 class LabTask:
-    """Training prompts of the lab through both models' chat templates."""
+    """Training prompts of the lab through both models' chat templates, as many as are asked for."""
+
+    available = sys.maxsize
 
     def __init__(
         self, chain_length: int, modulus: int, student: Chat, teacher: Chat, seed: int

@@ -22,19 +22,18 @@ class Manner:
 
 
 class DataTask:
-    """Questions, each with an id of its own, as prompts; `report` says what became of the rows."""
+    """Questions, each with an id of its own, as prompts; a step takes no more than are `available`.
+
+    `report` says what became of the rows.
+    """
 
     def __init__(
         self, questions: Sequence[Question], manner: Manner, seed: int, report: str = ""
     ) -> None:
         self.questions, self.manner, self.seed, self.report = questions, manner, seed, report
+        self.available = len(questions)
         # Two epochs meet in a step.
         self._order = lru_cache(maxsize=2)(self._order_of)
-
-    @property
-    def available(self) -> int:
-        """How many prompts there are; a step takes no more."""
-        return len(self.questions)
 
     def train(self, step: int, count: int) -> list[Prompt]:
         """The prompts of one step: places `step * count` and on in the row of all epochs.
