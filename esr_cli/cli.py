@@ -62,6 +62,10 @@ def _run(command: str) -> None:
     except (HydraException, CompositionError) as error:
         _leave(one_line(error, conf_dir()), 2)
     for failure in failures:
+        if isinstance(failure, BrokenPipeError):
+            # Whoever read the output has gone (`esr check | head`); nor is there one for the rest.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1)
         status = 2 if isinstance(failure, ConfigError) else 1
         _leave(str(failure), status)
 
@@ -85,7 +89,7 @@ def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
         config = gate.read(tree, getattr(esr_cli.config, schema))
         overrides = list(HydraConfig.get().overrides.task)
         importlib.import_module(f"esr_cli.{module}").run(config, overrides)
-    except (ConfigError, RuntimeError) as error:
+    except (ConfigError, RuntimeError, BrokenPipeError) as error:
         # Kept for after the job: Hydra prints a text of its own around what it sees raised.
         if os.environ.get("ESR_TRACEBACK"):
             raise

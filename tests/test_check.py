@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
-from conftest import esr
+from conftest import ROOT, esr
 from test_cli import read
 from tokenizers import Tokenizer
 from transformers import AutoConfig, PreTrainedTokenizerFast
@@ -115,6 +118,15 @@ def test_more_than_one_error_is_counted(tmp_path):
         *endless(tmp_path), "tune=lab_lora", "tune.targets=[query]", cwd=tmp_path
     )
     assert code == 2 and err == "esr: 2 errors; esr train would refuse this", (out, err)
+
+
+def test_a_reader_that_leaves_early_is_no_failure_to_tell(tmp_path):
+    command = f"{sys.executable} -u -m esr_cli.cli check rollout=eager 2>err | head -n 1"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("ok") and (tmp_path / "err").read_text() == ""
 
 
 def test_unlike_tokenizers_are_told_their_classes(tmp_path, bytes_teacher):
