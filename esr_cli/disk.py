@@ -57,6 +57,18 @@ def checkpoints(run_dir: Path) -> list[Path]:
     return sorted((run_dir / "checkpoints").glob("step-*"))
 
 
+def data_folder(data_dir: str | None) -> str | None:
+    """Where data files lie: `data_dir`, else the environment variable ESR_DATA, if any."""
+    return data_dir or os.environ.get("ESR_DATA")
+
+
+def find_data(name: str, data_dir: str | None) -> Path | None:
+    """A data file below `data_folder`, or by its whole path; none where it is absent."""
+    folder = data_folder(data_dir)
+    path = Path(folder or "").expanduser() / Path(name).expanduser()
+    return path if (folder or path.is_absolute()) and path.is_file() else None
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file is whole or absent."""
     _write_whole(path, json.dumps(value, indent=1) + "\n")

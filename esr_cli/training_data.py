@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from esr_cli import disk
 from esr_cli.config import ConfigError, TaskConfig, TrainConfig
 from esr_cli.graders.boxed import last_box
 from esr_cli.plan import lengths_of
@@ -85,7 +86,7 @@ def _benchmarks(config: TrainConfig) -> tuple[filters.Overlap, str]:
     asked = [file for each in config.benchmark.values() for file in each.files]
     files = list(dict.fromkeys([*config.task.against, *asked])) if config.task.ngram else []
     for file in files:
-        path = rows.find(file, config.data_dir)
+        path = disk.find_data(file, config.data_dir)
         if path is None:
             absent.append(_stem(file))
             continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -11,7 +10,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from esr_cli.config.errors import ConfigError
+from esr_cli.config.errors import ConfigError, did_you_mean
 
 Schema = TypeVar("Schema")
 # For the command line, which may not import omegaconf itself.
@@ -79,8 +78,7 @@ def _refuse_unknown(plain: dict[str, Any], schema: Any, prefix: str) -> None:
     for key, value in plain.items():
         if key not in hints:
             known = [*hints, "rollout_len"] if not prefix else list(hints)
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-            remedy = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(known)}"
+            remedy = did_you_mean(str(key), known, prefix) or f"known: {', '.join(known)}"
             raise ConfigError(f"{prefix}{key}={value}: no such setting; {remedy}")
         if not isinstance(value, dict):
             continue

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from esr_cli import disk
 from esr_cli.config import ConfigError, ModelConfig
+from esr_cli.config.errors import did_you_mean
 from esr_cli.models import loading
 from esr_cli.models.qwen import RANKS, qwen_tokenizer
 
@@ -29,9 +27,9 @@ def built(
     `ConfigError` where the shape or the tokenizer is missing.
     """
     shape = shape_of(key, model)
-    named = json.dumps([model.shape, model.path, model.family, dtype, seed], sort_keys=True)
+    drawn = {"shape": model.shape, "path": model.path, "family": model.family}
+    name = disk.hash_of(drawn | {"dtype": dtype, "seed": seed})
     cache = Path(os.environ.get("ESR_CACHE", "~/.cache/esr")).expanduser()
-    name = hashlib.sha256(named.encode()).hexdigest()[:16]
     folder = cache / ("random" if weights else "outlines") / name
     if not folder.is_dir():
         tokenizer = _tokenizer(key, model, data_dir)
@@ -64,8 +62,7 @@ def shape_of(key: str, model: ModelConfig) -> Any:
         raise ConfigError(f"{key}.shape.model_type={kind}: transformers knows no such") from None
     for name, value in wanted.items():
         if name not in default:
-            near = difflib.get_close_matches(name, default, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"it is no setting of {kind}"
+            hint = did_you_mean(name, default) or f"it is no setting of {kind}"
             raise ConfigError(f"{key}.shape.{name}={value}: no such setting; {hint}")
     try:
         return AutoConfig.for_model(kind, **wanted)
@@ -75,8 +72,8 @@ def shape_of(key: str, model: ModelConfig) -> Any:
 
 
 def _tokenizer(key: str, model: ModelConfig, data_dir: str | None) -> Any:
-    ranks = Path(data_dir or os.environ.get("ESR_DATA") or "").expanduser() / RANKS
-    if model.family and ranks.is_file():
+    ranks = disk.find_data(RANKS, data_dir)
+    if model.family and ranks:
         return qwen_tokenizer(ranks, model.family)
     try:
         return loading.load_tokenizer(model.path, model.revision, model.trust_remote_code)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from esr_cli.config import ConfigError, HubConfig
-from esr_cli.disk import hash_of
+from esr_cli.disk import data_folder, find_data, hash_of
 
 NAMES = {str: "a text", int: "a whole number", float: "a number", list: "a list", dict: "an object"}
 
@@ -107,13 +106,6 @@ def _object(where: str, values: Any) -> dict[str, Any]:
     return values
 
 
-def find(name: str, data_dir: str | None) -> Path | None:
-    """A data file below `data_dir` or ESR_DATA, or by its whole path; none where it is absent."""
-    folder = data_dir or os.environ.get("ESR_DATA")
-    path = Path(folder or "").expanduser() / Path(name).expanduser()
-    return path if (folder or path.is_absolute()) and path.is_file() else None
-
-
 def load(
     name: str, files: list[str], hub: HubConfig, source: str, data_dir: str | None
 ) -> list[Row]:
@@ -128,10 +120,10 @@ def stream(
 
     Raises `ConfigError` that names both ways where neither works.
     """
-    paths = [find(file, data_dir) for file in files]
+    paths = [find_data(file, data_dir) for file in files]
     if files and None not in paths:
         return (row for path in paths if path for row in scan(path))
-    folder = data_dir or os.environ.get("ESR_DATA")
+    folder = data_folder(data_dir)
     looked = f"not in {folder}" if folder else "no data_dir and no ESR_DATA is set"
     missing = files[paths.index(None)] if files else "no file is named"
     remedy = f"{name}: {missing}: {looked}; put {source} there and give data_dir=FOLDER"
