@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -236,10 +235,8 @@ def _measure(rollouts: list[Rollout], parts: list[_Part]) -> dict[str, float]:
 def _spread(rollouts: list[Rollout], parts: list[_Part]) -> list[list[float]]:
     by_rollout: list[list[float]] = [[] for _ in rollouts]
     for part in parts:
-        ends = [0]
-        for i in part.group:
-            ends.append(ends[-1] + len(rollouts[i].response_ids))
         values = part.figures.kl_R.masked_fill(~part.usable_R, math.nan).tolist()
-        for i, (start, end) in zip(part.group, pairwise(ends), strict=True):
-            by_rollout[i] = values[start:end]
+        spans = batching.offsets([len(rollouts[i].response_ids) for i in part.group])
+        for i, span in zip(part.group, spans, strict=True):
+            by_rollout[i] = values[span]
     return by_rollout

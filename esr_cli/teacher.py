@@ -26,6 +26,7 @@ class Teacher:
         self.device = loading.pick_device(device)
         self.model = loading.load_model(path, dtype, self.device, revision, trust_remote_code)
         self.micro_batch_tokens, self.reader, self.columns = micro_batch_tokens, reader, columns
+        self._columns_V = torch.tensor(columns, device=self.device)
         self.splits = loading.head_agrees(self.model, loading.head_of(self.model))
 
     def head(self) -> Head | None:
@@ -61,7 +62,7 @@ class Teacher:
         if self.splits:
             return loading.hidden_states(self.model, input_ids_BL)
         logits_BLV = self.model(input_ids=input_ids_BL, use_cache=False).logits
-        return logits_BLV[..., list(self.columns)]
+        return logits_BLV[..., self._columns_V]
 
 
 def _rows(states_LX: torch.Tensor, prompt_tokens: int, reading: Reading) -> torch.Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 import importlib.util
 import json
 import os
@@ -17,23 +16,10 @@ from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import SentencePieceExtractor
 
 from esr_cli.models.lab import lab_tokenizer
+from esr_cli.models.qwen import RANKS, qwen_tokenizer
 from esr_cli.models.token_bytes import BYTE_OF
 
 STAND_IN = {byte: character for character, byte in BYTE_OF.items()}
-QWEN_SPECIAL = [
-    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>"),
-    *("<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>"),
-    *("<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
-]
-QWEN_ADDED = [
-    *("<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"),
-    *("<|fim_pad|>", "<|repo_name|>", "<|file_sep|>"),
-]
-QWEN3_ADDED = ["<tool_response>", "</tool_response>", "<think>", "</think>"]
-QWEN_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 CORPUS = [
     "The answer is \\boxed{42}, so we are done. The answer is plain.",
     "Natalia sold 48/2 = 24 clips in May, and 48+24 = 72 clips altogether.",
@@ -45,7 +31,7 @@ def written(token: bytes) -> str:
     return "".join(STAND_IN[byte] for byte in token)
 
 
-def byte_level(ranks: dict[bytes, int], pattern: str, special: list[str], added=(), **options):
+def byte_level(ranks: dict[bytes, int], pattern: str, special: list[str], **options):
     """A byte-level BPE in which every way to build a token from two others is a merge."""
     merges = []
     for token, rank in ranks.items():
@@ -62,30 +48,20 @@ def byte_level(ranks: dict[bytes, int], pattern: str, special: list[str], added=
     core.pre_tokenizer = pre_tokenizers.Sequence([split, spell])
     core.decoder = decoders.ByteLevel()
     core.add_tokens([AddedToken(token, special=True, normalized=False) for token in special])
-    core.add_tokens([AddedToken(token, special=False, normalized=False) for token in added])
-    if options.pop("nfc", False):
-        core.normalizer = normalizers.NFC()
     return PreTrainedTokenizerFast(tokenizer_object=core, **options)
 
 
 @cache
+def qwen(family: str = "qwen2.5"):
+    path = Path(os.environ.get("ESR_DATA", "data")) / RANKS
+    if not path.exists():
+        pytest.skip(f"no {RANKS} in ESR_DATA")
+    return qwen_tokenizer(path, family)
+
+
 def qwen3():
     """Four more tokens, and the end of a chat turn as the end of text."""
-    made = copy.deepcopy(qwen())
-    made.add_tokens([AddedToken(token, normalized=False) for token in QWEN3_ADDED])
-    made.eos_token = "<|im_end|>"
-    return made
-
-
-@cache
-def qwen():
-    path = Path(os.environ.get("ESR_DATA", "data")) / "qwen.tiktoken"
-    if not path.exists():
-        pytest.skip("no qwen.tiktoken in ESR_DATA")
-    lines = [line.split() for line in path.read_text().splitlines()]
-    ranks = {base64.b64decode(token): int(rank) for token, rank in lines}
-    end = "<|endoftext|>"
-    return byte_level(ranks, QWEN_PATTERN, QWEN_SPECIAL, QWEN_ADDED, nfc=True, eos_token=end)
+    return qwen("qwen3")
 
 
 def mistral_file(name: str) -> Path:

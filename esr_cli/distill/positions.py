@@ -19,8 +19,6 @@ RANKS = {
     "student_entropy": "student_entropy_R",
     "teacher_entropy": "teacher_entropy_R",
 }
-SELECTORS = ("all", "window", "top", "random", "confident")
-SHAPES = ("uniform", "linear", "exponential", "cumulative_kl")
 REDUCTIONS = ("token_mean", "sequence_mean", "sequence_sum")
 
 
@@ -148,3 +146,4 @@ _SHAPE: dict[str, Callable[[Rule, torch.Tensor, Values], torch.Tensor]] = {
     "exponential": _exponential,
     "cumulative_kl": _cumulative_kl,
 }
+SELECTORS, SHAPES = tuple(_SELECT), tuple(_SHAPE)

@@ -22,8 +22,8 @@ SPECIAL = (
     "<|fim_suffix|> <|fim_pad|> <|repo_name|> <|file_sep|>"
 ).split()
 QWEN3_ONLY = ["<tool_response>", "</tool_response>", "<think>", "</think>"]
-# What these stand for is text; the rest controls.
-TEXT = {"<tool_call>", "</tool_call>", *QWEN3_ONLY}
+# From <tool_call> on they are text like any other; those before it control.
+TEXT = [*SPECIAL[SPECIAL.index("<tool_call>") :], *QWEN3_ONLY]
 ENDS = {"qwen2.5": "<|endoftext|>", "qwen3": "<|im_end|>"}
 # ChatML with what differs between the families: qwen2.5's default system prompt, qwen3's empty
 # thinking. No tools: a dry run has none.

@@ -37,7 +37,7 @@ class SameTokens:
     """One tokenizer, at most renumbered: the teacher reads token by token."""
 
     def __init__(self, alignment: Alignment) -> None:
-        self.teacher_of = alignment.teacher_of
+        self.alignment = alignment
 
     def read(self, response_ids: tuple[int, ...]) -> Reading:
         """Row t is t, unless the teacher lacks an earlier token: it reads nothing there."""
@@ -45,7 +45,7 @@ class SameTokens:
         rows = []
         for number in response_ids:
             rows.append(len(ids))
-            other = self.teacher_of[number] if number < len(self.teacher_of) else -1
+            other = self.alignment.other(number)
             ids += [other] if other >= 0 else []
         return Reading(tuple(ids[: max(rows, default=0)]), tuple(rows))
 
@@ -61,7 +61,7 @@ class SameText:
         self, student_tokenizer: Any, teacher_tokenizer: Any, alignment: Alignment
     ) -> None:
         self.bytes_of = token_bytes(student_tokenizer)
-        self.teacher_of = alignment.teacher_of
+        self.alignment = alignment
         self.writer = ByteWriter(teacher_tokenizer)
 
     def read(self, response_ids: tuple[int, ...]) -> Reading:
@@ -73,7 +73,7 @@ class SameText:
             if special:
                 for number in group:
                     rows.append(row)
-                    other = self.teacher_of[number] if number < len(self.teacher_of) else -1
+                    other = self.alignment.other(number)
                     if other >= 0:
                         ids.append(other)
                         row = len(ids)
@@ -88,5 +88,5 @@ class SameText:
         return Reading(tuple(ids[: max(rows, default=0)]), tuple(rows))
 
     def _bytes(self, number: int) -> bytes | None:
-        # A model's head may have more rows than its tokenizer has tokens.
+        # Padding rows of the head have no bytes either.
         return self.bytes_of[number] if number < len(self.bytes_of) else None

@@ -37,6 +37,13 @@ class Alignment:
     teacher_only: tuple[int, ...]
     share: float
 
+    def other(self, number: int) -> int:
+        """The teacher's id of a student id, -1 where it has none.
+
+        A model's head may have more rows than its tokenizer has tokens.
+        """
+        return self.teacher_of[number] if number < len(self.teacher_of) else -1
+
 
 def align(student: Any, teacher: Any, how: str) -> Alignment:
     """Matches two vocabularies; `how` is a kind, or `auto`: ids, else tokens, else refuse.

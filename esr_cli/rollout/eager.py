@@ -90,6 +90,7 @@ class _Row:
     finish: str = ""
 
     def take(self, token: int, logprob: float, stop_ids: tuple[int, ...]) -> None:
+        """Adds a token unless the response has ended, and sees whether it ends with it."""
         if self.finish:
             return
         self.tokens.append(token)

@@ -43,7 +43,7 @@ class Chat:
         function = {
             "name": MARKER, "description": "", "parameters": {"type": "object", "properties": {}}
         }  # fmt: skip
-        return self._shows(PROBE, ({"type": "function", "function": function},))
+        return self._shows(PROBE, (tools.offered(function),))
 
     def encode(self, question: Question, wording_in_text: str = "") -> tuple[int, ...]:
         """Token ids up to where the response begins."""

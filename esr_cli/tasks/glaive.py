@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from esr_cli.tasks.rows import Row
+from esr_cli.tasks.tools import described, offered
 from esr_cli.types import Question, ToolReference
 
 TURN = re.compile(r"^[ \t]*(USER|ASSISTANT|FUNCTION RESPONSE):", re.M)
@@ -41,7 +42,7 @@ def training_question(row: Row) -> Question | None:
         id=row.id,
         messages=({"role": "user", "content": turns[asked][1]},),
         reference=_reference(reply, functions),
-        tools=tuple({"type": "function", "function": function} for function in functions),
+        tools=tuple(offered(function) for function in functions),
     )
 
 
@@ -87,9 +88,8 @@ def _listed(text: Any) -> list[dict[str, Any]] | None:
 
 
 def _bare(functions: list[Any]) -> list[dict[str, Any]] | None:
-    bare = [each.get("function", each) if isinstance(each, dict) else each for each in functions]
-    named = all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in bare)
-    return bare if named else None
+    bare = [each for each in map(described, functions) if each is not None]
+    return bare if len(bare) == len(functions) else None
 
 
 def _reference(reply: tuple[str, str], functions: list[dict[str, Any]]) -> ToolReference | None:

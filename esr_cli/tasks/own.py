@@ -7,6 +7,7 @@ from typing import Any
 
 from esr_cli.config import ConfigError
 from esr_cli.tasks.rows import Row
+from esr_cli.tasks.tools import described, offered
 from esr_cli.types import Question
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -57,10 +58,10 @@ def _turn(row: Row, turn: Any) -> Mapping[str, str]:
 
 
 def _function(row: Row, tool: Any) -> Mapping[str, Any]:
-    function = tool.get("function", tool) if isinstance(tool, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+    function = described(tool)
+    if function is None:
         raise ConfigError(f"{row.where}: field 'tools' has an entry without a name; mend it")
-    return {"type": "function", "function": function}
+    return offered(function)
 
 
 def _list(row: Row, field: str) -> list[Any]:

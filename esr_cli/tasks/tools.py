@@ -39,8 +39,20 @@ def _question(row: Row, answer: Row, wording: str) -> Question:
         id=row.get("id", str),
         messages=messages,
         reference=ToolReference(tuple(functions), truth[0]),
-        tools=tuple({"type": "function", "function": schema(function)} for function in functions),
+        tools=tuple(offered(schema(function)) for function in functions),
     )
+
+
+def offered(function: Any) -> dict[str, Any]:
+    """A function's description as chat templates expect a tool."""
+    return {"type": "function", "function": function}
+
+
+def described(tool: Any) -> dict[str, Any] | None:
+    """The description in a tool, which may stand there bare; none where it names no function."""
+    function = tool.get("function", tool) if isinstance(tool, dict) else None
+    named = isinstance(function, dict) and isinstance(function.get("name"), str)
+    return function if named else None
 
 
 def schema(node: Any) -> Any:
