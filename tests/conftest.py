@@ -16,7 +16,9 @@ from safetensors.torch import load_file
 from esr_cli.config import LabConfig
 from esr_cli.models.lab import lab_model, lab_tokenizer
 from esr_cli.models.lab_bytes import bytes_tokenizer
+from esr_cli.models.reading import Reading
 from esr_cli.run_folder import CUT_BACK
+from esr_cli.teacher import Teacher
 
 ROOT = Path(__file__).parent.parent
 
@@ -116,3 +118,16 @@ def bytes_teacher(tmp_path_factory):
     lab_model(shape, len(tokenizer), 1).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+class AsIs:
+    """One tokenizer for both: the teacher reads the student's ids."""
+
+    def read(self, response_ids):
+        return Reading(response_ids, tuple(range(len(response_ids))))
+
+
+@pytest.fixture(scope="session")
+def teacher(tiny_pair):
+    path = str(tiny_pair / "teacher")
+    return Teacher(path, "float32", "cpu", 64, None, AsIs(), tuple(range(108)))

@@ -44,18 +44,23 @@ def test_every_checkpoint_is_asked_and_the_last_is_the_student(evaluated):
     assert last == rows(evaluated / "last", "eval.jsonl")
 
 
+def ask_last_and_all(cwd):
+    """The run in `cwd`, its student into `last` and its checkpoints into `all`."""
+    for which in ("last", "all"):
+        done = esr(
+            "eval", "run=run", "rollout=eager", f"checkpoints={which}", *LAB, f"out={which}",
+            cwd=cwd,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+
 def test_lora_checkpoints_merge_as_the_student_does(tmp_path):
     done = esr(
         "train", "rollout=eager", "tune=lab_lora", "tracking=none", *SHORT, "steps=4",
         "run_dir=run", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for which in ("last", "all"):
-        done = esr(
-            "eval", "run=run", "rollout=eager", f"checkpoints={which}", *LAB, f"out={which}",
-            cwd=tmp_path,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+    ask_last_and_all(tmp_path)
     last = rows(tmp_path / "last", "eval.jsonl")
     assert last == [row for row in rows(tmp_path / "all", "eval.jsonl") if row["step"] == 4]
 
@@ -67,12 +72,7 @@ def test_checkpoints_are_asked_until_the_ends_that_the_run_had(tmp_path):
         "run_dir=run", cwd=tmp_path,
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
-    for which in ("last", "all"):
-        done = esr(
-            "eval", "run=run", "rollout=eager", f"checkpoints={which}", *LAB, f"out={which}",
-            cwd=tmp_path,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+    ask_last_and_all(tmp_path)
     for folder in ("run", "last", "all"):
         for row in rows(tmp_path / folder, "generations.jsonl"):
             assert all(text.count(";") == 1 for text in row["responses"]), folder

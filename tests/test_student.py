@@ -15,7 +15,6 @@ from esr_cli.distill.divergence import Options
 from esr_cli.distill.positions import Rule
 from esr_cli.models import batching
 from esr_cli.models.loading import load_tokenizer
-from esr_cli.models.reading import Reading
 from esr_cli.pairing import settle
 from esr_cli.student import Objective, Student
 from esr_cli.teacher import Teacher
@@ -36,19 +35,6 @@ def rollout(number: int, length: int, teacher_prompt: int) -> Rollout:
 
 
 ROLLOUTS = [rollout(i, length, 9 - i) for i, length in enumerate((7, 1, 12, 4))]
-
-
-class AsIs:
-    """One tokenizer for both: the teacher reads the student's ids."""
-
-    def read(self, response_ids):
-        return Reading(response_ids, tuple(range(len(response_ids))))
-
-
-@pytest.fixture(scope="module")
-def teacher(tiny_pair):
-    path = str(tiny_pair / "teacher")
-    return Teacher(path, "float32", "cpu", 64, None, AsIs(), tuple(range(108)))
 
 
 def load(tiny_pair, role="student"):
@@ -174,131 +160,6 @@ def test_micro_batches_hold_all_and_keep_to_the_budget():
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
     for group in groups:
         assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= 40
-
-
-def cut(rollout: Rollout, n: int) -> Rollout:
-    ids, logprobs = rollout.response_ids[:n], rollout.logprobs[:n]
-    return Rollout(rollout.prompt, rollout.sample, ids, logprobs, rollout.finish)
-
-
-@pytest.mark.parametrize("reduction", ["token_mean", "sequence_mean", "sequence_sum"])
-def test_masking_full_rollouts_to_n_gives_the_gradient_of_stopping_there(
-    reduction, tiny_pair, teacher
-):
-    """ESR saves the cost of what a mask would throw away, and changes nothing else."""
-    n, free = 4, {"clip_norm": 1e9}
-    masked = student(
-        tiny_pair, teacher, rule=Rule("window", end=n), reduction=reduction, **free
-    )  # fmt: skip
-    stopped = student(tiny_pair, teacher, reduction=reduction, **free)
-    one = gradients(masked, ROLLOUTS, teacher)
-    other = gradients(stopped, [cut(r, n) for r in ROLLOUTS], teacher)
-    for name in one:
-        assert torch.allclose(one[name], other[name], rtol=1e-4, atol=1e-7), name
-    # And it is not the gradient of everything.
-    whole = gradients(student(tiny_pair, teacher, reduction=reduction, **free), ROLLOUTS, teacher)
-    assert any(not torch.allclose(one[n], whole[n], rtol=1e-2, atol=1e-5) for n in one)
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [
-        Rule("top", keep=3),
-        Rule("random", keep=3),
-        Rule(shape="cumulative_kl"),
-        # An untrained teacher is sure of nothing.
-        Rule("confident", confidence=0.013),
-    ],
-)
-def test_selected_positions_do_not_depend_on_micro_batches(rule, tiny_pair, teacher):
-    free = {"clip_norm": 1e9}
-    whole = student(tiny_pair, teacher, rule=rule, micro_batch_tokens=10**6, **free)
-    single = student(tiny_pair, teacher, rule=rule, micro_batch_tokens=1, **free)
-    one, other = (gradients(made, ROLLOUTS, teacher) for made in (whole, single))
-    for name in one:
-        assert torch.allclose(one[name], other[name], rtol=1e-3, atol=1e-7), name
-
-
-def test_the_kept_share_is_told(tiny_pair, teacher):
-    made = student(tiny_pair, teacher, rule=Rule("top", keep=3))
-    update = made.update(ROLLOUTS, teacher.score(ROLLOUTS), 0)
-    assert update.metrics["train/kept"] == pytest.approx((3 + 1 + 3 + 3) / 24)
-    assert update.metrics["train/k3"] >= 0
-
-
-def test_positions_that_the_teacher_cannot_place_do_not_count(tiny_pair, teacher):
-    """Rows of anything where tokenizers do not meet leave loss, gradient and figures alone."""
-    free = {"clip_norm": 1e9}
-    scores = teacher.score(ROLLOUTS)
-    aligned = torch.ones(24, dtype=torch.bool)
-    aligned[[2, 7, 20]] = False
-    spoilt = scores.hidden_RD.clone()
-    spoilt[~aligned] = 1e6
-    made = [student(tiny_pair, teacher, **free) for _ in range(2)]
-    one = made[0].update(ROLLOUTS, HiddenScores(spoilt, aligned), 0)
-    other = made[1].update(ROLLOUTS, HiddenScores(scores.hidden_RD, aligned), 0)
-    assert one.metrics == other.metrics
-    assert one.metrics["align/coverage"] == pytest.approx(21 / 24)
-    flat = [kl for row in one.kl_by_rollout for kl in row]
-    assert [i for i, kl in enumerate(flat) if math.isnan(kl)] == [2, 7, 20]
-    for name, value in moved(made[0]).items():
-        assert torch.equal(value, made[1].parameters[name]), name
-
-
-def test_no_aligned_position_at_all_skips_the_step(tiny_pair, teacher):
-    made = student(tiny_pair, teacher)
-    before = moved(made)
-    none = HiddenScores(teacher.score(ROLLOUTS).hidden_RD, torch.zeros(24, dtype=torch.bool))
-    assert made.update(ROLLOUTS, none, 0).skipped
-    assert all(torch.equal(p, before[name]) for name, p in made.parameters.items())
-
-
-class Doubled(torch.nn.Linear):
-    """An output head that is more than a projection."""
-
-    def forward(self, hidden):
-        return super().forward(hidden) * 2 + hidden.mean(-1, keepdim=True)
-
-
-def test_a_head_that_is_no_projection_trains_through_its_exact_logits(tiny_pair, teacher):
-    strange = load(tiny_pair)
-    head = Doubled(64, 108, bias=False)
-    head.weight = strange.lm_head.weight
-    strange.lm_head = head
-    made = student(tiny_pair, teacher, model=strange, clip_norm=1e9)
-    assert not made.splits
-    found = gradients(made, ROLLOUTS, teacher)
-    plain = load(tiny_pair)
-    plain.lm_head = head
-    head.weight = plain.model.embed_tokens.weight
-    total = 0
-    for r in ROLLOUTS:
-        logits = plain(torch.tensor([r.prompt.student_ids + r.response_ids])).logits[0]
-        log_q = logits[len(r.prompt.student_ids) - 1 : -1].log_softmax(-1)
-        log_p = teacher.head().logits(teacher.score([r]).hidden_RD).log_softmax(-1)
-        total = total + (log_q.exp() * (log_q - log_p)).sum()
-    (total / 24).backward()
-    for name, p in plain.named_parameters():
-        assert torch.allclose(found[name], p.grad, rtol=1e-3, atol=1e-6), name
-
-
-def test_small_steps_add_up_in_the_masters_of_bf16_weights(tiny_pair, teacher):
-    """A step of 1e-5 is below what bf16 weights of 0.02 can hold; a hundred of them are not."""
-    model = load(tiny_pair).bfloat16()
-    start = {n: p.detach().clone() for n, p in model.named_parameters()}
-    made = student(tiny_pair, teacher, model=model, learning_rate=1e-5)
-    scores = teacher.score(ROLLOUTS)
-    made.update(ROLLOUTS, scores, 0)
-    name = "model.layers.0.self_attn.q_proj.weight"
-    master = made.parameters[name]
-    assert master.dtype == torch.float32 and made.weights()[name].dtype == torch.bfloat16
-    assert not torch.equal(master, start[name].float())
-    stuck = (made.weights()[name] == start[name]).float().mean()
-    assert stuck > 0.5
-    for step in range(1, 40):
-        made.update(ROLLOUTS, scores, step)
-    assert torch.equal(made.weights()[name], made.parameters[name].bfloat16())
-    assert (made.weights()[name] == start[name]).float().mean() < stuck - 0.2
 
 
 def renumbered(folder, target):
