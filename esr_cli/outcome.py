@@ -9,8 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import disk, plots
+from esr_cli import disk
 from esr_cli.config import TrainConfig
+from esr_cli.plots.run import draw
 from esr_cli.student import Student
 from esr_cli.tracking import Tracker
 
@@ -22,7 +23,7 @@ def finish(
     disk.write_folder(folder / "student", lambda path: student.save(path, tokenizer))
     if config.tune.method == "lora":
         disk.write_folder(folder / "adapter", student.tuning.save_adapter)
-    figures = plots.draw(folder)
+    figures = draw(folder)
     summary = summarize(folder)
     tracker.log_figures(figures)
     tracker.finish(summary)

@@ -7,7 +7,8 @@ import json
 import pytest
 import torch
 
-from esr_cli import checkpoint, disk, plots
+from esr_cli import checkpoint, disk
+from esr_cli.plots import run as plots
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):

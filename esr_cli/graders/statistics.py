@@ -12,6 +12,8 @@ import numpy as np
 Interval = tuple[float, float, float]
 Z_95 = 1.959964
 RESAMPLES = 1000
+# Student's t, 97.5 %, by degrees of freedom.
+T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def wilson(share: float, n: int) -> Interval:
@@ -95,6 +97,23 @@ def ballots(answers: Sequence[str | None], same: Callable[[str, str], bool]) -> 
 def paired(a: Sequence[float], b: Sequence[float]) -> Interval:
     """Mean of b - a over the same questions, by the standard error of the differences."""
     mean, half = _mean_and_half([y - x for x, y in zip(a, b, strict=True)])
+    return mean, mean - half, mean + half
+
+
+def over_seeds(by_seed: Sequence[Sequence[float]]) -> Interval:
+    """Mean of one figure a question (rows: seeds), with an interval for new seeds and questions.
+
+    The spread over seeds (Student's t over their means) and over questions (the standard error of
+    their means) add up in squares, which errs on the wide side. One seed tells of questions alone.
+    """
+    seeds = [sum(row) / len(row) for row in by_seed]
+    mean, of_questions = _mean_and_half([sum(c) / len(c) for c in zip(*by_seed, strict=True)])
+    if len(seeds) == 1:
+        return mean, mean - of_questions, mean + of_questions
+    _, half = _mean_and_half(seeds)
+    degrees = len(seeds) - 1
+    of_seeds = half / Z_95 * (T_975[degrees - 1] if degrees <= len(T_975) else Z_95)
+    half = math.hypot(of_seeds, of_questions)
     return mean, mean - half, mean + half
 
 

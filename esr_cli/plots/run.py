@@ -8,19 +8,13 @@ from statistics import median
 from typing import Any
 
 from esr_cli.disk import Rows, headlines, read_rows
+from esr_cli.plots.style import figure
 
 PHASES = ("generate", "score", "train", "sync")
 
 
 def draw(run_dir: Path) -> list[Path]:
-    """Writes `plots/*.png` and returns them; a figure whose data are missing is left out."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    folder = run_dir / "plots"
-    folder.mkdir(exist_ok=True)
+    """Writes `plots/` and returns its PNGs; a figure whose data are missing is left out."""
     drawn = []
     figures: dict[str, tuple[str, Callable[[Any, Rows], None]]] = {
         "loss": ("metrics.jsonl", _loss),
@@ -29,15 +23,10 @@ def draw(run_dir: Path) -> list[Path]:
         "phase_times": ("metrics.jsonl", _phases),
     }
     for name, (source, paint) in figures.items():
-        rows = read_rows(run_dir / source)
-        if not rows:
-            continue
-        figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
-        paint(axes, rows)
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(folder / f"{name}.png", dpi=150)
-        pyplot.close(figure)
-        drawn.append(folder / f"{name}.png")
+        if rows := read_rows(run_dir / source):
+            with figure(run_dir / "plots", name) as axes:
+                paint(axes, rows)
+            drawn.append(run_dir / "plots" / f"{name}.png")
     return drawn
 
 
@@ -46,7 +35,7 @@ def _loss(axes: Any, rows: Rows) -> None:
     points = [(r["step"], r["train/reverse_kl"]) for r in rows if "train/reverse_kl" in r]
     axes.plot([step for step, _ in points], [kl for _, kl in points], color="C0")
     axes.set(xlabel="step", ylabel="reverse KL (nats a token)", ylim=(0, None))
-    axes.set_title("Reverse KL on the student's own text", fontsize=10)
+    axes.set_title("Reverse KL on the student's own text")
 
 
 def _profile(axes: Any, rows: Rows) -> None:
@@ -59,8 +48,8 @@ def _profile(axes: Any, rows: Rows) -> None:
         means = [t / max(1, c) for t, c in zip(total, count, strict=True)]
         axes.plot(range(1, length + 1), means, color=colour, label=f"{label} {len(part)} steps")
     axes.set(xlabel="response position (tokens)", ylabel="reverse KL (nats)", ylim=(0, None))
-    axes.set_title("Where student and teacher differ", fontsize=10)
-    axes.legend(frameon=False)
+    axes.set_title("Where student and teacher differ")
+    axes.legend()
 
 
 def _at(values: list[float | None], index: int) -> float:
@@ -79,15 +68,15 @@ def _accuracy(axes: Any, rows: Rows) -> None:
         steps = [row["step"] for row in own]
         axes.errorbar(steps, value, yerr=[below, above], marker="o", capsize=3, label=label)
     axes.set(xlabel="step", ylabel="accuracy, 95 % interval", ylim=(0, 1.02))
-    axes.set_title("Accuracy on held-out problems", fontsize=10)
-    axes.legend(frameon=False, loc="lower right")
+    axes.set_title("Accuracy on held-out problems")
+    axes.legend(loc="lower right")
 
 
 def _phases(axes: Any, rows: Rows) -> None:
     seconds = [median(r[f"time/{phase}_s"] for r in rows) for phase in PHASES]
     axes.barh(PHASES[::-1], seconds[::-1], color="C0")
     for place, value in enumerate(seconds[::-1]):
-        axes.text(value, place, f" {value:.3f} s", va="center", fontsize=9)
+        axes.text(value, place, f" {value:.3f} s", va="center")
     axes.margins(x=0.15)
     axes.set(xlabel="seconds a step (median)")
-    axes.set_title("Where a step's time goes", fontsize=10)
+    axes.set_title("Where a step's time goes")

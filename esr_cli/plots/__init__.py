@@ -1,0 +1,1 @@
+"""Figures from plain rows; every one as PNG and as SVG."""
