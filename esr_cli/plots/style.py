@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 # Text stays text in an SVG, and the same data give the same bytes.
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "esr", "font.size": 9, "axes.titlesize": 10,
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
 }  # fmt: skip
