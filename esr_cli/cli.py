@@ -6,6 +6,7 @@ import difflib
 import importlib
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,14 @@ def _sweep(command: str, arguments: list[str]) -> None:
     folder = sweep.folder_for(command, arguments)
     # Hydra leaves its own note of the sweep there, and launchers their files.
     sys.argv += [f"hydra.sweep.dir='{folder}'", "hydra.mode=MULTIRUN"]
-    with sweep.Watch(folder, _counts(arguments)) as watch:
-        _run(command)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with sweep.Watch(folder, _counts(arguments)) as watch:
+            _run(command)
+    except KeyboardInterrupt:
+        _leave("interrupted; the same command goes on", 130)
+    except (RuntimeError, OSError) as error:
+        _leave(f"the sweep could not be launched: {error}", 1)
     raise SystemExit(watch.conclude())
 
 

@@ -28,8 +28,8 @@ class Ended:
 def run(command: str, arguments: Sequence[str], log: Path, threads: int | None = None) -> Ended:
     """Runs `esr COMMAND ARGUMENTS` to its end; what it prints goes to the file `log`.
 
-    It dies with this process, whatever kills that one. Ctrl-C reaches it too: it is waited for
-    while it saves, then KeyboardInterrupt is raised here.
+    It dies with this process, whatever kills that one. Ctrl-C here is handed on: it is waited for
+    while it saves (again to end it at once), then KeyboardInterrupt is raised.
     """
     environment = {**os.environ, PARENT: str(os.getpid())}
     if threads:
@@ -40,13 +40,17 @@ def run(command: str, arguments: Sequence[str], log: Path, threads: int | None =
         process = subprocess.Popen(
             [sys.executable, "-m", "esr_cli.cli", command, *arguments],
             stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=environment,
+            # The terminal's Ctrl-C would reach it beside ours, and two mean at once.
+            start_new_session=True,
         )  # fmt: skip
         try:
             status = process.wait()
-        except BaseException:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait()
+            except KeyboardInterrupt:
+                process.kill()
             raise
     seconds = time.perf_counter() - began
     return Ended(status, seconds, _reason(log.read_text(errors="replace"), status))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from esr_cli.config import ConfigError, TrainConfig
 # What chooses the sweep, and what the sweep itself decides for each of its runs.
 OF_THE_SWEEP = re.compile(r"\+*(sweep|cluster)=")
 GIVEN = re.compile(r"\+*(run_dir|tracking\.group)=")
+NOT_IN_NAME = re.compile(r"\+*(run_dir|cluster|data_dir|sandbox|tracking|execution)[.=]")
 COMPLETE, BEFORE, FAILED = "complete", "complete before", "failed"
 
 
@@ -49,7 +51,7 @@ def folder_for(command: str, arguments: Sequence[str]) -> Path:
     """Where a sweep keeps its outcomes and logs: `<run_dir, or runs>/sweeps/<what is asked>`."""
     asked = [text for text in arguments if not text.startswith(("-", "hydra."))]
     above = next((text.split("=", 1)[1] for text in asked if text.startswith("run_dir=")), "runs")
-    name = run_folder.name_of([text for text in asked if not GIVEN.match(text)])
+    name = run_folder.name_of(asked, NOT_IN_NAME)
     return (
         Path(above.strip("'\"")) / "sweeps" / (name if command == "train" else f"{command}-{name}")
     )
@@ -115,15 +117,12 @@ class Watch:
         self.sweep.mkdir(parents=True, exist_ok=True)
         for old in self.sweep.glob("[0-9]*.json"):
             old.unlink()
-        runs = f"{self.total} runs" if self.total else "a sweep"
-        print(f"{runs}; what each prints is in {self.sweep}", flush=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: Any) -> None:
         self._over.set()
         self._thread.join()
-        self._tell()
 
     def outcomes(self) -> list[Outcome]:
         """What is known of the runs so far, in their order."""
@@ -131,8 +130,16 @@ class Watch:
         return sorted((Outcome(**each) for each in found), key=lambda each: each.number)
 
     def conclude(self) -> int:
-        """Prints the table; 1 where a run failed or never came to its turn, else 0."""
+        """Prints the table; 1 where a run failed or never came to its turn, else 0.
+
+        Where no run could begin, all for one reason, that reason alone is said; 2 then.
+        """
         outcomes = self.outcomes()
+        reasons = {each.reason for each in outcomes}
+        if len(reasons) == 1 and all(reasons) and not any(each.folder for each in outcomes):
+            print(f"esr: {reasons.pop()}", file=sys.stderr)
+            return 2
+        self._tell()
         table = Table(title=str(self.sweep), title_justify="left")
         for heading in ("run", "before", "after", "seconds", "state"):
             table.add_column(heading, overflow="fold")
@@ -151,6 +158,10 @@ class Watch:
         return 1 if failed or missing else 0
 
     def _watch(self) -> None:
+        # What cannot even begin is over by then, and says so in a line of its own.
+        if not self._over.wait(1):
+            runs = f"{self.total} runs" if self.total else "a sweep"
+            print(f"{runs}; what each prints is in {self.sweep}", flush=True)
         while not self._over.wait(0.2):
             self._tell()
 

@@ -68,6 +68,8 @@ def one_line(error: Exception, groups: Path | None = None) -> str:
         group, chosen = missing.groups()
         known = sorted(path.stem for path in (groups / group).glob("*.yaml"))
         return f"{group}={chosen}: no such option; there are {', '.join(known)}"
+    if lines and "submitit" in lines[0]:
+        return "cluster: hydra-submitit-launcher is not installed; pip install 'esr-cli[slurm]'"
     if name and "ListConfig" in lines[0]:
         return f"{name}: a list is asked for; give {name}=[…]"
     return f"{name}: {lines[0]}" if name else (lines[0] if lines else type(error).__name__)
