@@ -6,10 +6,11 @@ import difflib
 import importlib
 import os
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import Any
+
+from esr_cli.disk import conf_dir
 
 # The module, the settings, and what the list says.
 COMMANDS = {
@@ -17,6 +18,7 @@ COMMANDS = {
     "check": ("check", "TrainConfig", "what a run would do and take:  esr check pair=lab"),
     "eval": ("evaluate", "EvalConfig", "grade a model:  esr eval model=PATH benchmark=math500"),
     "compare": ("compare", "CompareConfig", "two runs, question by question:  esr compare a= b="),
+    "reproduce": ("reproduce", "ReproduceConfig", "the paper:  esr reproduce scale=lab quick=true"),
     "lab": ("lab", "LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
 }
 # What makes a command a sweep.
@@ -35,7 +37,7 @@ def main() -> None:
     """Runs the command named in `sys.argv`; exits 2 for a user's mistake, 1 for a failed run."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        table = "\n".join(f"  {name:<8}{about}" for name, (_, _, about) in COMMANDS.items())
+        table = "\n".join(f"  {name:<11}{about}" for name, (_, _, about) in COMMANDS.items())
         print(USAGE.format(table=table))
         return
     from esr_cli import jobs
@@ -83,14 +85,13 @@ def _run(command: str) -> None:
 
 def _sweep(command: str, arguments: list[str]) -> None:
     """Runs a sweep; exits 1 where one of its runs failed."""
-    from esr_cli import sweep
+    from esr_cli import jobs, sweep
 
     folder = sweep.folder_for(command, arguments)
     # Hydra leaves its own note of the sweep there, and launchers their files.
     sys.argv += [f"hydra.sweep.dir='{folder}'", "hydra.mode=MULTIRUN"]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with sweep.Watch(folder, _counts(arguments)) as watch:
+        with jobs.interrupted(), sweep.Watch(folder, _counts(arguments)) as watch:
             _run(command)
     except KeyboardInterrupt:
         _leave("interrupted; the same command goes on", 130)
@@ -176,12 +177,6 @@ def _one_of_a_sweep(command: str, tree: Any, hydra: Any, overrides: list[str]) -
     except ConfigError as error:
         config = error
     sweep.run_one(command, config, overrides, hydra.job.num, Path(hydra.sweep.dir))
-
-
-def conf_dir() -> Path:
-    """The folder of yaml files: inside the installed package, or beside it in a checkout."""
-    packaged = Path(__file__).parent / "conf"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "conf"
 
 
 def _leave(message: str, status: int) -> None:

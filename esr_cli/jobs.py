@@ -8,11 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PARENT = "ESR_PARENT"
+# Jobs that run now, in whichever thread; signals that asked for their end.
+LIVE: set[subprocess.Popen[bytes]] = set()
+STOPPED: list[int] = []
 SET_PARENT_DEATH_SIGNAL = 1
 
 
@@ -28,9 +33,11 @@ class Ended:
 def run(command: str, arguments: Sequence[str], log: Path, threads: int | None = None) -> Ended:
     """Runs `esr COMMAND ARGUMENTS` to its end; what it prints goes to the file `log`.
 
-    It dies with this process, whatever kills that one. Ctrl-C here is handed on: it is waited for
-    while it saves (again to end it at once), then KeyboardInterrupt is raised.
+    It dies with this process, whatever kills that one. Ctrl-C does not reach it by itself: see
+    `interrupted`; once that has come, KeyboardInterrupt is raised.
     """
+    if STOPPED:
+        raise KeyboardInterrupt
     environment = {**os.environ, PARENT: str(os.getpid())}
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
@@ -43,17 +50,39 @@ def run(command: str, arguments: Sequence[str], log: Path, threads: int | None =
             # The terminal's Ctrl-C would reach it beside ours, and two mean at once.
             start_new_session=True,
         )  # fmt: skip
+        LIVE.add(process)
         try:
-            status = process.wait()
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait()
-            except KeyboardInterrupt:
+            if STOPPED:
                 process.kill()
-            raise
+            status = process.wait()
+        finally:
+            LIVE.discard(process)
+    if STOPPED:
+        raise KeyboardInterrupt
     seconds = time.perf_counter() - began
     return Ended(status, seconds, _reason(log.read_text(errors="replace"), status))
+
+
+@contextmanager
+def interrupted() -> Iterator[None]:
+    """Around jobs: Ctrl-C and SIGTERM are handed on to those that run, which save and end.
+
+    A second one ends them at once. KeyboardInterrupt is raised when they have ended.
+    """
+
+    def hand_on(number: int, _: Any) -> None:
+        STOPPED.append(number)
+        for process in LIVE.copy():
+            process.send_signal(signal.SIGINT if len(STOPPED) == 1 else signal.SIGKILL)
+
+    before = {n: signal.signal(n, hand_on) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if STOPPED:
+        raise KeyboardInterrupt
 
 
 def die_with_parent() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -115,7 +116,7 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self.sweep.mkdir(parents=True, exist_ok=True)
-        for old in self.sweep.glob("[0-9]*.json"):
+        for old in (*self.sweep.glob("[0-9]*.json"), *self.sweep.glob("[0-9]*.log")):
             old.unlink()
         self._thread.start()
         return self
@@ -123,6 +124,8 @@ class Watch:
     def __exit__(self, *_: Any) -> None:
         self._over.set()
         self._thread.join()
+        if not self.outcomes() and not self._begun():
+            shutil.rmtree(self.sweep)
 
     def outcomes(self) -> list[Outcome]:
         """What is known of the runs so far, in their order."""
@@ -137,6 +140,7 @@ class Watch:
         outcomes = self.outcomes()
         reasons = {each.reason for each in outcomes}
         if len(reasons) == 1 and all(reasons) and not any(each.folder for each in outcomes):
+            shutil.rmtree(self.sweep)
             print(f"esr: {reasons.pop()}", file=sys.stderr)
             return 2
         self._tell()
@@ -158,12 +162,17 @@ class Watch:
         return 1 if failed or missing else 0
 
     def _watch(self) -> None:
-        # What cannot even begin is over by then, and says so in a line of its own.
-        if not self._over.wait(1):
+        # What cannot even begin says so in a line of its own.
+        while not self._over.wait(0.2) and not self._begun():
+            pass
+        if self._begun():
             runs = f"{self.total} runs" if self.total else "a sweep"
             print(f"{runs}; what each prints is in {self.sweep}", flush=True)
         while not self._over.wait(0.2):
             self._tell()
+
+    def _begun(self) -> bool:
+        return any(self.sweep.glob("[0-9]*.log"))
 
     def _tell(self) -> None:
         for each in self.outcomes():

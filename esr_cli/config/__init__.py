@@ -8,6 +8,7 @@ from esr_cli.config.lab import LabConfig
 from esr_cli.config.lengths import LengthsConfig
 from esr_cli.config.loss import LossConfig
 from esr_cli.config.pair import ModelConfig, PairConfig
+from esr_cli.config.reproduce import CellConfig, ItemConfig, MatrixConfig, ReproduceConfig
 from esr_cli.config.rollout import RolloutConfig
 from esr_cli.config.task import TaskConfig
 from esr_cli.config.tracking import TrackingConfig
@@ -16,16 +17,20 @@ from esr_cli.config.tune import TuneConfig
 
 __all__ = [
     "BenchmarkConfig",
+    "CellConfig",
     "CompareConfig",
     "ConfigError",
     "EvalConfig",
     "ExecutionConfig",
     "HubConfig",
+    "ItemConfig",
     "LabConfig",
     "LengthsConfig",
     "LossConfig",
+    "MatrixConfig",
     "ModelConfig",
     "PairConfig",
+    "ReproduceConfig",
     "RolloutConfig",
     "TaskConfig",
     "TrackingConfig",

@@ -63,13 +63,13 @@ def one_line(error: Exception, groups: Path | None = None) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line for line in lines if line.startswith("full_key: ")), "")
     name = key.removeprefix("full_key:").strip()
+    if lines and "submitit" in lines[0]:
+        return "cluster: hydra-submitit-launcher is not installed; pip install 'esr-cli[slurm]'"
     missing = MISSING.search(lines[0]) if lines else None
     if missing and groups:
         group, chosen = missing.groups()
         known = sorted(path.stem for path in (groups / group).glob("*.yaml"))
         return f"{group}={chosen}: no such option; there are {', '.join(known)}"
-    if lines and "submitit" in lines[0]:
-        return "cluster: hydra-submitit-launcher is not installed; pip install 'esr-cli[slurm]'"
     if name and "ListConfig" in lines[0]:
         return f"{name}: a list is asked for; give {name}=[…]"
     return f"{name}: {lines[0]}" if name else (lines[0] if lines else type(error).__name__)
