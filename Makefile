@@ -4,11 +4,13 @@ PYTHON ?= python3
 BACKEND ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SCALE ?= auto
+QUICK ?= false
 RUN := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help setup demo test lint type format clean
+.PHONY: help setup demo reproduce-paper test lint type format clean
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
 
 setup: $(READY) ## a virtual environment with esr and vLLM (BACKEND=cpu|cuda, found by itself)
 
@@ -18,6 +20,9 @@ $(READY): pyproject.toml constraints.txt scripts/setup.sh
 
 demo: $(READY) ## the main job on the lab pair: 40 steps of ESR at N=64, accuracy before and after
 	$(BIN)/esr train +rollout_len=64 eval_every=10 run_dir=$(RUN)
+
+reproduce-paper: $(READY) ## every table and figure that applies (SCALE=lab|paper QUICK=true), and the report
+	$(BIN)/esr reproduce scale=$(SCALE) quick=$(QUICK)
 
 test: $(READY) lint type ## lint, types, all tests, and one short run
 	$(BIN)/python -m pytest

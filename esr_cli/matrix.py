@@ -73,13 +73,14 @@ def cells(matrix: MatrixConfig, config: ReproduceConfig, out: Path) -> list[Cell
     name in `only`.
     """
     wanted = _wanted(matrix, config)
-    seeds = config.seeds or (matrix.quick.seeds if config.quick else matrix.seeds)
+    allowed = config.seeds or (matrix.quick.seeds if config.quick else None)
     made: dict[str, Cell] = {}
     for name, each in matrix.cells.items():
         if name not in wanted:
             continue
         of: Sequence[str | None] = each.of or [None]
-        for seed in [None] if each.once else [s for s in each.seeds or seeds if s in seeds]:
+        own = each.seeds or allowed or matrix.seeds
+        for seed in [None] if each.once else [s for s in own if allowed is None or s in allowed]:
             for measured in of:
                 cell = _cell(name, each, matrix, config, out, seed, measured)
                 made[cell.id] = cell

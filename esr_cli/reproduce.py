@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +20,10 @@ from esr_cli.config import ConfigError, MatrixConfig, ReproduceConfig
 from esr_cli.matrix import BEGUN, COMPLETE, FAILED, Cell
 
 MATRICES = "experiment/paper"
+COLUMNS = {
+    "cell": 26, "pair": 27, "task": 5, "tuning": 8, "loss": 22, "N": 12, "seeds": 6, "state": 14,
+    "expected": 12,
+}  # fmt: skip
 # The paper trained on one card of 48 GB.
 PAPER_GIB = 40
 
@@ -40,7 +45,11 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
         return
     run_folder.need_writable("out", out)
     with run_folder.held(out):
-        failed = Runner(cells, config.jobs or chosen.jobs, chosen.threads).run()
+        try:
+            failed = Runner(cells, config.jobs or chosen.jobs, chosen.threads).run()
+        except KeyboardInterrupt:
+            print("the same command goes on where this one stopped", flush=True)
+            raise
     if failed:
         raise RuntimeError(
             f"{len(failed)} of {len(cells)} cells failed ({', '.join(failed)}); the "
@@ -142,22 +151,23 @@ def _span(seconds: float) -> str:
 
 
 def _list(chosen: MatrixConfig, cells: Sequence[Cell], title: str) -> None:
-    table = Table(title=title, title_justify="left")
-    for heading in ("cell", "pair", "task", "tuning", "loss", "N", "seeds", "state", "expected"):
-        table.add_column(heading, overflow="fold")
+    console = Console(markup=False, highlight=False)
+    console.width = max(console.width, 160)
+    print(f"{title}\n")
     for name, item in chosen.items.items():
-        own = {cell.arm: cell for cell in cells if cell.arm.split("@")[0] in item.cells}
+        own = dict.fromkeys(cell.arm for cell in cells if cell.arm.split("@")[0] in item.cells)
         if not own:
             continue
-        table.add_section()
-        table.add_row(f"{name}: {item.title}", style="bold")
+        table = Table(title=f"{name}: {item.title}", title_justify="left", box=box.SIMPLE)
+        for heading, width in COLUMNS.items():
+            table.add_column(heading, width=width)
         for arm in own:
             table.add_row(*_row(chosen, [cell for cell in cells if cell.arm == arm]))
-    Console(markup=False, highlight=False, width=max(140, Console().width)).print(table)
+        console.print(table)
     owed = [cell for cell in cells if not cell.complete]
     print(
         f"{len(cells)} cells, {len(cells) - len(owed)} complete; "
-        f"{_span(sum(cell.seconds for cell in owed))} expected one after another"
+        f"{_span(sum(cell.seconds for cell in owed))} expected, one after another"
     )
 
 
@@ -181,7 +191,7 @@ def _row(chosen: MatrixConfig, cells: list[Cell]) -> list[str]:
             what[-1] += f" ({sets['lengths']})"
     else:
         what = [f"esr {first.command}", "", "", "", ""]
-    return [f"  {first.arm}", *what, seeds, state, cost]
+    return [first.arm, *what, seeds, state, cost]
 
 
 def _scale() -> str:

@@ -36,7 +36,9 @@ def test_a_senseless_length_is_one_line(value):
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 # A group that no setting chooses by itself, or several times over.
-PLACE = {"lm": "lm@pair.student", "recipe": "+recipe"}
+PLACE = {
+    "lm": "lm@pair.student", "recipe": "+recipe", "sweep": "+sweep", "cluster": "+cluster",
+}  # fmt: skip
 OPTIONS = [(group, path.stem) for group in GROUPS for path in (conf_dir() / group).glob("*.yaml")]
 
 
