@@ -6,8 +6,9 @@ import difflib
 import importlib
 import os
 import sys
-from pathlib import Path
 from typing import Any
+
+from esr_cli.disk import conf_dir
 
 # The module, the settings, and what the list says.
 COMMANDS = {
@@ -15,6 +16,7 @@ COMMANDS = {
     "check": ("check", "TrainConfig", "what a run would do and take:  esr check pair=lab"),
     "eval": ("evaluate", "EvalConfig", "grade a model:  esr eval model=PATH benchmark=math500"),
     "compare": ("compare", "CompareConfig", "two runs, question by question:  esr compare a= b="),
+    "report": ("report", "ReportConfig", "runs as one page:  esr report runs=runs/lab"),
     "lab": ("lab", "LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
 }
 USAGE = """esr: on-policy distillation with Early Stopping Rollout (arXiv 2605.27028)
@@ -94,12 +96,6 @@ def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
         if os.environ.get("ESR_TRACEBACK"):
             raise
         failures.append(error)
-
-
-def conf_dir() -> Path:
-    """The folder of yaml files: inside the installed package, or beside it in a checkout."""
-    packaged = Path(__file__).parent / "conf"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "conf"
 
 
 def _leave(message: str, status: int) -> None:

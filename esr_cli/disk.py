@@ -57,6 +57,12 @@ def checkpoints(run_dir: Path) -> list[Path]:
     return sorted((run_dir / "checkpoints").glob("step-*"))
 
 
+def conf_dir() -> Path:
+    """The folder of yaml files: inside the installed package, or beside it in a checkout."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "conf"
+
+
 def data_folder(data_dir: str | None) -> str | None:
     """Where data files lie: `data_dir`, else the environment variable ESR_DATA, if any."""
     return data_dir or os.environ.get("ESR_DATA")

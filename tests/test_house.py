@@ -56,6 +56,8 @@ def allowed(where: str) -> set[str] | None:
         return BASE | LOW
     if where in {"graders", "plots"}:
         return {where, "types", "disk", "statistics"}
+    if where == "reporting":
+        return BASE | {"plots", where}
     if where in PARTS:
         return BASE | LOW | {where}
     return None

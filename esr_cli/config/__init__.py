@@ -8,6 +8,7 @@ from esr_cli.config.lab import LabConfig
 from esr_cli.config.lengths import LengthsConfig
 from esr_cli.config.loss import LossConfig
 from esr_cli.config.pair import ModelConfig, PairConfig
+from esr_cli.config.report import ReportConfig
 from esr_cli.config.rollout import RolloutConfig
 from esr_cli.config.task import TaskConfig
 from esr_cli.config.tracking import TrackingConfig
@@ -26,6 +27,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "PairConfig",
+    "ReportConfig",
     "RolloutConfig",
     "TaskConfig",
     "TrackingConfig",

@@ -1,0 +1,193 @@
+"""Arms: runs with the same settings but for the seed, what kind they are, and a short name."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from esr_cli.disk import hash_of
+from esr_cli.reporting.runs import Run
+
+# What does not change the figures.
+LEFT_OUT = (
+    "seed", "run_dir", "data_dir", "tracking", "execution", "config_hash", "resume", "strict",
+    "sandbox", "save_every", "keep_checkpoints",
+)  # fmt: skip
+SELECTORS = ("top", "random", "window", "confident")
+WORDS = {"reverse_kl": "KL", "student_entropy": "student entropy",
+         "teacher_entropy": "teacher entropy"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`runs` are all of it, by seed; numbers come from `done`, one complete run a seed.
+
+    `kind` is esr, full, selector, mixture or other; `tokens` is N with `full` resolved; `by` names
+    what a selector keeps, and `keep` how many.
+    """
+
+    label: str
+    kind: str
+    tokens: int
+    by: str
+    keep: int | None
+    runs: tuple[Run, ...]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings, with the first run's seed and folder."""
+        return self.runs[0].config
+
+    @property
+    def pair(self) -> str:
+        """The pair's name."""
+        return str(self.config["pair"]["name"])
+
+    @property
+    def tune(self) -> str:
+        """lora or full."""
+        return str(self.config["tune"]["method"])
+
+    @property
+    def task(self) -> str:
+        """The training task's name."""
+        return str(self.config["task"]["name"])
+
+    @property
+    def scale(self) -> str:
+        """lab or paper."""
+        return "lab" if self.pair == "lab" else "paper"
+
+    @property
+    def done(self) -> dict[int, Run]:
+        """A complete run of each seed; of several the first by path."""
+        complete = [run for run in self.runs if run.state == "complete"]
+        return {run.seed: run for run in reversed(complete)}
+
+
+def gather(runs: Sequence[Run]) -> list[Arm]:
+    """The arms, full rollouts first, then ESR by N, then the others."""
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        kept = {key: value for key, value in run.config.items() if key not in LEFT_OUT}
+        groups[hash_of(kept)].append(run)
+    arms = [_arm(sorted(group, key=lambda run: run.seed)) for group in groups.values()]
+    order = ("full", "esr", "mixture", "other", "selector")
+    arms.sort(key=lambda arm: (arm.pair, arm.task, order.index(arm.kind), arm.tune, arm.tokens,
+                               arm.label))  # fmt: skip
+    return _told_apart(arms)
+
+
+def _arm(runs: list[Run]) -> Arm:
+    config = runs[0].config
+    longest = int(config["pair"]["max_response_tokens"])
+    length = config["rollout"]["max_tokens"]
+    tokens = longest if length == "full" else int(length)
+    loss = config["loss"]
+    select = loss["select"]
+    keep = int(loss["keep_tokens"]) if select in ("top", "random") else None
+    if select == "window" and loss["window_end"] is not None:
+        keep = loss["window_end"] - loss["window_start"]
+    by = "+".join(loss["by"]) if select == "top" else select if select in SELECTORS else ""
+    kind = _kind(config, tokens, longest)
+    label = _label(config, kind, tokens)
+    if kind == "selector" and tokens < longest:
+        label += f", N={tokens}"
+    return Arm(label, kind, tokens, by, keep, tuple(runs))
+
+
+def _kind(config: dict[str, Any], tokens: int, longest: int) -> str:
+    loss, lengths = config["loss"], config["lengths"]
+    if loss["divergence"] != "reverse_kl" or loss["weights"] != "uniform":
+        return "other"
+    if loss["select"] in SELECTORS:
+        return "selector"
+    if lengths["schedule"] != "constant":
+        return "other"
+    if lengths["full_share"] > 0:
+        return "mixture"
+    return "full" if tokens >= longest else "esr"
+
+
+def _label(config: dict[str, Any], kind: str, tokens: int) -> str:
+    loss, lengths = config["loss"], config["lengths"]
+    if kind == "esr":
+        return f"ESR N={tokens}"
+    if kind == "full":
+        return "full rollouts"
+    if kind == "mixture":
+        return f"mixture N={tokens}, 1 in {1 / lengths['full_share']:.0f} full"
+    words = []
+    if loss["select"] in SELECTORS:
+        words.append(_selector(loss))
+    if lengths["schedule"] == "linear":
+        words.append(f"growing {lengths['start']} to {tokens}")
+    elif lengths["schedule"] == "steps":
+        words.append("in steps " + ", ".join(str(n) for _, n in lengths["stages"]))
+    elif lengths["schedule"] == "share":
+        words.append(f"N={lengths['share']:.0%} of the longest")
+    elif kind == "other":
+        words.append(f"N={tokens}")
+    for key, usual in (("divergence", "reverse_kl"), ("weights", "uniform")):
+        if loss[key] != usual:
+            words.append(str(loss[key]).replace("_", " "))
+    return ", ".join(words)
+
+
+def _selector(loss: dict[str, Any]) -> str:
+    if loss["select"] == "top":
+        by = [WORDS[name] for name in loss["by"]]
+        return f"top {loss['keep_tokens']} " + (" × ".join(by) if len(by) > 1 else _alone(by[0]))
+    if loss["select"] == "random":
+        return f"{loss['keep_tokens']} at random"
+    if loss["select"] == "window":
+        end = loss["window_end"]
+        return f"window {loss['window_start']} to {'the end' if end is None else end}"
+    return f"while the teacher is {loss['confidence']:g} sure"
+
+
+def _alone(word: str) -> str:
+    return "reverse KL" if word == "KL" else word
+
+
+def _told_apart(arms: list[Arm]) -> list[Arm]:
+    """Arms of one task with one name get what differs between them added to it."""
+    place = [(arm.pair, arm.task) for arm in arms]
+    methods = {where: {arm.tune for arm in arms if (arm.pair, arm.task) == where}
+               for where in place}  # fmt: skip
+    labels = [
+        f"{arm.label}, LoRA" if arm.tune == "lora" and len(methods[where]) > 1 else arm.label
+        for arm, where in zip(arms, place, strict=True)
+    ]
+    twice = Counter(zip(place, labels, strict=True))
+    found = []
+    for arm, where, label in zip(arms, place, labels, strict=True):
+        like = [other for other, there, name in zip(arms, place, labels, strict=True)
+                if (there, name) == (where, label)]  # fmt: skip
+        extra = _differences(arm, like) if twice[where, label] > 1 else []
+        told = ", ".join([label, *extra])
+        found.append(Arm(told, arm.kind, arm.tokens, arm.by, arm.keep, arm.runs))
+    return found
+
+
+def _differences(arm: Arm, others: list[Arm]) -> list[str]:
+    own, all_of_them = flat(arm.config), [flat(other.config) for other in others]
+
+    def differs(key: str) -> bool:
+        return len({str(each.get(key)) for each in all_of_them}) > 1
+
+    keys = [key for key in own if key.split(".")[0] not in LEFT_OUT and differs(key)]
+    return [f"{key.split('.')[-1].replace('_', ' ')} {own[key]}" for key in keys]
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
