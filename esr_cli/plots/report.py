@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +40,17 @@ def lengths(
     """Accuracy against N."""
     with figure(folder, name, size=(6.4, 3.8)) as axes:
         for index, (label, points) in enumerate(curves.items()):
-            colour = COLOURS[index]
+            colour = COLOURS[index % 7]
+            # Set apart a little, since curves share their N.
+            points = [replace(point, at=point.at * 1.04**index) for point in points]
             at = [point.at for point in points]
-            _bars(axes, points, color=colour, marker=MARKERS[index], label=label)
+            _bars(axes, points, color=colour, marker=MARKERS[index % 8], label=label)
             for x, point in zip(at, points, strict=True):
                 axes.plot([x] * len(point.seeds), point.seeds, ".", color=colour, alpha=0.5, ms=5)
         for index, level in enumerate(levels):
-            colour = COLOURS[len(curves) + index]
+            colour = COLOURS[(len(curves) + index) % 8]
             axes.axhline(level.value, color=colour, ls=DASHES[1 + index % 3], label=level.label)
-            if level.high - level.low < 0.6:
-                axes.axhspan(level.low, level.high, color=colour, alpha=0.12, lw=0)
+            axes.axhspan(level.low, level.high, color=colour, alpha=0.08, lw=0)
         every = sorted({point.at for points in curves.values() for point in points})
         axes.set_xscale("log", base=2)
         axes.set_xticks(every, [f"{at:g}" for at in every])

@@ -34,7 +34,8 @@ def arms(book: Book, spec: Spec) -> Table | None:
     groups = [group for group in book.groups if _wanted(group, spec)]
     pairs = dict.fromkeys([*spec["rows"], *(group.pair for group in groups)])
     for pair in pairs:
-        ours = [row for group in groups if group.pair == pair for row in _ours(group, spec)]
+        own_groups = [group for group in groups if group.pair == pair]
+        ours = [row for group in own_groups for row in _ours(group, spec)]
         theirs = spec["rows"].get(pair, {})
         keys = dict.fromkeys([*theirs, *(key for key, _ in ours)])
         own: list[Row] = []
@@ -42,7 +43,9 @@ def arms(book: Book, spec: Spec) -> Table | None:
             if key in theirs:
                 own.append(paper_row(name_of(key), theirs[key], len(columns)))
             own += [row for name, row in ours if name == key]
-        rows += [Row(row.label, row.cells, row.whose, pair) for row in filled(own)]
+        asked = dict.fromkeys(group.benchmark for group in own_groups)
+        head = f"{pair}: {', '.join(asked)}" if asked else pair
+        rows += [Row(row.label, row.cells, row.whose, head) for row in filled(own)]
     if not has_ours(rows):
         return None
     return without_empty_columns(list(columns.values()), rows)
@@ -85,15 +88,23 @@ def _both(arm: Arm, columns: Iterable[str]) -> list[Row]:
 
 
 def _at(arm: Arm, key: str, moment: str) -> Number | None:
-    benchmark, metric = key.split("/")
-    if metric == "avg@":
-        return numbers.accuracy(arm, benchmark, moment)
-    return numbers.metric(arm, benchmark, metric, moment)
+    for each in key.split("|"):
+        benchmark, metric = each.split("/")
+        number = numbers.metric(arm, benchmark, metric, moment)
+        if number:
+            return numbers.accuracy(arm, benchmark, moment) if metric == "avg@" else number
+    return None
 
 
 def teacher(group: Group, key: str) -> Number | None:
     """The teacher's figure, from an evaluation of it or from a probe of its decay."""
-    benchmark, metric = key.split("/")
+    for each in key.split("|"):
+        if number := _teacher(group, *each.split("/")):
+            return number
+    return None
+
+
+def _teacher(group: Group, benchmark: str, metric: str) -> Number | None:
     for row in group.teacher:
         if row["benchmark"] == benchmark and row["metric"].startswith(metric):
             return Number(row["value"], row["low"], row["high"], ())

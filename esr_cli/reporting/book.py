@@ -135,6 +135,6 @@ def _nearest(arm: Arm, others: list[Arm]) -> Arm:
 
 
 def _pair_of(folder: Path) -> str:
-    saved = folder / "config.yaml"
-    config = gate.read_yaml(saved) if saved.is_file() else {}
-    return str(config.get("pair", {}).get("name", "") or folder.parent.name)
+    """Each probe leaves its settings beside its rows; else the folder above is named so."""
+    named = (gate.read_yaml(path).get("pair", {}).get("name") for path in folder.glob("*.yaml"))
+    return str(next(filter(None, named), folder.parent.name))

@@ -13,6 +13,8 @@ REFERS = re.compile(r"url\(#([^)]+)\)")
 # A shorthand that is no attribute of SVG: the size, and a family that the page's own replaces.
 FONT = re.compile(r"^(?:[\w-]+ )*?([\d.]+)px\b")
 PAGE = {"#ffffff", "white"}
+# Points of a drawing so wide that it may take the whole page.
+WIDE = 560
 
 
 def inline(path: Path, name: str, says: str) -> str:
@@ -27,9 +29,8 @@ def inline(path: Path, name: str, says: str) -> str:
     _paper(root)
     root.attrib.clear()
     root.attrib |= {"viewBox": box, "role": "img", "aria-label": says, "class": "drawing"}
-    width = box.split()[2] if len(box.split()) == 4 else "460"
-    # So wide at most as it was drawn, and a narrow page scales it down.
-    root.set("width", f"{float(width) * 4 / 3:.0f}")
+    if float(box.split()[2]) > WIDE:
+        root.set("class", "drawing broad")
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
 
 

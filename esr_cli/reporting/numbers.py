@@ -132,7 +132,7 @@ def phase_seconds(arm: Arm, phase: str) -> Number | None:
         seconds = [row[f"time/{phase}_s"] for row in run.metrics if f"time/{phase}_s" in row]
         if seconds:
             told.append(bootstrap(seconds, lambda rows: np.median(rows, axis=-1)))
-    return over_runs(told) if told else None
+    return over_runs(told).within(0, math.inf) if told else None
 
 
 def peak_gib(arm: Arm) -> Number | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import count
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -10,6 +11,7 @@ from markupsafe import Markup
 
 from esr_cli.reporting.content import Report
 from esr_cli.reporting.drawings import inline
+from esr_cli.reporting.probes import View
 
 HERE = Path(__file__).parent
 # How far a group of like things stands open.
@@ -22,14 +24,22 @@ def page(report: Report) -> str:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    count = iter(range(1, 10_000))
+    drawings, tables = count(1), count(1)
 
     def drawing(path: Path, says: str) -> Markup:
-        return Markup(inline(path, f"drawing-{next(count)}", says))
+        return Markup(inline(path, f"drawing-{next(drawings)}", says))
 
     style = Markup((HERE / "page.css").read_text())
     template = setting.get_template("page.html.j2")
-    return template.render(report=report, style=style, drawing=drawing, slug=_slug, most=OPEN)
+    return template.render(
+        report=report, probes=_by_name(report.probes), style=style, drawing=drawing, number=lambda: next(tables), slug=_slug,
+        most=OPEN,
+    )  # fmt: skip
+
+
+def _by_name(views: list[View]) -> list[list[View]]:
+    names = dict.fromkeys(view.name for view in views)
+    return [[view for view in views if view.name == name] for name in names]
 
 
 def _slug(text: str) -> str:

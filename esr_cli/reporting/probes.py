@@ -25,7 +25,7 @@ READ = {
                   "to repeat themselves or to hold several boxes."),
     "samples": ("Samples", "Prompts with the responses of student and teacher, token by token."),
 }  # fmt: skip
-MOST_ROWS = 16
+MOST_ROWS = 24
 EXTRA = ("who", "benchmark", "region", "category", "range", "token", "step")
 
 
@@ -97,4 +97,5 @@ def _interval(row: dict[str, Any]) -> str:
 
 
 def _figure(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    size = abs(value)
+    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.3f}"
