@@ -44,7 +44,7 @@ def arms(book: Book, spec: Spec) -> Table | None:
                 own.append(paper_row(name_of(key), theirs[key], len(columns)))
             own += [row for name, row in ours if name == key]
         asked = dict.fromkeys(group.benchmark for group in own_groups)
-        head = f"{pair}: {', '.join(asked)}" if asked else pair
+        head = ": ".join(dict.fromkeys([pair, *asked]))
         rows += [Row(row.label, row.cells, row.whose, head) for row in filled(own)]
     if not has_ours(rows):
         return None

@@ -138,8 +138,7 @@ def _label(config: dict[str, Any], kind: str, tokens: int) -> str:
 
 def _selector(loss: dict[str, Any]) -> str:
     if loss["select"] == "top":
-        by = [WORDS[name] for name in loss["by"]]
-        return f"top {loss['keep_tokens']} " + (" × ".join(by) if len(by) > 1 else _alone(by[0]))
+        return f"top {loss['keep_tokens']} {ranks(loss['by'])}"
     if loss["select"] == "random":
         return f"{loss['keep_tokens']} at random"
     if loss["select"] == "window":
@@ -148,8 +147,10 @@ def _selector(loss: dict[str, Any]) -> str:
     return f"while the teacher is {loss['confidence']:g} sure"
 
 
-def _alone(word: str) -> str:
-    return "reverse KL" if word == "KL" else word
+def ranks(by: Sequence[str]) -> str:
+    """What a selector ranks positions by, in words."""
+    words = [WORDS[name] for name in by]
+    return " × ".join(words) if len(words) > 1 else words[0].replace("KL", "reverse KL")
 
 
 def _told_apart(arms: list[Arm]) -> list[Arm]:

@@ -102,8 +102,8 @@ def _arms(group: Group) -> Table:
             Cell() if tokens is None else Cell(f"{tokens:,.0f}"),
         )))  # fmt: skip
     columns = ("seeds", "before, %", "last, %", "best, %", "s a step", "peak GiB", "tokens a step")
-    return Table(f"arms-{group.pair}-{group.task}", f"{group.pair}: {group.benchmark} avg@k",
-                 columns, tuple(rows))  # fmt: skip
+    title = f"{group.pair}, {group.task}: {group.benchmark} avg@k"
+    return Table(f"arms-{group.pair}-{group.task}", title, columns, tuple(rows))
 
 
 def _runs(book: Book, out: Path) -> Table:

@@ -32,8 +32,8 @@ def page(report: Report) -> str:
     style = Markup((HERE / "page.css").read_text())
     template = setting.get_template("page.html.j2")
     return template.render(
-        report=report, probes=_by_name(report.probes), style=style, drawing=drawing, number=lambda: next(tables), slug=_slug,
-        most=OPEN,
+        report=report, probes=_by_name(report.probes), style=style, drawing=drawing,
+        number=lambda: next(tables), slug=_slug, most=OPEN,
     )  # fmt: skip
 
 

@@ -93,9 +93,11 @@ def _label(row: dict[str, Any]) -> str:
 def _interval(row: dict[str, Any]) -> str:
     if row.get("low") is None or row.get("high") is None:
         return ""
-    return f"[{_figure(row['low'])}, {_figure(row['high'])}]"
+    like = row["value"]
+    return f"[{_figure(row['low'], like)}, {_figure(row['high'], like)}]"
 
 
-def _figure(value: float) -> str:
-    size = abs(value)
+def _figure(value: float, like: float | None = None) -> str:
+    """With as many digits as `like` needs."""
+    size = abs(value if like is None else like)
     return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.3f}"

@@ -78,7 +78,7 @@ def _look(arm: Arm, benchmark: str, key: str, step: int) -> Number | None:
 
     if key == "several_boxes":
         return numbers.several_boxes_at(arm, benchmark, moment)
-    name = {"repeats": "repeats", "avg": "avg@"}.get(key)
+    name = {"repeats": "repeats", "accuracy": "avg@"}.get(key)
     return numbers.metric_at(arm, benchmark, name, moment) if name else None
 
 
@@ -86,9 +86,9 @@ def collapse(book: Book, spec: Spec) -> Table | None:
     """Peak and lowest after it, of the mean over seeds."""
     columns = ("peak", "lowest after it", "fall")
     rows = [
-        Row(f"{what}, {tune}", (Cell(f"{peak:.1f}", f"({at})"), Cell(f"{low:.1f}", f"({then})"),
+        Row(f"{what}, {tune}", (Cell(f"{peak:g}", f"({at})"), Cell(f"{low:g}", f"({then})"),
             Cell(f"{peak - low:.1f}")), PAPER, pair)
-        for pair, tune, what, peak, at, low, then in spec["rows"]
+        for pair, tune, what, peak, at, low, then in sorted(spec["rows"], key=lambda row: row[0])
     ]  # fmt: skip
     for group in book.groups:
         for arm in group.chosen("full"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from esr_cli.reporting.arms import WORDS, Arm
+from esr_cli.reporting.arms import Arm, ranks
 from esr_cli.reporting.numbers import Number
 
 PAPER, LAST, BEST, OURS = "paper", "ours, last", "ours, best", "ours"
@@ -50,7 +50,10 @@ Spec = dict[str, Any]
 
 def paper_row(label: str, values: Sequence[float | None], count: int, form: str = "{:.2f}") -> Row:
     """A row of the paper's figures, filled up with dashes."""
-    cells = [Cell() if value is None else Cell(form.format(value)) for value in values]
+    cells = [
+        Cell() if value is None else Cell((form if value < 1000 else "{:,.0f}").format(value))
+        for value in values
+    ]
     return Row(label, tuple(cells + [Cell()] * (count - len(cells))), PAPER)
 
 
@@ -58,6 +61,8 @@ def cell(number: Number | None, form: str = "{:.1f}", by: float = 100.0) -> Cell
     """A number with its interval, in per cent unless told otherwise."""
     if number is None:
         return Cell()
+    if by == 100:
+        number = number.within(0, 1)
     value, low, high = (form.format(by * each) for each in (number.value, number.low, number.high))
     return Cell(value, "" if low == high else f"[{low}, {high}]")
 
@@ -93,7 +98,7 @@ def name_of(key: str) -> str:
     if found := re.fullmatch(r"esr_(\d+)", key):
         return f"ESR N={found[1]}"
     if found := re.fullmatch(r"top_(\d+)_(.+)", key):
-        return f"top {found[1]} " + " × ".join(WORDS[name] for name in found[2].split("+"))
+        return f"top {found[1]} {ranks(found[2].split('+'))}"
     return ROLES.get(key, key.replace("_", " "))
 
 
