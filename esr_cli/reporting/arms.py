@@ -63,8 +63,11 @@ class Arm:
     @property
     def done(self) -> dict[int, Run]:
         """A complete run of each seed; of several the first by path."""
-        complete = [run for run in self.runs if run.state == "complete"]
-        return {run.seed: run for run in reversed(complete)}
+        first: dict[int, Run] = {}
+        for run in self.runs:
+            if run.state == "complete":
+                first.setdefault(run.seed, run)
+        return first
 
 
 def gather(runs: Sequence[Run]) -> list[Arm]:
