@@ -73,7 +73,7 @@ def test_only_complete_runs_give_numbers_and_one_a_seed(tmp_path):
 
 
 def test_the_ends_of_the_sweep_lie_on_either_side_of_what_stands_for_esr(tmp_path):
-    for n in (8, 16, 32, 64, "full"):
+    for n in (8, 16, 24, 32, 64, "full"):
         write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right=RIGHT)
     (group,) = open_book(tmp_path).groups
     roles = {role: [arm.tokens for arm in group.chosen(role)]
@@ -83,6 +83,7 @@ def test_the_ends_of_the_sweep_lie_on_either_side_of_what_stands_for_esr(tmp_pat
 
 
 def test_without_another_length_the_sweep_has_no_ends(tmp_path):
-    write_run(tmp_path / "n32", "+rollout_len=32", right=RIGHT)
+    for n in (24, 32):  # 24 is less than what stands for ESR, but not small
+        write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right=RIGHT)
     (group,) = open_book(tmp_path).groups
     assert not group.chosen("smallest") and not group.chosen("largest")

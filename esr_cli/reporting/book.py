@@ -45,9 +45,9 @@ class Group:
         return next((run.benchmark for arm in self.arms for run in arm.runs if run.benchmark), "")
 
     @property
-    def tunes(self) -> set[str]:
-        """The methods of tuning that it holds."""
-        return {arm.tune for arm in self.arms}
+    def name(self) -> str:
+        """Pair and task, or one word where they are the same."""
+        return ", ".join(dict.fromkeys((self.pair, self.task)))
 
     def chosen(self, role: str) -> list[Arm]:
         """The arms that play a role of claims.yaml: main, full, smallest, selectors, ..."""
@@ -65,10 +65,12 @@ class Group:
             return esr
         if role == "selectors":
             return [arm for arm in own if arm.kind == "selector" and arm.keep == n]
-        assert role in ("smallest", "largest"), role
-        end = min if role == "smallest" else max
-        most = end((arm.tokens for arm in esr), default=n)
-        return [arm for arm in esr if arm.tokens == most != n and end(most, n) == most]
+        if role == "smallest":
+            least = min((arm.tokens for arm in esr), default=n)
+            return [arm for arm in esr if arm.tokens == least <= self.scale["small"]]
+        assert role == "largest", role
+        most = max((arm.tokens for arm in esr), default=n)
+        return [arm for arm in esr if arm.tokens == most > n]
 
     def couples(self, a: str, b: str) -> Iterator[tuple[Arm, Arm]]:
         """Pairs of arms in two roles, each with the one whose settings are nearest."""

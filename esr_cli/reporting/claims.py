@@ -86,7 +86,7 @@ def _line(claim: dict[str, Any], group: Group, finding: Finding, several: bool) 
     paper = claim["paper"]
     if isinstance(paper, dict):
         paper = paper.get(finding.key, "–")
-    what = f"{finding.what} ({group.pair}, {group.task})" if several else finding.what
+    what = f"{finding.what} ({group.name})" if several else finding.what
     return Judged(
         claim["id"], claim["statement"], paper, told(number, unit), what, _rule_text(rule, unit),
         verdict(number.low, number.high, rule), number,

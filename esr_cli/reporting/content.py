@@ -48,7 +48,7 @@ def compose(book: Book, out: Path, title: str) -> Report:
     for group in book.groups:
         prefix = f"{group.pair}-{group.task}-" if several else ""
         found = pictures(group, out / "figures", prefix)
-        named = f" ({group.pair}, {group.task})" if several else ""
+        named = f" ({group.name})" if several else ""
         drawn += [replace(each, title=each.title + named) for each in found]
     tables = []
     for name, spec in book.paper["tables"].items():
@@ -82,10 +82,14 @@ def _main(group: Group) -> list[str]:
         )
         fast, slow = (numbers.phase_seconds(arm, "step") for arm in (main, full))
         if fast and slow:
-            text += (f"; a step takes {fast.value:.2g} s and {slow.value:.2g} s, "
+            text += (f"; a step takes {_seconds(fast.value)} and {_seconds(slow.value)}, "
                      f"{slow.value / fast.value:.1f} times as long")  # fmt: skip
         found.append(text + ".")
     return found
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value >= 10 else f"{value:.2f} s"
 
 
 def _arms(group: Group) -> Table:
@@ -102,7 +106,7 @@ def _arms(group: Group) -> Table:
             Cell() if tokens is None else Cell(f"{tokens:,.0f}"),
         )))  # fmt: skip
     columns = ("seeds", "before, %", "last, %", "best, %", "s a step", "peak GiB", "tokens a step")
-    title = f"{group.pair}, {group.task}: {group.benchmark} avg@k"
+    title = f"{group.name}: {group.benchmark} avg@k"
     return Table(f"arms-{group.pair}-{group.task}", title, columns, tuple(rows))
 
 
@@ -113,7 +117,7 @@ def _runs(book: Book, out: Path) -> Table:
     for group in book.groups:
         for arm in group.arms:
             for run in arm.runs:
-                where = f"{group.pair}, {group.task}"
+                where = group.name
                 cells = _run_cells(run, group.benchmark, out)
                 rows.append(Row(arm.label, cells, group=where))
     return Table("runs", "Runs", columns, tuple(rows))
