@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 from esr_cli.disk import conf_dir
@@ -17,8 +19,11 @@ COMMANDS = {
     "eval": ("evaluate", "EvalConfig", "grade a model:  esr eval model=PATH benchmark=math500"),
     "compare": ("compare", "CompareConfig", "two runs, question by question:  esr compare a= b="),
     "report": ("report", "ReportConfig", "runs as one page:  esr report runs=runs/lab"),
+    "reproduce": ("reproduce", "ReproduceConfig", "the paper:  esr reproduce scale=lab quick=true"),
     "lab": ("lab", "LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
 }
+# What makes a command a sweep.
+SWEEPS = re.compile(r"(-m|--multirun)$|\+sweep=")
 USAGE = """esr: on-policy distillation with Early Stopping Rollout (arXiv 2605.27028)
 
 usage: esr COMMAND [key=value ...] [-m]
@@ -33,17 +38,24 @@ def main() -> None:
     """Runs the command named in `sys.argv`; exits 2 for a user's mistake, 1 for a failed run."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        table = "\n".join(f"  {name:<8}{about}" for name, (_, _, about) in COMMANDS.items())
+        table = "\n".join(f"  {name:<11}{about}" for name, (_, _, about) in COMMANDS.items())
         print(USAGE.format(table=table))
         return
+    from esr_cli import jobs
+
+    jobs.die_with_parent()
     command = arguments[0]
     if command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
         _leave(f"{command}: no such command; {hint}", 2)
-    sys.argv = [f"esr {command}", *map(_quoted, arguments[1:])]
+    arguments = [_spelt(_quoted(each)) for each in arguments[1:]]
+    sys.argv = [f"esr {command}", *arguments]
     try:
-        _run(command)
+        if any(SWEEPS.match(each) for each in arguments):
+            _sweep(command, arguments)
+        else:
+            _run(command)
     except KeyboardInterrupt:
         _leave("interrupted", 130)
 
@@ -72,6 +84,59 @@ def _run(command: str) -> None:
         _leave(str(failure), status)
 
 
+def _sweep(command: str, arguments: list[str]) -> None:
+    """Runs a sweep; exits 1 where one of its runs failed."""
+    from esr_cli import jobs, sweep
+
+    folder = sweep.folder_for(command, arguments)
+    # Hydra leaves its own note of the sweep there, and launchers their files.
+    sys.argv += [f"hydra.sweep.dir='{folder}'", "hydra.mode=MULTIRUN"]
+    try:
+        with jobs.interrupted(), sweep.Watch(folder, _counts(arguments)) as watch:
+            _run(command)
+    except KeyboardInterrupt:
+        _leave("interrupted; the same command goes on", 130)
+    except (RuntimeError, OSError) as error:
+        _leave(f"the sweep could not be launched: {error}", 1)
+    raise SystemExit(watch.conclude())
+
+
+def _counts(arguments: list[str]) -> dict[str, int]:
+    """How many values each key of a sweep takes; nothing where Hydra will refuse it anyway."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    from esr_cli.config import gate
+
+    asked = []
+    for each in arguments:
+        named = re.match(r"\+sweep=(\w+)$", each)
+        chosen = conf_dir() / "sweep" / f"{named[1] if named else ''}.yaml"
+        if chosen.is_file():
+            params = gate.read_yaml(chosen)["hydra"]["sweeper"]["params"]
+            asked += [f"{key}={value}" for key, value in params.items()]
+    asked += [each for each in arguments if not each.startswith("-")]
+    try:
+        overrides = OverridesParser.create().parse_overrides(asked)
+        # A later override of a key takes the place of an earlier one.
+        return {
+            each.get_key_element(): len(list(each.sweep_string_iterator()))
+            if each.is_sweep_override() else 1
+            for each in overrides
+        }  # fmt: skip
+    except HydraException:
+        return {}
+
+
+def _spelt(argument: str) -> str:
+    """A key that may be given with or without a plus, in the one spelling that Hydra wants.
+
+    A sweep tells its runs apart by the key as it is spelt.
+    """
+    argument = re.sub(r"^\+*rollout_len=", "rollout_len=", argument)
+    return re.sub(r"^\+*(sweep|cluster)=", r"+\1=", argument)
+
+
 def _quoted(argument: str) -> str:
     """Quotes a value that holds `=`, as folders named after settings do; Hydra asks for it."""
     key, sign, value = argument.partition("=")
@@ -82,20 +147,37 @@ def _quoted(argument: str) -> str:
 
 def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     import esr_cli.config
     from esr_cli.config import ConfigError, gate
 
+    module, schema, _ = COMMANDS[command]
+    hydra = HydraConfig.get()
+    overrides = list(hydra.overrides.task)
     try:
-        module, schema, _ = COMMANDS[command]
+        if hydra.mode == RunMode.MULTIRUN:
+            _one_of_a_sweep(command, tree, hydra, overrides)
+            return
         config = gate.read(tree, getattr(esr_cli.config, schema))
-        overrides = list(HydraConfig.get().overrides.task)
         importlib.import_module(f"esr_cli.{module}").run(config, overrides)
     except (ConfigError, RuntimeError, BrokenPipeError) as error:
         # Kept for after the job: Hydra prints a text of its own around what it sees raised.
         if os.environ.get("ESR_TRACEBACK"):
             raise
         failures.append(error)
+
+
+def _one_of_a_sweep(command: str, tree: Any, hydra: Any, overrides: list[str]) -> None:
+    import esr_cli.config
+    from esr_cli import sweep
+    from esr_cli.config import ConfigError, gate
+
+    try:
+        config = gate.read(tree, getattr(esr_cli.config, COMMANDS[command][1]))
+    except ConfigError as error:
+        config = error
+    sweep.run_one(command, config, overrides, hydra.job.num, Path(hydra.sweep.dir))
 
 
 def _leave(message: str, status: int) -> None:

@@ -41,6 +41,12 @@ def write_folder(target: Path, write: Callable[[Path], Any]) -> None:
     _sync(target.parent)
 
 
+def conf_dir() -> Path:
+    """The folder of yaml files: inside the installed package, or beside it in a checkout."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "conf"
+
+
 def latest(run_dir: Path) -> Path | None:
     """The last whole checkpoint of a run, or none."""
     whole = checkpoints(run_dir)
@@ -55,12 +61,6 @@ def step_of(checkpoint: Path) -> int:
 def checkpoints(run_dir: Path) -> list[Path]:
     """The whole checkpoints of a run, first to last."""
     return sorted((run_dir / "checkpoints").glob("step-*"))
-
-
-def conf_dir() -> Path:
-    """The folder of yaml files: inside the installed package, or beside it in a checkout."""
-    packaged = Path(__file__).parent / "conf"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "conf"
 
 
 def data_folder(data_dir: str | None) -> str | None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +14,23 @@ from esr_cli import disk
 from esr_cli.config import ConfigError, TrainConfig, gate
 
 # What does not change the figures, and the pair, which names the folder above.
-NOT_IN_NAME = re.compile(r"(run_dir|resume|strict|pair|data_dir|sandbox)=|(tracking|execution)[.=]")
+NOT_IN_NAME = re.compile(
+    r"(run_dir|resume|strict|pair|data_dir|sandbox|sweep|cluster)=|(tracking|execution)[.=]"
+)
+# Nor do these settings.
+NO_DIFFERENCE = ("run_dir", "resume", "strict", "data_dir", "sandbox", "tracking", "execution")
 CUT_BACK = (
     "metrics.jsonl", "eval.jsonl", "generations.jsonl", "samples.jsonl", "kl_by_position.jsonl",
 )  # fmt: skip
 MOST_CHARS = 120
 
 
-def open_new(config: TrainConfig, overrides: list[str]) -> Path:
-    """Makes the folder of a new run; raises `ConfigError` where one is in the way."""
-    folder = free_folder(config, overrides)
-    need_writable("run_dir", folder)
+def open_new(folder: Path, plain: dict[str, Any]) -> None:
+    """Begins a new run in its folder, which is held."""
     # What a run left that died before its first checkpoint would mix with the new figures.
     for name in CUT_BACK:
         (folder / name).unlink(missing_ok=True)
-    _write_config(folder, gate.as_plain(config))
-    return folder
+    _write_config(folder, plain)
 
 
 def free_folder(config: TrainConfig, overrides: list[str]) -> Path:
@@ -36,6 +41,57 @@ def free_folder(config: TrainConfig, overrides: list[str]) -> Path:
     if disk.latest(folder) is not None:
         raise ConfigError(f"run_dir={folder}: holds an unfinished run; go on with resume={folder}")
     return folder
+
+
+def in_sweep(config: TrainConfig, overrides: list[str]) -> Path:
+    """Where a run of a sweep lives: there `run_dir` is the folder above."""
+    return Path(config.run_dir or Path("runs") / config.pair.name) / name_of(overrides)
+
+
+def difference(folder: Path, config: TrainConfig) -> str:
+    """How the settings that a run in `folder` was made with differ from `config`, in a line.
+
+    Empty where they agree in all that changes figures, or where nothing was saved.
+    """
+    saved_one = disk.latest(folder) is not None or (folder / "summary.json").is_file()
+    if not saved_one or not (folder / "config.yaml").is_file():
+        return ""
+    saved, wanted = saved_config(folder), gate.as_plain(config)
+    for key in _leaves(wanted):
+        old, new = _dig(saved, key), _dig(wanted, key)
+        if key.split(".")[0] in NO_DIFFERENCE or old == new:
+            continue
+        if key == "rollout.max_tokens" and new == "auto":
+            continue
+        return f"run_dir={folder}: holds a run with {key}={old}, not {new}; choose another run_dir"
+    return ""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of the folder; raises `ConfigError` where one is at work in it.
+
+    The hold ends with the process, whatever ends that one. Raises it too where the folder cannot be
+    written.
+    """
+    need_writable("run_dir", folder)
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            who = file.read().strip() or "unknown"
+            raise ConfigError(
+                f"run_dir={folder}: another run is at work in it (process {who}); wait for it, or "
+                "choose another run_dir"
+            ) from None
+        except OSError:
+            # Some network file systems know no locks: then there is no guard.
+            pass
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path, Path]:
@@ -57,9 +113,7 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path
             said = next(text for text in overrides if _keys([text]) == [key]).lstrip("+~")
             told = "something else" if isinstance(old, dict) else old
             raise ConfigError(f"{said}: the saved run has {told}; drop it or start a new run")
-    grown = gate.typed(saved, TrainConfig)
-    _write_config(folder, saved)
-    return grown, folder, last
+    return gate.typed(saved, TrainConfig), folder, last
 
 
 def saved_config(folder: Path) -> dict[str, Any]:
@@ -69,8 +123,9 @@ def saved_config(folder: Path) -> dict[str, Any]:
     return saved
 
 
-def rewind(folder: Path, step: int) -> None:
+def rewind(folder: Path, step: int, plain: dict[str, Any]) -> None:
     """Cuts the records back to `step`, so that the steps after it are told once."""
+    _write_config(folder, plain)
     (folder / "summary.json").unlink(missing_ok=True)
     for name in CUT_BACK:
         if (folder / name).exists():
@@ -102,6 +157,14 @@ def _write_config(folder: Path, plain: dict[str, Any]) -> None:
 def _keys(overrides: list[str]) -> list[str]:
     names = [override.lstrip("+~").split("=")[0].split("@")[0] for override in overrides]
     return ["rollout.max_tokens" if name == "rollout_len" else name for name in names]
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def _dig(tree: Any, key: str) -> Any:

@@ -34,12 +34,15 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
     refuse(whole.findings(whole.look(config, tokenizer, teacher_tokenizer, pairing, task)))
     examiner = Examiner(config, tokenizer, pairing.stop_ids, print)
     if last is None:
-        folder = run_folder.open_new(asked, overrides)
+        folder = run_folder.free_folder(asked, overrides)
     plain = gate.as_plain(asked)
     start = disk.step_of(last) if last else 0
-    if last:
-        run_folder.rewind(folder, start)
     with Interrupts() as interrupts, ExitStack() as stack:
+        stack.enter_context(run_folder.held(folder))
+        if last:
+            run_folder.rewind(folder, start, plain)
+        else:
+            run_folder.open_new(folder, plain)
         stack.callback(examiner.close)
         tracker = stack.enter_context(
             Tracker(

@@ -167,8 +167,7 @@ def test_help_lists_the_commands_and_a_misspelt_one_is_named():
 )
 def test_a_runs_folder_is_named_by_what_differs(overrides, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folder = run_folder.open_new(read(*overrides), overrides)
-    assert str(folder) == f"runs/lab/{name}" and (folder / "config.yaml").is_file()
+    assert str(run_folder.free_folder(read(*overrides), overrides)) == f"runs/lab/{name}"
 
 
 def test_a_folders_name_stays_within_what_file_systems_allow():

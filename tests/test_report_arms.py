@@ -7,6 +7,7 @@ from run_folders import write_run
 
 from esr_cli.reporting import arms, runs
 from esr_cli.reporting.book import open_book
+from esr_cli.reporting.claims import judge
 
 RIGHT = {0: [[0, 1]], 2: [[1, 1]]}
 
@@ -87,3 +88,34 @@ def test_without_another_length_the_sweep_has_no_ends(tmp_path):
         write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right=RIGHT)
     (group,) = open_book(tmp_path).groups
     assert not group.chosen("smallest") and not group.chosen("largest")
+
+
+def test_what_most_arms_have_is_not_said(gathered):
+    found = gathered(
+        ("+rollout_len=32",), ("+rollout_len=32", "rollouts_per_prompt=4"), ("+rollout_len=full",)
+    )
+    assert {arm.label for arm in found} == {
+        "full rollouts", "ESR N=32", "ESR N=32, rollouts per prompt 4"
+    }  # fmt: skip
+
+
+def test_runs_for_the_clock_tell_seconds_and_no_accuracy(tmp_path):
+    for n, seconds in ((32, 9.0), ("full", 9.0)):
+        write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right=RIGHT, seconds=seconds)
+    for n, seconds in ((32, 1.0), ("full", 2.0)):
+        write_run(tmp_path / f"t{n}", f"+rollout_len={n}", "limit=1", "steps=2", right=RIGHT,
+                  seconds=seconds)  # fmt: skip
+    (group,) = open_book(tmp_path).groups
+    assert [arm.label for arm in group.chosen("main")] == ["ESR N=32"]
+    assert [(a.label, b.label) for a, b in group.clocks("full", "main")] == [
+        ("full rollouts, timed", "ESR N=32, timed")
+    ]
+    judged = {each.id: each for each in judge(open_book(tmp_path))}
+    assert judged["faster"].ours.startswith("2.00 times")
+
+
+@pytest.mark.parametrize(("pair", "n"), [("lab", 32), ("lab_bytes", 32), ("own", 100)])
+def test_pairs_named_after_the_lab_are_judged_at_its_scale(tmp_path, pair, n):
+    write_run(tmp_path / "run", f"pair.name={pair}", "+rollout_len=32", right=RIGHT)
+    (group,) = open_book(tmp_path).groups
+    assert group.scale["n"] == n

@@ -9,6 +9,7 @@ from esr_cli.config.lengths import LengthsConfig
 from esr_cli.config.loss import LossConfig
 from esr_cli.config.pair import ModelConfig, PairConfig
 from esr_cli.config.report import ReportConfig
+from esr_cli.config.reproduce import CellConfig, ItemConfig, MatrixConfig, ReproduceConfig
 from esr_cli.config.rollout import RolloutConfig
 from esr_cli.config.task import TaskConfig
 from esr_cli.config.tracking import TrackingConfig
@@ -17,17 +18,21 @@ from esr_cli.config.tune import TuneConfig
 
 __all__ = [
     "BenchmarkConfig",
+    "CellConfig",
     "CompareConfig",
     "ConfigError",
     "EvalConfig",
     "ExecutionConfig",
     "HubConfig",
+    "ItemConfig",
     "LabConfig",
     "LengthsConfig",
     "LossConfig",
+    "MatrixConfig",
     "ModelConfig",
     "PairConfig",
     "ReportConfig",
+    "ReproduceConfig",
     "RolloutConfig",
     "TaskConfig",
     "TrackingConfig",

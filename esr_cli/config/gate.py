@@ -63,6 +63,8 @@ def one_line(error: Exception, groups: Path | None = None) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line for line in lines if line.startswith("full_key: ")), "")
     name = key.removeprefix("full_key:").strip()
+    if lines and "submitit" in lines[0]:
+        return "cluster: hydra-submitit-launcher is not installed; pip install 'esr-cli[slurm]'"
     missing = MISSING.search(lines[0]) if lines else None
     if missing and groups:
         group, chosen = missing.groups()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from esr_cli.reporting import numbers
-from esr_cli.reporting.arms import Arm
+from esr_cli.reporting.arms import Arm, scale_of
 from esr_cli.reporting.book import Book, Group
 from esr_cli.reporting.numbers import Number
 from esr_cli.reporting.tables import (
@@ -52,7 +52,7 @@ def arms(book: Book, spec: Spec) -> Table | None:
 
 
 def _wanted(group: Group, spec: Spec) -> bool:
-    scale = "lab" if group.pair == "lab" else "paper"
+    scale = scale_of(group.pair)
     known = group.pair in spec["rows"] or not spec.get("only_pairs_of_the_table")
     return known and scale in spec.get("scales", ("lab", "paper"))
 
@@ -62,7 +62,7 @@ def _ours(group: Group, spec: Spec) -> list[tuple[str, Row]]:
     tune = spec.get("tune", group.scale["tune"])
     for role in spec["ours"]:
         if role == "student":
-            if any(run.state == "complete" for arm in group.arms for run in arm.runs):
+            if any(run.state == "complete" for arm in group.graded for run in arm.runs):
                 found.append(("student", _student(group, columns)))
         elif role == "teacher":
             cells = tuple(cell(teacher(group, key)) for key in columns)
@@ -75,7 +75,7 @@ def _ours(group: Group, spec: Spec) -> list[tuple[str, Row]]:
 
 
 def _student(group: Group, columns: Iterable[str]) -> Row:
-    whole = max(group.arms, key=lambda arm: len(arm.done))
+    whole = max(group.graded, key=lambda arm: len(arm.done))
     cells = tuple(cell(_at(whole, key, "before")) for key in columns)
     return Row(name_of("student"), cells, OURS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from esr_cli.disk import hash_of
@@ -16,8 +16,10 @@ LEFT_OUT = (
     "sandbox", "save_every", "keep_checkpoints",
 )  # fmt: skip
 SELECTORS = ("top", "random", "window", "confident")
-WORDS = {"reverse_kl": "KL", "student_entropy": "student entropy",
-         "teacher_entropy": "teacher entropy"}  # fmt: skip
+# In the order in which a product of them is named.
+WORDS = {
+    "reverse_kl": "KL", "teacher_entropy": "teacher entropy", "student_entropy": "student entropy",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,9 @@ class Arm:
         return str(self.config["task"]["name"])
 
     @property
-    def scale(self) -> str:
-        """lab or paper."""
-        return "lab" if self.pair == "lab" else "paper"
+    def timed(self) -> bool:
+        """Whether it is there for its clock: asked one question only, it tells no accuracy."""
+        return self.config["limit"] == 1
 
     @property
     def done(self) -> dict[int, Run]:
@@ -70,6 +72,11 @@ class Arm:
         return first
 
 
+def scale_of(pair: str) -> str:
+    """lab, for the lab's pair and others made by `esr lab` and named after it, or paper."""
+    return "lab" if pair == "lab" or pair.startswith("lab_") else "paper"
+
+
 def gather(runs: Sequence[Run]) -> list[Arm]:
     """The arms, full rollouts first, then ESR by N, then the others."""
     groups: dict[str, list[Run]] = defaultdict(list)
@@ -78,8 +85,8 @@ def gather(runs: Sequence[Run]) -> list[Arm]:
         groups[hash_of(kept)].append(run)
     arms = [_arm(sorted(group, key=lambda run: run.seed)) for group in groups.values()]
     order = ("full", "esr", "mixture", "other", "selector")
-    arms.sort(key=lambda arm: (arm.pair, arm.task, order.index(arm.kind), arm.tune, arm.tokens,
-                               arm.label))  # fmt: skip
+    arms.sort(key=lambda arm: (arm.pair, arm.task, arm.timed, order.index(arm.kind), arm.tune,
+                               arm.tokens, arm.label))  # fmt: skip
     return _told_apart(arms)
 
 
@@ -93,7 +100,8 @@ def _arm(runs: list[Run]) -> Arm:
     keep = int(loss["keep_tokens"]) if select in ("top", "random") else None
     if select == "window" and loss["window_end"] is not None:
         keep = loss["window_end"] - loss["window_start"]
-    by = "+".join(loss["by"]) if select == "top" else select if select in SELECTORS else ""
+    ranked = [name for name in WORDS if name in loss["by"]]
+    by = "+".join(ranked) if select == "top" else select if select in SELECTORS else ""
     kind = _kind(config, tokens, longest)
     label = _label(config, kind, tokens)
     if kind == "selector" and tokens < longest:
@@ -141,7 +149,7 @@ def _label(config: dict[str, Any], kind: str, tokens: int) -> str:
 
 def _selector(loss: dict[str, Any]) -> str:
     if loss["select"] == "top":
-        return f"top {loss['keep_tokens']} {ranks(loss['by'])}"
+        return f"top {loss['keep_tokens']} {ranks([name for name in WORDS if name in loss['by']])}"
     if loss["select"] == "random":
         return f"{loss['keep_tokens']} at random"
     if loss["select"] == "window":
@@ -158,32 +166,38 @@ def ranks(by: Sequence[str]) -> str:
 
 def _told_apart(arms: list[Arm]) -> list[Arm]:
     """Arms of one task with one name get what differs between them added to it."""
-    place = [(arm.pair, arm.task) for arm in arms]
-    methods = {where: {arm.tune for arm in arms if (arm.pair, arm.task) == where}
-               for where in place}  # fmt: skip
-    labels = [
-        f"{arm.label}, LoRA" if arm.tune == "lora" and len(methods[where]) > 1 else arm.label
-        for arm, where in zip(arms, place, strict=True)
-    ]
-    twice = Counter(zip(place, labels, strict=True))
-    found = []
-    for arm, where, label in zip(arms, place, labels, strict=True):
-        like = [other for other, there, name in zip(arms, place, labels, strict=True)
-                if (there, name) == (where, label)]  # fmt: skip
-        extra = _differences(arm, like) if twice[where, label] > 1 else []
-        told = ", ".join([label, *extra])
-        found.append(Arm(told, arm.kind, arm.tokens, arm.by, arm.keep, arm.runs))
-    return found
+    return [replace(arm, label=_whole_label(arm, arms)) for arm in arms]
 
 
-def _differences(arm: Arm, others: list[Arm]) -> list[str]:
-    own, all_of_them = flat(arm.config), [flat(other.config) for other in others]
+def _whole_label(arm: Arm, arms: list[Arm]) -> str:
+    place = [each for each in arms if (each.pair, each.task) == (arm.pair, arm.task)]
+    several = len({each.tune for each in place}) > 1
+
+    def named(each: Arm) -> str:
+        return f"{each.label}, LoRA" if several and each.tune == "lora" else each.label
+
+    near = [each for each in place if (each.timed, each.tune) == (arm.timed, arm.tune)]
+    like = [each for each in near if named(each) == named(arm)]
+    words = [named(arm), *_differences(arm, like, near), *(["timed"] if arm.timed else [])]
+    return ", ".join(words)
+
+
+def _differences(arm: Arm, like: list[Arm], near: list[Arm]) -> list[str]:
+    """What tells an arm from those of its name, but for what most arms have."""
+    own, rest = flat(arm.config), [flat(each.config) for each in near]
+    namesakes = [flat(each.config) for each in like]
 
     def differs(key: str) -> bool:
-        return len({str(each.get(key)) for each in all_of_them}) > 1
+        return len({str(each.get(key)) for each in namesakes}) > 1
+
+    def usual(key: str) -> bool:
+        count = Counter(str(each.get(key)) for each in rest)
+        mine = count.pop(str(own[key]))
+        return mine > max(count.values(), default=0)
 
     keys = [key for key in own if key.split(".")[0] not in LEFT_OUT and differs(key)]
-    return [f"{key.split('.')[-1].replace('_', ' ')} {own[key]}" for key in keys]
+    kept = [key for key in keys if not usual(key)]
+    return [f"{key.split('.')[-1].replace('_', ' ')} {own[key]}" for key in kept]
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

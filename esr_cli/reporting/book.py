@@ -49,10 +49,20 @@ class Group:
         """Pair and task, or one word where they are the same."""
         return ", ".join(dict.fromkeys((self.pair, self.task)))
 
-    def chosen(self, role: str) -> list[Arm]:
+    @property
+    def graded(self) -> list[Arm]:
+        """The arms that were asked enough to tell an accuracy."""
+        return [arm for arm in self.arms if not arm.timed]
+
+    @property
+    def clocked(self) -> list[Arm]:
+        """The arms whose seconds count: those that ran for their clock, else all."""
+        return [arm for arm in self.arms if arm.timed and arm.done] or list(self.arms)
+
+    def chosen(self, role: str, timed: bool = False) -> list[Arm]:
         """The arms that play a role of claims.yaml: main, full, smallest, selectors, ..."""
         n, tune = self.scale["n"], self.scale["tune"]
-        done = [arm for arm in self.arms if arm.done]
+        done = [arm for arm in self.arms if arm.done and arm.timed == timed]
         if role.startswith("main_by_"):
             tune, role = role.removeprefix("main_by_"), "main"
         own = [arm for arm in done if arm.tune == tune]
@@ -72,9 +82,13 @@ class Group:
         most = max((arm.tokens for arm in esr), default=n)
         return [arm for arm in esr if arm.tokens == most > n]
 
-    def couples(self, a: str, b: str) -> Iterator[tuple[Arm, Arm]]:
+    def clocks(self, a: str, b: str) -> list[tuple[Arm, Arm]]:
+        """The couples whose seconds count: those that ran for their clock, else all."""
+        return list(self.couples(a, b, timed=True)) or list(self.couples(a, b))
+
+    def couples(self, a: str, b: str, timed: bool = False) -> Iterator[tuple[Arm, Arm]]:
         """Pairs of arms in two roles, each with the one whose settings are nearest."""
-        ours, theirs = self.chosen(a), self.chosen(b)
+        ours, theirs = self.chosen(a, timed), self.chosen(b, timed)
         if not ours or not theirs:
             return
         if b == "selectors":
@@ -117,7 +131,7 @@ def open_book(folder: Path) -> Book:
         own = tuple(arm for arm in arms if (arm.pair, arm.task) == (pair, task))
         groups.append(
             Group(
-                pair, task, own, rules["scales"][own[0].scale],
+                pair, task, own, rules["scales"][arms_.scale_of(pair)],
                 tuple(probe for name, probe in loose if name == pair),
                 teacher_evals(folder, own[0].runs[0]),
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,17 +56,18 @@ def length_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
     def length(arm: Arm) -> Number | None:
         return numbers.metric(arm, group.benchmark, "length_tokens/mean", "last")
 
-    return _ratios(group, claim, length)
+    return _ratios(group.couples(claim["a"], claim["b"]), length)
 
 
 def seconds_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
     """Median seconds of a step of one arm over another's."""
-    return _ratios(group, claim, lambda arm: numbers.phase_seconds(arm, "step"))
+    couples = group.clocks(claim["a"], claim["b"])
+    return _ratios(couples, lambda arm: numbers.phase_seconds(arm, "step"))
 
 
 def memory_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
     """Peak memory of one arm over another's."""
-    return _ratios(group, claim, numbers.peak_gib)
+    return _ratios(group.clocks(claim["a"], claim["b"]), numbers.peak_gib)
 
 
 def probe(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -115,8 +116,10 @@ def _mean(rows: Rows) -> Number:
     return numbers.over_runs(told)
 
 
-def _ratios(group: Group, claim: Claim, of: Callable[[Arm], Number | None]) -> Iterator[Finding]:
-    for a, b in group.couples(claim["a"], claim["b"]):
+def _ratios(
+    couples: Iterable[tuple[Arm, Arm]], of: Callable[[Arm], Number | None]
+) -> Iterator[Finding]:
+    for a, b in couples:
         ours, theirs = of(a), of(b)
         found = numbers.ratio(ours, theirs) if ours and theirs else None
         if found:

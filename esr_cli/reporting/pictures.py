@@ -36,7 +36,7 @@ def pictures(group: Group, folder: Path, prefix: str) -> list[Picture]:
 
 
 def _lengths(group: Group, folder: Path, prefix: str) -> Picture | None:
-    esr = [arm for arm in group.arms if arm.kind == "esr" and arm.done]
+    esr = [arm for arm in group.graded if arm.kind == "esr" and arm.done]
     curves: dict[str, list[Point]] = {}
     for arm in esr:
         number = numbers.accuracy(arm, group.benchmark, "last")
@@ -60,10 +60,10 @@ def _lengths(group: Group, folder: Path, prefix: str) -> Picture | None:
 
 def _levels(group: Group) -> list[Level]:
     found = []
-    for arm in group.arms:
+    for arm in group.graded:
         if arm.kind == "full" and arm.done:
             found.append((arm.label, numbers.accuracy(arm, group.benchmark, "last")))
-    most = max(group.arms, key=lambda arm: len(arm.done))
+    most = max(group.graded, key=lambda arm: len(arm.done))
     found.append(("student at the start", numbers.accuracy(most, group.benchmark, "before")))
     found.append(("teacher", teacher(group, f"{group.benchmark}/avg@")))
     return [
@@ -74,7 +74,7 @@ def _levels(group: Group) -> list[Level]:
 
 def _steps(group: Group, folder: Path, prefix: str) -> Picture | None:
     curves = {}
-    for arm in group.arms:
+    for arm in group.graded:
         at = sorted({step for run in arm.done.values() for step in run.steps(group.benchmark)})
         points = [_point(step, number) for step in at if (number := _at_step(arm, group, step))]
         if len(points) > 1:
@@ -99,7 +99,7 @@ def _at_step(arm: Arm, group: Group, step: int) -> Number | None:
 
 def _phases(group: Group, folder: Path, prefix: str) -> Picture | None:
     seconds, peaks = {}, {}
-    for arm in group.arms:
+    for arm in group.clocked:
         told = {phase: numbers.phase_seconds(arm, phase) for phase in PHASES}
         if any(told.values()):
             seconds[arm.label] = {phase: n.value for phase, n in told.items() if n}

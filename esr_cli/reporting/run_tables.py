@@ -121,7 +121,7 @@ def efficiency(book: Book, spec: Spec) -> Table | None:
         paper_row(name_of(key), values, 4, "{:g}") for key, values in spec["rows"].items()
     ]  # fmt: skip
     for group in book.groups:
-        for main, full in group.couples("main", "full"):
+        for main, full in group.clocks("main", "full"):
             for phase in spec["rows"]:
                 seconds = [cell(numbers.phase_seconds(arm, phase), "{:.2f}", 1)
                            for arm in (main, full)]  # fmt: skip

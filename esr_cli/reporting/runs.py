@@ -114,7 +114,8 @@ def teacher_evals(folder: Path, run: Run) -> Rows:
 
 
 def _of_probes(path: Path) -> bool:
-    return path.parent.name.startswith("probes")
+    # `esr probe` leaves its settings beside its rows.
+    return path.parent.name.startswith("probes") or path.with_suffix(".yaml").is_file()
 
 
 def _state(folder: Path) -> str:

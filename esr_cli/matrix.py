@@ -1,0 +1,135 @@
+"""What there is to reproduce: the cells of a matrix, one command each, with their state on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from esr_cli import disk
+from esr_cli.config import CellConfig, ConfigError, MatrixConfig, ReproduceConfig, gate
+from esr_cli.config.errors import did_you_mean
+
+TO_DO, BEGUN, COMPLETE, FAILED = "to do", "begun", "complete", "failed"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One command: `arm` is the matrix's name for it, `run` the folder of a training run.
+
+    `needs` are the ids of the cells that come before it; `asked` is a hash of what it is, wherever
+    `out` lies.
+    """
+
+    arm: str
+    seed: int | None
+    command: str
+    arguments: tuple[str, ...]
+    asked: str
+    needs: tuple[str, ...]
+    seconds: float
+    alone: bool
+    out: Path
+    run: Path | None
+
+    @property
+    def id(self) -> str:
+        """Its name, unique in the matrix."""
+        return self.arm if self.seed is None else f"{self.arm}/seed={self.seed}"
+
+    @property
+    def note(self) -> Path:
+        """The file that says how it ended; made when it has."""
+        return self.out / "cells" / f"{self.id.replace('/', ',')}.json"
+
+    def noted(self) -> dict[str, Any]:
+        """What its note says: `asked`, `state`, and of one that ended `seconds` and `reason`."""
+        return json.loads(self.note.read_text()) if self.note.is_file() else {"state": TO_DO}
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is done."""
+        return bool(self.noted()["state"] == COMPLETE)
+
+    @property
+    def state(self) -> str:
+        """What became of it so far, in a word or two."""
+        said = str(self.noted()["state"])
+        last = disk.latest(self.run) if self.run and self.command == "train" else None
+        return f"at step {disk.step_of(last)}" if last and said == BEGUN else said
+
+
+def read(path: Path) -> MatrixConfig:
+    """The matrix of a scale."""
+    return gate.typed(gate.read_yaml(path), MatrixConfig)
+
+
+def cells(matrix: MatrixConfig, config: ReproduceConfig, out: Path) -> list[Cell]:
+    """The cells asked for with all that they need, in the order in which they are to be run.
+
+    Seed by seed, so that a report of fewer seeds is never far. Raises `ConfigError` for an unknown
+    name in `only`.
+    """
+    wanted = _wanted(matrix, config)
+    seeds = config.seeds or (matrix.quick.seeds if config.quick else matrix.seeds)
+    made: dict[str, Cell] = {}
+    for name, each in matrix.cells.items():
+        if name not in wanted:
+            continue
+        of: Sequence[str | None] = each.of or [None]
+        for seed in [None] if each.once else [s for s in each.seeds or seeds if s in seeds]:
+            for measured in of:
+                cell = _cell(name, each, matrix, config, out, seed, measured)
+                made[cell.id] = cell
+    order = {name: place for place, name in enumerate(matrix.cells)}
+    return sorted(made.values(), key=lambda c: (c.alone, c.seed or 0, order[c.arm.split("@")[0]]))
+
+
+def arguments_as(cell: CellConfig, matrix: MatrixConfig) -> dict[str, str]:
+    """What a training cell sets, by key, over what the matrix shows by default."""
+    given = [text for text in (*matrix.every, *cell.given) if "=" in text]
+    return matrix.shown | dict(text.lstrip("+").split("=", 1) for text in given)
+
+
+def _wanted(matrix: MatrixConfig, config: ReproduceConfig) -> set[str]:
+    for name in config.only:
+        if name not in matrix.items:
+            remedy = did_you_mean(name, matrix.items) or f"there are {', '.join(matrix.items)}"
+            raise ConfigError(f"only={name}: no such table or figure; {remedy}")
+    chosen = {cell for name in config.only or matrix.items for cell in matrix.items[name].cells}
+    if config.quick:
+        chosen &= set(matrix.quick.cells)
+    while True:
+        more = {n for name in chosen for n in (*matrix.cells[name].needs, *matrix.cells[name].of)}
+        if more <= chosen:
+            return chosen
+        chosen |= more
+
+
+def _cell(
+    name: str, each: CellConfig, matrix: MatrixConfig, config: ReproduceConfig, out: Path,
+    seed: int | None, measured: str | None,
+) -> Cell:  # fmt: skip
+    trains = each.command == "train"
+    below = out / ("timed" if each.alone else "runs")
+    run = below / (measured or name) / f"seed={seed}" if trains or measured else None
+    places: Mapping[str, Any] = {"out": out.absolute(), "seed": seed, "run": run}
+    asked = each.given
+    if trains:
+        common = matrix.timed if each.alone else matrix.every
+        asked = [*common, *asked, *config.overrides, "seed={seed}"]
+    given = [text.format(**places) for text in asked]
+    if config.data_dir and each.command != "lab":
+        given.append(f"data_dir={config.data_dir}")
+    once = {other for other in (*each.needs, *each.of) if matrix.cells[other].once}
+    behind = [measured] if measured else []
+    needs = tuple(
+        other if other in once else f"{other}/seed={seed}" for other in (*each.needs, *behind)
+    )
+    return Cell(
+        arm=f"{name}@{measured}" if measured else name, seed=seed, command=each.command,
+        arguments=tuple(given), asked=disk.hash_of({"asked": asked}), needs=needs,
+        seconds=each.seconds, alone=each.alone, out=out, run=run,
+    )  # fmt: skip

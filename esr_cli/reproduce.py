@@ -1,0 +1,195 @@
+"""`esr reproduce`: the paper's tables and figures from their cells, and the report on them.
+
+It can be stopped at any moment, by whatever means, and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from esr_cli import disk, jobs, matrix, run_folder
+from esr_cli.config import ConfigError, MatrixConfig, ReproduceConfig
+from esr_cli.matrix import BEGUN, COMPLETE, FAILED, Cell
+
+MATRICES = "experiment/paper"
+# The paper trained on one card of 48 GB.
+PAPER_GIB = 40
+
+
+def run(config: ReproduceConfig, overrides: list[str]) -> None:
+    """Runs what is missing and reports; raises RuntimeError where a cell failed."""
+    scale = _scale() if config.scale == "auto" else config.scale
+    chosen = matrix.read(disk.conf_dir() / MATRICES / f"{scale}.yaml")
+    quick = "-quick" if config.quick else ""
+    out = Path(config.out or f"runs/reproduce-{scale}{quick}")
+    cells = matrix.cells(chosen, config, out)
+    for cell in cells:
+        if cell.noted().get("asked", cell.asked) != cell.asked:
+            raise ConfigError(
+                f"out={out}: {cell.id} was made there with other settings; choose another"
+            )
+    if config.list:
+        _list(chosen, cells, f"{scale}: {chosen.about}")
+        return
+    run_folder.need_writable("out", out)
+    with run_folder.held(out):
+        failed = Runner(cells, config.jobs or chosen.jobs, chosen.threads).run()
+    if failed:
+        raise RuntimeError(
+            f"{len(failed)} of {len(cells)} cells failed ({', '.join(failed)}); the "
+            "same command tries them again"
+        )
+
+
+class Runner:
+    """Runs cells as soon as what they need is there, so many side by side."""
+
+    def __init__(self, cells: Sequence[Cell], side_by_side: int, threads: int | None) -> None:
+        self.cells, self.side_by_side, self.threads = cells, side_by_side, threads
+        self.failed: dict[str, str] = {}
+        self._width = max(len(cell.id) for cell in cells)
+        self._spent, self._expected = 0.0, 0.0
+
+    def run(self) -> list[str]:
+        """Runs what is not complete; gives the ids of those that failed."""
+        owed = [cell for cell in self.cells if not cell.complete]
+        print(
+            f"{len(self.cells)} cells, {len(self.cells) - len(owed)} complete; {self._left(owed)}"
+        )
+        with jobs.interrupted(), ThreadPoolExecutor(self.side_by_side) as pool:
+            self._run([cell for cell in owed if not cell.alone], self.side_by_side, pool)
+            self._run([cell for cell in owed if cell.alone], 1, pool)
+        return list(self.failed)
+
+    def _run(self, owed: list[Cell], most: int, pool: ThreadPoolExecutor) -> None:
+        running: dict[Future[jobs.Ended], Cell] = {}
+        while owed or running:
+            for cell in self._ready(owed)[: most - len(running)]:
+                owed.remove(cell)
+                disk.write_json(_made(cell.note), {"asked": cell.asked, "state": BEGUN})
+                running[pool.submit(self._one, cell)] = cell
+            if not running:
+                # What is left needs cells that failed.
+                for cell in owed:
+                    self._note(cell, jobs.Ended(1, 0.0, f"needs {', '.join(cell.needs)}"), [])
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                cell = running.pop(future)
+                self._note(cell, future.result(), [*owed, *running.values()])
+
+    def _ready(self, owed: list[Cell]) -> list[Cell]:
+        done = {cell.id for cell in self.cells if cell.complete}
+        return [cell for cell in owed if done.issuperset(cell.needs)]
+
+    def _one(self, cell: Cell) -> jobs.Ended:
+        log, arguments = cell.note.with_suffix(".log"), list(cell.arguments)
+        if cell.run and cell.command == "train":
+            # A run that ended just before its note could be written.
+            if (cell.run / "summary.json").is_file():
+                return jobs.Ended(0, 0.0)
+            last = disk.latest(cell.run)
+            arguments = [f"resume={cell.run}"] if last else [*arguments, f"run_dir={cell.run}"]
+        return jobs.run(cell.command, arguments, log, None if cell.alone else self.threads)
+
+    def _note(self, cell: Cell, ended: jobs.Ended, owed: list[Cell]) -> None:
+        state = FAILED if ended.status else COMPLETE
+        told = {"asked": cell.asked, "state": state, "seconds": round(ended.seconds, 1)}
+        disk.write_json(_made(cell.note), told | {"reason": ended.reason})
+        if ended.status:
+            self.failed[cell.id] = ended.reason
+        self._spent += ended.seconds
+        self._expected += cell.seconds
+        done = sum(each.complete for each in self.cells)
+        accuracy = _accuracy(cell) if state == COMPLETE else ended.reason
+        print(
+            f"[{done}/{len(self.cells)}] {cell.id:<{self._width}}  {ended.seconds:4.0f} s  "
+            f"{state:<8}  {accuracy:<14}  {self._left(owed)}", flush=True,
+        )  # fmt: skip
+
+    def _left(self, owed: Sequence[Cell]) -> str:
+        """The time expected, by what the cells so far took of theirs."""
+        pace = self._spent / self._expected if self._expected else 1.0
+        seconds = sum(
+            cell.seconds / (1 if cell.alone else self.side_by_side) for cell in owed
+        )  # fmt: skip
+        return f"about {_span(pace * seconds)} left" if owed else ""
+
+
+def _made(note: Path) -> Path:
+    note.parent.mkdir(parents=True, exist_ok=True)
+    return note
+
+
+def _accuracy(cell: Cell) -> str:
+    if cell.run is None or cell.command != "train":
+        return ""
+    summary = json.loads((cell.run / "summary.json").read_text())
+    rows = [next(iter(summary[when].values())) for when in ("before", "after")]
+    return " -> ".join(f"{row['value']:.3f}" for row in rows)
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _list(chosen: MatrixConfig, cells: Sequence[Cell], title: str) -> None:
+    table = Table(title=title, title_justify="left")
+    for heading in ("cell", "pair", "task", "tuning", "loss", "N", "seeds", "state", "expected"):
+        table.add_column(heading, overflow="fold")
+    for name, item in chosen.items.items():
+        own = {cell.arm: cell for cell in cells if cell.arm.split("@")[0] in item.cells}
+        if not own:
+            continue
+        table.add_section()
+        table.add_row(f"{name}: {item.title}", style="bold")
+        for arm in own:
+            table.add_row(*_row(chosen, [cell for cell in cells if cell.arm == arm]))
+    Console(markup=False, highlight=False, width=max(140, Console().width)).print(table)
+    owed = [cell for cell in cells if not cell.complete]
+    print(
+        f"{len(cells)} cells, {len(cells) - len(owed)} complete; "
+        f"{_span(sum(cell.seconds for cell in owed))} expected one after another"
+    )
+
+
+def _row(chosen: MatrixConfig, cells: list[Cell]) -> list[str]:
+    first = cells[0]
+    seeds = ",".join(str(cell.seed) for cell in cells if cell.seed is not None)
+    states = Counter(cell.state for cell in cells)
+    state = ", ".join(f"{n} {said}" if len(cells) > 1 else said for said, n in states.items())
+    cost = f"{len(cells)} x {_span(first.seconds)}" if len(cells) > 1 else _span(first.seconds)
+    if first.command == "train":
+        sets = matrix.arguments_as(chosen.cells[first.arm], chosen)
+        keys = (
+            "pair.name" if "pair.name" in sets else "pair",
+            "task",
+            "tune",
+            "loss",
+            "rollout_len",
+        )
+        what = [sets.get(key, "") for key in keys]
+        if "lengths" in sets:
+            what[-1] += f" ({sets['lengths']})"
+    else:
+        what = [f"esr {first.command}", "", "", "", ""]
+    return [f"  {first.arm}", *what, seeds, state, cost]
+
+
+def _scale() -> str:
+    """`paper` where there is a GPU of the size that the paper trained on."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "lab"
+    return (
+        "paper" if torch.cuda.get_device_properties(0).total_memory >= PAPER_GIB * 2**30 else "lab"
+    )
