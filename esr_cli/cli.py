@@ -138,11 +138,14 @@ def _spelt(argument: str) -> str:
 
 
 def _quoted(argument: str) -> str:
-    """Quotes a value that holds `=`, as folders named after settings do; Hydra asks for it."""
+    """Quotes a value that holds `=`, as folders named after settings do, and a title, which may hold
+    anything; Hydra asks for it.
+    """
     key, sign, value = argument.partition("=")
-    if "=" not in value or value[0] in "'\"[{":
+    if ("=" not in value and key != "title") or value[:1] in ("'", '"', "[", "{", ""):
         return argument
-    return f"{key}{sign}'{value}'"
+    escaped = value.replace("'", "\\'")
+    return f"{key}{sign}'{escaped}'"
 
 
 def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:

@@ -9,6 +9,7 @@ from run_folders import write_run
 
 from esr_cli.reporting import numbers
 from esr_cli.reporting.book import open_book
+from esr_cli.reporting.tables import Cell, cell
 from esr_cli.statistics import over_seeds, wilson
 
 GOOD, BAD = [1, 1], [0, 0]
@@ -80,3 +81,13 @@ def test_an_evaluation_without_responses_still_counts(tmp_path):
     (group,) = open_book(tmp_path).groups
     found = numbers.accuracy(group.chosen("main")[0], "lab", "last")
     assert (found.value, found.low) == (1.0, 0.95)
+
+
+def test_the_peak_of_one_run_has_no_interval(tmp_path):
+    for n in (32, "full"):
+        write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right={0: [BAD], 1: [GOOD]})
+    (group,) = open_book(tmp_path).groups
+    (main,), (full,) = group.chosen("main"), group.chosen("full")
+    found = numbers.ratio(numbers.peak_gib(full), numbers.peak_gib(main))
+    assert found.value == 1 and not math.isfinite(found.high)
+    assert cell(numbers.peak_gib(main), "{:.2f}", 1) == Cell("2.00")

@@ -145,13 +145,15 @@ def test_one_run_is_enough_and_out_may_be_elsewhere(folder, tmp_path):
 def test_the_command_loads_nothing_heavy(folder, tmp_path):
     code = (
         "import sys; from esr_cli import cli\n"
-        f"sys.argv = ['esr', 'report', 'runs={folder / 'failed'}', 'out={tmp_path}']\n"
+        "title = 'title=Sunday, it\\'s N=32'\n"
+        f"sys.argv = ['esr', 'report', 'runs={folder / 'failed'}', 'out={tmp_path}', title]\n"
         "cli.main()\n"
         "print({'torch', 'vllm', 'wandb', 'transformers', 'datasets'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "set()"
+    assert "<title>Sunday, it&#39;s N=32</title>" in (tmp_path / "report.html").read_text()
     assert "not measured" in done.stdout and f"report: {tmp_path / 'report.html'}" in done.stdout
 
 

@@ -123,7 +123,7 @@ def _runs(book: Book, out: Path) -> Table:
         for arm in group.arms:
             for run in arm.runs:
                 where = group.name
-                cells = _run_cells(run, group.benchmark, out)
+                cells = _run_cells(run, "" if arm.timed else group.benchmark, out)
                 rows.append(Row(arm.label, cells, group=where))
     return Table("runs", "Runs", columns, tuple(rows))
 

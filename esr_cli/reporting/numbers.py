@@ -136,8 +136,10 @@ def phase_seconds(arm: Arm, phase: str) -> Number | None:
 
 
 def peak_gib(arm: Arm) -> Number | None:
-    """Peak memory of the trainer's process."""
+    """Peak memory of the trainer's process; one run alone tells nothing of its spread."""
     peaks = [max(row["memory/peak_gib"] for row in run.metrics) for run in arm.done.values()]
+    if len(peaks) == 1:
+        return Number(peaks[0], -math.inf, math.inf, tuple(peaks))
     return over_runs([(peak, peak, peak) for peak in peaks]) if peaks else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ def cell(number: Number | None, form: str = "{:.1f}", by: float = 100.0) -> Cell
     if by == 100:
         number = number.within(0, 1)
     value, low, high = (form.format(by * each) for each in (number.value, number.low, number.high))
-    return Cell(value, "" if low == high else f"[{low}, {high}]")
+    told = low != high and math.isfinite(number.high - number.low)
+    return Cell(value, f"[{low}, {high}]" if told else "")
 
 
 def filled(rows: Sequence[Row]) -> tuple[Row, ...]:
