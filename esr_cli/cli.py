@@ -138,7 +138,7 @@ def _spelt(argument: str) -> str:
 
 
 def _quoted(argument: str) -> str:
-    """Quotes a value that holds `=`, as folders named after settings do, and a title, which may hold
+    """Quotes a value that holds `=`, as folders named after settings do, and a title, which may be
     anything; Hydra asks for it.
     """
     key, sign, value = argument.partition("=")

@@ -93,8 +93,9 @@ def gather(runs: Sequence[Run]) -> list[Arm]:
 def _arm(runs: list[Run]) -> Arm:
     config = runs[0].config
     longest = int(config["pair"]["max_response_tokens"])
-    length = config["rollout"]["max_tokens"]
-    tokens = longest if length == "full" else int(length)
+    length = str(config["rollout"]["max_tokens"])
+    # Words are `full`, and what a run was stopped at before it had found its N.
+    tokens = int(length) if length.isdecimal() else longest
     loss = config["loss"]
     select = loss["select"]
     keep = int(loss["keep_tokens"]) if select in ("top", "random") else None
