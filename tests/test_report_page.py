@@ -168,8 +168,12 @@ def test_a_folder_without_runs_is_one_line(tmp_path, name):
 
 def test_a_drawing_takes_the_ink_of_the_page_and_keeps_its_ids_apart(tmp_path):
     with figure(tmp_path, "one") as axes:
-        axes.plot([0, 1], [1, 0])
+        axes.plot([0, 1], [1, 0], color="0.3")
+        axes.fill_between([0, 1], [0.5, 0.5], color="0.92")
+        axes.plot([0, 1], [0, 0], color="0.6")
     drawn = inline(tmp_path / "one.svg", "first", "A line that falls.")
     assert INK in (tmp_path / "one.svg").read_text() and INK not in drawn
     assert "currentColor" in drawn and "style=" not in drawn and "#ffffff" not in drawn
+    # Dark grey would be lost on a dark page, pale grey too loud; between them it is seen on both.
+    assert "#4d4d4d" not in drawn and "#ebebeb" not in drawn and "#999999" in drawn
     assert all(name.startswith("first-") for name in re.findall(r' id="([^"]+)"', drawn))

@@ -13,6 +13,8 @@ REFERS = re.compile(r"url\(#([^)]+)\)")
 # A shorthand that is no attribute of SVG: the size, and a family that the page's own replaces.
 FONT = re.compile(r"^(?:[\w-]+ )*?([\d.]+)px\b")
 PAGE = {"#ffffff", "white"}
+GREY = re.compile(r"#([0-9a-f]{2})\1\1")
+DARK, PALE = (0x1A, 0x66), 0xE0
 # Points of a drawing so wide that it may take the whole page.
 WIDE = 560
 
@@ -45,12 +47,27 @@ def _clean(node: ElementTree.Element, name: str) -> None:
         if key == "id" or (key == "href" and value.startswith("#")):
             value = f"#{name}-{value[1:]}" if key == "href" else f"{name}-{value}"
         value = REFERS.sub(lambda found: f"url(#{name}-{found[1]})", value)
-        node.set(key, "currentColor" if value.lower() == INK else value)
+        _colour(node, key, value)
     for child in list(node):
         if not isinstance(child.tag, str) or child.tag.split("}")[-1] in DROPPED:
             node.remove(child)
         else:
             _clean(child, name)
+
+
+def _colour(node: ElementTree.Element, key: str, value: str) -> None:
+    """Ink and dark greys follow the page's text; a pale grey becomes a veil of it.
+
+    Black stays: it is written on colours that do not change.
+    """
+    grey = GREY.fullmatch(value.lower())
+    shade = int(grey[1], 16) if grey else None
+    if value.lower() == INK or (shade is not None and DARK[0] <= shade <= DARK[1]):
+        value = "currentColor"
+    elif shade is not None and PALE <= shade < 255 and key == "fill":
+        value = "currentColor"
+        node.set("fill-opacity", "0.1")
+    node.set(key, value)
 
 
 def _attributes(style: str) -> dict[str, str]:
