@@ -64,9 +64,9 @@ def _colour(node: ElementTree.Element, key: str, value: str) -> None:
     shade = int(grey[1], 16) if grey else None
     if value.lower() == INK or (shade is not None and DARK[0] <= shade <= DARK[1]):
         value = "currentColor"
-    elif shade is not None and PALE <= shade < 255 and key == "fill":
+    elif shade is not None and PALE <= shade < 255:
         value = "currentColor"
-        node.set("fill-opacity", "0.1")
+        node.set(f"{key}-opacity", "0.1")
     node.set(key, value)
 
 
