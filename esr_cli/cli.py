@@ -18,6 +18,7 @@ COMMANDS = {
     "check": ("check", "TrainConfig", "what a run would do and take:  esr check pair=lab"),
     "eval": ("evaluate", "EvalConfig", "grade a model:  esr eval model=PATH benchmark=math500"),
     "compare": ("compare", "CompareConfig", "two runs, question by question:  esr compare a= b="),
+    "report": ("report", "ReportConfig", "runs as one page:  esr report runs=runs/lab"),
     "reproduce": ("reproduce", "ReproduceConfig", "the paper:  esr reproduce scale=lab quick=true"),
     "lab": ("lab", "LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
 }
@@ -137,11 +138,14 @@ def _spelt(argument: str) -> str:
 
 
 def _quoted(argument: str) -> str:
-    """Quotes a value that holds `=`, as folders named after settings do; Hydra asks for it."""
+    """Quotes a value that holds `=`, as folders named after settings do, and a title, which may be
+    anything; Hydra asks for it.
+    """
     key, sign, value = argument.partition("=")
-    if "=" not in value or value[0] in "'\"[{":
+    if ("=" not in value and key != "title") or value[:1] in ("'", '"', "[", "{", ""):
         return argument
-    return f"{key}{sign}'{value}'"
+    escaped = value.replace("'", "\\'")
+    return f"{key}{sign}'{escaped}'"
 
 
 def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:

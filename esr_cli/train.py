@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
             loop.run(start, interrupts)
             finish(config, folder, parts.student, tokenizer, tracker)
         except (RuntimeError, OSError, KeyboardInterrupt) as error:
+            with suppress(OSError):  # the disk may be what failed
+                tracker.note(f"failed: {error or 'interrupted'}")
             raise RuntimeError(f"{error or 'interrupted'}\n{_how_on(folder)}") from error
 
 

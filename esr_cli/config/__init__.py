@@ -8,6 +8,7 @@ from esr_cli.config.lab import LabConfig
 from esr_cli.config.lengths import LengthsConfig
 from esr_cli.config.loss import LossConfig
 from esr_cli.config.pair import ModelConfig, PairConfig
+from esr_cli.config.report import ReportConfig
 from esr_cli.config.reproduce import CellConfig, ItemConfig, MatrixConfig, ReproduceConfig
 from esr_cli.config.rollout import RolloutConfig
 from esr_cli.config.task import TaskConfig
@@ -30,6 +31,7 @@ __all__ = [
     "MatrixConfig",
     "ModelConfig",
     "PairConfig",
+    "ReportConfig",
     "ReproduceConfig",
     "RolloutConfig",
     "TaskConfig",

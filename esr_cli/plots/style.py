@@ -7,8 +7,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cycler import cycler
+
 # Text stays text in an SVG, and the same data give the same bytes.
+# The ink is a colour of its own, so that a page can put its text colour in its place.
+INK = "#1d1f23"
+# Okabe and Ito's colours, which colour-blind readers tell apart, less those too pale on white or on
+# black; the last is for what stays in the background.
+COLOURS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8064a2", "#8c8c8c",
+)  # fmt: skip
 SETTINGS: dict[Any, Any] = {
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color",
+                     "ytick.color"), INK),
+    "axes.prop_cycle": cycler(color=COLOURS),
     "svg.fonttype": "none", "svg.hashsalt": "esr", "font.size": 9, "axes.titlesize": 10,
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
 }  # fmt: skip

@@ -1,0 +1,53 @@
+"""`esr report`: all runs below a folder as one page. Reads files only, and loads no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from esr_cli.config import ConfigError, ReportConfig
+from esr_cli.reporting.book import open_book
+from esr_cli.reporting.claims import Judged
+from esr_cli.reporting.content import compose
+from esr_cli.reporting.markdown import markdown
+from esr_cli.reporting.page import page
+
+COLOURS = {"shows": "green", "does not show": "red"}
+
+
+def run(config: ReportConfig, overrides: list[str]) -> None:
+    """Writes report.html, report.md and figures/; raises `ConfigError` where no run is found."""
+    folder = Path(config.runs)
+    if not folder.is_dir():
+        raise ConfigError(f"runs={folder}: no such folder; name one that holds runs of esr train")
+    book = open_book(folder)
+    if not book.runs:
+        raise ConfigError(
+            f"runs={folder}: holds no run (a folder with config.yaml and metrics.jsonl); "
+            "run esr train first"
+        )
+    out = Path(config.out or folder)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        report = compose(book, out, config.title or f"Runs in {folder.resolve().name}")
+        (out / "report.html").write_text(page(report))
+        (out / "report.md").write_text(markdown(report))
+    except OSError as error:
+        raise ConfigError(f"out={out}: cannot be written ({error.strerror})") from None
+    _print(report.judged)
+    print("\n".join(report.summary))
+    print(f"report: {out / 'report.html'}")
+
+
+def _print(judged: list[Judged]) -> None:
+    table = Table(title="The paper's claims", title_justify="left")
+    for heading in ("claim", "paper", "ours", "verdict"):
+        table.add_column(heading)
+    for each in judged:
+        claim = f"{each.statement}\n{each.what}" if each.what else each.statement
+        colour = COLOURS.get(each.verdict, "")
+        table.add_row(claim, each.paper.split(" (")[0], each.ours, each.verdict, style=colour)
+    # Brackets of intervals are no markup.
+    Console(markup=False, highlight=False).print(table)

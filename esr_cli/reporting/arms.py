@@ -1,0 +1,212 @@
+"""Arms: runs with the same settings but for the seed, what kind they are, and a short name."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from esr_cli.disk import hash_of
+from esr_cli.reporting.runs import Run
+
+# What does not change the figures.
+LEFT_OUT = (
+    "seed", "run_dir", "data_dir", "tracking", "execution", "config_hash", "resume", "strict",
+    "sandbox", "save_every", "keep_checkpoints",
+)  # fmt: skip
+SELECTORS = ("top", "random", "window", "confident")
+# In the order in which a product of them is named.
+WORDS = {
+    "reverse_kl": "KL", "teacher_entropy": "teacher entropy", "student_entropy": "student entropy",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`runs` are all of it, by seed; numbers come from `done`, one complete run a seed.
+
+    `kind` is esr, full, selector, mixture or other; `tokens` is N with `full` resolved; `by` names
+    what a selector keeps, and `keep` how many.
+    """
+
+    label: str
+    kind: str
+    tokens: int
+    by: str
+    keep: int | None
+    runs: tuple[Run, ...]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings, with the first run's seed and folder."""
+        return self.runs[0].config
+
+    @property
+    def pair(self) -> str:
+        """The pair's name."""
+        return str(self.config["pair"]["name"])
+
+    @property
+    def tune(self) -> str:
+        """lora or full."""
+        return str(self.config["tune"]["method"])
+
+    @property
+    def task(self) -> str:
+        """The training task's name."""
+        return str(self.config["task"]["name"])
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is there for its clock: asked one question only, it tells no accuracy."""
+        return self.config["limit"] == 1
+
+    @property
+    def done(self) -> dict[int, Run]:
+        """A complete run of each seed; of several the first by path."""
+        first: dict[int, Run] = {}
+        for run in self.runs:
+            if run.state == "complete":
+                first.setdefault(run.seed, run)
+        return first
+
+
+def scale_of(pair: str) -> str:
+    """lab, for the lab's pair and others made by `esr lab` and named after it, or paper."""
+    return "lab" if pair == "lab" or pair.startswith("lab_") else "paper"
+
+
+def gather(runs: Sequence[Run]) -> list[Arm]:
+    """The arms, full rollouts first, then ESR by N, then the others."""
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        kept = {key: value for key, value in run.config.items() if key not in LEFT_OUT}
+        groups[hash_of(kept)].append(run)
+    arms = [_arm(sorted(group, key=lambda run: run.seed)) for group in groups.values()]
+    order = ("full", "esr", "mixture", "other", "selector")
+    arms.sort(key=lambda arm: (arm.pair, arm.task, arm.timed, order.index(arm.kind), arm.tune,
+                               arm.tokens, arm.label))  # fmt: skip
+    return _told_apart(arms)
+
+
+def _arm(runs: list[Run]) -> Arm:
+    config = runs[0].config
+    longest = int(config["pair"]["max_response_tokens"])
+    length = str(config["rollout"]["max_tokens"])
+    # Words are `full`, and what a run was stopped at before it had found its N.
+    tokens = int(length) if length.isdecimal() else longest
+    loss = config["loss"]
+    select = loss["select"]
+    keep = int(loss["keep_tokens"]) if select in ("top", "random") else None
+    if select == "window" and loss["window_end"] is not None:
+        keep = loss["window_end"] - loss["window_start"]
+    ranked = [name for name in WORDS if name in loss["by"]]
+    by = "+".join(ranked) if select == "top" else select if select in SELECTORS else ""
+    kind = _kind(config, tokens, longest)
+    label = _label(config, kind, tokens)
+    if kind == "selector" and tokens < longest:
+        label += f", N={tokens}"
+    return Arm(label, kind, tokens, by, keep, tuple(runs))
+
+
+def _kind(config: dict[str, Any], tokens: int, longest: int) -> str:
+    loss, lengths = config["loss"], config["lengths"]
+    if loss["divergence"] != "reverse_kl" or loss["weights"] != "uniform":
+        return "other"
+    if loss["select"] in SELECTORS:
+        return "selector"
+    if lengths["schedule"] != "constant":
+        return "other"
+    if lengths["full_share"] > 0:
+        return "mixture"
+    return "full" if tokens >= longest else "esr"
+
+
+def _label(config: dict[str, Any], kind: str, tokens: int) -> str:
+    loss, lengths = config["loss"], config["lengths"]
+    if kind == "esr":
+        return f"ESR N={tokens}"
+    if kind == "full":
+        return "full rollouts"
+    if kind == "mixture":
+        return f"mixture N={tokens}, 1 in {1 / lengths['full_share']:.0f} full"
+    words = []
+    if loss["select"] in SELECTORS:
+        words.append(_selector(loss))
+    if lengths["schedule"] == "linear":
+        words.append(f"growing {lengths['start']} to {tokens}")
+    elif lengths["schedule"] == "steps":
+        words.append("in steps " + ", ".join(str(n) for _, n in lengths["stages"]))
+    elif lengths["schedule"] == "share":
+        words.append(f"N={lengths['share']:.0%} of the longest")
+    elif kind == "other":
+        words.append(f"N={tokens}")
+    for key, usual in (("divergence", "reverse_kl"), ("weights", "uniform")):
+        if loss[key] != usual:
+            words.append(str(loss[key]).replace("_", " "))
+    return ", ".join(words)
+
+
+def _selector(loss: dict[str, Any]) -> str:
+    if loss["select"] == "top":
+        return f"top {loss['keep_tokens']} {ranks([name for name in WORDS if name in loss['by']])}"
+    if loss["select"] == "random":
+        return f"{loss['keep_tokens']} at random"
+    if loss["select"] == "window":
+        end = loss["window_end"]
+        return f"window {loss['window_start']} to {'the end' if end is None else end}"
+    return f"while the teacher is {loss['confidence']:g} sure"
+
+
+def ranks(by: Sequence[str]) -> str:
+    """What a selector ranks positions by, in words."""
+    words = [WORDS[name] for name in by]
+    return " × ".join(words) if len(words) > 1 else words[0].replace("KL", "reverse KL")
+
+
+def _told_apart(arms: list[Arm]) -> list[Arm]:
+    """Arms of one task with one name get what differs between them added to it."""
+    return [replace(arm, label=_whole_label(arm, arms)) for arm in arms]
+
+
+def _whole_label(arm: Arm, arms: list[Arm]) -> str:
+    place = [each for each in arms if (each.pair, each.task) == (arm.pair, arm.task)]
+    several = len({each.tune for each in place}) > 1
+
+    def named(each: Arm) -> str:
+        return f"{each.label}, LoRA" if several and each.tune == "lora" else each.label
+
+    near = [each for each in place if (each.timed, each.tune) == (arm.timed, arm.tune)]
+    like = [each for each in near if named(each) == named(arm)]
+    words = [named(arm), *_differences(arm, like, near), *(["timed"] if arm.timed else [])]
+    return ", ".join(words)
+
+
+def _differences(arm: Arm, like: list[Arm], near: list[Arm]) -> list[str]:
+    """What tells an arm from those of its name, but for what most arms have."""
+    own, rest = flat(arm.config), [flat(each.config) for each in near]
+    namesakes = [flat(each.config) for each in like]
+
+    def differs(key: str) -> bool:
+        return len({str(each.get(key)) for each in namesakes}) > 1
+
+    def usual(key: str) -> bool:
+        count = Counter(str(each.get(key)) for each in rest)
+        mine = count.pop(str(own[key]))
+        return mine > max(count.values(), default=0)
+
+    keys = [key for key in own if key.split(".")[0] not in LEFT_OUT and differs(key)]
+    kept = [key for key in keys if not usual(key)]
+    return [f"{key.split('.')[-1].replace('_', ' ')} {own[key]}" for key in kept]
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found

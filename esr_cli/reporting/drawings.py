@@ -1,0 +1,89 @@
+"""SVG files made fit to stand inside a page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+from esr_cli.plots.style import INK
+
+DROPPED = {"metadata", "style", "script", "title"}
+REFERS = re.compile(r"url\(#([^)]+)\)")
+# A shorthand that is no attribute of SVG: the size, and a family that the page's own replaces.
+FONT = re.compile(r"^(?:[\w-]+ )*?([\d.]+)px\b")
+PAGE = {"#ffffff", "white"}
+GREY = re.compile(r"#([0-9a-f]{2})\1\1")
+DARK, PALE = (0x1A, 0x66), 0xE0
+# Points of a drawing so wide that it may take the whole page.
+WIDE = 560
+
+
+def inline(path: Path, name: str, says: str) -> str:
+    """The drawing as an element of a page: `says` is what it tells who cannot see it.
+
+    Its ids begin with `name`, the ink follows the page's text, and the paper is left out. Styles
+    become attributes; nothing in it refers to anything outside.
+    """
+    root = ElementTree.parse(path).getroot()
+    box = root.get("viewBox", "")
+    _clean(root, name)
+    _paper(root)
+    root.attrib.clear()
+    root.attrib |= {"viewBox": box, "role": "img", "aria-label": says, "class": "drawing"}
+    if float(box.split()[2]) > WIDE:
+        root.set("class", "drawing broad")
+    return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
+
+
+def _clean(node: ElementTree.Element, name: str) -> None:
+    node.tag = node.tag.split("}")[-1]
+    attributes = {key.split("}")[-1]: value for key, value in node.attrib.items()}
+    attributes |= _attributes(attributes.pop("style", ""))
+    node.attrib.clear()
+    for key, value in attributes.items():
+        if key.startswith("on") or (key == "href" and value[:1] != "#" and value[:5] != "data:"):
+            continue
+        if key == "id" or (key == "href" and value.startswith("#")):
+            value = f"#{name}-{value[1:]}" if key == "href" else f"{name}-{value}"
+        value = REFERS.sub(lambda found: f"url(#{name}-{found[1]})", value)
+        _colour(node, key, value)
+    for child in list(node):
+        if not isinstance(child.tag, str) or child.tag.split("}")[-1] in DROPPED:
+            node.remove(child)
+        else:
+            _clean(child, name)
+
+
+def _colour(node: ElementTree.Element, key: str, value: str) -> None:
+    """Ink and dark greys follow the page's text; a pale grey becomes a veil of it.
+
+    Black stays: it is written on colours that do not change.
+    """
+    grey = GREY.fullmatch(value.lower())
+    shade = int(grey[1], 16) if grey else None
+    if value.lower() == INK or (shade is not None and DARK[0] <= shade <= DARK[1]):
+        value = "currentColor"
+    elif shade is not None and PALE <= shade < 255:
+        value = "currentColor"
+        node.set(f"{key}-opacity", "0.1")
+    node.set(key, value)
+
+
+def _attributes(style: str) -> dict[str, str]:
+    found = {}
+    for rule in style.split(";"):
+        key, sign, value = (part.strip() for part in rule.partition(":"))
+        if sign and key == "font":
+            if size := FONT.match(value):
+                found["font-size"] = size[1]
+        elif sign and not key.startswith("-"):
+            found[key] = value
+    return found
+
+
+def _paper(root: ElementTree.Element) -> None:
+    """The sheet and the axes lie on white, which a dark page has not."""
+    for node in root.iter("path"):
+        if node.get("fill", "").lower() in PAGE:
+            node.set("fill", "none")

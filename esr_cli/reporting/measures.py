@@ -1,0 +1,140 @@
+"""The measures that claims name: each finds its arms or probes in a group, and gives numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from esr_cli.disk import Rows
+from esr_cli.reporting import numbers
+from esr_cli.reporting.arms import Arm
+from esr_cli.reporting.book import Group
+from esr_cli.reporting.numbers import Number
+
+Claim = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A number, what it was measured on, and the key of the paper's figure where it has several."""
+
+    number: Number
+    what: str
+    key: str = ""
+
+
+def difference(group: Group, claim: Claim) -> Iterator[Finding]:
+    """Accuracy of one arm minus that of another."""
+    for a, b in group.couples(claim["a"], claim["b"]):
+        found = numbers.difference(a, b, group.benchmark, claim["moment"])
+        if found:
+            yield Finding(found, _against(a, b), b.by)
+
+
+def fall_difference(group: Group, claim: Claim) -> Iterator[Finding]:
+    """How much further one arm falls from its best checkpoint than another."""
+    for a, b in group.couples(claim["a"], claim["b"]):
+        found = numbers.fall_difference(a, b, group.benchmark)
+        if found:
+            yield Finding(found, _against(a, b))
+
+
+def change(group: Group, claim: Claim) -> Iterator[Finding]:
+    """A share of the responses at the last evaluation, minus that before training."""
+    for arm in group.chosen(claim["a"]):
+        first, last = (_share(arm, group.benchmark, claim["metric"], at)
+                       for at in ("before", "last"))  # fmt: skip
+        if first and last:
+            yield Finding(numbers.minus(last, first), arm.label)
+
+
+def length_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
+    """Mean response length of one arm over another's, at the last evaluation."""
+
+    def length(arm: Arm) -> Number | None:
+        return numbers.metric(arm, group.benchmark, "length_tokens/mean", "last")
+
+    return _ratios(group.couples(claim["a"], claim["b"]), length)
+
+
+def seconds_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
+    """Median seconds of a step of one arm over another's."""
+    couples = group.clocks(claim["a"], claim["b"])
+    return _ratios(couples, lambda arm: numbers.phase_seconds(arm, "step"))
+
+
+def memory_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
+    """Peak memory of one arm over another's."""
+    return _ratios(group.clocks(claim["a"], claim["b"]), numbers.peak_gib)
+
+
+def probe(group: Group, claim: Claim) -> Iterator[Finding]:
+    """A figure that a probe gives with its interval, the mean over the runs that were probed."""
+    found = group.probes(claim["probe"], claim.get("arm"))
+    told = [row for each in found for row in matching(each.rows, claim)]
+    if told:
+        yield Finding(_mean(told), _of(len(told), claim))
+
+
+def probe_change(group: Group, claim: Claim) -> Iterator[Finding]:
+    """A probe's figure after training minus before."""
+    changes = []
+    for each in group.probes(claim["probe"], claim.get("arm")):
+        before, after = (matching(each.rows, claim, who=who) for who in ("before", "after"))
+        if before and after:
+            moved = numbers.minus(_mean(after), _mean(before))
+            changes.append((moved.value, moved.low, moved.high))
+    if changes:
+        yield Finding(numbers.over_runs(changes), _of(len(changes), claim))
+
+
+MEASURES: dict[str, Callable[[Group, Claim], Iterator[Finding]]] = {
+    "difference": difference, "fall_difference": fall_difference, "change": change,
+    "length_ratio": length_ratio, "seconds_ratio": seconds_ratio, "memory_ratio": memory_ratio,
+    "probe": probe, "probe_change": probe_change,
+}  # fmt: skip
+
+
+def matching(rows: Rows, claim: Claim, **more: Any) -> Rows:
+    """The rows of a claim's figure that have a value."""
+    wanted = {"figure": claim["figure"], **claim.get("where", {}), **more}
+    return [
+        row for row in rows
+        if row.get("value") is not None and all(row.get(key) == wanted[key] for key in wanted)
+    ]  # fmt: skip
+
+
+def _mean(rows: Rows) -> Number:
+    told = []
+    for row in rows:
+        low, high = row.get("low"), row.get("high")
+        # A figure without an interval says nothing certain.
+        told.append((row["value"], -math.inf if low is None else low,
+                     math.inf if high is None else high))  # fmt: skip
+    return numbers.over_runs(told)
+
+
+def _ratios(
+    couples: Iterable[tuple[Arm, Arm]], of: Callable[[Arm], Number | None]
+) -> Iterator[Finding]:
+    for a, b in couples:
+        ours, theirs = of(a), of(b)
+        found = numbers.ratio(ours, theirs) if ours and theirs else None
+        if found:
+            yield Finding(found, _against(a, b))
+
+
+def _share(arm: Arm, benchmark: str, metric: str, moment: str) -> Number | None:
+    if metric == "several_boxes":
+        return numbers.several_boxes(arm, benchmark, moment)
+    return numbers.metric(arm, benchmark, metric, moment)
+
+
+def _against(a: Arm, b: Arm) -> str:
+    return f"{a.label} against {b.label}"
+
+
+def _of(count: int, claim: Claim) -> str:
+    return f"probe {claim['probe']}, {count} run{'s' * (count > 1)}"

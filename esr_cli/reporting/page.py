@@ -1,0 +1,46 @@
+"""The report as one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import re
+from itertools import count
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from esr_cli.reporting.content import Report
+from esr_cli.reporting.drawings import inline
+from esr_cli.reporting.probes import View
+
+HERE = Path(__file__).parent
+# How far a group of like things stands open.
+OPEN = 2
+
+
+def page(report: Report) -> str:
+    """The whole page: styles and drawings stand inside."""
+    setting = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    drawings, tables = count(1), count(1)
+
+    def drawing(path: Path, says: str) -> Markup:
+        return Markup(inline(path, f"drawing-{next(drawings)}", says))
+
+    style = Markup((HERE / "page.css").read_text())
+    template = setting.get_template("page.html.j2")
+    return template.render(
+        report=report, probes=_by_name(report.probes), style=style, drawing=drawing,
+        number=lambda: next(tables), slug=_slug, most=OPEN,
+    )  # fmt: skip
+
+
+def _by_name(views: list[View]) -> list[list[View]]:
+    names = dict.fromkeys(view.name for view in views)
+    return [[view for view in views if view.name == name] for name in names]
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -1,0 +1,112 @@
+"""The paper's tables that our probes answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from esr_cli.disk import Rows
+from esr_cli.reporting.book import Book, Group, Probe
+from esr_cli.reporting.tables import (
+    OURS,
+    Cell,
+    Row,
+    Spec,
+    Table,
+    filled,
+    has_ours,
+    name_of,
+    paper_row,
+    thinned,
+)  # fmt: skip
+
+WORDS = {
+    "top1_prob": "highest probability", "is_teacher_top1": "the teacher's first",
+    "in_teacher_top2_5": "its 2nd to 5th", "outside_teacher_top5": "further down",
+}  # fmt: skip
+
+
+def decay(book: Book, spec: Spec) -> Table | None:
+    """Accuracy over k."""
+    found = [(group, probe) for group in book.groups for probe in group.probes("decay")]
+    own = [_by(probe.rows, "at", figure="accuracy", who="continued") for _, probe in found]
+    ours = thinned([int(at) for each in own for at in each])
+    columns = sorted({*spec["columns"], *ours})
+    known = dict(zip(spec["columns"], spec["rows"]["teacher"], strict=True))
+    rows = [paper_row("teacher", [known.get(k) for k in columns], len(columns))]
+    for (group, probe), by_k in zip(found, own, strict=True):
+        cells = tuple(_cell(by_k.get(k), 100) for k in columns)
+        rows.append(Row(f"teacher, {group.pair}, {probe.label}", cells, OURS))
+    return _table([f"k={k}" for k in columns], rows)
+
+
+def cascade(book: Book, spec: Spec) -> Table | None:
+    """Mean reverse KL of ranges of positions."""
+    columns = [f"{start}-{end}" for start, end in spec["columns"]]
+    rows = [paper_row(who, spec["rows"][who], len(columns)) for who in ("before", "after")]
+    for group in book.groups:
+        for probe in group.probes("cascade"):
+            for who in ("before", "after"):
+                mean = _by(probe.rows, "at", figure="reverse_kl", who=who)
+                count = _by(probe.rows, "at", figure="count", who=who)
+                cells = [_weighted(mean, count, start, end) for start, end in spec["columns"]]
+                label = f"{who}, {group.pair}, {probe.label}"
+                rows.append(Row(label, tuple(_cell(each, 1, 2) for each in cells), OURS))
+    return _table(columns, rows)
+
+
+def commitment(book: Book, spec: Spec) -> Table | None:
+    """First choices at the positions with the highest KL."""
+    columns = spec["columns"]
+    rows = [paper_row(name_of(key), values, len(columns)) for key, values in spec["rows"].items()]
+    for group, probe in _each(book, "commitment"):
+        for who in ("before", "after"):
+            said = _by(probe.rows, "figure", who=who)
+            cells = tuple(_cell(said.get(name), 100) for name in columns)
+            rows.append(Row(f"{who}, {group.pair}, {probe.label}", cells, OURS))
+    return _table([WORDS[name] for name in columns], rows)
+
+
+def categories(book: Book, spec: Spec) -> Table | None:
+    """Mean KL of the untrained student by category and range, of one probe a pair."""
+    columns = list(spec["columns"])
+    rows = [paper_row(name_of(key), values, len(columns)) for key, values in spec["rows"].items()]
+    for group in book.groups:
+        for probe in group.probes("categories")[:1]:
+            for kind in spec["rows"]:
+                said = _by(probe.rows, "range", figure="reverse_kl", who="before", category=kind)
+                cells = tuple(_cell(said.get(each), 1, 2) for each in columns)
+                rows.append(Row(f"{name_of(kind)}, {group.pair}", cells, OURS))
+    return _table(columns, rows)
+
+
+def _each(book: Book, name: str) -> Iterable[tuple[Group, Probe]]:
+    return ((group, probe) for group in book.groups for probe in group.probes(name))
+
+
+def _by(rows: Rows, key: str, **wanted: object) -> dict[Any, float]:
+    return {
+        row[key]: row["value"] for row in rows
+        if row.get(key) is not None and row.get("value") is not None
+        and all(row.get(name) == value for name, value in wanted.items())
+    }  # fmt: skip
+
+
+def _weighted(mean: dict, count: dict, start: int, end: int) -> float | None:
+    inside = [at for at in mean if start < at <= end]
+    seen = sum(count.get(at, 0) for at in inside)
+    return sum(mean[at] * count.get(at, 0) for at in inside) / seen if seen else None
+
+
+def _cell(value: float | None, by: float, digits: int = 1) -> Cell:
+    return Cell() if value is None else Cell(f"{by * value:.{digits}f}")
+
+
+def _table(columns: list[str], rows: list[Row]) -> Table | None:
+    kept = filled(rows)
+    return Table("", "", tuple(columns), kept) if has_ours(kept) else None
+
+
+SHAPES: dict[str, Callable[[Book, Spec], Table | None]] = {
+    "decay": decay, "cascade": cascade, "commitment": commitment, "categories": categories,
+}  # fmt: skip

@@ -1,0 +1,143 @@
+"""The paper's tables on how runs behave: lengths, looks, collapse, seconds and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from esr_cli.reporting import numbers
+from esr_cli.reporting.arms import Arm
+from esr_cli.reporting.book import Book
+from esr_cli.reporting.numbers import Number
+from esr_cli.reporting.runs import Run
+from esr_cli.reporting.tables import (
+    LAST,
+    OURS,
+    PAPER,
+    Cell,
+    Row,
+    Spec,
+    Table,
+    cell,
+    filled,
+    has_ours,
+    name_of,
+    paper_row,
+    thinned,
+)  # fmt: skip
+
+
+def lengths(book: Book, spec: Spec) -> Table | None:
+    """Quantiles of the response length; the teacher's from a probe."""
+    columns = spec["columns"]
+    rows = [
+        paper_row(name_of(key), values, len(columns), "{:.0f}")
+        for key, values in spec["rows"].items()
+    ]
+    for group in book.groups:
+        arms = [*group.chosen("full"), *group.chosen("main")]
+        if arms:
+            rows.append(_lengths(arms[0], group.benchmark, columns, "before", group.pair))
+        for probe in group.probes("commitment")[:1]:
+            said = {
+                row["figure"]: row["value"] for row in probe.rows if row.get("who") == "teacher"
+            }
+            told = [said.get(f"length_{column}") for column in columns]
+            cells = tuple(Cell() if each is None else Cell(f"{each:.0f}") for each in told)
+            rows.append(Row(f"teacher, {group.pair}", cells, OURS))
+        rows += [_lengths(arm, group.benchmark, columns, "last", group.pair) for arm in arms]
+    return _table(columns, rows)
+
+
+def _lengths(arm: Arm, benchmark: str, columns: list[str], moment: str, pair: str) -> Row:
+    found = [numbers.metric(arm, benchmark, f"length_tokens/{each}", moment) for each in columns]
+    cells = tuple(cell(each, "{:.0f}", 1) for each in found)
+    label = name_of("student") if moment == "before" else arm.label
+    return Row(f"{label}, {pair}", cells, OURS if moment == "before" else LAST)
+
+
+def looks(book: Book, spec: Spec) -> Table | None:
+    """Boxes, repetition and accuracy of full rollouts over the steps."""
+    found = [(group, arm) for group in book.groups for arm in group.chosen("full")]
+    at = [step for group, arm in found for run in arm.done.values()
+          for step in run.steps(group.benchmark) if step > 0]  # fmt: skip
+    columns = sorted({*spec["columns"], *thinned(at)})
+    rows: list[Row] = []
+    for key, values in spec["rows"].items():
+        known = dict(zip(spec["columns"], values, strict=True))
+        rows.append(paper_row(name_of(key), [known.get(step) for step in columns], len(columns)))
+        for group, arm in found:
+            told = [_look(arm, group.benchmark, key, step) for step in columns]
+            cells = tuple(Cell(f"{100 * each.value:.1f}") if each else Cell() for each in told)
+            rows.append(Row(f"{name_of(key)}, {group.pair}", cells, OURS))
+    return _table([str(step) for step in columns], rows)
+
+
+def _look(arm: Arm, benchmark: str, key: str, step: int) -> Number | None:
+    def moment(run: Run, asked: str) -> int | None:
+        return step if step in run.steps(asked) else None
+
+    if key == "several_boxes":
+        return numbers.several_boxes_at(arm, benchmark, moment)
+    name = {"repeats": "repeats", "accuracy": "avg@"}.get(key)
+    return numbers.metric_at(arm, benchmark, name, moment) if name else None
+
+
+def collapse(book: Book, spec: Spec) -> Table | None:
+    """Peak and lowest after it, of the mean over seeds."""
+    columns = ("peak", "lowest after it", "fall")
+    rows = [
+        Row(f"{what}, {tune}", (Cell(f"{peak:g}", f"({at})"), Cell(f"{low:g}", f"({then})"),
+            Cell(f"{peak - low:.1f}")), PAPER, pair)
+        for pair, tune, what, peak, at, low, then in sorted(spec["rows"], key=lambda row: row[0])
+    ]  # fmt: skip
+    for group in book.groups:
+        for arm in group.chosen("full"):
+            curve = mean_curve(arm, group.benchmark)
+            if len(curve) > 1:
+                peak = max(curve[1:], key=lambda point: point[1])
+                low = min((p for p in curve if p[0] >= peak[0]), key=lambda point: point[1])
+                cells = (*(Cell(f"{100 * v:.1f}", f"({at})") for at, v in (peak, low)),
+                         Cell(f"{100 * (peak[1] - low[1]):.1f}"))  # fmt: skip
+                label = f"{group.benchmark} avg@k, {arm.tune}, mean of {len(arm.done)} seeds"
+                rows.append(Row(label, cells, OURS, group.pair))
+    return _table(list(columns), rows)
+
+
+def mean_curve(arm: Arm, benchmark: str) -> list[tuple[int, float]]:
+    """Step and mean accuracy over the seeds, at the steps that all of them have."""
+    found = []
+    for step in sorted({step for run in arm.done.values() for step in run.steps(benchmark)}):
+        told = [run.row(benchmark, "avg@", step) for run in arm.done.values()]
+        values = [row["value"] for row in told if row]
+        if len(values) == len(told):
+            found.append((step, sum(values) / len(values)))
+    return found
+
+
+def efficiency(book: Book, spec: Spec) -> Table | None:
+    """Seconds by phase and peak memory, ESR beside full rollouts."""
+    columns = ["ESR, s", "full, s", "ESR, GB", "full, GB"]
+    rows = [
+        paper_row(name_of(key), values, 4, "{:g}") for key, values in spec["rows"].items()
+    ]  # fmt: skip
+    for group in book.groups:
+        for main, full in group.clocks("main", "full"):
+            for phase in spec["rows"]:
+                seconds = [cell(numbers.phase_seconds(arm, phase), "{:.2f}", 1)
+                           for arm in (main, full)]  # fmt: skip
+                # Only the whole has a peak, and only that of the trainer's process.
+                peaks = [cell(numbers.peak_gib(arm) if phase == "step" else None, "{:.2f}",
+                              2**30 / 1e9) for arm in (main, full)]  # fmt: skip
+                label = f"{name_of(phase)}, {main.label}, {group.pair}"
+                rows.append(Row(label, (*seconds, *peaks), OURS))
+    return _table(columns, rows)
+
+
+def _table(columns: list[str], rows: list[Row]) -> Table | None:
+    kept = filled(rows)
+    return Table("", "", tuple(columns), kept) if has_ours(kept) else None
+
+
+SHAPES: dict[str, Callable[[Book, Spec], Table | None]] = {
+    "lengths": lengths, "looks": looks, "collapse": collapse, "efficiency": efficiency,
+}  # fmt: skip

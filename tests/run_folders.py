@@ -1,0 +1,60 @@
+"""Run folders as plain files, for what reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+
+from esr_cli.config import TrainConfig, gate
+from esr_cli.disk import append_rows, conf_dir, write_json, write_rows
+
+
+def settings(*overrides: str) -> dict:
+    """What `esr train OVERRIDES` would save as config.yaml."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        tree = compose("train", overrides=list(overrides))
+    return gate.as_plain(gate.read(tree, TrainConfig))
+
+
+def write_run(
+    folder: Path, *overrides: str, right: dict[int, Sequence[Sequence[int]]], seconds: float = 1.0,
+    state: str = "complete", benchmark: str = "lab", length: float = 100.0,
+) -> Path:  # fmt: skip
+    """A run whose responses at each step are `right` or not, question by question."""
+    folder.mkdir(parents=True)
+    gate.write_yaml(settings(*overrides), folder / "config.yaml")
+    last = max(right)
+    times = {f"time/{phase}_s": seconds / 4 for phase in ("generate", "score", "train", "sync")}
+    write_rows(folder / "metrics.jsonl", [
+        {"step": step + 1, "rollout/tokens": 64.0, "memory/peak_gib": 2.0, **times,
+         "time/step_s": seconds} for step in range(last)
+    ])  # fmt: skip
+    for step, questions in right.items():
+        told = {"step": step, "benchmark": benchmark}
+        shares = [sum(each) / len(each) for each in questions]
+        mean = sum(shares) / len(shares)
+        append_rows(folder / "eval.jsonl", [
+            {**told, "metric": "avg@2", "value": mean, "low": mean - 0.05, "high": mean + 0.05,
+             "n": len(shares)},
+            {**told, "metric": "repeats", "value": 0.0, "low": 0.0, "high": 0.02, "n": len(shares)},
+            {**told, "metric": "length_tokens/mean", "value": length, "low": length - 1,
+             "high": length + 1, "n": len(shares)},
+        ])  # fmt: skip
+        append_rows(folder / "generations.jsonl", [
+            {"id": f"q{index}", **told, "responses": ["\\boxed{1}"] * len(each), "correct": each}
+            for index, each in enumerate(questions)
+        ])  # fmt: skip
+    if state == "complete":
+        write_json(folder / "summary.json", {"steps": last})
+    if state == "failed":
+        (folder / "esr.log").write_text("2026-01-01 10:00:00 failed: out of memory\n")
+    return folder
+
+
+def write_probe(folder: Path, name: str, rows: list[dict]) -> None:
+    """A probe's rows, in a folder of probes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

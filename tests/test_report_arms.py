@@ -1,0 +1,121 @@
+"""Which runs are one arm, what kind it is, and what it is called."""
+
+from __future__ import annotations
+
+import pytest
+from run_folders import write_run
+
+from esr_cli.reporting import arms, runs
+from esr_cli.reporting.book import open_book
+from esr_cli.reporting.claims import judge
+
+RIGHT = {0: [[0, 1]], 2: [[1, 1]]}
+
+
+@pytest.fixture
+def gathered(tmp_path):
+    def gather(*each: tuple[str, ...]):
+        for index, overrides in enumerate(each):
+            write_run(tmp_path / f"run{index}", *overrides, right=RIGHT)
+        return arms.gather(runs.find(tmp_path))
+
+    return gather
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kind", "label"),
+    [
+        (["+rollout_len=32"], "esr", "ESR N=32"),
+        (["+rollout_len=full"], "full", "full rollouts"),
+        # The lab's longest response has 128 tokens: N=128 stops nothing.
+        (["+rollout_len=128"], "full", "full rollouts"),
+        (["+rollout_len=32", "lengths=mixture"], "mixture", "mixture N=32, 1 in 16 full"),
+        (["+rollout_len=64", "lengths=linear"], "other", "growing 8 to 64"),
+        (["+rollout_len=32", "loss=forward_kl"], "other", "N=32, forward kl"),
+        (["+rollout_len=full", "loss=top_reverse_kl", "loss.keep_tokens=32"], "selector",
+         "top 32 reverse KL"),
+        (["+rollout_len=full", "loss=top_kl_student_entropy"], "selector",
+         "top 100 KL × student entropy"),
+        (["+rollout_len=full", "loss=random_tokens"], "selector", "100 at random"),
+        (["+rollout_len=full", "loss=window", "loss.window_end=32"], "selector", "window 0 to 32"),
+    ],
+)  # fmt: skip
+def test_a_run_is_named_after_what_it_does(gathered, overrides, kind, label):
+    (arm,) = gathered(overrides)
+    assert (arm.kind, arm.label) == (kind, label)
+
+
+def test_seeds_folders_and_tracking_make_no_other_arm(gathered):
+    found = gathered(
+        ("+rollout_len=32", "seed=1", "tracking=none"), ("+rollout_len=32", "execution=inline"),
+        ("+rollout_len=32", "seed=2", "save_every=7"),
+    )  # fmt: skip
+    assert [sorted(arm.done) for arm in found] == [[0, 1, 2]]
+
+
+def test_arms_of_one_name_are_told_apart_by_what_differs(gathered):
+    found = gathered(
+        ("+rollout_len=32",), ("+rollout_len=32", "tune.learning_rate=1e-3"),
+        ("+rollout_len=32", "tune=lab_lora"),
+    )  # fmt: skip
+    assert {arm.label for arm in found} == {
+        "ESR N=32, learning rate 0.0002", "ESR N=32, learning rate 0.001", "ESR N=32, LoRA"
+    }  # fmt: skip
+
+
+def test_only_complete_runs_give_numbers_and_one_a_seed(tmp_path):
+    write_run(tmp_path / "a", "+rollout_len=32", right={0: [[0, 0]], 1: [[1, 1]]})
+    write_run(tmp_path / "again", "+rollout_len=32", right={0: [[0, 0]], 1: [[0, 0]]})
+    for state in ("unfinished", "failed"):
+        write_run(tmp_path / state, "+rollout_len=32", "seed=5", right=RIGHT, state=state)
+    (arm,) = arms.gather(runs.find(tmp_path))
+    assert [run.state for run in arm.runs] == ["complete", "complete", "failed", "unfinished"]
+    assert [run.folder.name for run in arm.done.values()] == ["a"]
+
+
+def test_the_ends_of_the_sweep_lie_on_either_side_of_what_stands_for_esr(tmp_path):
+    for n in (8, 16, 24, 32, 64, "full"):
+        write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right=RIGHT)
+    (group,) = open_book(tmp_path).groups
+    roles = {role: [arm.tokens for arm in group.chosen(role)]
+             for role in ("smallest", "main", "largest", "full")}  # fmt: skip
+    assert roles == {"smallest": [8], "main": [32], "largest": [64], "full": [128]}
+    assert not list(group.couples("main_by_lora", "main_by_full"))
+
+
+def test_without_another_length_the_sweep_has_no_ends(tmp_path):
+    for n in (24, 32):  # 24 is less than what stands for ESR, but not small
+        write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right=RIGHT)
+    (group,) = open_book(tmp_path).groups
+    assert not group.chosen("smallest") and not group.chosen("largest")
+
+
+def test_what_most_arms_have_is_not_said(gathered):
+    found = gathered(
+        ("+rollout_len=32",), ("+rollout_len=32", "rollouts_per_prompt=4"), ("+rollout_len=full",)
+    )
+    assert {arm.label for arm in found} == {
+        "full rollouts", "ESR N=32", "ESR N=32, rollouts per prompt 4"
+    }  # fmt: skip
+
+
+def test_runs_for_the_clock_tell_seconds_and_no_accuracy(tmp_path):
+    for n, seconds in ((32, 9.0), ("full", 9.0)):
+        write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right=RIGHT, seconds=seconds)
+    for n, seconds in ((32, 1.0), ("full", 2.0)):
+        write_run(tmp_path / f"t{n}", f"+rollout_len={n}", "limit=1", "steps=2", right=RIGHT,
+                  seconds=seconds)  # fmt: skip
+    (group,) = open_book(tmp_path).groups
+    assert [arm.label for arm in group.chosen("main")] == ["ESR N=32"]
+    assert [(a.label, b.label) for a, b in group.clocks("full", "main")] == [
+        ("full rollouts, timed", "ESR N=32, timed")
+    ]
+    judged = {each.id: each for each in judge(open_book(tmp_path))}
+    assert judged["faster"].ours.startswith("2.00 times")
+
+
+@pytest.mark.parametrize(("pair", "n"), [("lab", 32), ("lab_bytes", 32), ("own", 100)])
+def test_pairs_named_after_the_lab_are_judged_at_its_scale(tmp_path, pair, n):
+    write_run(tmp_path / "run", f"pair.name={pair}", "+rollout_len=32", right=RIGHT)
+    (group,) = open_book(tmp_path).groups
+    assert group.scale["n"] == n

@@ -1,0 +1,136 @@
+"""Verdicts, and the data that they stand on."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from run_folders import write_probe, write_run
+
+from esr_cli.config import gate
+from esr_cli.reporting.book import PAPER, open_book
+from esr_cli.reporting.claims import (
+    DOES_NOT,
+    NOISY,
+    SHOWS,
+    UNMEASURED,
+    Rule,
+    judge,
+    rule_of,
+    verdict,
+)  # fmt: skip
+from esr_cli.reporting.content import SHAPES
+from esr_cli.reporting.measures import MEASURES
+
+CLAIMS = gate.read_yaml(PAPER / "claims.yaml")
+RESULTS = gate.read_yaml(PAPER / "results.yaml")
+ABOVE, BELOW = Rule("above", 0, 2), Rule("below", 1, 0.95)
+INSIDE = Rule(inside=(-2, 2))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "rule", "expected"),
+    [
+        (1, 5, ABOVE, SHOWS),
+        (-1, 5, ABOVE, NOISY),
+        (0, 5, ABOVE, NOISY),
+        (-5, 1.9, ABOVE, DOES_NOT),
+        # Certain, but smaller than what is worth naming.
+        (0.5, 1.5, ABOVE, DOES_NOT),
+        (-9, -3, ABOVE, DOES_NOT),
+        (float("-inf"), float("inf"), ABOVE, NOISY),
+        (0.3, 0.9, BELOW, SHOWS),
+        (0.9, 1.1, BELOW, NOISY),
+        (0.96, 0.99, BELOW, DOES_NOT),
+        (1.2, 1.4, BELOW, DOES_NOT),
+        (-2, 2, INSIDE, SHOWS),
+        (-2.1, 0, INSIDE, NOISY),
+        (2.1, 9, INSIDE, DOES_NOT),
+    ],
+)
+def test_verdicts(low, high, rule, expected):
+    assert verdict(low, high, rule) == expected
+
+
+@pytest.mark.parametrize("claim", CLAIMS["claims"], ids=lambda claim: claim["id"])
+def test_a_claim_can_be_measured_and_the_paper_would_show_it(claim):
+    assert claim["measure"] in MEASURES
+    for scale in CLAIMS["scales"].values():
+        rule = rule_of(claim, scale)
+        # The least effect lies on the claimed side.
+        assert rule.inside or (rule.least > rule.neutral) == (rule.side == "above")
+    texts = claim["paper"].values() if isinstance(claim["paper"], dict) else [claim["paper"]]
+    for text in texts:
+        first = re.match(r"[+-]?\d+(\.\d+)?", text)
+        if first and not rule_of(claim, CLAIMS["scales"]["paper"]).inside:
+            value = float(first[0])
+            # That one is told in nats and measured as a share.
+            if claim["id"] != "early_kl":
+                assert verdict(value, value, rule_of(claim, CLAIMS["scales"]["paper"])) == SHOWS
+
+
+def test_the_figures_of_the_claims_stand_in_the_results():
+    told = (PAPER / "results.yaml").read_text()
+    known = {float(number) for number in re.findall(r"\d+\.?\d*", told)}
+    for claim in CLAIMS["claims"]:
+        texts = claim["paper"].values() if isinstance(claim["paper"], dict) else [claim["paper"]]
+        for text in texts:
+            for pair in re.findall(r"(\d+\.\d\d) (?:against|to) (\d+\.\d\d)", text):
+                assert {float(each) for each in pair} <= known, text
+            gain = re.match(r"([+-]\d+\.\d+) points \((\d+\.\d+) against (\d+\.\d+)\)", text)
+            if gain:
+                assert float(gain[1]) == pytest.approx(float(gain[2]) - float(gain[3])), text
+
+
+@pytest.mark.parametrize("name", RESULTS["tables"])
+def test_a_table_of_the_paper_fits_its_columns(name):
+    spec = RESULTS["tables"][name]
+    assert spec["shape"] in SHAPES and spec["source"] and spec["title"]
+    if spec["shape"] in ("steps", "decay", "cascade", "lengths", "commitment", "categories"):
+        rows = spec["rows"].values()
+        lists = [v for row in rows for v in (row.values() if isinstance(row, dict) else [row])]
+        assert all(len(values) == len(spec["columns"]) for values in lists)
+    if spec["shape"] == "arms":
+        for pair in spec["rows"].values():
+            assert all(len(values) <= len(spec["columns"]) for values in pair.values())
+
+
+@pytest.fixture
+def judged(tmp_path):
+    right, wrong = [1, 1], [0, 0]
+    for seed in range(3):
+        for n, last in ((8, [wrong] * 40), (32, [right] * 40), ("full", [right] * 40)):
+            seconds = 3 if n == "full" else 1
+            write_run(tmp_path / f"n{n}-{seed}", f"+rollout_len={n}", f"seed={seed}",
+                      seconds=seconds, right={0: [wrong] * 40, 4: last})  # fmt: skip
+    probes = tmp_path / "n32-0" / "probes"
+    write_probe(probes, "decay", [{"figure": "drop", "value": 0.1, "low": 0.05, "high": 0.15}])
+    write_probe(probes, "cascade", [
+        {"figure": "drop", "region": "trained", "value": 0.9, "low": 0.8, "high": 1.0},
+        {"figure": "drop", "region": "untrained", "value": 0.02, "low": 0.0, "high": 0.04},
+    ])  # fmt: skip
+    write_probe(probes, "profile", [
+        {"figure": "suggested_tokens", "who": "before", "value": 40, "low": None, "high": None},
+        {"figure": "kl_in_first_tenth", "who": "before", "value": None},
+    ])  # fmt: skip
+    return {each.id: each for each in judge(open_book(tmp_path))}
+
+
+def test_claims_are_judged_from_the_files(judged):
+    verdicts = {name: judged[name].verdict for name in
+                ("too_small", "teacher_decay", "cascade", "faster", "shorter")}  # fmt: skip
+    assert verdicts == {"too_small": SHOWS, "teacher_decay": SHOWS, "cascade": DOES_NOT,
+                        "faster": SHOWS, "shorter": DOES_NOT}  # fmt: skip
+    assert judged["too_small"].ours.startswith("-100.0 points")
+    assert judged["faster"].ours == "3.00 times [3.00, 3.00]"
+
+
+def test_what_is_equal_is_not_shown_to_be_better_nor_excluded_by_few_questions(judged):
+    # Forty questions that all agree leave up to 9 points open.
+    assert judged["better_last"].verdict == NOISY
+
+
+def test_a_figure_without_an_interval_is_too_noisy_and_a_null_is_none(judged):
+    assert judged["choosing_n"].verdict == NOISY and "no interval" in judged["choosing_n"].ours
+    assert judged["early_kl"].verdict == UNMEASURED
+    assert judged["position"].verdict == judged["lora"].verdict == UNMEASURED

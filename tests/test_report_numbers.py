@@ -1,0 +1,93 @@
+"""Means over seeds and how arms differ: known answers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from run_folders import write_run
+
+from esr_cli.reporting import numbers
+from esr_cli.reporting.book import open_book
+from esr_cli.reporting.tables import Cell, cell
+from esr_cli.statistics import over_seeds, wilson
+
+GOOD, BAD = [1, 1], [0, 0]
+
+
+@pytest.fixture
+def group(tmp_path):
+    """Two seeds of full rollouts and of ESR, which falls from its best checkpoint."""
+    for seed, last in ((0, [GOOD, GOOD, BAD, BAD]), (1, [GOOD, BAD, BAD, BAD])):
+        write_run(tmp_path / f"full{seed}", "+rollout_len=full", f"seed={seed}", seconds=4 + seed,
+                  right={0: [BAD] * 4, 1: [GOOD, GOOD, GOOD, BAD], 2: last})  # fmt: skip
+        write_run(tmp_path / f"esr{seed}", "+rollout_len=32", f"seed={seed}", length=50.0,
+                  right={0: [BAD] * 4, 1: [GOOD, GOOD, BAD, BAD], 2: [GOOD] * 4})  # fmt: skip
+    (found,) = open_book(tmp_path).groups
+    return found
+
+
+def test_accuracy_is_the_mean_over_seeds_at_the_step_asked_for(group):
+    (full,) = group.chosen("full")
+    last = numbers.accuracy(full, "lab", "last")
+    assert last.seeds == (0.5, 0.25) and last.value == 0.375
+    _, low, high = over_seeds([[1, 1, 0, 0], [1, 0, 0, 0]])
+    assert (last.low, last.high) == (max(0, low), min(1, high))
+    assert numbers.accuracy(full, "lab", "best").seeds == (0.75, 0.75)
+
+
+def test_two_arms_are_compared_on_the_same_seeds_and_questions(group):
+    (full,), (main,) = group.chosen("full"), group.chosen("main")
+    found = numbers.difference(main, full, "lab", "last")
+    assert found.seeds == (0.5, 0.75)
+    mean, low, high = over_seeds([[0, 0, 1, 1], [0, 1, 1, 1]])
+    assert (found.value, found.low, found.high) == pytest.approx((mean, low, high))
+
+
+def test_what_falls_further_is_full_rollouts(group):
+    (full,), (main,) = group.chosen("full"), group.chosen("main")
+    assert numbers.fall(full, "lab").seeds == (0.25, 0.5)
+    # ESR is best at its end, so that its own fall is nothing.
+    assert numbers.fall_difference(full, main, "lab").seeds == (0.25, 0.5)
+
+
+def test_that_all_agree_is_no_certainty(group):
+    (main,) = group.chosen("main")
+    last = numbers.accuracy(main, "lab", "last")
+    assert last.value == 1 and last.low == pytest.approx(1 - wilson(0, 4)[2])
+
+
+def test_a_ratio_is_of_the_means_and_its_interval_holds_it(group):
+    (full,), (main,) = group.chosen("full"), group.chosen("main")
+    slow, fast = (numbers.phase_seconds(arm, "step") for arm in (full, main))
+    assert (slow.value, fast.value) == (4.5, 1.0)
+    found = numbers.ratio(slow, fast)
+    assert found.value == pytest.approx(4.5) and found.low < 4.5 < found.high
+    lengths = [numbers.metric(arm, "lab", "length_tokens/mean", "last") for arm in (main, full)]
+    assert numbers.ratio(*lengths).value == pytest.approx(0.5)
+
+
+def test_over_runs_adds_spread_and_width_in_squares():
+    one = numbers.over_runs([(2.0, 1.5, 3.0)])
+    assert (one.value, one.low, one.high) == (2.0, 1.5, 3.0)
+    two = numbers.over_runs([(2.0, 1.5, 3.0), (4.0, 3.5, 5.0)])
+    # Student's t with one degree of freedom: 12.706 times the standard error of 1.
+    assert two.value == 3 and two.high - 3 == pytest.approx(math.hypot(12.706, 1), rel=1e-3)
+
+
+def test_an_evaluation_without_responses_still_counts(tmp_path):
+    folder = write_run(tmp_path / "a", "+rollout_len=32", right={0: [BAD], 1: [GOOD]})
+    (folder / "generations.jsonl").unlink()
+    (group,) = open_book(tmp_path).groups
+    found = numbers.accuracy(group.chosen("main")[0], "lab", "last")
+    assert (found.value, found.low) == (1.0, 0.95)
+
+
+def test_the_peak_of_one_run_has_no_interval(tmp_path):
+    for n in (32, "full"):
+        write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right={0: [BAD], 1: [GOOD]})
+    (group,) = open_book(tmp_path).groups
+    (main,), (full,) = group.chosen("main"), group.chosen("full")
+    found = numbers.ratio(numbers.peak_gib(full), numbers.peak_gib(main))
+    assert found.value == 1 and not math.isfinite(found.high)
+    assert cell(numbers.peak_gib(main), "{:.2f}", 1) == Cell("2.00")

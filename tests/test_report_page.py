@@ -1,0 +1,179 @@
+"""`esr report` from end to end, on plain files: what it writes, and what a browser would load."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from run_folders import write_probe, write_run
+
+from esr_cli import report
+from esr_cli.config import ConfigError, ReportConfig
+from esr_cli.plots.style import INK, figure
+from esr_cli.reporting.drawings import inline
+
+ROOT = Path(__file__).parent.parent
+RIGHT = {0: [[0, 1]] * 8, 2: [[1, 1]] * 8, 4: [[1, 1]] * 7 + [[0, 0]]}
+HOSTILE = "</td><script>alert(1)</script>"
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Two seeds of three arms, one run that failed, probes with figures, a broken line."""
+    top = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        for n in (8, 32, "full"):
+            write_run(top / f"n={n},seed={seed}", f"+rollout_len={n}", f"seed={seed}", right=RIGHT)
+    write_run(top / "failed", "+rollout_len=32", "seed=9", right={0: [[0, 1]] * 8}, state="failed")
+    probes = top / "n=32,seed=0" / "probes"
+    write_probe(probes, "decay", [
+        {"figure": "drop", "value": 0.4, "low": 0.3, "high": 0.5, "n": 8},
+        {"figure": "accuracy", "who": "teacher", "value": 0.95, "low": 0.9, "high": 1.0},
+        {"figure": "accuracy", "who": "continued", "at": 0, "value": 0.95},
+        {"figure": "accuracy", "who": "continued", "at": 100, "value": 0.55},
+    ])  # fmt: skip
+    write_probe(probes, "categories", [{"figure": "token_kl", "token": HOSTILE, "value": 1.0}])
+    write_probe(probes, "samples", [{"id": "q0", "who": "before", "response": HOSTILE}])
+    (probes / "samples.html").write_text("<!DOCTYPE html>")
+    write_probe(top / "lab" / "probes-before", "profile", [
+        {"figure": "suggested_tokens", "who": "before", "value": 40, "low": 38, "high": 42}
+    ])  # fmt: skip
+    for name in ("decay", "categories"):
+        with figure(probes, name) as axes:
+            axes.plot([0, 1], [0, 1], label="a line")
+    with (top / "n=8,seed=0" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "rollout/tok')
+    return top
+
+
+@pytest.fixture(scope="module")
+def text(folder) -> str:
+    report.run(ReportConfig(runs=str(folder), title="A & B <i>"), [])
+    return (folder / "report.html").read_text()
+
+
+def test_a_browser_would_load_nothing(text):
+    for tag, attributes in Page(text).elements:
+        assert tag not in ("script", "link", "iframe", "object", "embed", "base"), tag
+        for name, value in attributes.items():
+            assert not name.startswith("on"), (tag, name)
+            if name in ("src", "srcset", "data", "action", "poster"):
+                assert (value or "").startswith("data:"), (tag, name, value)
+    assert not re.search(r"@import|url\(\s*['\"]?(?!#)", text)
+    # Not even a namespace's name, which is nothing to load.
+    assert "http:" not in text and "https:" not in text
+
+
+def test_links_lead_to_files_beside_the_page(folder, text):
+    links = [a["href"] for tag, a in Page(text).elements if tag == "a"]
+    ids = {a["id"] for _, a in Page(text).elements if "id" in a}
+    for link in links:
+        if link.startswith("#"):
+            assert link[1:] in ids, link
+        else:
+            assert (folder / unquote(link)).is_file(), link
+    assert any("samples.html" in link for link in links)
+
+
+def test_ids_are_unique_and_every_picture_has_its_words(text):
+    elements = Page(text).elements
+    ids = Counter(attributes["id"] for _, attributes in elements if "id" in attributes)
+    assert not [name for name, count in ids.items() if count > 1]
+    pictures = [a for tag, a in elements if tag in ("svg", "img")]
+    assert len(pictures) == 5
+    assert all(len(a.get("aria-label") or a.get("alt") or "") > 20 for a in pictures)
+    refers = re.findall(r'(?:href="#|url\(#)(drawing-[^")]+)', text)
+    assert refers and set(refers) <= set(ids)
+
+
+def test_what_strangers_wrote_is_text(text):
+    assert "<script" not in text and "&lt;script&gt;" in text
+    assert "<title>A &amp; B &lt;i&gt;</title>" in text
+
+
+def test_the_page_has_the_verdicts_the_paper_and_the_run_that_failed(text):
+    assert "too noisy to say" in text and "62.35" in text and "failed" in text
+    assert "prefers-color-scheme: dark" in text and "@media print" in text
+    # A loose probe and one of a run, both judged.
+    assert "40 tokens [38, 42]" in text and "+40.0 points [+30.0, +50.0]" in text
+
+
+def test_markdown_has_the_same_verdicts_and_whole_tables(folder, text):
+    lines = (folder / "report.md").read_text().splitlines()
+    widths = None
+    for line in lines:
+        cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else None
+        assert cells is None or widths in (None, cells), line
+        widths = cells
+    assert any("40 tokens [38, 42]" in line for line in lines)
+    drawn = {path.name for path in (folder / "figures").iterdir()}
+    assert {f"accuracy_by_length.{kind}" for kind in ("png", "svg")} <= drawn
+
+
+def test_a_report_again_is_the_same_but_for_its_time(folder, text):
+    report.run(ReportConfig(runs=str(folder), title="A & B <i>"), [])
+    stamp = re.compile(r"<dt>Written</dt><dd>[^<]*</dd>")
+    again = (folder / "report.html").read_text()
+    assert stamp.sub("", again) == stamp.sub("", text)
+
+
+def test_one_run_is_enough_and_out_may_be_elsewhere(folder, tmp_path):
+    out = tmp_path / "deep" / "out"
+    report.run(ReportConfig(runs=str(folder / "n=32,seed=0"), out=str(out)), [])
+    links = [a["href"] for tag, a in Page((out / "report.html").read_text()).elements if tag == "a"]
+    assert all((out / unquote(link)).is_file() for link in links if not link.startswith("#"))
+
+
+def test_the_command_loads_nothing_heavy(folder, tmp_path):
+    code = (
+        "import sys; from esr_cli import cli\n"
+        "title = 'title=Sunday, it\\'s N=32'\n"
+        f"sys.argv = ['esr', 'report', 'runs={folder / 'failed'}', 'out={tmp_path}', title]\n"
+        "cli.main()\n"
+        "print({'torch', 'vllm', 'wandb', 'transformers', 'datasets'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "set()"
+    assert "<title>Sunday, it&#39;s N=32</title>" in (tmp_path / "report.html").read_text()
+    assert "not measured" in done.stdout and f"report: {tmp_path / 'report.html'}" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["absent", "empty"])
+def test_a_folder_without_runs_is_one_line(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError) as caught:
+        report.run(ReportConfig(runs=str(tmp_path / name)), [])
+    assert str(caught.value).startswith(f"runs={tmp_path / name}: ")
+    assert "\n" not in str(caught.value) and not list((tmp_path / "empty").iterdir())
+
+
+def test_a_drawing_takes_the_ink_of_the_page_and_keeps_its_ids_apart(tmp_path):
+    with figure(tmp_path, "one") as axes:
+        axes.plot([0, 1], [1, 0], color="0.3")
+        axes.fill_between([0, 1], [0.5, 0.5], color="0.92")
+        axes.plot([0, 1], [0, 0], color="0.6")
+    drawn = inline(tmp_path / "one.svg", "first", "A line that falls.")
+    assert INK in (tmp_path / "one.svg").read_text() and INK not in drawn
+    assert "currentColor" in drawn and "style=" not in drawn and "#ffffff" not in drawn
+    # Dark grey would be lost on a dark page, pale grey too loud; between them it is seen on both.
+    assert "#4d4d4d" not in drawn and "#ebebeb" not in drawn and "#999999" in drawn
+    assert all(name.startswith("first-") for name in re.findall(r' id="([^"]+)"', drawn))

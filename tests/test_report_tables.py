@@ -1,0 +1,112 @@
+"""The paper's tables: its figures, with ours beneath the rows that they answer to."""
+
+from __future__ import annotations
+
+import pytest
+from run_folders import write_probe, write_run
+
+from esr_cli.config import gate
+from esr_cli.disk import write_rows
+from esr_cli.reporting.book import Book, open_book
+from esr_cli.reporting.content import SHAPES
+from esr_cli.reporting.tables import BEST, LAST, OURS, PAPER, Table, thinned
+
+MAIN = "qwen25math_1p5b__qwen3_1p7b"
+OTHER = "qwen3_1p7b__qwen3_4b"
+RIGHT = {0: [[0, 0], [0, 1]], 50: [[1, 1], [1, 1]], 100: [[1, 1], [0, 1]]}
+
+
+@pytest.fixture
+def book(tmp_path) -> Book:
+    """The paper's main pair by LoRA and by full fine-tuning, a selector, and a pair of one arm."""
+    arms = {
+        "esr": ("+rollout_len=100",), "full": ("+rollout_len=full",),
+        "ft": ("+rollout_len=100", "tune=full"),
+        "kl": ("+rollout_len=full", "loss=top_reverse_kl"),
+    }  # fmt: skip
+    for name, overrides in arms.items():
+        write_run(tmp_path / name, f"pair={MAIN}", *overrides, right=RIGHT, benchmark="math500")
+    write_run(tmp_path / "other", f"pair={OTHER}", "+rollout_len=100", right=RIGHT,
+              benchmark="math500")  # fmt: skip
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    path = gate.read_yaml(tmp_path / "esr" / "config.yaml")["pair"]["teacher"]["path"]
+    gate.write_yaml({"model": path}, teacher / "config.yaml")
+    write_rows(teacher / "eval.jsonl", [{"step": 0, "benchmark": "math500", "metric": "avg@4",
+                                         "value": 0.66, "low": 0.6, "high": 0.7}])  # fmt: skip
+    write_probe(tmp_path / "esr" / "probes", "cascade", [
+        {"figure": figure, "who": who, "at": at, "value": value}
+        for who, means in (("before", (4.0, 1.0)), ("after", (2.0, 0.5)))
+        for at, value, count in zip((50, 51), means, (10, 30), strict=True)
+        for figure, value in (("reverse_kl", value), ("count", count))
+    ])  # fmt: skip
+    return open_book(tmp_path)
+
+
+def made(book: Book, name: str) -> Table | None:
+    spec = book.paper["tables"][name]
+    return SHAPES[spec["shape"]](book, spec)
+
+
+def lines(table: Table, pair: str) -> list[tuple[str, str, str]]:
+    return [(row.label, row.whose, row.cells[0].text)
+            for row in table.rows if row.group.split(":")[0] == pair]  # fmt: skip
+
+
+def test_ours_stand_beneath_the_paper_s_with_last_and_best(book):
+    assert lines(made(book, "main"), MAIN) == [
+        ("student, untrained", PAPER, "50.95"), ("student, untrained", OURS, "25.0"),
+        ("teacher", PAPER, "65.30"), ("teacher", OURS, "66.0"),
+        ("full rollouts", PAPER, "62.35"), ("full rollouts, LoRA", LAST, "75.0"),
+        ("full rollouts, LoRA", BEST, "100.0"),
+        ("ESR N=100", PAPER, "65.85"), ("ESR N=100, LoRA", LAST, "75.0"),
+        ("ESR N=100, LoRA", BEST, "100.0"),
+    ]  # fmt: skip
+
+
+def test_each_table_takes_the_tuning_that_it_is_about(book):
+    found = lines(made(book, "full_finetuning"), MAIN)
+    assert ("ESR N=100", LAST, "75.0") in found and ("ESR N=100", PAPER, "56.20") in found
+    assert not any("LoRA" in label for label, _, _ in found)
+
+
+def test_pairs_go_where_the_paper_has_them(book):
+    assert {row.group.split(":")[0] for row in made(book, "additional_pairs").rows
+            if row.whose == LAST} == {OTHER}  # fmt: skip
+
+
+def test_a_selector_stands_beneath_its_namesake(book):
+    found = lines(made(book, "token_selection"), MAIN)
+    at = found.index(("top 100 reverse KL", PAPER, "53.35"))
+    assert found[at + 1] == ("top 100 reverse KL, LoRA", LAST, "75.0")
+
+
+def test_a_table_without_ours_is_left_out(book):
+    for name in ("scaling", "tools", "per_step_code", "teacher_decay", "per_step_16_rollouts"):
+        assert made(book, name) is None, name
+
+
+def test_steps_are_the_paper_s_and_ours(book):
+    table = made(book, "per_step_math")
+    assert table.columns == ("50", "100", "150", "200")
+    ours = [row for row in table.rows if row.whose == OURS and row.label.startswith("ESR N=100")]
+    assert [cell.text for cell in ours[0].cells] == ["100.0", "75.0", "–", "–"]
+
+
+def test_positions_are_weighed_by_how_many_responses_reach_them(book):
+    table = made(book, "cascade")
+    before = next(row for row in table.rows if row.whose == OURS and row.label[:6] == "before")
+    # Position 50 lies in the first range, 51 in the second.
+    assert [cell.text for cell in before.cells[:3]] == ["4.00", "1.00", "–"]
+
+
+def test_collapse_is_from_the_peak_to_the_lowest_after_it(book):
+    ours = [row for row in made(book, "collapse").rows if row.whose == OURS]
+    assert [(cell.text, cell.small) for cell in ours[0].cells] == [
+        ("100.0", "(50)"), ("75.0", "(100)"), ("25.0", "")
+    ]  # fmt: skip
+
+
+def test_many_steps_are_thinned_to_a_few_with_both_ends():
+    assert thinned(range(10, 210, 10)) == [10, 40, 60, 90, 120, 150, 170, 200]
+    assert thinned([3, 1, 3]) == [1, 3]
