@@ -10,7 +10,7 @@ from rich.table import Table
 
 from esr_cli.config import CompareConfig, ConfigError
 from esr_cli.disk import Rows, read_rows
-from esr_cli.graders.statistics import paired
+from esr_cli.statistics import paired
 
 
 @dataclass(frozen=True)

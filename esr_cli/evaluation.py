@@ -9,7 +9,7 @@ from typing import Any
 from esr_cli import disk
 from esr_cli.benchmarks import Benchmark
 from esr_cli.graders.figures import Graded, Response, figures, grade_all
-from esr_cli.graders.statistics import repeats
+from esr_cli.statistics import repeats
 from esr_cli.types import Engine, Grader, Prompt, Rollout, Sampling
 
 Responses = Mapping[str, Sequence[Response]]

@@ -9,7 +9,7 @@ from esr_cli.benchmarks import Benchmark
 from esr_cli.config import ConfigError
 from esr_cli.evaluation import Responses
 from esr_cli.graders.figures import Response
-from esr_cli.graders.statistics import repeats
+from esr_cli.statistics import repeats
 from esr_cli.tasks.rows import Row, read
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from esr_cli.graders.statistics import repeats
+from esr_cli.statistics import repeats
 from esr_cli.types import Rollout
 
 

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "esr_cli").rglob("*.py"))
-BASE = {"config", "types", "disk"}
+BASE = {"config", "types", "disk", "statistics"}
 LOW = {"distill", "models"}
 PARTS = {
     "tasks", "rollout", "teacher", "student", "checkpoint", "tracking", "plots", "graders",
@@ -55,7 +55,7 @@ def allowed(where: str) -> set[str] | None:
     if where in LOW:
         return BASE | LOW
     if where in {"graders", "plots"}:
-        return {where, "types", "disk"}
+        return {where, "types", "disk", "statistics"}
     if where in PARTS:
         return BASE | LOW | {where}
     return None
