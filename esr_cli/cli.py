@@ -17,6 +17,7 @@ COMMANDS = {
     "check": ("check", "TrainConfig", "what a run would do and take:  esr check pair=lab"),
     "eval": ("evaluate", "EvalConfig", "grade a model:  esr eval model=PATH benchmark=math500"),
     "compare": ("compare", "CompareConfig", "two runs, question by question:  esr compare a= b="),
+    "probe": ("probe", "ProbeCommandConfig", "the paper's measurements:  esr probe run=RUN_DIR"),
     "lab": ("lab", "LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
 }
 # What makes a command a sweep.

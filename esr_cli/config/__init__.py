@@ -8,6 +8,7 @@ from esr_cli.config.lab import LabConfig
 from esr_cli.config.lengths import LengthsConfig
 from esr_cli.config.loss import LossConfig
 from esr_cli.config.pair import ModelConfig, PairConfig
+from esr_cli.config.probe import ProbeCommandConfig, ProbeConfig
 from esr_cli.config.rollout import RolloutConfig
 from esr_cli.config.task import TaskConfig
 from esr_cli.config.tracking import TrackingConfig
@@ -26,6 +27,8 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "PairConfig",
+    "ProbeCommandConfig",
+    "ProbeConfig",
     "RolloutConfig",
     "TaskConfig",
     "TrackingConfig",
