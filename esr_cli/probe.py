@@ -72,7 +72,8 @@ def _write(config: ProbeCommandConfig, name: str, folder: Path, rows: list[dict[
 
 def _context(config: ProbeCommandConfig) -> str:
     """What a figure is of, in a few words."""
-    return Path(config.run).name if config.run else f"pair {config.pair.name}"
+    of_run = f"run {Path(config.run).name}, " if config.run else ""
+    return f"{of_run}pair {config.pair.name}, questions of {', '.join(config.benchmark)}"
 
 
 def _picture(folder: Path, name: str) -> Path:

@@ -47,7 +47,7 @@ def commitment(panels: Any, rows: Rows) -> None:
         )
         length.plot([low, high], [place, place], color="0.6", lw=5, solid_capstyle="butt")
         length.plot([middle], [place], "|", color="black", ms=14, mew=2)
-        length.plot([mean], [place], "o", color="C0", ms=5)
+        length.plot([mean], [place], "o", color="black", ms=5)
     length.set_yticks(range(len(everyone)), [SAID[who] for who in everyone])
     length.set(
         xlabel="tokens: 10th to 90th percentile, | median, ● mean", ylim=(-0.6, len(everyone) - 0.4)
@@ -92,7 +92,7 @@ def categories(panels: Any, rows: Rows) -> None:
         tokens.text(row["value"], place, f" n={row['n']:,}", va="center", fontsize=7)
     tokens.margins(x=0.15)
     tokens.set(xlabel="mean reverse KL (nats)")
-    tokens.set_title(f"The {len(shown_rows)} tokens of the highest (· is a blank)")
+    tokens.set_title(f"The {len(shown_rows)} tokens of highest mean KL (· is a blank)")
 
 
 def _value(row: dict[str, Any] | None) -> float:

@@ -38,7 +38,7 @@ def decay(axes: Any, rows: Rows) -> None:
     )
     axes.set_ylabel("accuracy, 95 % interval")
     axes.set_title("What a teacher makes of the student's beginnings")
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    _legend_below(axes)
 
 
 def profile(panels: Any, rows: Rows) -> None:
@@ -54,7 +54,7 @@ def profile(panels: Any, rows: Rows) -> None:
         curves.plot(*line, color="C3", lw=1.1, ls=":", label="reverse KL after training")
     curves.set(xlabel="response position (tokens)", ylabel="nats a token", ylim=(0, None))
     curves.set_title("By position, before training" if after else "By position")
-    curves.legend(fontsize=8)
+    _legend_below(curves)
     whole = sorted(_of(rows, "cumulative_kl", "before"), key=lambda row: row["at"])
     mass.axvspan(*PLATEAU, color="C1", alpha=0.13, lw=0, label="the paper's plateau, N = 50 to 200")
     mass.plot([row["at"] for row in whole], [row["value"] or 0 for row in whole], color="C3")
@@ -66,7 +66,7 @@ def profile(panels: Any, rows: Rows) -> None:
     mass.set(xlabel="response position (tokens)", ylabel="share of the whole KL", ylim=(0, 1.02))
     mass.set_xlim(0, whole[-1]["at"])
     mass.set_title("How much of the KL lies before")
-    mass.legend(fontsize=8, loc="lower right")
+    _legend_below(mass)
 
 
 def cascade(axes: Any, rows: Rows) -> None:
@@ -85,7 +85,7 @@ def cascade(axes: Any, rows: Rows) -> None:
             told = f"{region}\n{-row['value']:+.0%}\n{spread}"
             axes.text(middle, 1.19 * top, told, ha="center", va="top", fontsize=8)
     axes.set_title("The KL inside N and past it")
-    axes.legend(fontsize=8, loc="center right")
+    _legend_below(axes)
 
 
 def stability(panels: Any, rows: Rows) -> None:
@@ -128,6 +128,11 @@ def _line(axes: Any, rows: Rows, figure: str, label: str, colour: str, dashes: s
         steps, values, yerr=errors, marker="o", ms=3, capsize=2, lw=1.2, color=colour, ls=dashes,
         label=label,
     )  # fmt: skip
+
+
+def _legend_below(axes: Any) -> None:
+    """Curves leave no corner that is free for every run."""
+    axes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.17))
 
 
 def points(rows: Rows, name: str, who: str) -> tuple[list[float], list[float]]:
