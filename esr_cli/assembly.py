@@ -81,20 +81,7 @@ def assemble(
         config.rollout, execution, pair.student, dtype, pair.context_tokens, folder, warn,
         pairing.shared.barred(rows),
     )  # fmt: skip
-    teacher = place(
-        execution.teacher, "teacher", build_teacher,
-        {
-            "path": pair.teacher.path,
-            "dtype": dtype,
-            "device": execution.teacher_device,
-            "micro_batch_tokens": config.tune.micro_batch_tokens,
-            "revision": pair.teacher.revision,
-            "reader": pairing.reader,
-            "columns": pairing.columns,
-            "trust_remote_code": pair.teacher.trust_remote_code,
-        },
-        restarts=execution.restarts, on_restart=warn, log=str(folder / "teacher.log"),
-    )  # fmt: skip
+    teacher = place_teacher(config, dtype, pairing, folder, warn)
     for worker in (engine, teacher):
         stack.callback(worker.close)
         worker.start()
@@ -139,6 +126,27 @@ def place_engine(
         {"kind": rollout.engine, "settings": settings},
         restarts=execution.restarts, remember=("load_weights",), on_restart=warn,
         log=str(folder / "engine.log"),
+    )  # fmt: skip
+
+
+def place_teacher(
+    config: TrainConfig, dtype: str, pairing: Pairing, folder: Path, warn: Callable[[str], None]
+) -> Worker:
+    """The teacher as a worker, not started yet; what it prints goes to `teacher.log`."""
+    teacher, execution = config.pair.teacher, config.execution
+    return place(
+        execution.teacher, "teacher", build_teacher,
+        {
+            "path": teacher.path,
+            "dtype": dtype,
+            "device": execution.teacher_device,
+            "micro_batch_tokens": config.tune.micro_batch_tokens,
+            "revision": teacher.revision,
+            "reader": pairing.reader,
+            "columns": pairing.columns,
+            "trust_remote_code": teacher.trust_remote_code,
+        },
+        restarts=execution.restarts, on_restart=warn, log=str(folder / "teacher.log"),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import assembly, preflight, run_folder
+from esr_cli import assembly, auto_length, preflight, run_folder
 from esr_cli.checks import machine, meeting, whole
 from esr_cli.checks.finding import Finding
 from esr_cli.checks.memory import Need
@@ -85,6 +85,9 @@ def _known(config: TrainConfig, report: _Report) -> whole.Known:
         report.attempt(
             "benchmarks", lambda: _benchmarks(config, student, pairing.stop_ids, report)
         )  # fmt: skip
+    if config.auto_length:
+        with suppress(ConfigError):
+            report.attempt("rollout length", lambda: auto_length.check(config))
     task = report.attempt("data", lambda: assembly.make_task(config, student, teacher))
     report.add(Finding("ok", "data", task.report))
     known = report.attempt("data", lambda: whole.look(config, student, teacher, pairing, task))

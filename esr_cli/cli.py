@@ -18,6 +18,7 @@ COMMANDS = {
     "check": ("check", "TrainConfig", "what a run would do and take:  esr check pair=lab"),
     "eval": ("evaluate", "EvalConfig", "grade a model:  esr eval model=PATH benchmark=math500"),
     "compare": ("compare", "CompareConfig", "two runs, question by question:  esr compare a= b="),
+    "probe": ("probe", "ProbeCommandConfig", "the paper's measurements:  esr probe run=RUN_DIR"),
     "report": ("report", "ReportConfig", "runs as one page:  esr report runs=runs/lab"),
     "reproduce": ("reproduce", "ReproduceConfig", "the paper:  esr reproduce scale=lab quick=true"),
     "lab": ("lab", "LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),

@@ -80,6 +80,11 @@ def write_json(path: Path, value: Any) -> None:
     _write_whole(path, json.dumps(value, indent=1) + "\n")
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a text so that the file is whole or absent."""
+    _write_whole(path, text)
+
+
 def read_rows(path: Path) -> Rows:
     """The rows of a JSON lines file, none where it does not exist.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 from esr_cli.checks import memory
 from esr_cli.checks.finding import refuse
@@ -11,8 +12,10 @@ from esr_cli.config import TrainConfig
 from esr_cli.models import loading
 from esr_cli.models.random_weights import built, shape_of
 
+Config = TypeVar("Config", bound=TrainConfig)
 
-def with_weights(config: TrainConfig, drawn: bool = True) -> TrainConfig:
+
+def with_weights(config: Config, drawn: bool = True) -> Config:
     """With `pair.weights=random` both models as folders of random weights; else as it is.
 
     Unless `drawn` the folders hold everything else.

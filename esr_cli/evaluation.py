@@ -36,11 +36,12 @@ class Exam:
         """The engine's responses to each question, by its id."""
         found: dict[str, list[Response]] = {prompt.id: [] for prompt in self.prompts}
         for rollout in engine.generate(self.prompts, self.sampling.at(step)):
-            found[rollout.prompt.id].append(_response(rollout, self.tokenizer))
+            found[rollout.prompt.id].append(response_of(rollout, self.tokenizer))
         return found
 
 
-def _response(rollout: Rollout, tokenizer: Any) -> Response:
+def response_of(rollout: Rollout, tokenizer: Any) -> Response:
+    """A rollout as graders and figures take it."""
     ids = rollout.response_ids
     text = tokenizer.decode(ids, skip_special_tokens=True)
     return Response(text, len(ids), rollout.finish, repeats(ids))

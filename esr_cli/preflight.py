@@ -66,10 +66,10 @@ def exam(
     return Exam(benchmark, prompts_of(benchmark, Chat.of(tokenizer, model)), sampling, tokenizer)
 
 
-def prompts_of(benchmark: Benchmark, model: Chat) -> list[Prompt]:
-    """The benchmark's questions as the model reads them."""
+def prompts_of(benchmark: Benchmark, model: Chat, teacher: Chat | None = None) -> list[Prompt]:
+    """The benchmark's questions as the model reads them, and a teacher where one will."""
     wording = benchmark.config.wording_in_text
-    return [chat.prompt(each, model, model, wording) for each in benchmark.questions]
+    return [chat.prompt(each, model, teacher or model, wording) for each in benchmark.questions]
 
 
 def check_room(exams: list[Exam], context_tokens: int, key: str) -> int:

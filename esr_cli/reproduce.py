@@ -15,8 +15,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import disk, jobs, matrix, run_folder
-from esr_cli.config import ConfigError, MatrixConfig, ReproduceConfig
+from esr_cli import disk, jobs, matrix, report, run_folder
+from esr_cli.config import ConfigError, MatrixConfig, ReportConfig, ReproduceConfig
 from esr_cli.matrix import BEGUN, COMPLETE, FAILED, Cell
 
 MATRICES = "experiment/paper"
@@ -50,6 +50,7 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
         except KeyboardInterrupt:
             print("the same command goes on where this one stopped", flush=True)
             raise
+        report.run(ReportConfig(runs=str(out)), [])
     if failed:
         raise RuntimeError(
             f"{len(failed)} of {len(cells)} cells failed ({', '.join(failed)}); the "

@@ -109,6 +109,8 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path
             if new < old:
                 raise ConfigError(f"steps={new}: the saved run has steps={old}; it may only grow")
             saved["steps"] = new
+        elif key == "rollout.max_tokens" and new == "auto":
+            continue  # measured when the run began
         elif key not in ("resume", "run_dir") and old != new:
             said = next(text for text in overrides if _keys([text]) == [key]).lstrip("+~")
             told = "something else" if isinstance(old, dict) else old

@@ -68,7 +68,7 @@ def run_one(command: str, config: Any, overrides: list[str], number: int, sweep:
     log = sweep / f"{number:03d}.log"
     if isinstance(config, ConfigError):
         outcome = Outcome(number, asked, FAILED, str(log), reason=str(config))
-    elif isinstance(config, TrainConfig):
+    elif command == "train" and isinstance(config, TrainConfig):
         outcome = _train(config, overrides, Outcome(number, asked, COMPLETE, str(log)), sweep.name)
     else:
         ended = jobs.run(command, overrides, log)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, disk, preflight, run_folder, snapshot
+from esr_cli import assembly, auto_length, disk, preflight, run_folder, snapshot
 from esr_cli.checks import whole
 from esr_cli.checks.finding import refuse
 from esr_cli.config import TrainConfig, gate
@@ -35,10 +36,11 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
     examiner = Examiner(config, tokenizer, pairing.stop_ids, print)
     if last is None:
         folder = run_folder.free_folder(asked, overrides)
-    plain = gate.as_plain(asked)
     start = disk.step_of(last) if last else 0
     with Interrupts() as interrupts, ExitStack() as stack:
         stack.enter_context(run_folder.held(folder))
+        asked, measured = auto_length.settled(asked, folder)
+        config, plain = replace(config, rollout=asked.rollout), gate.as_plain(asked)
         if last:
             run_folder.rewind(folder, start, plain)
         else:
@@ -51,7 +53,8 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
             )
         )  # fmt: skip
         tracker.note(f"run folder: {folder}")
-        tracker.note(task.report)
+        for line in filter(None, (measured, task.report)):
+            tracker.note(line)
         tracker.note(f"starting the engine ({config.rollout.engine}) and the teacher")
         parts = assembly.assemble(config, folder, pairing, stack, tracker.warn)
         if last:

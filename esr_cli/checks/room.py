@@ -58,6 +58,9 @@ def positions(config: TrainConfig, longest: int) -> list[Finding]:
 def lengths(config: TrainConfig, planned: Lengths) -> list[Finding]:
     """N, how it moves, and what a mixture makes of it."""
     full = config.pair.max_response_tokens
+    if config.auto_length:
+        said = f"auto: N will be measured before the run starts, at most {full:,}"
+        return [Finding("ok", "rollout length", said)]
     first, last = planned.n_at(0), planned.n_at(config.steps - 1)
     said = f"N={first}" if first == last else f"N={first} at first, {last} at last"
     said += f" of at most {full:,} response tokens ({last / full:.0%})"

@@ -8,6 +8,7 @@ from esr_cli.config.lab import LabConfig
 from esr_cli.config.lengths import LengthsConfig
 from esr_cli.config.loss import LossConfig
 from esr_cli.config.pair import ModelConfig, PairConfig
+from esr_cli.config.probe import ProbeCommandConfig, ProbeConfig
 from esr_cli.config.report import ReportConfig
 from esr_cli.config.reproduce import CellConfig, ItemConfig, MatrixConfig, ReproduceConfig
 from esr_cli.config.rollout import RolloutConfig
@@ -31,6 +32,8 @@ __all__ = [
     "MatrixConfig",
     "ModelConfig",
     "PairConfig",
+    "ProbeCommandConfig",
+    "ProbeConfig",
     "ReportConfig",
     "ReproduceConfig",
     "RolloutConfig",

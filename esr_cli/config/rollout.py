@@ -9,15 +9,16 @@ from esr_cli.config.errors import ConfigError, need, need_choice
 
 
 def check_length(key: str, value: Any) -> None:
-    """Raises `ConfigError` unless `value` is a positive whole number or `full`."""
+    """Raises `ConfigError` unless `value` is a positive whole number, `full` or `auto`."""
     whole = isinstance(value, int) and not isinstance(value, bool)
-    if value != "full" and not (whole and value > 0):
-        raise ConfigError(f"{key}={value}: give a positive number of tokens, or full")
+    if value not in ("full", "auto") and not (whole and value > 0):
+        raise ConfigError(f"{key}={value}: give a positive number of tokens, full, or auto")
 
 
 @dataclass
 class RolloutConfig:
-    """`max_tokens` is N, the rollout length (`rollout_len` on the command line), or `full`.
+    """`max_tokens` is N, the rollout length (`rollout_len` on the command line), `full`, or
+    `auto`: measured before the run starts.
 
     `max_sequences` bounds how many responses are decoded side by side.
     """

@@ -65,6 +65,11 @@ class TrainConfig:
 
     @property
     def rollout_tokens(self) -> int:
-        """N in tokens, with `full` resolved."""
+        """N in tokens, with `full` resolved; the most that `auto` can become."""
         length = self.rollout.max_tokens
-        return self.pair.max_response_tokens if length == "full" else int(length)
+        return self.pair.max_response_tokens if length in ("full", "auto") else int(length)
+
+    @property
+    def auto_length(self) -> bool:
+        """Whether N is not known before it is measured."""
+        return self.rollout.max_tokens == "auto"

@@ -74,21 +74,21 @@ def divergence(
     Raises AssertionError when a side has fewer columns than the shared vocabulary or rows differ
     in number. Source: arXiv 2605.27028 for the reverse KL.
     """
-    rows = _columns(student)
+    rows = columns(student)
     shared = options.shared or Shared(rows)
     if isinstance(shared, Shared):
         assert 0 < shared.size <= rows, (shared.size, rows)
-        assert shared.size <= _columns(teacher), (shared.size, _columns(teacher))
+        assert shared.size <= columns(teacher), (shared.size, columns(teacher))
     states_RX, head = student if isinstance(student, tuple) else (student, None)
     teacher_RX = teacher[0] if isinstance(teacher, tuple) else teacher
     counts = {len(x) for x in (states_RX, teacher_RX, token_ids_R, weight_R)}
     assert len(counts) == 1, f"row counts differ: {sorted(counts)}"
     weight_VD, bias_V = (head.weight_VD, head.bias_V) if head else (None, None)
-    loss, *columns = _Tiled.apply(
+    loss, *found = _Tiled.apply(
         states_RX, weight_VD, bias_V, head, teacher, token_ids_R, weight_R, options, shared,
         torch.is_grad_enabled(),
     )  # fmt: skip
-    return loss, Figures(*columns)
+    return loss, Figures(*found)
 
 
 @torch.no_grad()
@@ -98,8 +98,16 @@ def figures(student: Side, teacher: Side, token_ids_R: torch.Tensor, options: Op
     return divergence(student, teacher, token_ids_R, ones_R, options)[1]
 
 
-def _columns(side: Side) -> int:
+def columns(side: Side) -> int:
+    """The vocabulary V of a side, padding rows of its head included."""
     return side[1].rows if isinstance(side, tuple) else side.shape[1]
+
+
+def side_logits(side: Side, rows: slice) -> torch.Tensor:
+    """`logits_RV` of some of a side's rows, in at least fp32."""
+    if isinstance(side, tuple):
+        return _logits(side[0][rows], side[1])
+    return _logits(side[rows], None)
 
 
 class _Tiled(torch.autograd.Function):
@@ -119,19 +127,19 @@ class _Tiled(torch.autograd.Function):
                 ctx.needs_input_grad[:3], strict=True,
             )
         ]  # fmt: skip
-        columns = []
+        found_by_tile = []
         # At least one tile, so that no rows at all give a loss of zero.
         for start in range(0, max(1, len(states_RX)), options.tile_tokens):
             rows = slice(start, start + options.tile_tokens)
             slope_RV, found = _tile(
-                _logits(states_RX[rows], head), head, _teacher_logits(teacher, rows),
+                _logits(states_RX[rows], head), head, side_logits(teacher, rows),
                 token_ids_R[rows], weight_R[rows], options, shared,
                 any(g is not None for g in gradients),
             )  # fmt: skip
-            columns.append(found)
+            found_by_tile.append(found)
             if slope_RV is not None:
                 _collect(gradients, slope_RV, states_RX[rows], weight_VD, rows)
-        by_products = tuple(torch.cat(column) for column in zip(*columns, strict=True))
+        by_products = tuple(torch.cat(column) for column in zip(*found_by_tile, strict=True))
         ctx.save_for_backward(*gradients)
         ctx.dtypes = [None if x is None else x.dtype for x in (states_RX, weight_VD, bias_V)]
         ctx.mark_non_differentiable(*by_products)
@@ -170,12 +178,6 @@ def _logits(states_RX: torch.Tensor, head: Head | None) -> torch.Tensor:
     if head is not None:
         return head.logits(states_RX)
     return states_RX if states_RX.dtype == torch.float64 else states_RX.float()
-
-
-def _teacher_logits(teacher: Side, rows: slice) -> torch.Tensor:
-    if isinstance(teacher, tuple):
-        return _logits(teacher[0][rows], teacher[1])
-    return _logits(teacher[rows], None)
 
 
 def _tile(

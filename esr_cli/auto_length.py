@@ -1,0 +1,65 @@
+"""`rollout_len=auto`: N from the profile of the pair, measured before a run starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from esr_cli import disk, probe, probe_plan
+from esr_cli.checks import room
+from esr_cli.checks.finding import refuse
+from esr_cli.config import ConfigError, ProbeCommandConfig, TrainConfig, gate
+from esr_cli.plan import lengths_of
+from esr_cli.probes import profile
+
+
+def settled(config: TrainConfig, folder: Path) -> tuple[TrainConfig, str]:
+    """The settings with a number in place of `auto`, and a line on where it comes from.
+
+    What an earlier `esr probe` with the same settings found is taken; else the profile is measured
+    into `probes-before` of the run's folder. Settings without `auto` come back as they are. Raises
+    `ConfigError` where the profile gives no N, or one that the other settings cannot use.
+    """
+    if not config.auto_length:
+        return config, ""
+    asked = profile_of(config)
+    found = next((each for each in _earlier(config, folder) if _is_of(each, asked)), None)
+    if found is None:
+        found = folder / "probes-before"
+        # Of other settings, from a run that was given up before it began.
+        (found / "profile.jsonl").unlink(missing_ok=True)
+        found.mkdir(parents=True, exist_ok=True)
+        probe.measure(asked, found)
+    rows = disk.read_rows(found / "profile.jsonl")
+    n = profile.suggested(rows)
+    if n is None:
+        raise ConfigError("rollout_len=auto: student and teacher do not differ; give a number")
+    n = min(n, config.pair.max_response_tokens)
+    config = replace(config, rollout=replace(config.rollout, max_tokens=n))
+    refuse(room.positions(config, lengths_of(config).longest))
+    return config, f"rollout_len=auto: N={n}, from {found / 'profile.jsonl'}"
+
+
+def profile_of(config: TrainConfig) -> ProbeCommandConfig:
+    """The probe that finds N: the pair's profile on the run's first benchmark."""
+    first = next(iter(config.benchmark))
+    plain = gate.as_plain(config)
+    plain["benchmark"] = {first: plain["benchmark"][first]}
+    return gate.typed({**plain, "probe": {"profile": {}}}, ProbeCommandConfig)
+
+
+def check(config: TrainConfig) -> None:
+    """Raises `ConfigError` where the profile could not be measured; loads no model."""
+    probe_plan.plan(profile_of(config))
+
+
+def _earlier(config: TrainConfig, folder: Path) -> Iterator[Path]:
+    yield folder / "probes-before"
+    yield from sorted((Path("runs") / config.pair.name).glob("probes-*"))
+
+
+def _is_of(folder: Path, asked: ProbeCommandConfig) -> bool:
+    whole = (folder / "profile.jsonl").is_file() and (folder / "profile.yaml").is_file()
+    known = probe_plan.settings(asked, "profile") if whole else None
+    return whole and gate.read_yaml(folder / "profile.yaml") == known

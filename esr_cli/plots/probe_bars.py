@@ -1,0 +1,99 @@
+"""Figures of probes that are bars and tables: commitment and categories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from esr_cli.disk import Rows
+
+SAID = {"before": "student before", "after": "student after", "teacher": "teacher"}
+RANKS = {
+    "is_teacher_top1": ("the teacher's first", "C2"),
+    "in_teacher_top2_5": ("its 2nd to 5th", "C1"),
+    "outside_teacher_top5": ("outside its top 5", "C3"),
+}
+RANGES = ("0-4", "5-19", "20-49", "50-99", "100-199", "200-499", "500+")
+SHOWN = 12
+
+
+def commitment(panels: Any, rows: Rows) -> None:
+    """Where the student's first choice stands at the teacher; how long responses are."""
+    choice, length = panels
+    value = {(row["figure"], row["who"]): row["value"] for row in rows}
+    students = [who for who in ("after", "before") if ("is_teacher_top1", who) in value]
+    left = dict.fromkeys(students, 0.0)
+    for figure, (label, colour) in RANKS.items():
+        shares = [value[figure, who] for who in students]
+        choice.barh(
+            [SAID[who] for who in students], shares, left=list(left.values()), color=colour,
+            label=label, height=0.5,
+        )  # fmt: skip
+        for place, (who, share) in enumerate(zip(students, shares, strict=True)):
+            if share > 0.04:
+                middle = left[who] + share / 2
+                choice.text(middle, place, f"{share:.0%}", ha="center", va="center", color="white")
+            left[who] += share
+    for place, who in enumerate(students):
+        sure, all_sure = value["top1_prob", who], value["top1_prob_everywhere", who]
+        told = f"its probability {sure:.2f}, everywhere {all_sure:.2f}"
+        choice.text(0, place + 0.33, told, fontsize=8, color="0.3")
+    choice.set(xlim=(0, 1), ylim=(-0.5, len(students) - 0.1))
+    choice.set_title("The student's first choice where the KL is highest is …")
+    choice.legend(fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    everyone = [who for who in ("teacher", "after", "before") if ("length_mean", who) in value]
+    for place, who in enumerate(everyone):
+        low, middle, high, mean = (
+            value[f"length_{part}", who] for part in ("p10", "p50", "p90", "mean")
+        )
+        length.plot([low, high], [place, place], color="0.6", lw=5, solid_capstyle="butt")
+        length.plot([middle], [place], "|", color="black", ms=14, mew=2)
+        length.plot([mean], [place], "o", color="black", ms=5)
+    length.set_yticks(range(len(everyone)), [SAID[who] for who in everyone])
+    length.set(
+        xlabel="tokens: 10th to 90th percentile, | median, ● mean", ylim=(-0.6, len(everyone) - 0.4)
+    )
+    length.set_xlim(0, None)
+    length.set_title("Length of responses")
+
+
+def categories(panels: Any, rows: Rows) -> None:
+    """Mean KL by kind and place as a table of colours; the tokens of the highest."""
+    table, tokens = panels
+    before = [row for row in rows if row["who"] == "before"]
+    cells = {
+        (row["category"], row["range"]): row for row in before if row["figure"] == "reverse_kl"
+    }
+    kinds = list(dict.fromkeys(kind for kind, _ in cells))
+    ranges = [each for each in RANGES if any(place == each for _, place in cells)]
+    values = [[_value(cells.get((kind, place))) for place in ranges] for kind in kinds]
+    top = max((v for line in values for v in line if v == v), default=1.0) or 1.0
+    table.imshow(values, cmap="OrRd", vmin=0, vmax=top, aspect="auto")
+    for y, line in enumerate(values):
+        for x, shown in enumerate(line):
+            if shown == shown:
+                colour = "white" if shown > 0.6 * top else "black"
+                cell = cells[kinds[y], ranges[x]]
+                table.text(x, y - 0.12, f"{shown:.2f}", ha="center", va="center", color=colour)
+                table.text(
+                    x, y + 0.24, f"n={cell['n']:,}", ha="center", va="center", color=colour,
+                    fontsize=6,
+                )  # fmt: skip
+    table.set_xticks(range(len(ranges)), ranges)
+    table.set_yticks(range(len(kinds)), [kind.replace("_", " ") for kind in kinds])
+    table.tick_params(length=0)
+    table.spines[["left", "bottom"]].set_visible(False)
+    table.set(xlabel="response position (from 0)")
+    table.set_title("Mean reverse KL (nats), before training")
+    shown_rows = [row for row in before if row["figure"] == "token_kl"][:SHOWN][::-1]
+    labels = [repr(row["token"])[1:-1].replace("$", r"\$").replace(" ", "·") for row in shown_rows]
+    tokens.barh(range(len(shown_rows)), [row["value"] for row in shown_rows], color="C3")
+    tokens.set_yticks(range(len(shown_rows)), labels, family="monospace")
+    for place, row in enumerate(shown_rows):
+        tokens.text(row["value"], place, f" n={row['n']:,}", va="center", fontsize=7)
+    tokens.margins(x=0.15)
+    tokens.set(xlabel="mean reverse KL (nats)")
+    tokens.set_title(f"The {len(shown_rows)} tokens of highest mean KL (· is a blank)")
+
+
+def _value(row: dict[str, Any] | None) -> float:
+    return float("nan") if row is None or row["value"] is None else row["value"]

@@ -1,0 +1,154 @@
+"""Figures of probes that are curves: over positions, over k, over steps."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+from esr_cli.disk import Rows
+
+COLOURS = {"before": "0.45", "after": "C0", "student": "0.45", "teacher": "C2", "continued": "C3"}
+# The N between which the paper finds accuracy to stay the same.
+PLATEAU = (50, 200)
+# Where fewer of the responses have a token, a mean over them says little.
+REACHED = 0.1
+MOST_POINTS = 150
+
+
+def decay(axes: Any, rows: Rows) -> None:
+    """Accuracy over k between the teacher's own and the student's; the share that went on."""
+    curve = sorted(_of(rows, "accuracy", "continued"), key=lambda row: row["at"])
+    ks, values = [row["at"] for row in curve], [row["value"] for row in curve]
+    below = [row["value"] - row["low"] for row in curve]
+    above = [row["high"] - row["value"] for row in curve]
+    going = sorted((row for row in rows if row["figure"] == "continued"), key=lambda r: r["at"])
+    axes.fill_between(
+        [row["at"] for row in going], [row["value"] for row in going], color="0.92", lw=0,
+        label="share of responses not over at k",
+    )  # fmt: skip
+    for who in ("teacher", "student"):
+        [own] = _of(rows, "accuracy", who)
+        axes.axhline(own["value"], color=COLOURS[who], ls="--", lw=1, label=f"{who} alone")
+    axes.errorbar(
+        ks, values, yerr=[below, above], color=COLOURS["continued"], marker="o", ms=4, capsize=3,
+        label="teacher goes on from k",
+    )  # fmt: skip
+    axes.set(
+        xlabel="k, tokens of the student's response", ylim=(0, 1.04), xlim=(-0.02 * ks[-1], None)
+    )
+    axes.set_ylabel("accuracy, 95 % interval")
+    axes.set_title("What a teacher makes of the student's beginnings")
+    _legend_below(axes)
+
+
+def profile(panels: Any, rows: Rows) -> None:
+    """KL and entropies by position; how much of the KL lies before a position."""
+    curves, mass = panels
+    named = {"reverse_kl": "reverse KL", "student_entropy": "student entropy",
+             "teacher_entropy": "teacher entropy"}  # fmt: skip
+    for (name, label), colour in zip(named.items(), ("C3", "C0", "C2"), strict=True):
+        curves.plot(*points(rows, name, "before"), color=colour, lw=1.3, label=label)
+    after = _of(rows, "reverse_kl", "after")
+    if after:
+        line = points(rows, "reverse_kl", "after")
+        curves.plot(*line, color="C3", lw=1.1, ls=":", label="reverse KL after training")
+    curves.set(xlabel="response position (tokens)", ylabel="nats a token", ylim=(0, None))
+    curves.set_title("By position, before training" if after else "By position")
+    _legend_below(curves)
+    whole = sorted(_of(rows, "cumulative_kl", "before"), key=lambda row: row["at"])
+    mass.axvspan(*PLATEAU, color="C1", alpha=0.13, lw=0, label="the paper's plateau, N = 50 to 200")
+    mass.plot([row["at"] for row in whole], [row["value"] or 0 for row in whole], color="C3")
+    [found] = _of(rows, "suggested_tokens", "before")
+    if found["value"] is not None:
+        n, share = found["value"], found["share"]
+        mass.plot([n, n, 0], [0, share, share], color="0.2", lw=1, ls="--")
+        mass.plot([n], [share], "o", color="0.2", ms=4, label=f"{share:.0%} of it: N = {n:.0f}")
+    mass.set(xlabel="response position (tokens)", ylabel="share of the whole KL", ylim=(0, 1.02))
+    mass.set_xlim(0, whole[-1]["at"])
+    mass.set_title("How much of the KL lies before")
+    _legend_below(mass)
+
+
+def cascade(axes: Any, rows: Rows) -> None:
+    """KL by position before and after, with the trained region."""
+    drops = {row["region"]: row for row in rows if row["figure"] == "drop"}
+    for who in ("before", "after"):
+        line = points(rows, "reverse_kl", who)
+        axes.plot(*line, color=COLOURS[who], label=f"{who} training")
+    axes.axvspan(0.5, drops["trained"]["to"] + 0.5, color="C0", alpha=0.08, lw=0)
+    top = axes.get_ylim()[1]
+    axes.set(xlabel="response position (tokens)", ylabel="reverse KL (nats)", ylim=(0, 1.22 * top))
+    for region, row in drops.items():
+        if row["value"] is not None:
+            spread = f"[{-row['high']:+.0%}, {-row['low']:+.0%}]"
+            middle = (row["from"] + row["to"]) / 2
+            told = f"{region}\n{-row['value']:+.0%}\n{spread}"
+            axes.text(middle, 1.19 * top, told, ha="center", va="top", fontsize=8)
+    axes.set_title("The KL inside N and past it")
+    _legend_below(axes)
+
+
+def stability(panels: Any, rows: Rows) -> None:
+    """Accuracy, the shares that go wrong, and the length, by step and benchmark."""
+    accuracy, shares, length = panels
+    names = list(dict.fromkeys(row["benchmark"] for row in rows))
+    for number, name in enumerate(names):
+        own = [row for row in rows if row["benchmark"] == name]
+        headline = next(r["figure"] for r in own if r["figure"].startswith("avg@"))
+        prefix = f"{name} " if len(names) > 1 else ""
+        _line(accuracy, own, headline, f"{name} {headline}", f"C{number}", "-")
+        for figure, dashes in (("repeats", "-"), ("truncated", "--"), ("boxed", ":")):
+            _line(shares, own, figure, f"{prefix}{figure}", f"C{number}", dashes)
+        _line(length, own, "length_tokens/mean", name, f"C{number}", "-")
+        [fall] = [row for row in own if row["figure"] == "fall"]
+        if fall["value"] > 0:
+            told = f"{name}: -{fall['value']:.3f} from its peak"
+            accuracy.text(
+                0.02, 0.04 + 0.07 * number, told, transform=accuracy.transAxes, fontsize=8
+            )
+    for axes, title in (
+        (accuracy, "Accuracy, 95 % interval"), (shares, "Share of responses"),
+        (length, "Mean length (tokens)"),
+    ):  # fmt: skip
+        axes.set(xlabel="step", ylim=(0, None if axes is length else 1.04))
+        axes.set_title(title)
+        axes.legend(fontsize=8)
+
+
+def _line(axes: Any, rows: Rows, figure: str, label: str, colour: str, dashes: str) -> None:
+    own = sorted((row for row in rows if row["figure"] == figure), key=lambda row: row["at"])
+    if not own:
+        return
+    steps, values = [row["at"] for row in own], [row["value"] for row in own]
+    errors = [
+        [row["value"] - row["low"] for row in own],
+        [row["high"] - row["value"] for row in own],
+    ]
+    axes.errorbar(
+        steps, values, yerr=errors, marker="o", ms=3, capsize=2, lw=1.2, color=colour, ls=dashes,
+        label=label,
+    )  # fmt: skip
+
+
+def _legend_below(axes: Any) -> None:
+    """Curves leave no corner that is free for every run."""
+    axes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.17))
+
+
+def points(rows: Rows, name: str, who: str) -> tuple[list[float], list[float]]:
+    """A curve by position, as far as a tenth of the responses reach; neighbours of a long one are
+    taken together, weighted by how many responses they have.
+    """
+    own = sorted(_of(rows, name, who), key=lambda row: row["at"])
+    most = max((row["n"] for row in own), default=0)
+    kept = [row for row in own if row["value"] is not None and row["n"] >= REACHED * most]
+    size = ceil(len(kept) / MOST_POINTS) or 1
+    groups = [kept[i : i + size] for i in range(0, len(kept), size)]
+    counts = [sum(row["n"] for row in group) for group in groups]
+    sums = [sum(row["value"] * row["n"] for row in group) for group in groups]
+    places = [sum(row["at"] for row in group) / len(group) for group in groups]
+    return places, [total / count for total, count in zip(sums, counts, strict=True)]
+
+
+def _of(rows: Rows, figure: str, who: str) -> Rows:
+    return [row for row in rows if row["figure"] == figure and row.get("who") == who]

@@ -1,0 +1,48 @@
+"""Responses side by side as one page that needs nothing beside itself."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from esr_cli.disk import Rows, write_text
+
+WHO = ("before", "after", "teacher")
+SAID = {"before": "Student before training", "after": "Student after training",
+        "teacher": "Teacher"}  # fmt: skip
+# The KL that has the full colour: what so many of the shown tokens stay below.
+FULL_AT = 0.95
+
+
+def write(path: Path, rows: Rows, title: str) -> None:
+    """The page of the rows of samples.jsonl, in their order."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("esr_cli.plots", "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    known = sorted(kl for row in rows for kl in row["kl"] if kl is not None)
+    full = known[min(len(known) - 1, int(FULL_AT * len(known)))] if known else 1.0
+    page = environment.get_template("samples.html.jinja").render(
+        title=title, questions=_questions(rows, full or 1.0), full=full or 1.0, said=SAID
+    )
+    write_text(path, page)
+
+
+def _questions(rows: Rows, full: float) -> list[dict[str, Any]]:
+    found = []
+    for name, own in groupby(rows, key=lambda row: row["id"]):
+        answers = sorted(own, key=lambda row: WHO.index(row["who"]))
+        shown = [{**row, "marks": _marks(row, full)} for row in answers]
+        found.append({"id": name, "prompt": answers[0]["prompt"], "answers": shown})
+    return found
+
+
+def _marks(row: dict[str, Any], full: float) -> list[tuple[str, float | None, int]]:
+    """Each token's text, its KL, and the strength of its colour in tenths."""
+    return [
+        (text, kl, 0 if kl is None else min(10, round(10 * kl / full)))
+        for text, kl in zip(row["tokens"], row["kl"], strict=True)
+    ]

@@ -1,0 +1,146 @@
+"""What a probe works on: a pair as its settings say, or as a run's folder does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from esr_cli import benchmarks, disk, preflight, run_folder
+from esr_cli.benchmarks import Benchmark
+from esr_cli.config import ConfigError, ModelConfig, ProbeCommandConfig, gate
+from esr_cli.dry_run import with_weights
+from esr_cli.evaluation import Exam
+from esr_cli.pairing import Pairing, settle
+from esr_cli.tasks.chat import Chat
+
+# What `esr probe run=` takes from the command line in any case ...
+OF_THE_COMMAND = ("probe", "run", "out", "prompts", "samples", "execution", "sandbox")
+# ... and where it is given there; of rollout everything but how responses were drawn.
+MAY_CHANGE = ("benchmark", "wording", "limit", "data_dir", "rollout")
+ENGINE = ("engine", "max_sequences", "gpu_memory_utilization")
+NOT_IN_NAME = re.compile(rf"(out|probe)=|{run_folder.NOT_IN_NAME.pattern}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is known before a model loads.
+
+    `models`, `exams` and `steps` by who answers: `before` and `teacher`, and with a run `after`;
+    `tokenizers` by `student` and `teacher`. A run's evaluations at `steps` drew the same responses.
+    """
+
+    config: ProbeCommandConfig
+    benchmark: Benchmark
+    pairing: Pairing
+    tokenizers: dict[str, Any]
+    models: dict[str, ModelConfig]
+    exams: dict[str, Exam]
+    steps: dict[str, int]
+
+    @property
+    def students(self) -> list[str]:
+        """`before`, and `after` where there is a run."""
+        return [who for who in self.models if who != "teacher"]
+
+    def tokenizer_of(self, who: str) -> Any:
+        """The tokenizer of whoever answers."""
+        return self.tokenizers["teacher" if who == "teacher" else "student"]
+
+
+def resolve(config: ProbeCommandConfig, overrides: list[str]) -> ProbeCommandConfig:
+    """With `run=` the settings of the run, under what only the command says.
+
+    Raises `ConfigError` where the folder holds no complete run, or the command changes what a run
+    was made with.
+    """
+    if not config.run:
+        return config
+    folder = Path(config.run)
+    if not (folder / "summary.json").is_file() or not (folder / "config.yaml").is_file():
+        unfinished = f"; go on with: esr train resume={folder}" if disk.latest(folder) else ""
+        raise ConfigError(f"run={folder}: holds no complete run{unfinished}")
+    saved, given = run_folder.saved_config(folder), gate.as_plain(config)
+    named = {
+        text.lstrip("+~").split("=")[0].split("@")[0].split(".")[0]: text for text in overrides
+    }
+    for key, text in named.items():
+        if key not in (*OF_THE_COMMAND, *MAY_CHANGE):
+            raise ConfigError(f"{text}: run={folder} brings its own; leave it out")
+    taken = {key: given[key] for key in MAY_CHANGE if key in named}
+    taken |= {key: given[key] for key in OF_THE_COMMAND}
+    taken["rollout"] = saved["rollout"] | {key: given["rollout"][key] for key in ENGINE}
+    return gate.typed({**saved, **taken, "resume": None}, ProbeCommandConfig)
+
+
+def plan(config: ProbeCommandConfig) -> Plan:
+    """Checks models, tokenizers, data and room of resolved settings; raises `ConfigError`."""
+    benchmark = _benchmark(config)
+    config = with_weights(config)
+    student, teacher = preflight.check_models(config)
+    pair = config.pair
+    pairing = settle(pair, student, teacher)
+    own = preflight.exam(benchmark, pair.student, student, config.seed, pairing.stop_ids)
+    chats = Chat.of(student, pair.student), Chat.of(teacher, pair.teacher)
+    own = replace(own, prompts=preflight.prompts_of(benchmark, *chats))
+    theirs = preflight.exam(benchmark, pair.teacher, teacher, config.seed, pairing.teacher_ends)
+    preflight.check_room([own, theirs], pair.context_tokens, "pair.context_tokens")
+    models = {"before": pair.student, "teacher": pair.teacher}
+    exams = {"before": own, "teacher": theirs}
+    steps = {"before": 0, "teacher": 0}
+    if config.run:
+        folder = Path(config.run)
+        models["after"] = replace(
+            pair.student, path=str(folder / "student"), revision=None, chat_template=None
+        )
+        preflight.check_model("run", models["after"], config.rollout)
+        exams["after"] = own
+        steps["after"] = disk.read_rows(folder / "metrics.jsonl")[-1]["step"]
+    tokenizers = {"student": student, "teacher": teacher}
+    return Plan(config, benchmark, pairing, tokenizers, models, exams, steps)
+
+
+def settings(config: ProbeCommandConfig, name: str) -> dict[str, Any]:
+    """All that decides a probe's figures; two that agree in it are one."""
+    plain = gate.as_plain(config)
+    run = None
+    if config.run:
+        folder = Path(config.run)
+        saved = gate.read_yaml(folder / "config.yaml")
+        step = disk.read_rows(folder / "metrics.jsonl")[-1]["step"]
+        run = {"config_hash": saved["config_hash"], "step": step}
+    found = {"probe": {name: plain["probe"][name]}, "run": run}
+    if name == "stability":
+        return found
+    asked = {
+        key: plain[key] for key in ("pair", "benchmark", "seed", "prompts", "samples", "limit")
+    }
+    return found | asked | {
+        "engine": config.rollout.engine, "temperature": config.loss.temperature
+    }  # fmt: skip
+
+
+def folder_of(config: ProbeCommandConfig, overrides: list[str]) -> Path:
+    """Where the figures go; raises `ConfigError` where it cannot be written."""
+    if config.out:
+        folder = Path(config.out)
+    elif config.run:
+        folder = Path(config.run) / "probes"
+    else:
+        name = run_folder.name_of(overrides, NOT_IN_NAME)
+        folder = Path("runs") / config.pair.name / f"probes-{name}"
+    run_folder.need_writable("out", folder)
+    return folder
+
+
+def _benchmark(config: ProbeCommandConfig) -> Benchmark:
+    if len(config.benchmark) > 1:
+        names = ",".join(config.benchmark)
+        raise ConfigError(f"benchmark=[{names}]: a probe asks one; choose benchmark=NAME")
+    limit = min(config.prompts, config.limit or config.prompts)
+    [found] = benchmarks.load_all(config.benchmark, config.data_dir, limit)
+    if config.samples is None:
+        return found
+    # pass@k is none of a probe's figures.
+    return replace(found, config=replace(found.config, samples=config.samples, pass_at=[]))

@@ -1,0 +1,74 @@
+"""Both models read the student's responses: what each token's place is worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from esr_cli.distill.divergence import Options, Side, figures
+from esr_cli.distill.head import Head
+from esr_cli.distill.ranks import ranks
+from esr_cli.execution.remote import RemoteTeacher
+from esr_cli.models import batching, loading
+from esr_cli.models.spelling import Spelling
+from esr_cli.probes.reads import Read
+from esr_cli.types import HiddenScores, Rollout
+
+
+@torch.no_grad()
+def read(
+    model: Any, teacher: RemoteTeacher, rollouts: list[Rollout], spelling: Spelling,
+    options: Options, budget_tokens: int,
+) -> list[Read]:  # fmt: skip
+    """A `Read` a rollout, in their order; `budget_tokens` bounds a padded batch."""
+    head = loading.head_of(model)
+    splits = loading.head_agrees(model, head)
+    teacher_head = teacher.head()
+    sequences = [batching.inputs(r.prompt.student_ids, r.response_ids) for r in rollouts]
+    found: list[Any] = [None] * len(rollouts)
+    for group in batching.micro_batches(list(map(len, sequences)), budget_tokens):
+        chosen = [rollouts[i] for i in group]
+        input_ids_BL = batching.pad([sequences[i] for i in group], model.device)
+        states_RX = batching.response_rows(
+            loading.hidden_states(model, input_ids_BL) if splits
+            else model(input_ids=input_ids_BL, use_cache=False).logits,
+            [len(r.prompt.student_ids) for r in chosen],
+            [len(r.response_ids) for r in chosen],
+        )  # fmt: skip
+        student: Side = (states_RX, head) if splits else states_RX
+        values = _values(student, teacher, teacher_head, chosen, options)
+        spans = batching.offsets([len(r.response_ids) for r in chosen])
+        for i, rollout, span in zip(group, chosen, spans, strict=True):
+            own = {name: value_R[span] for name, value_R in values.items()}
+            found[i] = Read(tokens=spelling(rollout.response_ids), **own)
+    return found
+
+
+def _values(
+    student: Side, teacher: RemoteTeacher, head: Head | None, chosen: list[Rollout],
+    options: Options,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """The figures of a batch, its response tokens laid end to end."""
+    states_RX = student[0] if isinstance(student, tuple) else student
+    device, scores = states_RX.device, teacher.score(chosen)
+    if isinstance(scores, HiddenScores):
+        assert head is not None, "hidden states came without their head"
+        theirs: Side = (scores.hidden_RD.to(device), head.to(device))
+    else:
+        theirs = scores.logits_RV.to(device)
+    tokens_R = torch.tensor([i for r in chosen for i in r.response_ids], device=device)
+    seen, ranked = figures(student, theirs, tokens_R, options), ranks(student, theirs, options)
+    found = {
+        "kl": seen.kl_R,
+        "student_entropy": seen.student_entropy_R,
+        "teacher_entropy": seen.teacher_entropy_R,
+        "top1_prob": ranked.top1_prob_R,
+        "teacher_rank": ranked.teacher_rank_R.float(),
+    }
+    if scores.aligned_R is not None:
+        apart_R = ~scores.aligned_R.to(device)
+        for name in ("kl", "teacher_entropy", "teacher_rank"):
+            found[name] = found[name].masked_fill(apart_R, torch.nan)
+    return {name: value_R.double().cpu().numpy() for name, value_R in found.items()}

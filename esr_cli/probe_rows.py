@@ -1,0 +1,126 @@
+"""From what was sampled and read to the rows of each probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from esr_cli import disk, probe_decay
+from esr_cli.config import ConfigError, ProbeCommandConfig, ProbeConfig
+from esr_cli.models.spelling import Spelling
+from esr_cli.plan import lengths_of
+from esr_cli.probe_material import Material
+from esr_cli.probes import (
+    cascade,
+    categories,
+    commitment,
+    decay,
+    profile,
+    samples,
+    stability,
+)  # fmt: skip
+
+Rows = list[dict[str, Any]]
+
+
+def of(name: str, config: ProbeCommandConfig, material: Material | None) -> Rows:
+    """The rows of a probe; only stability does without material."""
+    if material is None:
+        return _stability(config)
+    return MAKE[name](material, config.probe[name])
+
+
+def headline(name: str, rows: Rows) -> str:
+    """What a probe found, in a line."""
+    return HEADLINES[name](rows)
+
+
+def _decay(material: Material, asked: ProbeConfig) -> Rows:
+    longest = material.plan.benchmark.config.max_tokens
+    ks = asked.at or decay.ladder(longest)
+    # The student's responses first: then one engine of the teacher serves all that follows.
+    student = [each.score for each in material.graded("before")]
+    found = {k: probe_decay.continued(material, k) for k in sorted(ks)}
+    return decay.rows(
+        {k: [each.score for each in one.graded] for k, one in found.items()},
+        {k: one.going for k, one in found.items()},
+        student, [each.score for each in material.graded("teacher")],
+    )  # fmt: skip
+
+
+def _profile(material: Material, asked: ProbeConfig) -> Rows:
+    students = material.plan.students
+    return [row for who in students for row in profile.rows(material.reads(who), who, asked.share)]
+
+
+def _categories(material: Material, _: ProbeConfig) -> Rows:
+    students = material.plan.students
+    return [row for who in students for row in categories.rows(material.reads(who), who)]
+
+
+def _commitment(material: Material, asked: ProbeConfig) -> Rows:
+    lengths = {
+        who: [len(rollout.response_ids) for rollout in material.rollouts(who)]
+        for who in (*material.plan.students, "teacher")
+    }
+    reads = {who: material.reads(who) for who in material.plan.students}
+    return commitment.rows(reads, lengths, asked.share)
+
+
+def _cascade(material: Material, _: ProbeConfig) -> Rows:
+    trained = lengths_of(material.plan.config).longest
+    return cascade.rows(material.reads("before"), material.reads("after"), trained)
+
+
+def _samples(material: Material, asked: ProbeConfig) -> Rows:
+    """The first response of each to the first questions."""
+    plan, found = material.plan, []
+    for number, question in enumerate(plan.benchmark.questions[: asked.questions]):
+        place = number * plan.exams["before"].sampling.samples
+        for who in (*plan.students, "teacher"):
+            rollout, graded = material.rollouts(who)[place], material.graded(who)[number]
+            if who == "teacher":
+                tokens = Spelling(plan.tokenizer_of(who))(rollout.response_ids)
+                kl = np.full(len(tokens), np.nan)
+            else:
+                read = material.reads(who)[place]
+                tokens, kl = read.tokens, read.kl
+            grade = graded.grades[0]
+            found.append(
+                samples.Sample(
+                    question.id, who, rollout.prompt.text, graded.responses[0].text, tokens, kl,
+                    grade.correct, grade.reason,
+                )
+            )  # fmt: skip
+    return samples.rows(found)
+
+
+def _stability(config: ProbeCommandConfig) -> Rows:
+    folder = Path(str(config.run))
+    evals = disk.read_rows(folder / "eval.jsonl")
+    if not evals:
+        raise ConfigError(f"run={folder}: holds no evaluation (eval.jsonl)")
+    return stability.rows(evals, disk.read_rows(folder / "generations.jsonl"))
+
+
+MAKE: dict[str, Callable[[Material, ProbeConfig], Rows]] = {
+    "decay": _decay,
+    "profile": _profile,
+    "categories": _categories,
+    "commitment": _commitment,
+    "cascade": _cascade,
+    "samples": _samples,
+    "stability": lambda material, _: _stability(material.plan.config),
+}
+HEADLINES: dict[str, Callable[[Rows], str]] = {
+    "decay": decay.headline,
+    "profile": profile.headline,
+    "categories": categories.headline,
+    "commitment": commitment.headline,
+    "cascade": cascade.headline,
+    "samples": samples.headline,
+    "stability": stability.headline,
+}

@@ -1,0 +1,68 @@
+"""Stability: every figure of a run's evaluations by step, and how far accuracy falls from its peak.
+
+Files alone: `eval.jsonl`, and `generations.jsonl` for the paired interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from esr_cli.probes.reads import Rows, row
+from esr_cli.statistics import Interval, paired
+
+
+def rows(evals: Rows, generations: Rows) -> Rows:
+    """Rows of `eval.jsonl` in long form, and peak, lowest after it and fall of each benchmark."""
+    found = [
+        row(
+            each["metric"], (each["value"], each["low"], each["high"]),
+            benchmark=each["benchmark"], at=each["step"], n=each["n"],
+        )
+        for each in evals
+    ]  # fmt: skip
+    for name in dict.fromkeys(each["benchmark"] for each in evals):
+        headlines = [
+            each for each in evals
+            if each["benchmark"] == name and each["metric"].startswith("avg@")
+        ]  # fmt: skip
+        own = [each for each in generations if each["benchmark"] == name]
+        found += _fall(name, headlines, own)
+    return found
+
+
+def _fall(name: str, evals: Rows, generations: Rows) -> Rows:
+    # Of equals the first: a plateau has no fall, and its beginning tells more.
+    peak = max(evals, key=lambda each: (each["value"], -each["step"]))
+    later = [each for each in evals if each["step"] >= peak["step"]]
+    low = min(later, key=lambda each: (each["value"], each["step"]))
+    told = {"benchmark": name, "metric": peak["metric"]}
+    fall: Interval | float = peak["value"] - low["value"]
+    scores = [_scores(generations, each["step"]) for each in (low, peak)]
+    both = [question for question in scores[0] if question in scores[1]]
+    if both and low is not peak:
+        fall = paired(*([by_id[question] for question in both] for by_id in scores))
+    values = [(each["value"], each["low"], each["high"]) for each in (peak, low)]
+    steps = {"peak_step": peak["step"], "step": low["step"]}
+    return [
+        row("peak", values[0], **told, step=peak["step"], n=peak["n"]),
+        row("lowest_after_peak", values[1], **told, step=low["step"], n=low["n"]),
+        row("fall", fall, **told, **steps, n=len(both) or peak["n"]),
+    ]
+
+
+def _scores(generations: Rows, step: int) -> dict[str, float]:
+    """The share of right responses to each question at a step."""
+    own: Sequence[dict[str, Any]] = [each for each in generations if each["step"] == step]
+    return {each["id"]: sum(each["correct"]) / len(each["correct"]) for each in own}
+
+
+def headline(found: Rows) -> str:
+    """Each benchmark's fall, in a line."""
+    told = []
+    for each in found:
+        if each["figure"] == "fall":
+            spread = f" [{each['low']:.3f}, {each['high']:.3f}]" if "low" in each else ""
+            told.append(f"{each['benchmark']}: fell by {each['value']:.3f}{spread} from its peak "
+                        f"(step {each['peak_step']} to {each['step']})")  # fmt: skip
+    return "; ".join(told)

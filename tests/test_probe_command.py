@@ -1,0 +1,249 @@
+"""`esr probe` as a user types it, and `rollout_len=auto`."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+from conftest import SHORT, esr, rows
+from test_cli import read
+
+from esr_cli import pairing, probe_decay, probe_plan
+from esr_cli.config import ModelConfig, PairConfig, ProbeCommandConfig
+from esr_cli.graders import lab
+from esr_cli.graders.plain import PlainGrader
+from esr_cli.models.lab import lab_tokenizer
+from esr_cli.models.lab_bytes import bytes_tokenizer
+from esr_cli.models.spelling import Spelling
+from esr_cli.probe_material import Material
+
+PROBE = ("probe", "rollout=eager", "execution=inline")
+NAMES = ("decay", "profile", "categories", "commitment", "cascade", "samples", "stability")
+
+
+def value(found, figure, **told):
+    [row] = [r for r in found if r["figure"] == figure and told.items() <= r.items()]
+    return row["value"]
+
+
+@pytest.fixture(scope="module")
+def probed(unbroken, tmp_path_factory):
+    """Every probe of a run that trained on eight tokens, in a folder apart."""
+    out = tmp_path_factory.mktemp("probed")
+    command = (*PROBE, f"run={unbroken}", f"out={out}", "probe=all", "probe.decay.at=[0,3,500]")
+    done = esr(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out, command, done
+
+
+def test_a_run_is_probed_whole(probed):
+    out, _, done = probed
+    for name in NAMES:
+        assert rows(out, f"{name}.jsonl") and (out / f"{name}.yaml").exists()
+        assert name == "samples" or (out / f"{name}.svg").exists()
+        assert f"{name}: " in done.stdout
+    assert done.stdout.count("responses of the student before") == 1, "sampled once for all"
+
+
+def test_responses_are_those_of_the_runs_own_evaluations(probed, unbroken):
+    """Before is the student that the run began with, after the one that it left."""
+    shown = {(r["who"], r["id"]): r for r in rows(probed[0], "samples.jsonl")}
+    for who, step in (("before", 0), ("after", 30)):
+        own = [r for r in rows(unbroken, "generations.jsonl") if r["step"] == step]
+        assert [shown[who, r["id"]]["response"] for r in own] == [r["responses"][0] for r in own]
+        assert [shown[who, r["id"]]["correct"] for r in own] == [r["correct"][0] for r in own]
+
+
+def test_from_nothing_the_teacher_is_itself_and_from_the_end_the_student(probed, unbroken):
+    found = rows(probed[0], "decay.jsonl")
+    done = esr(
+        "eval", "model=esr:teacher", "rollout=eager", "execution=inline", "limit=4",
+        "benchmark.lab.samples=1", f"out={probed[0] / 'teacher'}", "benchmark.lab.max_tokens=128",
+        "context_tokens=256",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    teacher = rows(probed[0] / "teacher", "eval.jsonl")[0]["value"]
+    assert value(found, "accuracy", who="continued", at=0) == teacher
+    assert value(found, "accuracy", who="teacher") == teacher
+    student = rows(unbroken, "eval.jsonl")[0]["value"]
+    assert value(found, "accuracy", who="continued", at=500) == student != teacher
+    assert value(found, "continued", at=500) == 0 and value(found, "continued", at=3) == 1
+
+
+def test_the_regions_of_a_cascade_are_those_of_the_runs_n(probed):
+    found = {r["region"]: r for r in rows(probed[0], "cascade.jsonl") if r["figure"] == "drop"}
+    assert (found["trained"]["to"], found["untrained"]["from"]) == (8, 9)
+    assert found["trained"]["value"] > 0.5, "thirty steps teach the strategy"
+
+
+def test_what_is_there_is_not_made_again_and_other_settings_are_refused(probed):
+    out, command, _ = probed
+    before = (out / "profile.jsonl").read_text()
+    (out / "profile.jsonl").unlink()
+    again = esr(*command)
+    assert again.returncode == 0 and (out / "profile.jsonl").read_text() == before
+    assert "responses of the teacher" not in again.stdout, "only what is missing is made"
+    other = esr(*command, "samples=2")
+    assert other.returncode == 2 and "holds decay with other settings" in other.stderr
+
+
+class Page(HTMLParser):
+    """Ids, texts and addresses of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.ids, self.open, self.texts, self.told = [], [], [], {}
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        assert not {"src", "href"} & attributes.keys(), "a page that needs no other"
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        self.told.setdefault(tag, attributes)
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def test_the_page_of_samples_is_whole_and_escapes_what_models_write(probed):
+    text = (probed[0] / "samples.html").read_text()
+    page = Page()
+    page.feed(text)
+    assert not page.open and len(set(page.ids)) == len(page.ids) == 4
+    assert page.told["html"]["lang"] == "en" and page.told["meta"]["charset"] == "utf-8"
+    assert text.startswith("<!DOCTYPE html>") and "<title>" in text and "http" not in text
+    assert "&lt;eos&gt;" in text and "<eos>" not in text
+    shown = rows(probed[0], "samples.jsonl")[0]
+    assert (
+        "".join(shown["tokens"])
+        == "".join(page.texts)["".join(page.texts).index("".join(shown["tokens"])) :][
+            : len("".join(shown["tokens"]))
+        ]
+    )
+    assert text.count(f'title="KL {max(shown["kl"]):.3f}"') >= 1
+
+
+def test_a_teacher_that_is_the_student_goes_on_as_the_student_did(tmp_path):
+    """Greedy, wherever the text is cut: nothing is lost or doubled where prefix and rest meet."""
+    done = esr(
+        *PROBE, "pair.teacher.path=esr:student", "benchmark.lab.temperature=0", "samples=1",
+        "prompts=12", "probe=[decay,profile]", "probe.decay.at=[0,1,5,40,81]", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [folder] = (tmp_path / "runs" / "lab").iterdir()
+    found = rows(folder, "decay.jsonl")
+    shares = [r["value"] for r in found if r["figure"] == "accuracy"]
+    assert len(shares) == 7 and len(set(shares)) == 1 and shares[0] > 0
+    assert value(rows(folder, "profile.jsonl"), "suggested_tokens", who="before") is None
+
+
+def test_the_teacher_keeps_to_what_it_was_given(tmp_path):
+    """The third token is the strategy: given three the student's choice stands, given two the
+    teacher makes its own.
+    """
+    asked = ("rollout=eager", "execution=inline", "prompts=16", "samples=1")
+    config = read(*asked, command="probe", schema=ProbeCommandConfig)
+    material = Material(probe_plan.plan(config), tmp_path, PlainGrader(lab.grade))
+
+    def strategies(graded):
+        return [each.responses[0].text.split()[2] for each in graded]
+
+    own = strategies(material.graded("before"))
+    assert set(own) == {"quick", "careful"}
+    assert strategies(probe_decay.continued(material, 3).graded) == own
+    assert strategies(probe_decay.continued(material, 2).graded) == ["careful"] * 16
+    material.close()
+
+
+def test_unlike_tokenizers_leave_out_what_has_no_place(bytes_teacher, tmp_path):
+    done = esr(
+        *PROBE, f"pair.teacher.path={bytes_teacher}", "pair.alignment=text", "prompts=2",
+        "samples=1", "probe=[decay,profile,commitment,samples]", "probe.decay.at=[0,5]",
+        "out=out", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shown = [r for r in rows(tmp_path / "out", "samples.jsonl") if r["who"] == "before"]
+    known = [kl is not None for r in shown for kl in r["kl"]]
+    assert 0.5 < sum(known) / len(known) < 1
+    count = [r["value"] for r in rows(tmp_path / "out", "profile.jsonl") if r["figure"] == "count"]
+    assert sum(count) == sum(known)
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_a_prefix_is_the_same_text_in_the_teachers_tokens(text):
+    words = lab_tokenizer()
+    teacher = bytes_tokenizer() if text else words
+    pair = PairConfig(in_package("student"), in_package("student"))
+    pair.alignment = "text" if text else "auto"
+    reader = pairing.settle(pair, words, teacher).reader
+    ids = words("plan : careful , one by one . \n a : 6 + 5 = 4 ; so the answer is").input_ids
+    for k in range(len(ids) + 1):
+        theirs = reader.read((*ids[:k], words.eos_token_id)).ids
+        assert "".join(Spelling(teacher)(theirs)) == "".join(Spelling(words)(ids[:k]))
+
+
+def in_package(name):
+    return ModelConfig(path=f"esr:{name}")
+
+
+def test_tokens_spell_their_response_whatever_their_bytes():
+    pieces = bytes_tokenizer()
+    ids = pieces(" plan \u00e9\u2264 so", add_special_tokens=False).input_ids
+    ids = [*ids, pieces.eos_token_id]
+    spelt = Spelling(pieces)(ids)
+    assert len(spelt) == len(ids) and "".join(spelt) == " plan \u00e9\u2264 so<eos>"
+
+
+@pytest.mark.parametrize(
+    ("said", "part"),
+    [
+        (("probe=cascade",), "probe=cascade: needs a run; give run=RUN_DIR"),
+        (("probe=decoy",), "probe=decoy: no such option; there are all, cascade"),
+        (("run=nowhere",), "run=nowhere: holds no complete run"),
+        (("probe.profile.share=0",), "probe.*.share=0.0: give a share in (0, 1]"),
+        (("probe=decay", "probe.decay.at=[-1]"), "give numbers of tokens, 0 or more"),
+        (("benchmark=[lab,bfcl]", "data_dir=."), "a probe asks one; choose benchmark=NAME"),
+        (("benchmark.lab.max_tokens=400",), "beyond pair.context_tokens=256"),
+    ],
+)
+def test_a_mistake_is_one_line(said, part, tmp_path):
+    done = esr(*PROBE, *said, cwd=tmp_path)
+    assert done.returncode == 2 and part in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_run_brings_its_own_pair_and_an_unfinished_one_is_refused(unbroken, tmp_path):
+    done = esr(*PROBE, f"run={unbroken}", "seed=3", "out=out", cwd=tmp_path)
+    assert done.returncode == 2 and f"seed=3: run={unbroken} brings its own" in done.stderr
+    (tmp_path / "run" / "checkpoints" / "step-000001").mkdir(parents=True)
+    done = esr(*PROBE, "run=run", cwd=tmp_path)
+    assert done.returncode == 2 and "go on with: esr train resume=run" in done.stderr
+
+
+def test_n_is_measured_before_a_run_and_kept_by_it(tmp_path):
+    shared = ("rollout=eager", "execution=inline", "tracking=none", "limit=4")
+    settings = (*SHORT[1:], "+rollout_len=auto", *shared, "steps=2")
+    done = esr("train", *settings, "run_dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    profile = rows(tmp_path / "run" / "probes-before", "profile.jsonl")
+    n = int(value(profile, "suggested_tokens", who="before"))
+    assert 8 < n < 82 and f"max_tokens: {n}\n" in (tmp_path / "run" / "config.yaml").read_text()
+    assert f"rollout_len=auto: N={n}," in (tmp_path / "run" / "esr.log").read_text()
+    assert {row["rollout/length_mean"] for row in rows(tmp_path / "run")} == {n}
+    # Gone on with, it is the same N; a probe of the same settings spares the measurement.
+    more = esr("train", "resume=run", "steps=3", "+rollout_len=auto", cwd=tmp_path)
+    assert more.returncode == 0 and rows(tmp_path / "run")[-1]["rollout/length_mean"] == n
+    same = ("benchmark.lab.samples=1", "rollout=eager", "execution=inline", "limit=4")
+    assert esr("probe", *same, cwd=tmp_path).returncode == 0
+    done = esr("train", *settings, "run_dir=other", cwd=tmp_path)
+    assert done.returncode == 0 and "both models read" not in done.stdout
+    assert rows(tmp_path / "other")[-1]["rollout/length_mean"] == n
+
+
+def test_a_check_says_that_n_will_be_measured(tmp_path):
+    done = esr("check", "+rollout_len=auto", "rollout=eager", cwd=tmp_path)
+    assert done.returncode == 0 and "N will be measured before the run starts" in done.stdout

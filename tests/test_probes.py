@@ -1,0 +1,191 @@
+"""The analyses of `esr probe` on small arrays whose answers can be reckoned by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from esr_cli.probes import cascade, categories, commitment, decay, profile, samples, stability
+from esr_cli.probes.reads import Read
+from esr_cli.statistics import RESAMPLES, interval, resampled_sums
+
+
+def read(kl, tokens=None, prob=None, rank=None):
+    values = np.array(kl, dtype=float)
+    one = np.ones_like(values)
+    return Read(
+        tokens=tuple(tokens or ["x"] * len(values)),
+        kl=values,
+        student_entropy=one,
+        teacher_entropy=2 * one,
+        top1_prob=one if prob is None else np.array(prob, dtype=float),
+        teacher_rank=one if rank is None else np.array(rank, dtype=float),
+    )
+
+
+def find(rows, figure, **told):
+    [row] = [
+        r for r in rows if r["figure"] == figure and all(r.get(k) == v for k, v in told.items())
+    ]
+    return row
+
+
+def test_drawn_sums_are_those_of_the_rows_drawn():
+    rows = np.random.default_rng(1).normal(size=(7, 3))
+    picks = np.random.default_rng(0).integers(7, size=(RESAMPLES, 7))
+    assert np.allclose(resampled_sums(rows), rows[picks].sum(1))
+    assert interval(0.5, np.array([np.nan, np.inf])) == (0.5, 0.5, 0.5)
+
+
+def test_a_mean_at_a_position_is_of_the_responses_that_reach_it():
+    rows = profile.rows([read([1, 2, 3]), read([3, np.nan]), read([2])], "before", 0.45)
+    assert [r["value"] for r in rows if r["figure"] == "reverse_kl"] == [2, 2, 3]
+    assert [r["value"] for r in rows if r["figure"] == "count"] == [3, 1, 1]
+    assert find(rows, "teacher_entropy", at=2)["n"] == 2, "entropies are known where the KL is not"
+    assert find(rows, "mean_length", who="before")["value"] == 2
+    first = find(rows, "reverse_kl", at=1)
+    assert first["low"] == pytest.approx(2 - 1.959964 / 3**0.5, abs=1e-6)
+
+
+def test_the_suggested_n_is_where_the_mass_reaches_the_share():
+    """Masses 4, 0, 1, 5: 40 %, 40 %, 50 %, 100 %."""
+    reads = [read([3, 0, 1, 5]), read([1])]
+    rows = profile.rows(reads, "before", 0.45)
+    assert [r["value"] for r in rows if r["figure"] == "cumulative_kl"] == [0.4, 0.4, 0.5, 1.0]
+    assert profile.suggested(rows) == 3
+    assert profile.suggested(profile.rows(reads, "before", 0.4)) == 1
+    assert profile.suggested(profile.rows(reads, "before", 1.0)) == 4
+
+
+def test_alike_responses_leave_no_doubt_of_n_and_of_the_first_tenth():
+    rows = profile.rows([read([2, 2, *[0.5] * 18])] * 30, "after", 0.45)
+    found = find(rows, "kl_in_first_tenth", who="after")
+    assert found["value"] == found["low"] == found["high"] == pytest.approx(4 / 13, abs=1e-6)
+    found = find(rows, "suggested_tokens", who="after")
+    assert (found["value"], found["low"], found["high"]) == (6, 6, 6)
+
+
+def test_two_models_that_agree_suggest_nothing():
+    rows = profile.rows([read([0, 0]), read([0])], "before", 0.45)
+    assert profile.suggested(rows) is None
+    assert find(rows, "kl_in_first_tenth", who="before")["value"] is None
+    assert "do not differ" in profile.headline(rows)
+
+
+def test_a_drop_is_of_the_mean_a_token_inside_and_past_n():
+    """Inside N the mean of 2 becomes 1; past it 4 becomes 2, in half of the responses only."""
+    before = [read([1, 3, 4, 4])] * 4
+    after = [read([1, 1, 3, 3])] * 2 + [read([1, 1, 1, 1])] * 2
+    rows = cascade.rows(before, after, 2)
+    trained = find(rows, "drop", region="trained")
+    assert (trained["from"], trained["to"], trained["before"], trained["after"]) == (1, 2, 2, 1)
+    assert trained["value"] == trained["low"] == trained["high"] == 0.5
+    past = find(rows, "drop", region="untrained")
+    assert (past["from"], past["to"], past["value"]) == (3, 4, 0.5)
+    assert past["low"] < 0.5 < past["high"]
+
+
+def test_full_rollouts_leave_nothing_untrained_and_stray_long_responses_do_not_count():
+    same = [read([1, 1])] * 20
+    rows = cascade.rows(same, same, 128)
+    assert find(rows, "drop", region="untrained")["value"] is None
+    assert find(rows, "drop", region="trained")["to"] == 2
+    rows = cascade.rows([*same, read([1] * 90)], same, 1)
+    assert find(rows, "drop", region="untrained")["to"] == 2
+
+
+def test_commitment_looks_at_the_highest_tenth_of_all_positions():
+    """Of ten positions with a KL one is chosen; of the nine others nothing shows."""
+    reads = [
+        read([0, 9, np.nan, 1, 1], prob=[0.1, 0.8, 0.9, 0.1, 0.1], rank=[1, 3, np.nan, 1, 1]),
+        read([1] * 6, prob=[0.1] * 6),
+    ]
+    rows = commitment.rows({"before": reads}, {"before": [5, 6], "teacher": [10]}, 0.1)
+    value = {r["figure"]: r["value"] for r in rows if r["who"] == "before"}
+    assert value["top1_prob"] == 0.8 and value["in_teacher_top2_5"] == 1
+    assert value["is_teacher_top1"] == value["outside_teacher_top5"] == 0
+    assert value["top1_prob_everywhere"] == pytest.approx((0.8 + 9 * 0.1) / 10)
+    assert value["length_mean"] == value["length_p50"] == 5.5
+    assert find(rows, "length_p90", who="teacher")["value"] == 10
+
+
+def test_the_bins_of_ranks_are_whole_and_apart():
+    reads = [read([1] * 8, rank=[1, 2, 5, 6, 7, 1, 1, 100])]
+    rows = commitment.rows({"after": reads}, {}, 1.0)
+    shares = [find(rows, f)["value"] for f in commitment.RANKS]
+    assert shares == [3 / 8, 2 / 8, 3 / 8]
+
+
+@pytest.mark.parametrize(
+    ("token", "kind"),
+    [
+        ("Step", "planning"), (" We", "planning"), (" step", "continuation"),
+        (" 12", "math_number"), ("+", "math_operator"), (" =", "math_operator"),
+        ("\\(", "math_latex"), (" \\boxed{", "math_latex"),
+        ("$", "math_latex"), ("\n\n", "structural"), (" .", "structural"), ("<eos>", "structural"),
+        ("<|im_end|>", "structural"), (" <", "math_operator"), ("x2", "continuation"),
+        ("\u00b2", "math_number"), (" \u00d7", "math_operator"),
+    ],
+)  # fmt: skip
+def test_kinds_of_tokens(token, kind):
+    assert categories.category(token) == kind
+
+
+def test_categories_by_place_and_tokens_that_stand_often():
+    reads = [read([2, 4, *[0] * 3, 1], ["7", "7", "a", "a", "a", "7"])] * 2
+    rows = categories.rows(reads, "before")
+    first = find(rows, "reverse_kl", category="math_number", range="0-4")
+    assert (first["value"], first["n"]) == (3, 4)
+    assert find(rows, "reverse_kl", category="math_number", range="5-19")["value"] == 1
+    tokens = [(r["token"], r["n"]) for r in rows if r["figure"] == "token_kl"]
+    assert tokens == [("7", 6), ("a", 6)]
+    assert not [r for r in categories.rows(reads[:1], "before") if r["figure"] == "token_kl"]
+
+
+def evaluation(step, value):
+    told = {"step": step, "benchmark": "b", "low": value, "high": value, "n": 4}
+    return [{**told, "metric": "avg@1", "value": value}, {**told, "metric": "repeats", "value": 0}]
+
+
+def answers(step, right):
+    return [
+        {"step": step, "benchmark": "b", "id": str(i), "correct": [bool(r)]}
+        for i, r in enumerate(right)
+    ]
+
+
+def test_the_fall_is_from_the_peak_to_the_lowest_after_it():
+    evals = [
+        row for at, v in ((0, 0.25), (1, 0.75), (2, 0.25), (3, 0.5)) for row in evaluation(at, v)
+    ]
+    made = [*answers(1, [1, 1, 1, 0]), *answers(2, [1, 0, 0, 0])]
+    rows = stability.rows(evals, made)
+    assert find(rows, "peak")["step"] == 1 and find(rows, "lowest_after_peak")["step"] == 2
+    fall = find(rows, "fall")
+    assert fall["value"] == 0.5 and fall["n"] == 4
+    # Differences 0, 1, 1, 0: a standard error of sqrt(1/12).
+    assert fall["high"] - 0.5 == pytest.approx(1.959964 / 12**0.5, abs=1e-5)
+    assert find(rows, "repeats", at=3)["benchmark"] == "b"
+
+
+def test_a_run_that_ends_at_its_peak_did_not_fall():
+    rows = stability.rows(evaluation(0, 0.1) + evaluation(5, 0.9), [])
+    assert find(rows, "fall")["value"] == 0 and find(rows, "lowest_after_peak")["step"] == 5
+
+
+def test_decay_is_paired_over_questions():
+    rows = decay.rows(
+        {0: [1, 1, 1, 0], 8: [1, 0, 1, 0]}, {0: [True] * 4, 8: [True, True, True, False]},
+        [0, 0, 0, 0], [1, 1, 1, 0],
+    )  # fmt: skip
+    assert find(rows, "accuracy", who="continued", at=8)["value"] == 0.5
+    assert find(rows, "continued", at=8)["value"] == 0.75
+    fall = find(rows, "drop")
+    assert (fall["value"], fall["from"], fall["to"]) == (0.25, 0, 8)
+    assert fall["high"] == pytest.approx(0.25 + 1.959964 * 0.25, abs=1e-6)
+    assert decay.ladder(128) == [0, 8, 16, 24, 32, 48, 64, 96] and decay.ladder(3) == [0, 1, 2]
+
+
+def test_a_token_that_was_not_compared_is_null():
+    one = samples.Sample("q", "before", "p", "ab", ("a", "b"), np.array([0.5, np.nan]), True, "")
+    assert samples.rows([one])[0]["kl"] == [0.5, None]
