@@ -138,7 +138,8 @@ def _made(note: Path) -> Path:
 
 
 def _accuracy(cell: Cell) -> str:
-    if cell.run is None or cell.command != "train":
+    # Runs for their timings answer hardly any question.
+    if cell.run is None or cell.command != "train" or cell.alone:
         return ""
     summary = json.loads((cell.run / "summary.json").read_text())
     rows = [next(iter(summary[when].values())) for when in ("before", "after")]

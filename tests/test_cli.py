@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from esr_cli import run_folder
 from esr_cli.cli import conf_dir
-from esr_cli.config import ConfigError, LabConfig, TrainConfig, gate
+from esr_cli.config import ConfigError, LabConfig, ProbeCommandConfig, TrainConfig, gate
 
 
 def read(*overrides, command="train", schema=TrainConfig):
@@ -39,7 +39,14 @@ GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 PLACE = {
     "lm": "lm@pair.student", "recipe": "+recipe", "sweep": "+sweep", "cluster": "+cluster",
 }  # fmt: skip
-OPTIONS = [(group, path.stem) for group in GROUPS for path in (conf_dir() / group).glob("*.yaml")]
+# What `esr probe` chooses from is none of training's.
+OPTIONS = [
+    (group, path.stem)
+    for group in GROUPS
+    if group != "probe"
+    for path in (conf_dir() / group).glob("*.yaml")
+]
+PROBES = [path.stem for path in (conf_dir() / "probe").glob("*.yaml")]
 
 
 @pytest.mark.parametrize(("group", "option"), sorted(OPTIONS))
@@ -53,6 +60,13 @@ def test_every_option_composes_passes_the_gate_and_takes_a_length(group, option)
         chosen.append("task=math")
     config = read(*chosen, "+rollout_len=7")
     assert config.rollout_tokens == 7 and config.rollout.max_tokens == 7
+
+
+@pytest.mark.parametrize("probe", sorted(PROBES))
+def test_every_probe_composes_and_passes_the_gate(probe):
+    overrides = [f"probe={probe}", "run=some/run"]
+    config = read(*overrides, command="probe", schema=ProbeCommandConfig)
+    assert set(config.probe) == ({probe} if probe != "all" else {*PROBES} - {"all"})
 
 
 def leaves(schema, prefix=""):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from esr_cli.disk import Rows
+from esr_cli.plots.style import INK
 
 SAID = {"before": "student before", "after": "student after", "teacher": "teacher"}
 RANKS = {
@@ -46,8 +47,8 @@ def commitment(panels: Any, rows: Rows) -> None:
             value[f"length_{part}", who] for part in ("p10", "p50", "p90", "mean")
         )
         length.plot([low, high], [place, place], color="0.6", lw=5, solid_capstyle="butt")
-        length.plot([middle], [place], "|", color="black", ms=14, mew=2)
-        length.plot([mean], [place], "o", color="black", ms=5)
+        length.plot([middle], [place], "|", color=INK, ms=14, mew=2)
+        length.plot([mean], [place], "o", color=INK, ms=5)
     length.set_yticks(range(len(everyone)), [SAID[who] for who in everyone])
     length.set(
         xlabel="tokens: 10th to 90th percentile, | median, ● mean", ylim=(-0.6, len(everyone) - 0.4)
