@@ -85,8 +85,18 @@ def interrupted() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+@contextmanager
+def children() -> Iterator[None]:
+    """Processes started inside may call `die_with_parent`, too."""
+    os.environ[PARENT] = str(os.getpid())
+    try:
+        yield
+    finally:
+        del os.environ[PARENT]
+
+
 def die_with_parent() -> None:
-    """Called first in a job: the kernel kills it when the process that started it is gone.
+    """Called first in a process: the kernel kills it when the process that started it is gone.
 
     Where the kernel knows no such thing (it is Linux's), a job outlives a parent that was killed.
     """

@@ -10,47 +10,72 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from esr_cli import disk, jobs
 from esr_cli.config import ConfigError, LabConfig
+
+PAIR = ("teacher", "student", "lab.json")
 
 
 def run(config: LabConfig, overrides: list[str] | None = None) -> None:
-    """Builds the pair under `config.out`; refuses a folder that already holds one."""
+    """Builds the pair under `config.out`, unless it stands there; refuses another's folder."""
     out = Path(config.out).absolute()
-    if any((out / name).exists() for name in ("lab.json", "student", "teacher")):
-        raise ConfigError(f"out={config.out}: already holds a lab pair; choose another folder")
     partial = out.with_name(out.name + ".partial")
+    if not _made(out, config):
+        if not _made(partial, config):
+            if any((out / name).exists() for name in PAIR):
+                raise ConfigError(
+                    f"out={config.out}: already holds a lab pair; choose another folder"
+                )
+            _train_both(config, partial)
+        out.mkdir(parents=True, exist_ok=True)
+        # lab.json last: its presence means a complete pair.
+        for name in PAIR:
+            if (partial / name).exists():
+                (partial / name).rename(out / name)
+        partial.rmdir()
+    record = json.loads((out / "lab.json").read_text())
+    for role in ("teacher", "student"):
+        print(f"{role}: " + ", ".join(f"{how} {share:.3f}" for how, share in record[role].items()))
+    print(f"esr train pair.student.path={out}/student pair.teacher.path={out}/teacher")
+
+
+def _made(folder: Path, config: LabConfig) -> bool:
+    record = folder / "lab.json"
+    return record.is_file() and json.loads(record.read_text())["settings"] == _settings(config)
+
+
+def _settings(config: LabConfig) -> dict[str, Any]:
+    """Where a pair was made says nothing about it, and a pair may move."""
+    settings = dataclasses.asdict(config)
+    del settings["out"]
+    return settings
+
+
+def _train_both(config: LabConfig, partial: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=build, args=(role, config, partial / role))
-        for role in ("teacher", "student")
-    ]
-    for process in processes:
-        process.start()
+    with jobs.children():
+        processes = [
+            context.Process(target=build, args=(role, config, partial / role))
+            for role in ("teacher", "student")
+        ]
+        for process in processes:
+            process.start()
     for process in processes:
         process.join()
     if any(process.exitcode for process in processes):
         raise RuntimeError("a lab model could not be trained; its message stands above")
-    settings = dataclasses.asdict(config)
-    # Where a pair was made says nothing about it, and a pair may move.
-    del settings["out"]
-    record: dict[str, Any] = {"settings": settings}
+    record: dict[str, Any] = {"settings": _settings(config)}
     for role in ("teacher", "student"):
         record[role] = json.loads((partial / role / "lab_accuracy.json").read_text())
         (partial / role / "lab_accuracy.json").unlink()
-        print(f"{role}: " + ", ".join(f"{how} {share:.3f}" for how, share in record[role].items()))
-    (partial / "lab.json").write_text(json.dumps(record, indent=1) + "\n")
-    out.mkdir(parents=True, exist_ok=True)
-    # lab.json last: its presence means a complete pair.
-    for name in ("teacher", "student", "lab.json"):
-        (partial / name).rename(out / name)
-    partial.rmdir()
-    print(f"esr train pair.student.path={out}/student pair.teacher.path={out}/teacher")
+    disk.write_json(partial / "lab.json", record)
 
 
 def build(role: str, config: LabConfig, folder: Path) -> None:
     """Trains one model on one thread, measures it, and saves it with its tokenizer."""
+    jobs.die_with_parent()
     import torch
 
     from esr_cli.models import lab_training

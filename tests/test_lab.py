@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 from pathlib import Path
@@ -181,8 +182,26 @@ def test_a_pair_is_written_whole_and_never_over_another(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in out.iterdir()) == ["lab.json", "student", "teacher"]
     assert str(tmp_path) not in (out / "lab.json").read_text()
     assert not list(tmp_path.glob("*.partial"))
+    weights = out / "student" / "model.safetensors"
+    made = weights.stat().st_mtime_ns
+    run(config)
+    assert weights.stat().st_mtime_ns == made
     with pytest.raises(ConfigError, match="already holds a lab pair"):
-        run(config)
+        run(dataclasses.replace(config, student_seed=9))
+
+
+def test_a_pair_cut_off_while_it_was_moved_is_not_trained_again(tmp_path: Path) -> None:
+    out, partial = tmp_path / "pair", tmp_path / "pair.partial"
+    brief = {"teacher_steps": 1, "student_steps": 1, "solid_steps": 1, "test_problems": 2}
+    config = LabConfig(out=str(out), batch=2, **SMALL, **brief)
+    run(config)
+    partial.mkdir()
+    for name in ("student", "lab.json"):
+        (out / name).rename(partial / name)
+    made = (partial / "student" / "model.safetensors").stat().st_mtime_ns
+    run(config)
+    assert (out / "student" / "model.safetensors").stat().st_mtime_ns == made
+    assert not partial.exists()
 
 
 def test_the_packaged_pair_speaks_this_tokenizer() -> None:
