@@ -139,14 +139,22 @@ def _spelt(argument: str) -> str:
 
 
 def _quoted(argument: str) -> str:
-    """Quotes a value that holds `=`, as folders named after settings do, and a title, which may be
-    anything; Hydra asks for it.
+    """Quotes what Hydra wants quoted: a value that holds `=`, as folders named after settings do,
+    the items of a list that do (`overrides=[steps=3]`), and a title, which may be anything.
     """
     key, sign, value = argument.partition("=")
+    if value[:1] == "[" and value[-1:] == "]" and "=" in value and not re.search("['\"]", value):
+        # Commas of a list within the list part no items.
+        items = re.split(r",(?![^\[]*\])", value[1:-1])
+        return f"{key}=[{','.join(_text(x.strip()) if '=' in x else x for x in items)}]"
     if ("=" not in value and key != "title") or value[:1] in ("'", '"', "[", "{", ""):
         return argument
+    return f"{key}{sign}{_text(value)}"
+
+
+def _text(value: str) -> str:
     escaped = value.replace("'", "\\'")
-    return f"{key}{sign}'{escaped}'"
+    return f"'{escaped}'"
 
 
 def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:

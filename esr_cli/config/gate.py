@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from esr_cli import disk
 from esr_cli.config.errors import ConfigError, did_you_mean
 
 Schema = TypeVar("Schema")
@@ -46,8 +47,8 @@ def as_plain(config: Any) -> dict[str, Any]:
 
 
 def write_yaml(config: dict[str, Any], path: Path) -> None:
-    """Writes a plain mapping as yaml."""
-    OmegaConf.save(OmegaConf.create(config), path)
+    """Writes a plain mapping as yaml, so that the file is whole or as it was."""
+    disk.write_text(path, OmegaConf.to_yaml(OmegaConf.create(config)))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""The paper's matrices compose; a reproduction is listed, killed, gone on with, and the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, esr, same_end
+from hydra import compose, initialize_config_dir
+
+import esr_cli.config
+from esr_cli import matrix
+from esr_cli.cli import COMMANDS, _quoted, conf_dir
+from esr_cli.config import ConfigError, ReproduceConfig, gate
+
+SCALES = ("lab", "paper")
+# Four cells of the lab: full fine-tuning and LoRA, whole rollouts and 32 tokens.
+FEW = (
+    "scale=lab", "only=[table_full_finetuning]", "seeds=[0]", "out=all",
+    "overrides=[steps=4,eval_every=2,save_every=1,limit=8,benchmark.lab.samples=1,prompts_per_step=4]",
+)  # fmt: skip
+ARMS = ("esr_32", "full", "lora_esr_32", "lora_full")
+
+
+def cells_of(scale, **asked):
+    chosen = matrix.read(conf_dir() / "experiment/paper" / f"{scale}.yaml")
+    return matrix.cells(chosen, ReproduceConfig(scale=scale, **asked), Path("out"))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_cell_of_a_matrix_passes_the_gate_of_its_command(scale):
+    """One seed of each: the others differ in a number."""
+    seen = {cell.arm: cell for cell in cells_of(scale)}
+    for cell in seen.values():
+        schema = getattr(esr_cli.config, COMMANDS[cell.command][1])
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            tree = compose(cell.command, overrides=[_quoted(x) for x in cell.arguments])
+        gate.read(tree, schema)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_cells_have_names_and_places_of_their_own_and_follow_what_they_need(scale):
+    cells = cells_of(scale)
+    assert len({cell.note for cell in cells}) == len(cells)
+    trained = [cell.run for cell in cells if cell.command == "train"]
+    assert len(set(trained)) == len(trained)
+    done: set[str] = set()
+    for cell in cells:
+        assert done.issuperset(cell.needs), cell.id
+        done.add(cell.id)
+
+
+def test_quick_and_only_take_a_part_with_all_that_it_needs():
+    everything = {cell.id for cell in cells_of("lab")}
+    quick = {cell.id for cell in cells_of("lab", quick=True)}
+    assert quick < everything and {cell.seed for cell in cells_of("lab", quick=True)} == {0, None}
+    cascade = {cell.arm for cell in cells_of("lab", only=["fig_cascade"])}
+    assert cascade == {"behaviour@esr_32", "behaviour@full", "esr_32", "full"}
+    with pytest.raises(ConfigError, match=r"only=fig_cascad: no such.*fig_cascade"):
+        cells_of("lab", only=["fig_cascad"])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A reproduction with nothing in the way."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = esr("reproduce", *FEW, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout
+
+
+def run_of(folder, arm):
+    return folder / "all" / "runs" / arm / "seed=0"
+
+
+def claims(folder):
+    """What the report says of each claim with its figures, but for seconds and memory."""
+    text = (folder / "all" / "report.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    told = ("shows", "does not show", "too noisy to say", "not measured")
+    rows = [row for row in rows if not re.search("faster|memory", row)]
+    return [row for row in rows if any(f"| {verdict} |" in row for verdict in told)]
+
+
+def test_killed_and_started_again_it_ends_the_same(whole, tmp_path):
+    unbroken, _ = whole
+    command = [sys.executable, "-m", "esr_cli.cli", "reproduce", *FEW]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment)
+    metrics = run_of(tmp_path, "full") / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") >= 2):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (run_of(tmp_path, "full") / "summary.json").exists()
+    done = esr("reproduce", *FEW, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for arm in ARMS:
+        same_end(run_of(unbroken, arm), run_of(tmp_path, arm))
+    assert claims(tmp_path) == claims(unbroken) != []
+
+
+def test_a_complete_one_runs_nothing_and_says_so(whole):
+    folder, first = whole
+    assert "4 cells, 0 complete" in first and "[4/4]" in first
+    before = (run_of(folder, "full") / "metrics.jsonl").stat().st_mtime_ns
+    again = esr("reproduce", *FEW, cwd=folder)
+    assert again.returncode == 0 and "4 cells, 4 complete" in again.stdout
+    assert (run_of(folder, "full") / "metrics.jsonl").stat().st_mtime_ns == before
+    listed = esr("reproduce", *FEW, "list=true", cwd=folder).stdout
+    assert "table_full_finetuning" in listed and listed.count("complete") >= 4
+
+
+def test_other_settings_are_refused_before_anything_runs(whole):
+    folder, _ = whole
+    other = [text.replace("steps=4", "steps=5") for text in FEW]
+    done = esr("reproduce", *other, cwd=folder)
+    assert done.returncode == 2, done.stdout
+    assert "out=all: " in done.stderr and "other settings; choose another" in done.stderr
+
+
+def test_a_cell_that_fails_stops_no_other(tmp_path):
+    # An override that only the LoRA cells cannot take would be refused by the gate; a file cannot.
+    (tmp_path / "all/runs/lora_full").mkdir(parents=True)
+    (tmp_path / "all/runs/lora_full/seed=0").write_text("in the way")
+    done = esr("reproduce", *FEW, cwd=tmp_path)
+    assert done.returncode == 1, done.stdout
+    assert "1 of 4 cells failed (lora_full/seed=0)" in done.stderr
+    note = json.loads((tmp_path / "all/cells/lora_full,seed=0.json").read_text())
+    assert note["state"] == "failed" and "run_dir=" in note["reason"]
+    assert (run_of(tmp_path, "full") / "summary.json").is_file()
+    assert (tmp_path / "all" / "report.html").is_file()
