@@ -44,6 +44,11 @@ def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def gpu_name() -> str:
+    """The trainer's GPU, empty without one."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
 def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """Tokens, mean length, and the shares that ended, were cut, and repeat themselves."""
     lengths = [len(rollout.response_ids) for rollout in rollouts]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from esr_cli import disk
+from esr_cli import disk, environment
 from esr_cli.config import ConfigError, TrainConfig, gate
 
 # What does not change the figures, and the pair, which names the folder above.
@@ -28,7 +28,7 @@ MOST_CHARS = 120
 def open_new(folder: Path, plain: dict[str, Any]) -> None:
     """Begins a new run in its folder, which is held."""
     # What a run left that died before its first checkpoint would mix with the new figures.
-    for name in CUT_BACK:
+    for name in (*CUT_BACK, environment.FILE):
         (folder / name).unlink(missing_ok=True)
     _write_config(folder, plain)
 

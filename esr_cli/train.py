@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, auto_length, disk, preflight, run_folder, snapshot
+from esr_cli import assembly, auto_length, disk, environment, preflight, run_folder, snapshot
 from esr_cli.checks import whole
 from esr_cli.checks.finding import refuse
 from esr_cli.config import TrainConfig, gate
 from esr_cli.dry_run import with_weights
 from esr_cli.examiner import Examiner
 from esr_cli.gauge import Gauge, Outside
-from esr_cli.measure import Clock, Interrupts, kl_profile, peak_gib, rollout_metrics
+from esr_cli.measure import Clock, Interrupts, gpu_name, kl_profile, peak_gib, rollout_metrics
 from esr_cli.outcome import finish
 from esr_cli.pairing import settle
 from esr_cli.tracking import Tracker
@@ -45,6 +45,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
             run_folder.rewind(folder, start, plain)
         else:
             run_folder.open_new(folder, plain)
+        environment.note(folder, start, gpu_name())
         stack.callback(examiner.close)
         tracker = stack.enter_context(
             Tracker(

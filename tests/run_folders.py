@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
+from esr_cli import environment
 from esr_cli.config import TrainConfig, gate
 from esr_cli.disk import append_rows, conf_dir, write_json, write_rows
 
@@ -47,6 +48,7 @@ def write_run(
             {"id": f"q{index}", **told, "responses": ["\\boxed{1}"] * len(each), "correct": each}
             for index, each in enumerate(questions)
         ])  # fmt: skip
+    environment.note(folder, 0, gpu="A GPU of its own")
     if state == "complete":
         write_json(folder / "summary.json", {"steps": last})
     if state == "failed":

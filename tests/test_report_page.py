@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from html.parser import HTMLParser
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,6 +17,7 @@ from run_folders import write_probe, write_run
 
 from esr_cli import report
 from esr_cli.config import ConfigError, ReportConfig
+from esr_cli.disk import write_rows
 from esr_cli.plots.style import INK, figure
 from esr_cli.reporting.drawings import inline
 
@@ -114,6 +117,18 @@ def test_the_page_has_the_verdicts_the_paper_and_the_run_that_failed(text):
     assert "prefers-color-scheme: dark" in text and "@media print" in text
     # A loose probe and one of a run, both judged.
     assert "40 tokens [38, 42]" in text and "+40.0 points [+30.0, +50.0]" in text
+
+
+def test_versions_and_machines_are_those_of_the_runs(folder, text, tmp_path):
+    assert f"torch {version('torch')}" in text and "A GPU of its own" in text
+    run = folder / "failed"
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(run, moved)
+    rows = [{"step": 0, "versions": "torch 1.0", "machine": "an abacus", "gpu": ""}]
+    write_rows(moved / "environment.jsonl", rows)
+    report.run(ReportConfig(runs=str(moved)), [])
+    told = (moved / "report.md").read_text()
+    assert "torch 1.0" in told and "an abacus" in told and version("torch") not in told
 
 
 def test_markdown_has_the_same_verdicts_and_whole_tables(folder, text):

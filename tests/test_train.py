@@ -55,6 +55,8 @@ def test_killed_in_a_step_and_resumed_it_ends_the_same(unbroken, tmp_path):
     done = esr("train", "resume=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     same_end(tmp_path / "run", unbroken)
+    started = [row["step"] for row in rows(tmp_path / "run", "environment.jsonl")]
+    assert started[0] == 0 and len(started) == 2 and started[1] > 0
 
 
 @pytest.mark.parametrize("worker", ["engine", "teacher"])

