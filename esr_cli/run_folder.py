@@ -15,10 +15,12 @@ from esr_cli.config import ConfigError, TrainConfig, gate
 
 # What does not change the figures, and the pair, which names the folder above.
 NOT_IN_NAME = re.compile(
-    r"(run_dir|resume|strict|pair|data_dir|sandbox|sweep|cluster)=|(tracking|execution)[.=]"
+    r"(run_dir|resume|strict|pair|data_dir|sandbox|sweep|cluster)=|(tracking|execution|alarms)[.=]"
 )
 # Nor do these settings.
-NO_DIFFERENCE = ("run_dir", "resume", "strict", "data_dir", "sandbox", "tracking", "execution")
+NO_DIFFERENCE = (
+    "run_dir", "resume", "strict", "data_dir", "sandbox", "tracking", "execution", "alarms",
+)  # fmt: skip
 CUT_BACK = (
     "metrics.jsonl", "eval.jsonl", "generations.jsonl", "samples.jsonl", "kl_by_position.jsonl",
 )  # fmt: skip

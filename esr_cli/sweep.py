@@ -26,7 +26,7 @@ from esr_cli.config import ConfigError, TrainConfig
 # What chooses the sweep, and what the sweep itself decides for each of its runs.
 OF_THE_SWEEP = re.compile(r"\+*(sweep|cluster)=")
 GIVEN = re.compile(r"\+*(run_dir|tracking\.group)=")
-NOT_IN_NAME = re.compile(r"\+*(run_dir|cluster|data_dir|sandbox|tracking|execution)[.=]")
+NOT_IN_NAME = re.compile(r"\+*(run_dir|cluster|data_dir|sandbox|tracking|execution|alarms)[.=]")
 COMPLETE, BEFORE, FAILED = "complete", "complete before", "failed"
 
 

@@ -135,6 +135,11 @@ class Tracker:
         """A note that says it is a warning."""
         self.note(f"warning: {message}")
 
+    def alarm(self, message: str) -> None:
+        """A warning that W&B hands on, by mail or chat, where one has asked it to."""
+        self.warn(message)
+        self._mirror(lambda run: run.alert(title=message.split(";")[0], text=message, level="WARN"))
+
     def finish(self, summary: dict[str, Any]) -> None:
         """The summary, for W&B; the file is written by the caller, last of all."""
         self._mirror(lambda run: run.summary.update(summary))

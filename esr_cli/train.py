@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli import assembly, auto_length, disk, environment, preflight, run_folder, snapshot
+from esr_cli.alarms import Alarms
 from esr_cli.checks import whole
 from esr_cli.checks.finding import refuse
 from esr_cli.config import TrainConfig, gate
@@ -84,6 +85,11 @@ class Loop:
         self.comparable = config.rollout.top_p == 1 and config.rollout.top_k == 0
         self.gauge = Gauge(dtype, config.strict, tracker.warn)
         self.outside = Outside(config.pair.outside_warn, tracker.warn)
+        uncut = config.rollout_tokens >= config.pair.max_response_tokens
+        self.alarms = Alarms(config.alarms, uncut and config.lengths.schedule == "constant")
+        self.alarms.recall(
+            disk.read_rows(folder / "metrics.jsonl"), disk.read_rows(folder / "eval.jsonl")
+        )
         self.skipped_in_a_row = 0
 
     def run(self, start: int, interrupts: Interrupts) -> None:
@@ -115,6 +121,7 @@ class Loop:
                 self.tracker.append("kl_by_position.jsonl", {"step": step + 1, **profile})
             self.tracker.log(step + 1, metrics | {"memory/peak_gib": peak_gib()})
             self._check(update)
+            self._alarm(self.alarms.after_step(metrics))
             self._when_due(step + 1, bool(interrupts.came))
             if interrupts.came and step + 1 < self.config.steps:
                 raise RuntimeError(f"stopped by {interrupts.came} after step {step + 1}")
@@ -141,6 +148,11 @@ class Loop:
         rows = [row for each in found for row in each.rows]
         generations = [row for each in found for row in each.generations]
         self.tracker.log_eval(rows, generations, time.perf_counter() - began)
+        self._alarm(self.alarms.after_evaluation(rows))
+
+    def _alarm(self, messages: list[str]) -> None:
+        for message in messages:
+            self.tracker.alarm(message)
 
     def _check(self, update: Any) -> None:
         if update.skipped:

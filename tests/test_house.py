@@ -16,7 +16,7 @@ BASE = {"config", "types", "disk", "statistics"}
 LOW = {"distill", "models"}
 PARTS = {
     "tasks", "rollout", "teacher", "student", "checkpoint", "tracking", "plots", "graders",
-    "probes", "execution", "gauge",
+    "probes", "execution", "gauge", "alarms",
 }  # fmt: skip
 ONE_PLACE = {
     "hydra": "cli.py",

@@ -1,5 +1,6 @@
 """The settings, typed; yaml reaches the program only through `gate.read`. Loads no torch."""
 
+from esr_cli.config.alarms import AlarmsConfig
 from esr_cli.config.benchmark import BenchmarkConfig, HubConfig
 from esr_cli.config.errors import ConfigError
 from esr_cli.config.evaluate import CompareConfig, EvalConfig
@@ -18,6 +19,7 @@ from esr_cli.config.train import TrainConfig
 from esr_cli.config.tune import TuneConfig
 
 __all__ = [
+    "AlarmsConfig",
     "BenchmarkConfig",
     "CellConfig",
     "CompareConfig",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from esr_cli.config.alarms import AlarmsConfig
 from esr_cli.config.benchmark import BenchmarkConfig
 from esr_cli.config.errors import need
 from esr_cli.config.evaluate import check_evaluation
@@ -36,6 +37,7 @@ class TrainConfig:
     wording: dict[str, str] = field(default_factory=dict)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    alarms: AlarmsConfig = field(default_factory=AlarmsConfig)
     run_dir: str | None = None
     seed: int = 0
     steps: int = 200

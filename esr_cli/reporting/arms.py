@@ -13,7 +13,7 @@ from esr_cli.reporting.runs import Run
 # What does not change the figures.
 LEFT_OUT = (
     "seed", "run_dir", "data_dir", "tracking", "execution", "config_hash", "resume", "strict",
-    "sandbox", "save_every", "keep_checkpoints",
+    "sandbox", "save_every", "keep_checkpoints", "alarms",
 )  # fmt: skip
 SELECTORS = ("top", "random", "window", "confident")
 # In the order in which a product of them is named.
