@@ -32,6 +32,7 @@ usage: esr COMMAND [key=value ...] [-m]
 {table}
 
 `esr COMMAND --help` shows its settings; `-m key=1,2,3` runs one after another.
+At TAB, bash and zsh know commands and settings after:  eval "$(esr completion bash)"
 """
 
 
@@ -41,6 +42,9 @@ def main() -> None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         table = "\n".join(f"  {name:<11}{about}" for name, (_, _, about) in COMMANDS.items())
         print(USAGE.format(table=table))
+        return
+    if arguments[0] == "completion":
+        _complete(arguments[1:])
         return
     from esr_cli import jobs
 
@@ -59,6 +63,16 @@ def main() -> None:
             _run(command)
     except KeyboardInterrupt:
         _leave("interrupted", 130)
+
+
+def _complete(arguments: list[str]) -> None:
+    from esr_cli import completion
+
+    try:
+        text = completion.answer(arguments, {name: each[1] for name, each in COMMANDS.items()})
+    except ValueError as error:
+        _leave(str(error), 2)
+    print(text, end="")
 
 
 def _run(command: str) -> None:
@@ -135,7 +149,7 @@ def _spelt(argument: str) -> str:
     A sweep tells its runs apart by the key as it is spelt.
     """
     argument = re.sub(r"^\+*rollout_len=", "rollout_len=", argument)
-    return re.sub(r"^\+*(sweep|cluster)=", r"+\1=", argument)
+    return re.sub(r"^\+*(sweep|cluster|recipe)=", r"+\1=", argument)
 
 
 def _quoted(argument: str) -> str:

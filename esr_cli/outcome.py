@@ -25,8 +25,7 @@ def finish(
         disk.write_folder(folder / "adapter", student.tuning.save_adapter)
     figures = draw(folder)
     summary = summarize(folder)
-    tracker.log_figures(figures)
-    tracker.finish(summary)
+    tracker.finish(summary, figures)
     disk.write_json(folder / "summary.json", summary)
     _print(summary, folder)
 

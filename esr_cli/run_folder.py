@@ -24,13 +24,15 @@ NO_DIFFERENCE = (
 CUT_BACK = (
     "metrics.jsonl", "eval.jsonl", "generations.jsonl", "samples.jsonl", "kl_by_position.jsonl",
 )  # fmt: skip
+# By which a run that goes on finds itself in W&B again; see mirror.py.
+WANDB_ID = "wandb_id"
 MOST_CHARS = 120
 
 
 def open_new(folder: Path, plain: dict[str, Any]) -> None:
     """Begins a new run in its folder, which is held."""
     # What a run left that died before its first checkpoint would mix with the new figures.
-    for name in (*CUT_BACK, environment.FILE):
+    for name in (*CUT_BACK, environment.FILE, WANDB_ID):
         (folder / name).unlink(missing_ok=True)
     _write_config(folder, plain)
 

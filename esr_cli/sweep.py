@@ -87,7 +87,7 @@ def _train(config: TrainConfig, overrides: list[str], run: Outcome, group: str) 
         return Outcome(**told | {"state": FAILED, "reason": other})
     if (folder / "summary.json").is_file():
         return Outcome(**told | {"state": BEFORE} | _accuracies(folder))
-    anew = [*run.asked, f"run_dir={folder}"]
+    anew = [*run.asked, f"run_dir={folder}", f"tracking.group={config.tracking.group or group}"]
     arguments = [f"resume={folder}"] if disk.latest(folder) else anew
     ended = jobs.run("train", arguments, Path(run.log))
     told |= {"seconds": ended.seconds, "reason": ended.reason}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from esr_cli import disk
+from esr_cli.config import TrackingConfig
 from esr_cli.disk import Rows
+from esr_cli.mirror import Mirror
 
 COLUMNS = {
     "loss": ("train/loss", "{:.4f}"),
@@ -32,15 +33,15 @@ class Tracker:
     """Appends to the run folder's files, shows progress, and mirrors to W&B where it can."""
 
     def __init__(
-        self, run_dir: Path, config: dict[str, Any], mode: str, project: str, name: str,
-        total_steps: int, start: int = 0, samples: int = 8,
+        self, run_dir: Path, config: dict[str, Any], settings: TrackingConfig, total_steps: int,
+        start: int = 0, tags: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        self.samples = samples
+        self.samples = settings.samples
         self.run_dir, self.total_steps = run_dir, total_steps
         self.console = Console(highlight=False)
         self._began, self._start = time.perf_counter(), start
         self._bar: Progress | None = None
-        self._wandb = self._open_wandb(config, mode, project, name)
+        self.mirror = Mirror(run_dir, config, settings, tags, self.note, self.warn)
         if sys.stdout.isatty():
             self._bar = self._open_bar(start)
 
@@ -50,8 +51,7 @@ class Tracker:
     def __exit__(self, *_: Any) -> None:
         if self._bar:
             self._bar.stop()
-        self._mirror(lambda run: run.finish())
-        self._wandb = None
+        self.mirror.close()
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """One line of metrics.jsonl, and of progress; `step` counts completed steps.
@@ -60,7 +60,7 @@ class Tracker:
         """
         metrics = {key: value for key, value in metrics.items() if math.isfinite(value)}
         self.append("metrics.jsonl", {"step": step, **metrics})
-        self._mirror(lambda run: run.log(metrics, step=step))
+        self.mirror.log(step, metrics)
         shown = "  ".join(
             f"{label} {form.format(metrics[key])}"
             for label, (key, form) in COLUMNS.items()
@@ -85,7 +85,7 @@ class Tracker:
         # Last, since figures mean that their responses are there.
         disk.append_rows(self.run_dir / "eval.jsonl", rows)
         figures = {f"eval/{row['benchmark']}/{row['metric']}": row["value"] for row in rows}
-        self._mirror(lambda run: run.log(figures, step=step))
+        self.mirror.log(step, figures)
         for row in disk.headlines(rows):
             low, high = row["low"], row["high"]
             self.note(
@@ -102,25 +102,9 @@ class Tracker:
                 first |= {key: row[key][0] for key in ("correct", "reason")}
                 shown.append({"step": step} | {key: {**row, **first}[key] for key in columns})
         disk.append_rows(self.run_dir / "samples.jsonl", shown)
-
-        def table(run: Any) -> None:
-            import wandb
-
-            data = [[row[column] for column in columns] for row in shown]
-            run.log({"samples": wandb.Table(columns=list(columns), data=data)}, step=step)
-
         if shown:
-            self._mirror(table)
-
-    def log_figures(self, figures: list[Path]) -> None:
-        """The drawn plots."""
-
-        def send(run: Any) -> None:
-            import wandb
-
-            run.log({f"plots/{path.stem}": wandb.Image(str(path)) for path in figures})
-
-        self._mirror(send)
+            data = [[row[column] for column in columns] for row in shown]
+            self.mirror.table(step, "samples", columns, data)
 
     def note(self, message: str) -> None:
         """A line on the terminal and in esr.log."""
@@ -138,11 +122,12 @@ class Tracker:
     def alarm(self, message: str) -> None:
         """A warning that W&B hands on, by mail or chat, where one has asked it to."""
         self.warn(message)
-        self._mirror(lambda run: run.alert(title=message.split(";")[0], text=message, level="WARN"))
+        self.mirror.alert(message.split(";")[0], message)
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        """The summary, for W&B; the file is written by the caller, last of all."""
-        self._mirror(lambda run: run.summary.update(summary))
+    def finish(self, summary: dict[str, Any], figures: Sequence[Path]) -> None:
+        """The outcome and the drawn figures; the files are written by the caller."""
+        self.mirror.pictures(summary["steps"], figures)
+        self.mirror.summary(_flat(summary))
 
     def append(self, name: str, row: dict[str, Any]) -> None:
         """One JSON line at the end of a file of the run folder."""
@@ -157,32 +142,15 @@ class Tracker:
         bar.start()
         return bar
 
-    def _open_wandb(self, config: dict[str, Any], mode: Any, project: str, name: str) -> Any:
-        if mode == "disabled":
-            return None
-        os.environ.setdefault("WANDB_SILENT", "true")
-        try:
-            import wandb
 
-            if mode == "online" and not wandb.api.api_key:
-                self.note("W&B: no key found; run `wandb login` to go online. Logging offline.")
-                mode = "offline"
-            settings = wandb.Settings(
-                console="off", x_disable_stats=True, x_disable_meta=True, x_save_requirements=False
-            )
-            return wandb.init(
-                project=project, name=name, mode=mode, config=config, dir=self.run_dir,
-                settings=settings,
-            )  # fmt: skip
-        except Exception as error:  # a mirror that cannot be hung must not stop a run
-            self.warn(f"W&B could not start ({error}); metrics.jsonl holds everything")
-            return None
-
-    def _mirror(self, action: Callable[[Any], Any]) -> None:
-        if self._wandb is None:
-            return
-        try:
-            action(self._wandb)
-        except Exception as error:  # nor may one that falls off the wall
-            self._wandb = None
-            self.warn(f"W&B stopped ({error}); metrics.jsonl holds everything")
+def _flat(summary: dict[str, Any]) -> dict[str, Any]:
+    """A figure a key: of an accuracy its value, of the medians each by its name."""
+    flat: dict[str, Any] = {}
+    for key, value in summary.items():
+        if key in ("before", "after"):
+            flat |= {f"{key}/{name}/{row['metric']}": row["value"] for name, row in value.items()}
+        elif isinstance(value, dict):
+            flat |= {f"{key}/{name}": inner for name, inner in value.items()}
+        else:
+            flat[key] = value
+    return flat

@@ -49,11 +49,8 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
         environment.note(folder, start, gpu_name())
         stack.callback(examiner.close)
         tracker = stack.enter_context(
-            Tracker(
-                folder, plain, config.tracking.mode, config.tracking.project, str(folder),
-                config.steps, start, config.tracking.samples,
-            )
-        )  # fmt: skip
+            Tracker(folder, plain, config.tracking, config.steps, start, _tags(config))
+        )
         tracker.note(f"run folder: {folder}")
         for line in filter(None, (measured, task.report)):
             tracker.note(line)
@@ -165,6 +162,16 @@ class Loop:
             self.outside.check(update.metrics)
         if self.skipped_in_a_row >= MOST_SKIPS:
             raise RuntimeError(f"{MOST_SKIPS} steps in a row were skipped: {update.skipped}")
+
+
+def _tags(config: TrainConfig) -> list[str]:
+    """What one filters runs by in W&B."""
+    loss = config.loss.divergence if config.loss.select == "all" else f"{config.loss.select} tokens"
+    length = config.rollout.max_tokens
+    return [
+        config.pair.name, config.task.name, config.rollout.engine, config.tune.method, loss,
+        f"N={length}",
+    ]  # fmt: skip
 
 
 def _how_on(folder: Path) -> str:

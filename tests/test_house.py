@@ -15,14 +15,14 @@ FILES = sorted((ROOT / "esr_cli").rglob("*.py"))
 BASE = {"config", "types", "disk", "statistics"}
 LOW = {"distill", "models"}
 PARTS = {
-    "tasks", "rollout", "teacher", "student", "checkpoint", "tracking", "plots", "graders",
-    "probes", "execution", "gauge", "alarms",
+    "tasks", "rollout", "teacher", "student", "checkpoint", "tracking", "mirror", "plots",
+    "graders", "probes", "execution", "gauge", "alarms",
 }  # fmt: skip
 ONE_PLACE = {
     "hydra": "cli.py",
     "omegaconf": "config",
     "vllm": "rollout/vllm.py",
-    "wandb": "tracking.py",
+    "wandb": "mirror.py",
     "ray": "execution",
 }
 
@@ -58,6 +58,8 @@ def allowed(where: str) -> set[str] | None:
         return {where, "types", "disk", "statistics"}
     if where == "reporting":
         return BASE | {"plots", where}
+    if where == "tracking":
+        return BASE | {"mirror", where}
     if where in PARTS:
         return BASE | LOW | {where}
     return None

@@ -1,0 +1,139 @@
+"""`esr completion bash|zsh`: what the shell asks at TAB, and the answers.
+
+Hydra has a completion of its own, which composes the configuration at every TAB and takes about a
+second. This one reads the dataclasses and the names of the files in conf, and loads nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from esr_cli.disk import conf_dir
+
+BASH = """_esr() {
+    local current="${COMP_LINE:0:COMP_POINT}" reply
+    current="${current##* }"
+    mapfile -t reply < <("${COMP_WORDS[0]}" completion words "${COMP_WORDS[1]}" "$current" \\
+        "$COMP_CWORD" 2>/dev/null)
+    # Bash takes = and : for ends of words, and replaces what stands behind the last one only.
+    local kept="${current%"${current##*[=:]}"}"
+    COMPREPLY=("${reply[@]#"$kept"}")
+    [[ ${#reply[@]} -eq 1 && ${reply[0]} =~ [=./]$ ]] && compopt -o nospace
+}
+complete -o nosort -F _esr esr
+"""
+ZSH = """#compdef esr
+_esr() {
+    local -a reply
+    reply=("${(@f)$("${words[1]}" completion words "${words[2]}" "${PREFIX}" \\
+        $((CURRENT - 1)) 2>/dev/null)}")
+    reply=(${reply:#})
+    compadd -S '' -- ${(M)reply:#*[=./]}
+    compadd -- ${reply:#*[=./]}
+}
+compdef _esr esr
+"""
+SCRIPTS = {"bash": BASH, "zsh": ZSH}
+# Groups that no defaults list names, since they are added with a plus.
+ADDED = {"train": ("sweep", "cluster", "recipe"), "eval": ("cluster",), "check": ("recipe",)}
+FILES = {
+    "run", "runs", "run_dir", "resume", "a", "b", "out", "model", "generations", "data_dir",
+    "pair.student.path", "pair.teacher.path",
+}  # fmt: skip
+LENGTHS = ("full", "auto", "16", "32", "64", "100")
+# The command, and its schema in esr_cli.config.
+Commands = Mapping[str, str]
+
+
+def answer(arguments: list[str], commands: Commands) -> str:
+    """What `esr completion ARGUMENTS` prints; raises ValueError for a shell that is not known."""
+    if arguments[:1] == ["words"]:
+        command, current, place = arguments[1:4]
+        return "".join(f"{each}\n" for each in words(command, current, int(place), commands))
+    if len(arguments) == 1 and arguments[0] in SCRIPTS:
+        return SCRIPTS[arguments[0]]
+    raise ValueError('completion: name bash or zsh, as in: eval "$(esr completion bash)"')
+
+
+def words(command: str, current: str, place: int, commands: Commands) -> list[str]:
+    """What the word `current` may become, the `place`-th after `esr`."""
+    if place <= 1:
+        found = [*commands, "completion"]
+    elif command == "completion":
+        found = list(SCRIPTS)
+    elif command not in commands:
+        return []
+    else:
+        plus, key, sign, value = re.fullmatch(r"(\+*)([^=]*)(=?)(.*)", current, re.S).groups()  # type: ignore[union-attr]
+        schema = _schema(commands[command])
+        if sign:
+            # Of a list or a sweep, the last item.
+            done = value[: max(value.rfind(","), value.rfind("[")) + 1]
+            told = _values(command, key, schema, value[len(done) :])
+            found = [f"{plus}{key}={done}{each}" for each in told]
+        else:
+            found = [f"{plus}{each}" for each in _keys(command, key, schema)]
+            found += ["-m", "--help"]
+    return [each for each in found if each.startswith(current)]
+
+
+def _keys(command: str, key: str, schema: Any) -> list[str]:
+    """Settings and groups as far as the next dot."""
+    *above, _ = key.split(".")
+    for name in above:
+        schema = _inner(get_type_hints(schema).get(name)) if schema else None
+    if schema is None:
+        return []
+    prefix = "".join(f"{name}." for name in above)
+    found = []
+    for name, hint in get_type_hints(schema).items():
+        inside = [f"{prefix}{name}."] if _inner(hint) else []
+        chosen = [f"{prefix}{name}="] if not inside or name in groups(command) else []
+        found += chosen + inside
+    if not above:
+        found += [f"{name}=" for name in groups(command) if f"{name}=" not in found]
+        found += ["rollout_len="] if "rollout" in groups(command) else []
+    return found
+
+
+def _values(command: str, key: str, schema: Any, value: str) -> list[str]:
+    if key == "rollout_len":
+        return list(LENGTHS)
+    if key in groups(command):
+        return sorted(path.stem for path in (conf_dir() / key.split("@")[0]).glob("*.yaml"))
+    if key in FILES:
+        paths = glob.glob(f"{glob.escape(os.path.expanduser(value))}*")
+        return [f"{path}/" if Path(path).is_dir() else path for path in sorted(paths)]
+    for name in key.split("."):
+        hint = get_type_hints(schema).get(name) if schema else None
+        schema = _inner(hint)
+    return ["true", "false"] if hint is bool else []
+
+
+def groups(command: str) -> list[str]:
+    """The groups of options that a command chooses from."""
+    found = list(ADDED.get(command, ()))
+    text = (conf_dir() / f"{command}.yaml").read_text()
+    for name, option in re.findall(r"^  - (\w+)(?:: (\w+))?$", text, re.M):
+        if option:
+            found.append(name)
+        elif name != "_self_":
+            found += groups(name)
+    return found
+
+
+def _inner(hint: Any) -> Any:
+    """The dataclass of a group of settings; none where it is a value."""
+    return hint if dataclasses.is_dataclass(hint) else None
+
+
+def _schema(name: str) -> Any:
+    import esr_cli.config
+
+    return getattr(esr_cli.config, name)

@@ -1,0 +1,112 @@
+"""TAB in bash and zsh, as typed into a real one."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, esr
+
+from esr_cli import completion
+from esr_cli.cli import COMMANDS
+from esr_cli.disk import conf_dir
+
+SCHEMAS = {name: each[1] for name, each in COMMANDS.items()}
+START = {
+    "bash": ["bash", "--norc", "--noprofile", "-i"],
+    "zsh": ["zsh", "-f", "-i"],
+}
+READY = {
+    "bash": 'eval "$(esr completion bash)"',
+    "zsh": 'autoload -Uz compinit && compinit -u -D; eval "$(esr completion zsh)"',
+}
+
+
+class Shell:
+    """An interactive shell at a terminal of its own, with `esr` on its path."""
+
+    def __init__(self, name, folder):
+        command = folder / "bin" / "esr"
+        command.parent.mkdir()
+        command.write_text(f'#!/bin/sh\nexec {sys.executable} -m esr_cli.cli "$@"\n')
+        command.chmod(0o755)
+        path = f"{command.parent}:{os.environ['PATH']}"
+        env = {"PATH": path, "PYTHONPATH": str(ROOT), "PS1": "> ", "TERM": "dumb",
+               "HOME": str(folder)}  # fmt: skip
+        self.master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            START[name], stdin=slave, stdout=slave, stderr=slave, env=env, cwd=folder,
+            start_new_session=True,
+        )  # fmt: skip
+        os.close(slave)
+        self.type(f"{READY[name]}; echo rea''dy\n")
+        self.until("ready")
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def until(self, wanted, seconds=60):
+        """What was shown up to `wanted`."""
+        seen, end = "", time.monotonic() + seconds
+        while wanted not in seen:
+            assert time.monotonic() < end, f"no {wanted!r} in {seen!r}"
+            if select.select([self.master], [], [], 0.1)[0]:
+                seen += os.read(self.master, 4096).decode(errors="replace")
+        return seen
+
+
+@pytest.fixture(scope="module", params=["bash", "zsh"])
+def shell(request, tmp_path_factory):
+    if not shutil.which(request.param):
+        pytest.skip(f"no {request.param} here")
+    folder = tmp_path_factory.mktemp(request.param)
+    (folder / "runs" / "a_run").mkdir(parents=True)
+    one = Shell(request.param, folder)
+    yield one
+    one.process.kill()
+    one.process.wait()
+
+
+@pytest.mark.parametrize(("typed", "becomes"), [
+    ("esr repr", "esr reproduce"),
+    ("esr train loss.kee", "esr train loss.keep_tokens="),
+    ("esr train loss=conf", "esr train loss=confident"),
+    ("esr train loss=reverse_kl,conf", "esr train loss=reverse_kl,confident"),
+    ("esr probe probe=[decay,prof", "esr probe probe=[decay,profile"),
+    ("esr train +rollout_len=ful", "esr train +rollout_len=full"),
+    ("esr report runs=runs/a_", "esr report runs=runs/a_run/"),
+])  # fmt: skip
+def test_tab_ends_the_word(shell, typed, becomes):
+    shell.type(typed + "\t")
+    rest = becomes.removeprefix(typed)
+    shell.until(rest)
+    # The line is given up again, by Ctrl-U.
+    shell.type("\x15echo d''one\n")
+    shell.until("done")
+
+
+def test_every_group_of_options_is_known_to_a_command():
+    known = {name for command in SCHEMAS for name in completion.groups(command)}
+    # lm stands in pairs, experiment holds data.
+    assert {each.name for each in conf_dir().iterdir() if each.is_dir()} - known == {
+        "lm", "experiment",
+    }  # fmt: skip
+
+
+def test_what_it_offers_is_accepted():
+    offered = completion.words("train", "loss=", 2, SCHEMAS)
+    assert len(offered) == len(list((conf_dir() / "loss").glob("*.yaml")))
+    assert completion.words("train", "steps=", 2, SCHEMAS) == []
+    assert "strict=true" in completion.words("train", "strict=", 2, SCHEMAS)
+    assert completion.words("nonsense", "x", 2, SCHEMAS) == []
+
+
+def test_another_shell_is_one_line():
+    done = esr("completion", "fish")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "bash or zsh" in done.stderr

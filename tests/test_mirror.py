@@ -1,0 +1,99 @@
+"""The run in W&B: the file of an offline run, read back, against the run's own files."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import wandb_log
+from conftest import esr, rows
+from test_tracking import tell
+from wandb_log import of, values
+
+from esr_cli.config import TrackingConfig, gate
+from esr_cli.tracking import Tracker
+
+
+@pytest.fixture(scope="module")
+def mirrored(unbroken):
+    """What stands in the W&B file of thirty steps of the lab pair."""
+    [file] = wandb_log.files(unbroken)
+    return file, wandb_log.settled(file)
+
+
+def test_every_metric_of_every_step_is_there(mirrored, unbroken):
+    history = [values(each.item) for each in of(mirrored[1], "history")]
+    by_step = {}
+    for row in history:
+        by_step.setdefault(row["step"], {}).update(row)
+    for row in rows(unbroken):
+        told = by_step[row["step"]]
+        assert {key: told[key] for key in row} == row
+    for row in rows(unbroken, "eval.jsonl"):
+        assert by_step[row["step"]][f"eval/lab/{row['metric']}"] == row["value"]
+    axis = {each.name or each.glob_name: each.step_metric for each in of(mirrored[1], "metric")}
+    assert axis["*"] == "step"
+
+
+def test_configuration_and_place_are_there(mirrored, unbroken):
+    [run] = of(mirrored[1], "run")
+    config = values(run.config.update)
+    saved = gate.read_yaml(unbroken / "config.yaml")
+    del saved["config_hash"]
+    assert {key: config[key] for key in saved} == saved
+    assert run.project == "esr" and run.display_name.endswith("/run")
+    assert {"lab", "eager", "full", "reverse_kl", "N=8"} <= set(run.tags)
+    assert run.run_id == (unbroken / "wandb_id").read_text().strip()
+
+
+def test_figures_samples_and_the_outcome_are_there(mirrored, unbroken):
+    file, found = mirrored
+    media = file.parent / "files" / "media"
+    pictures = {path.stem for path in (unbroken / "plots").glob("*.png")}
+    sent = [path.name for path in media.glob("images/plots/*.png")]
+    assert all(any(name.startswith(picture) for name in sent) for picture in pictures) and sent
+    tables = [json.loads(path.read_text()) for path in media.glob("table/*.table.json")]
+    responses = {row[table["columns"].index("response")] for table in tables
+                 for row in table["data"]}  # fmt: skip
+    assert responses == {row["response"] for row in rows(unbroken, "samples.jsonl")}
+    outcome = {}
+    for each in of(found, "summary"):
+        outcome |= values(each.update)
+    summary = json.loads((unbroken / "summary.json").read_text())
+    assert outcome["after/lab/avg@1"] == summary["after"]["lab"]["value"]
+    assert outcome["median/time/step_s"] == summary["median"]["time/step_s"]
+
+
+def test_a_run_that_goes_on_is_the_same_run_there(tmp_path):
+    tell(tmp_path, "offline")
+    tell(tmp_path, "offline")
+    ids = [of(wandb_log.settled(file), "run")[0].run_id for file in wandb_log.files(tmp_path)]
+    assert len(ids) == 2 and ids[0] == ids[1]
+
+
+def test_an_alarm_is_handed_on(tmp_path):
+    with Tracker(tmp_path, {}, TrackingConfig("offline"), total_steps=1) as tracker:
+        tracker.alarm("90% of the responses repeat themselves; lower the rate")
+    [file] = wandb_log.files(tmp_path)
+    [alert] = of(wandb_log.settled(file), "alert")
+    assert alert.level == "WARN" and alert.title == "90% of the responses repeat themselves"
+    assert "warning: 90%" in (tmp_path / "esr.log").read_text()
+
+
+def test_settings_say_where_it_stands(tmp_path):
+    tell(tmp_path, "offline", project="mine", group="a sweep", name="my run", tags=["extra"])
+    [file] = wandb_log.files(tmp_path)
+    [run] = of(wandb_log.settled(file), "run")
+    assert (run.project, run.run_group, run.display_name) == ("mine", "a sweep", "my run")
+    assert set(run.tags) == {"N=8", "extra"}
+
+
+def test_wandb_s_own_variables_are_defaults_and_settings_win(tmp_path):
+    few = ("+rollout_len=8", "rollout=eager", "steps=1", "limit=2", "prompts_per_step=2")
+    env = {"WANDB_PROJECT": "from-the-shell", "WANDB_MODE": "online", "WANDB_RUN_GROUP": "hers"}
+    typed = ("tracking.mode=offline", "tracking.group=mine", "run_dir=run")
+    done = esr("train", *few, *typed, env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [file] = wandb_log.files(tmp_path / "run")
+    [run] = of(wandb_log.settled(file), "run")
+    assert (run.project, run.run_group) == ("from-the-shell", "mine")
