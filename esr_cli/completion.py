@@ -10,9 +10,9 @@ import dataclasses
 import glob
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from esr_cli.disk import conf_dir
 
@@ -71,7 +71,7 @@ def words(command: str, current: str, place: int, commands: Commands) -> list[st
         return []
     else:
         plus, key, sign, value = re.fullmatch(r"(\+*)([^=]*)(=?)(.*)", current, re.S).groups()  # type: ignore[union-attr]
-        schema = _schema(commands[command])
+        schema = commands[command]
         if sign:
             # Of a list or a sweep, the last item.
             done = value[: max(value.rfind(","), value.rfind("[")) + 1]
@@ -83,37 +83,51 @@ def words(command: str, current: str, place: int, commands: Commands) -> list[st
     return [each for each in found if each.startswith(current)]
 
 
-def _keys(command: str, key: str, schema: Any) -> list[str]:
-    """Settings and groups as far as the next dot."""
-    *above, _ = key.split(".")
-    for name in above:
-        schema = _inner(get_type_hints(schema).get(name)) if schema else None
-    if schema is None:
-        return []
-    prefix = "".join(f"{name}." for name in above)
-    found = []
+def settings(command: str, schema: str) -> list[str]:
+    """The dotted names of all settings and groups of a command."""
+    found = [*groups(command), *_below(_schema(schema), "")]
+    if "rollout" in found:
+        found.append("rollout_len")
+    return list(dict.fromkeys(found))
+
+
+def _below(schema: Any, prefix: str) -> Iterator[str]:
     for name, hint in get_type_hints(schema).items():
-        inside = [f"{prefix}{name}."] if _inner(hint) else []
-        chosen = [f"{prefix}{name}="] if not inside or name in groups(command) else []
-        found += chosen + inside
-    if not above:
-        found += [f"{name}=" for name in groups(command) if f"{name}=" not in found]
-        found += ["rollout_len="] if "rollout" in groups(command) else []
-    return found
+        inner = (get_args(hint) or (None,))[-1]
+        if dataclasses.is_dataclass(hint):
+            yield from _below(hint, f"{prefix}{name}.")
+        elif dataclasses.is_dataclass(inner):
+            # A mapping by name, of the options of a group.
+            for option in _options(name):
+                yield from _below(inner, f"{prefix}{name}.{option}.")
+        else:
+            yield f"{prefix}{name}"
 
 
-def _values(command: str, key: str, schema: Any, value: str) -> list[str]:
+def _keys(command: str, key: str, schema: str) -> list[str]:
+    """Settings and groups as far as the next dot."""
+    above = key[: key.rfind(".") + 1]
+    rest = [name[len(above) :] for name in settings(command, schema) if name.startswith(above)]
+    parts = [name.partition(".") for name in rest]
+    return list(dict.fromkeys(f"{above}{head}{dot or '='}" for head, dot, _ in parts))
+
+
+def _values(command: str, key: str, schema: str, value: str) -> list[str]:
     if key == "rollout_len":
         return list(LENGTHS)
     if key in groups(command):
-        return sorted(path.stem for path in (conf_dir() / key.split("@")[0]).glob("*.yaml"))
+        return _options(key)
     if key in FILES:
         paths = glob.glob(f"{glob.escape(os.path.expanduser(value))}*")
         return [f"{path}/" if Path(path).is_dir() else path for path in sorted(paths)]
+    inside: Any = _schema(schema)
     for name in key.split("."):
-        hint = get_type_hints(schema).get(name) if schema else None
-        schema = _inner(hint)
-    return ["true", "false"] if hint is bool else []
+        inside = get_type_hints(inside).get(name) if dataclasses.is_dataclass(inside) else None
+    return ["true", "false"] if inside is bool else []
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
 
 def groups(command: str) -> list[str]:
@@ -126,11 +140,6 @@ def groups(command: str) -> list[str]:
         elif name != "_self_":
             found += groups(name)
     return found
-
-
-def _inner(hint: Any) -> Any:
-    """The dataclass of a group of settings; none where it is a value."""
-    return hint if dataclasses.is_dataclass(hint) else None
 
 
 def _schema(name: str) -> Any:

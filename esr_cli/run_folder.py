@@ -107,6 +107,8 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path
     need_writable("resume", folder)
     saved = saved_config(folder)
     given = gate.as_plain(config)
+    if "rollout.max_tokens" not in _keys(overrides):
+        given["rollout"]["max_tokens"] = saved["rollout"]["max_tokens"]
     for key in _keys(overrides):
         old, new = _dig(saved, key), _dig(given, key)
         if key == "steps":
@@ -117,7 +119,7 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path
             continue  # measured when the run began
         elif key not in ("resume", "run_dir") and old != new:
             said = next(text for text in overrides if _keys([text]) == [key]).lstrip("+~")
-            told = "something else" if isinstance(old, dict) else old
+            told = _first_difference(saved, new, key) if isinstance(new, dict) else old
             raise ConfigError(f"{said}: the saved run has {told}; drop it or start a new run")
     return gate.typed(saved, TrainConfig), folder, last
 
@@ -161,7 +163,8 @@ def _write_config(folder: Path, plain: dict[str, Any]) -> None:
 
 
 def _keys(overrides: list[str]) -> list[str]:
-    names = [override.lstrip("+~").split("=")[0].split("@")[0] for override in overrides]
+    # `lm@pair.student=NAME` fills pair.student.
+    names = [override.lstrip("+~").split("=")[0].split("@")[-1] for override in overrides]
     return ["rollout.max_tokens" if name == "rollout_len" else name for name in names]
 
 
@@ -171,6 +174,14 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
+
+
+def _first_difference(saved: dict[str, Any], given: dict[str, Any], group: str) -> str:
+    for key in _leaves(given, f"{group}."):
+        old, new = _dig(saved, key), _dig({group: given}, key)
+        if old != new:
+            return f"{key}={old}, not {new}"
+    return "more"
 
 
 def _dig(tree: Any, key: str) -> Any:

@@ -13,6 +13,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,7 @@ class Watch:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Watch:
+        self._made = [each for each in self.sweep.parents if not each.exists()]
         self.sweep.mkdir(parents=True, exist_ok=True)
         for old in (*self.sweep.glob("[0-9]*.json"), *self.sweep.glob("[0-9]*.log")):
             old.unlink()
@@ -125,7 +127,7 @@ class Watch:
         self._over.set()
         self._thread.join()
         if not self.outcomes() and not self._begun():
-            shutil.rmtree(self.sweep)
+            self._leave_nothing()
 
     def outcomes(self) -> list[Outcome]:
         """What is known of the runs so far, in their order."""
@@ -140,7 +142,7 @@ class Watch:
         outcomes = self.outcomes()
         reasons = {each.reason for each in outcomes}
         if len(reasons) == 1 and all(reasons) and not any(each.folder for each in outcomes):
-            shutil.rmtree(self.sweep)
+            self._leave_nothing()
             print(f"esr: {reasons.pop()}", file=sys.stderr)
             return 2
         self._tell()
@@ -160,6 +162,12 @@ class Watch:
         if missing:
             print("not all runs came to their turn; the same command goes on")
         return 1 if failed or missing else 0
+
+    def _leave_nothing(self) -> None:
+        shutil.rmtree(self.sweep)
+        for above in self._made:
+            with suppress(OSError):  # something of another's stands in it
+                above.rmdir()
 
     def _watch(self) -> None:
         # What cannot even begin says so in a line of its own.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -16,6 +17,7 @@ from esr_cli.config.errors import ConfigError, did_you_mean
 Schema = TypeVar("Schema")
 # For the command line, which may not import omegaconf itself.
 CompositionError = OmegaConfBaseException
+UNKNOWN = re.compile(r"Could not override '([^']+)'[^+]*(?:\+(.*))?", re.S)
 MISSING = re.compile(r"Could not (?:load|find) '([^/']+)/([^']+)'")
 
 
@@ -56,21 +58,31 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[return-value]
 
 
-def one_line(error: Exception, groups: Path | None = None) -> str:
+def one_line(
+    error: Exception, groups: Path | None = None, known: Callable[[], Iterable[str]] = list
+) -> str:
     """An OmegaConf or Hydra message without its line breaks and internals.
 
-    `groups` is the folder of option groups, for the options that there are.
+    `groups` is the folder of option groups, for the options that there are; `known` gives the names
+    of all settings.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line for line in lines if line.startswith("full_key: ")), "")
     name = key.removeprefix("full_key:").strip()
     if lines and "submitit" in lines[0]:
         return "cluster: hydra-submitit-launcher is not installed; pip install 'esr-cli[slurm]'"
+    if unknown := UNKNOWN.match(str(error)):
+        name, given = unknown.groups()
+        names = list(known())
+        remedy = did_you_mean(name, names) or "esr COMMAND --help shows what there is"
+        return f"{given or name}: no such setting; {remedy}"
     missing = MISSING.search(lines[0]) if lines else None
     if missing and groups:
         group, chosen = missing.groups()
-        known = sorted(path.stem for path in (groups / group).glob("*.yaml"))
-        return f"{group}={chosen}: no such option; there are {', '.join(known)}"
+        options = sorted(path.stem for path in (groups / group).glob("*.yaml"))
+        near = did_you_mean(chosen, options, f"{group}=")
+        remedy = f"{near} There" if near else "there"
+        return f"{group}={chosen}: no such option; {remedy} are {', '.join(options)}"
     if name and "ListConfig" in lines[0]:
         return f"{name}: a list is asked for; give {name}=[…]"
     return f"{name}: {lines[0]}" if name else (lines[0] if lines else type(error).__name__)
