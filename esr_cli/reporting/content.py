@@ -80,7 +80,7 @@ def _main(group: Group) -> list[str]:
         text = (
             f"On {group.pair} ({group.benchmark}), {main.label} ends at {100 * ours.value:.1f} % "
             f"and full rollouts at {100 * theirs.value:.1f} %, a difference of "
-            f"{told(gap.scaled(100), 'points')} over {len(gap.seeds) or 'unlike'} seeds"
+            f"{told(gap.scaled(100), 'points')} over {_seeds(len(gap.seeds))}"
         )
         clocks = next(iter(group.clocks("main", "full")), (main, full))
         fast, slow = (numbers.phase_seconds(arm, "step") for arm in clocks)
@@ -93,6 +93,10 @@ def _main(group: Group) -> list[str]:
 
 def _accuracy(arm: Arm, group: Group, moment: str) -> numbers.Number | None:
     return None if arm.timed else numbers.accuracy(arm, group.benchmark, moment)
+
+
+def _seeds(count: int) -> str:
+    return {0: "unlike seeds", 1: "one seed"}.get(count, f"{count} seeds")
 
 
 def _seconds(value: float) -> str:
