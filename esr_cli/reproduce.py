@@ -50,7 +50,8 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
         except KeyboardInterrupt:
             print("the same command goes on where this one stopped", flush=True)
             raise
-        report.run(ReportConfig(runs=str(out)), [])
+        title = f"arXiv 2605.27028 at the scale of the {scale}"
+        report.run(ReportConfig(runs=str(out), title=title), [])
     if failed:
         raise RuntimeError(
             f"{len(failed)} of {len(cells)} cells failed ({', '.join(failed)}); the "
