@@ -61,7 +61,9 @@ def lengths(
 
 def steps(folder: Path, name: str, curves: dict[str, list[Point]], unit: str) -> None:
     """Accuracy over the steps, a line an arm."""
-    with figure(folder, name, size=(6.4, 3.8)) as axes:
+    # A line of the legend takes 0.2 inches.
+    height = max(3.8, 0.2 * len(curves) + 0.4)
+    with figure(folder, name, size=(6.4, height)) as axes:
         for index, (label, points) in enumerate(curves.items()):
             kind = {"color": COLOURS[index % 7], "ls": DASHES[index // 7 % 4]}
             axes.plot([p.at for p in points], [p.value for p in points], label=label,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,11 @@ def _questions(rows: Rows, full: float) -> list[dict[str, Any]]:
 
 
 def _marks(row: dict[str, Any], full: float) -> list[tuple[str, float | None, int]]:
-    """Each token's text, its KL, and the strength of its colour in tenths."""
+    """Each token's text, its KL, and the strength of its colour in tenths.
+
+    Blanks before a line break are not to be seen, and left out.
+    """
     return [
-        (text, kl, 0 if kl is None else min(10, round(10 * kl / full)))
+        (re.sub(r"[ \t]+(?=\n)", "", text), kl, 0 if kl is None else min(10, round(10 * kl / full)))
         for text, kl in zip(row["tokens"], row["kl"], strict=True)
     ]
