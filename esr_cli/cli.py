@@ -108,6 +108,7 @@ def _run(command: str) -> None:
 def _sweep(command: str, arguments: list[str]) -> None:
     """Runs a sweep; exits 1 where one of its runs failed."""
     from esr_cli import jobs, sweep
+    from esr_cli.config.errors import ConfigError
 
     folder = sweep.folder_for(command, arguments)
     # Hydra leaves its own note of the sweep there, and launchers their files.
@@ -117,6 +118,8 @@ def _sweep(command: str, arguments: list[str]) -> None:
             _run(command)
     except KeyboardInterrupt:
         _leave("interrupted; the same command goes on", 130)
+    except ConfigError as error:
+        _leave(str(error), 2)
     except (RuntimeError, OSError) as error:
         _leave(f"the sweep could not be launched: {error}", 1)
     raise SystemExit(watch.conclude())

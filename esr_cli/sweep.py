@@ -13,7 +13,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -112,12 +112,14 @@ class Watch:
         self.sweep, self.total = sweep, math.prod(counts.values()) if counts else 0
         self._varied = {key for key, count in counts.items() if count > 1}
         self._told: set[int] = set()
+        self._held = ExitStack()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Watch:
         self._made = [each for each in self.sweep.parents if not each.exists()]
-        self.sweep.mkdir(parents=True, exist_ok=True)
+        # The same sweep twice at a time would take the outcomes of one for those of the other.
+        self._held.enter_context(run_folder.held(self.sweep))
         for old in (*self.sweep.glob("[0-9]*.json"), *self.sweep.glob("[0-9]*.log")):
             old.unlink()
         self._thread.start()
@@ -126,6 +128,7 @@ class Watch:
     def __exit__(self, *_: Any) -> None:
         self._over.set()
         self._thread.join()
+        self._held.close()
         if not self.outcomes() and not self._begun():
             self._leave_nothing()
 

@@ -145,8 +145,9 @@ def test_a_killed_sweep_takes_its_run_along_and_frees_its_folder(tmp_path):
     until(lambda: list(tmp_path.glob("all/*/checkpoints/step-*")))
     [run] = [each for each in tmp_path.glob("all/*") if each.name != "sweeps"]
     # While it runs nobody else may write there.
-    done = esr("train", f"resume={run}", cwd=tmp_path)
-    assert done.returncode == 2 and "another run is at work in it" in done.stderr, done.stderr
+    for twice in ([f"resume={run}"], ["-m", *LONG]):
+        done = esr("train", *twice, cwd=tmp_path)
+        assert done.returncode == 2 and "another run is at work in it" in done.stderr, done.stderr
     process.kill()
     process.wait()
     # Its run goes with it, a moment later, and no worker of that one keeps the folder.
