@@ -24,6 +24,8 @@ COLUMNS = {
     "cell": 26, "pair": 27, "task": 5, "tuning": 8, "loss": 22, "N": 12, "seeds": 6, "state": 14,
     "expected": 12,
 }  # fmt: skip
+# So many cells in a row that fail for one reason stop the rest: what they lack, all lack.
+HOPELESS = 3
 # The paper trained on one card of 48 GB.
 PAPER_GIB = 40
 
@@ -51,10 +53,11 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
             print("the same command goes on where this one stopped", flush=True)
             raise
         title = f"arXiv 2605.27028 at the scale of the {scale}"
-        report.run(ReportConfig(runs=str(out), title=title), [])
+        if any(cell.complete for cell in cells if cell.command == "train"):
+            report.run(ReportConfig(runs=str(out), title=title), [])
     if failed:
         raise RuntimeError(
-            f"{len(failed)} of {len(cells)} cells failed ({', '.join(failed)}); the "
+            f"{len(failed)} of {_cells(len(cells))} failed ({', '.join(failed)}); the "
             "same command tries them again"
         )
 
@@ -65,6 +68,7 @@ class Runner:
     def __init__(self, cells: Sequence[Cell], side_by_side: int, threads: int | None) -> None:
         self.cells, self.side_by_side, self.threads = cells, side_by_side, threads
         self.failed: dict[str, str] = {}
+        self._reasons: list[str] = []
         self._width = max(len(cell.id) for cell in cells)
         self._spent, self._expected = 0.0, 0.0
 
@@ -72,11 +76,12 @@ class Runner:
         """Runs what is not complete; gives the ids of those that failed."""
         owed = [cell for cell in self.cells if not cell.complete]
         print(
-            f"{len(self.cells)} cells, {len(self.cells) - len(owed)} complete; {self._left(owed)}"
+            f"{_cells(len(self.cells))}, {len(self.cells) - len(owed)} complete; {self._left(owed)}"
         )
         with jobs.interrupted(), ThreadPoolExecutor(self.side_by_side) as pool:
             self._run([cell for cell in owed if not cell.alone], self.side_by_side, pool)
-            self._run([cell for cell in owed if cell.alone], 1, pool)
+            if not self._hopeless:
+                self._run([cell for cell in owed if cell.alone], 1, pool)
         return list(self.failed)
 
     def _run(self, owed: list[Cell], most: int, pool: ThreadPoolExecutor) -> None:
@@ -94,6 +99,14 @@ class Runner:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 cell = running.pop(future)
                 self._note(cell, future.result(), [*owed, *running.values()])
+            if self._hopeless and owed:
+                print(f"{HOPELESS} cells in a row failed for one reason; the others are left")
+                owed.clear()
+
+    @property
+    def _hopeless(self) -> bool:
+        last = self._reasons[-HOPELESS:]
+        return len(last) == HOPELESS and len(set(last)) == 1 and bool(last[0])
 
     def _ready(self, owed: list[Cell]) -> list[Cell]:
         done = {cell.id for cell in self.cells if cell.complete}
@@ -113,6 +126,7 @@ class Runner:
         state = FAILED if ended.status else COMPLETE
         told = {"asked": cell.asked, "state": state, "seconds": round(ended.seconds, 1)}
         disk.write_json(_made(cell.note), told | {"reason": ended.reason})
+        self._reasons.append(ended.reason)
         if ended.status:
             self.failed[cell.id] = ended.reason
         self._spent += ended.seconds
@@ -131,6 +145,10 @@ class Runner:
             cell.seconds / (1 if cell.alone else self.side_by_side) for cell in owed
         )  # fmt: skip
         return f"about {_span(pace * seconds)} left" if owed else ""
+
+
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"
 
 
 def _made(note: Path) -> Path:
@@ -169,7 +187,7 @@ def _list(chosen: MatrixConfig, cells: Sequence[Cell], title: str) -> None:
         console.print(table)
     owed = [cell for cell in cells if not cell.complete]
     print(
-        f"{len(cells)} cells, {len(cells) - len(owed)} complete; "
+        f"{_cells(len(cells))}, {len(cells) - len(owed)} complete; "
         f"{_span(sum(cell.seconds for cell in owed))} expected, one after another"
     )
 

@@ -138,3 +138,13 @@ def test_a_cell_that_fails_stops_no_other(tmp_path):
     assert note["state"] == "failed" and "run_dir=" in note["reason"]
     assert (run_of(tmp_path, "full") / "summary.json").is_file()
     assert (tmp_path / "all" / "report.html").is_file()
+
+
+def test_what_all_cells_lack_stops_them_early(tmp_path):
+    lacking = [text.replace("steps=4", "pair.student.path=/nowhere") for text in FEW]
+    done = esr("reproduce", *lacking, "jobs=1", cwd=tmp_path)
+    assert done.returncode == 1 and "3 of 4 cells failed" in done.stderr, done.stderr
+    assert "3 cells in a row failed for one reason" in done.stdout
+    assert done.stdout.count("pair.student.path=/nowhere") == 3, done.stdout
+    assert len(list((tmp_path / "all/cells").glob("*.json"))) == 3
+    assert not (tmp_path / "all/report.html").exists()

@@ -18,7 +18,7 @@ from esr_cli.disk import conf_dir
     (["train", "los=top_reverse_kl"], "los=top_reverse_kl: no such setting; did you mean loss?"),
     (["train", "-m", "step=3,4"], "step=3: no such setting; did you mean steps?"),
     (["train", "benchmark.lab.sample=3"], "did you mean benchmark.lab.samples?"),
-    (["train", "pair=qwen3_1p7b_qwen3_4b"], "did you mean pair=qwen3_1p7b__qwen3_4b? There are "),
+    (["train", "pair=qwen3_1p7b_qwen3_4b"], "; did you mean pair=qwen3_1p7b__qwen3_4b?"),
     (["report", "run=here"], "run=here: no such setting; did you mean runs?"),
     (["probe", "prob=decay"], "prob=decay: no such setting; did you mean probe?"),
     (["reproduce", "quik=true"], "quik=true: no such setting; did you mean quick?"),

@@ -81,8 +81,8 @@ def one_line(
         group, chosen = missing.groups()
         options = sorted(path.stem for path in (groups / group).glob("*.yaml"))
         near = did_you_mean(chosen, options, f"{group}=")
-        remedy = f"{near} There" if near else "there"
-        return f"{group}={chosen}: no such option; {remedy} are {', '.join(options)}"
+        told = f"{group}={chosen}: no such option; there are {', '.join(options)}"
+        return f"{told}; {near}" if near else told
     if name and "ListConfig" in lines[0]:
         return f"{name}: a list is asked for; give {name}=[…]"
     return f"{name}: {lines[0]}" if name else (lines[0] if lines else type(error).__name__)
