@@ -24,7 +24,7 @@ COLUMNS = {
     "cell": 26, "pair": 27, "task": 5, "tuning": 8, "loss": 22, "N": 12, "seeds": 6, "state": 14,
     "expected": 12,
 }  # fmt: skip
-# So many cells in a row that fail for one reason stop the rest: what they lack, all lack.
+# Where the first so many cells all fail for one reason, the rest is left: what they lack, all lack.
 HOPELESS = 3
 # The paper trained on one card of 48 GB.
 PAPER_GIB = 40
@@ -100,13 +100,14 @@ class Runner:
                 cell = running.pop(future)
                 self._note(cell, future.result(), [*owed, *running.values()])
             if self._hopeless and owed:
-                print(f"{HOPELESS} cells in a row failed for one reason; the others are left")
+                print(f"the first {HOPELESS} cells failed for one reason; the others are left")
                 owed.clear()
 
     @property
     def _hopeless(self) -> bool:
-        last = self._reasons[-HOPELESS:]
-        return len(last) == HOPELESS and len(set(last)) == 1 and bool(last[0])
+        # One that succeeded shows that the others may, too.
+        told = set(self._reasons)
+        return len(self._reasons) >= HOPELESS and len(told) == 1 and "" not in told
 
     def _ready(self, owed: list[Cell]) -> list[Cell]:
         done = {cell.id for cell in self.cells if cell.complete}

@@ -16,7 +16,7 @@ from conftest import ROOT, esr, same_end
 from hydra import compose, initialize_config_dir
 
 import esr_cli.config
-from esr_cli import matrix
+from esr_cli import matrix, reproduce
 from esr_cli.cli import COMMANDS, _quoted, conf_dir
 from esr_cli.config import ConfigError, ReproduceConfig, gate
 
@@ -144,7 +144,15 @@ def test_what_all_cells_lack_stops_them_early(tmp_path):
     lacking = [text.replace("steps=4", "pair.student.path=/nowhere") for text in FEW]
     done = esr("reproduce", *lacking, "jobs=1", cwd=tmp_path)
     assert done.returncode == 1 and "3 of 4 cells failed" in done.stderr, done.stderr
-    assert "3 cells in a row failed for one reason" in done.stdout
+    assert "the first 3 cells failed for one reason" in done.stdout
     assert done.stdout.count("pair.student.path=/nowhere") == 3, done.stdout
     assert len(list((tmp_path / "all/cells").glob("*.json"))) == 3
     assert not (tmp_path / "all/report.html").exists()
+
+
+def test_cells_that_fail_alike_leave_the_others_where_one_succeeded():
+    runner = reproduce.Runner(cells_of("lab"), 1, None)
+    runner._reasons = ["", *["gated"] * 9]
+    assert not runner._hopeless
+    runner._reasons = ["gated"] * 3
+    assert runner._hopeless
