@@ -95,7 +95,7 @@ def _run(command: str) -> None:
     try:
         job(lambda tree: _dispatch(command, tree, failures))()
     except (HydraException, CompositionError) as error:
-        _leave(one_line(error, conf_dir(), lambda: _settings(command)), 2)
+        _leave(one_line(error, lambda: _settings(command)), 2)
     for failure in failures:
         if isinstance(failure, BrokenPipeError):
             # Whoever read the output has gone (`esr check | head`); nor is there one for the rest.

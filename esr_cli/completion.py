@@ -12,9 +12,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
-from esr_cli.disk import conf_dir
+from esr_cli.config.schema import by_name
+from esr_cli.disk import conf_dir, options
 
 BASH = """_esr() {
     local current="${COMP_LINE:0:COMP_POINT}" reply
@@ -93,12 +94,10 @@ def settings(command: str, schema: str) -> list[str]:
 
 def _below(schema: Any, prefix: str) -> Iterator[str]:
     for name, hint in get_type_hints(schema).items():
-        inner = (get_args(hint) or (None,))[-1]
         if dataclasses.is_dataclass(hint):
             yield from _below(hint, f"{prefix}{name}.")
-        elif dataclasses.is_dataclass(inner):
-            # A mapping by name, of the options of a group.
-            for option in _options(name):
+        elif inner := by_name(hint):
+            for option in options(name):
                 yield from _below(inner, f"{prefix}{name}.{option}.")
         else:
             yield f"{prefix}{name}"
@@ -116,7 +115,7 @@ def _values(command: str, key: str, schema: str, value: str) -> list[str]:
     if key == "rollout_len":
         return list(LENGTHS)
     if key in groups(command):
-        return _options(key)
+        return options(key)
     if key in FILES:
         paths = glob.glob(f"{glob.escape(os.path.expanduser(value))}*")
         return [f"{path}/" if Path(path).is_dir() else path for path in sorted(paths)]
@@ -124,10 +123,6 @@ def _values(command: str, key: str, schema: str, value: str) -> list[str]:
     for name in key.split("."):
         inside = get_type_hints(inside).get(name) if dataclasses.is_dataclass(inside) else None
     return ["true", "false"] if inside is bool else []
-
-
-def _options(group: str) -> list[str]:
-    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
 
 def groups(command: str) -> list[str]:

@@ -47,6 +47,11 @@ def conf_dir() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "conf"
 
 
+def options(group: str) -> list[str]:
+    """The names that a group of conf offers, in order."""
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
 def latest(run_dir: Path) -> Path | None:
     """The last whole checkpoint of a run, or none."""
     whole = checkpoints(run_dir)

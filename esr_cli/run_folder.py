@@ -10,29 +10,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from esr_cli import disk, environment
+from esr_cli import disk, environment, mirror
 from esr_cli.config import ConfigError, TrainConfig, gate
+from esr_cli.config.train import NO_DIFFERENCE
 
-# What does not change the figures, and the pair, which names the folder above.
-NOT_IN_NAME = re.compile(
-    r"(run_dir|resume|strict|pair|data_dir|sandbox|sweep|cluster)=|(tracking|execution|alarms)[.=]"
-)
-# Nor do these settings.
-NO_DIFFERENCE = (
-    "run_dir", "resume", "strict", "data_dir", "sandbox", "tracking", "execution", "alarms",
-)  # fmt: skip
+# The pair names the folder above; what changes no figure names none.
+NOT_IN_NAME = re.compile(rf"({'|'.join(NO_DIFFERENCE)})[.=]|(pair|sweep|cluster)=")
 CUT_BACK = (
     "metrics.jsonl", "eval.jsonl", "generations.jsonl", "samples.jsonl", "kl_by_position.jsonl",
 )  # fmt: skip
-# By which a run that goes on finds itself in W&B again; see mirror.py.
-WANDB_ID = "wandb_id"
 MOST_CHARS = 120
 
 
 def open_new(folder: Path, plain: dict[str, Any]) -> None:
     """Begins a new run in its folder, which is held."""
     # What a run left that died before its first checkpoint would mix with the new figures.
-    for name in (*CUT_BACK, environment.FILE, WANDB_ID):
+    for name in (*CUT_BACK, environment.FILE, mirror.ID):
         (folder / name).unlink(missing_ok=True)
     _write_config(folder, plain)
 
@@ -61,9 +54,8 @@ def difference(folder: Path, config: TrainConfig) -> str:
     if not saved_one or not (folder / "config.yaml").is_file():
         return ""
     saved, wanted = saved_config(folder), gate.as_plain(config)
-    for key in _leaves(wanted):
-        old, new = _dig(saved, key), _dig(wanted, key)
-        if key.split(".")[0] in NO_DIFFERENCE or old == new:
+    for key, old, new in _differing(saved, wanted):
+        if key.split(".")[0] in NO_DIFFERENCE:
             continue
         if key == "rollout.max_tokens" and new == "auto":
             continue
@@ -119,7 +111,10 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path
             continue  # measured when the run began
         elif key not in ("resume", "run_dir") and old != new:
             said = next(text for text in overrides if _keys([text]) == [key]).lstrip("+~")
-            told = _first_difference(saved, new, key) if isinstance(new, dict) else old
+            told = old
+            if isinstance(old, dict) and isinstance(new, dict):
+                first = next(_differing(old, new), None)
+                told = "{}.{}={}, not {}".format(key, *first) if first else "more"
             raise ConfigError(f"{said}: the saved run has {told}; drop it or start a new run")
     return gate.typed(saved, TrainConfig), folder, last
 
@@ -176,12 +171,12 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _first_difference(saved: dict[str, Any], given: dict[str, Any], group: str) -> str:
-    for key in _leaves(given, f"{group}."):
-        old, new = _dig(saved, key), _dig({group: given}, key)
+def _differing(saved: dict[str, Any], given: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """The settings of `given` that are others in `saved`, with the value in each."""
+    for key in _leaves(given):
+        old, new = _dig(saved, key), _dig(given, key)
         if old != new:
-            return f"{key}={old}, not {new}"
-    return "more"
+            yield key, old, new
 
 
 def _dig(tree: Any, key: str) -> Any:

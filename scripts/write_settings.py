@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import yaml
-
 import esr_cli.config
 from esr_cli.cli import COMMANDS
 from esr_cli.completion import groups
+from esr_cli.config import gate
+from esr_cli.config.schema import by_name
 from esr_cli.disk import conf_dir
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
@@ -85,7 +85,7 @@ def described(schema: Any) -> str:
 
 def defaults(command: str) -> dict[str, Any]:
     """What conf says of a command's settings; the dataclasses say the rest."""
-    return yaml.safe_load((conf_dir() / f"{command}.yaml").read_text())
+    return gate.read_yaml(conf_dir() / f"{command}.yaml")
 
 
 def sections(command: str) -> Iterator[str]:
@@ -162,10 +162,7 @@ def _kind(hint: Any) -> str:
 
 def _dataclass(hint: Any) -> Any:
     """The dataclass that a setting holds, by itself or by name."""
-    if dataclasses.is_dataclass(hint):
-        return hint
-    inner = (get_args(hint) or (None,))[-1]
-    return inner if dataclasses.is_dataclass(inner) else None
+    return hint if dataclasses.is_dataclass(hint) else by_name(hint)
 
 
 def page() -> str:

@@ -80,17 +80,17 @@ def same_end(one: Path, other: Path) -> None:
         assert timeless(one, name) == timeless(other, name), name
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "esr_cli.cli", "train", *SHORT, *arguments]
+def launch(*arguments: str, cwd: Path, stdout: int = subprocess.DEVNULL) -> subprocess.Popen:
+    """Starts `esr ARGUMENTS` and does not wait for it."""
+    command = [sys.executable, "-m", "esr_cli.cli", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+        command, cwd=cwd, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True
     )
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen:
+    return launch("train", *SHORT, *arguments, cwd=cwd)
 
 
 def wait_for_step(run: Path, step: int, process: subprocess.Popen) -> None:

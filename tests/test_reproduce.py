@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, esr, same_end
+from conftest import esr, launch, same_end, wait_for_step
 from hydra import compose, initialize_config_dir
 
 import esr_cli.config
@@ -91,13 +87,8 @@ def claims(folder):
 
 def test_killed_and_started_again_it_ends_the_same(whole, tmp_path):
     unbroken, _ = whole
-    command = [sys.executable, "-m", "esr_cli.cli", "reproduce", *FEW]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment)
-    metrics = run_of(tmp_path, "full") / "metrics.jsonl"
-    while not (metrics.exists() and metrics.read_text().count("\n") >= 2):
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.01)
+    process = launch("reproduce", *FEW, cwd=tmp_path)
+    wait_for_step(run_of(tmp_path, "full"), 2, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (run_of(tmp_path, "full") / "summary.json").exists()

@@ -47,3 +47,12 @@ def test_a_group_typed_again_on_resuming_must_agree_in_every_setting(tmp_path):
         resumed(run, "rollout=eager")
     with pytest.raises(ConfigError, match=r"rollout.max_tokens=8, not 16"):
         resumed(run, "rollout=eager", "rollout.top_k=5", "rollout_len=16")
+
+
+def test_a_model_typed_again_on_resuming_is_told_with_both_values(tmp_path):
+    run = tmp_path / "run"
+    write_run(run, "pair=qwen3_1p7b__qwen3_4b", "+rollout_len=8", right={0: [[1]]})
+    (run / "checkpoints" / "step-000001").mkdir(parents=True)
+    typed = ("lm@pair.student=qwen3_4b", "pair=qwen3_1p7b__qwen3_4b")
+    with pytest.raises(ConfigError, match=r"pair.student.path=Qwen/Qwen3-1.7B, not Qwen/Qwen3-4B"):
+        resumed(run, *typed)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
-from conftest import ROOT, SHORT, esr, rows, same_end
+from conftest import SHORT, esr, launch, rows, same_end
 
 from esr_cli import jobs, run_folder, sweep
 from esr_cli.config import ConfigError, TrainConfig, gate
@@ -110,12 +108,7 @@ def test_jobs_say_why_they_ended(tmp_path):
 
 
 def begin(folder, *arguments):
-    command = [sys.executable, "-m", "esr_cli.cli", "train", "-m", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
+    return launch("train", "-m", *arguments, cwd=folder, stdout=subprocess.PIPE)
 
 
 def until(holds, seconds=120):

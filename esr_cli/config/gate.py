@@ -6,13 +6,14 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from esr_cli import disk
 from esr_cli.config.errors import ConfigError, did_you_mean
+from esr_cli.config.schema import by_name
 
 Schema = TypeVar("Schema")
 # For the command line, which may not import omegaconf itself.
@@ -58,13 +59,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[return-value]
 
 
-def one_line(
-    error: Exception, groups: Path | None = None, known: Callable[[], Iterable[str]] = list
-) -> str:
+def one_line(error: Exception, known: Callable[[], Iterable[str]] = list) -> str:
     """An OmegaConf or Hydra message without its line breaks and internals.
 
-    `groups` is the folder of option groups, for the options that there are; `known` gives the names
-    of all settings.
+    `known` gives the names of all settings.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line for line in lines if line.startswith("full_key: ")), "")
@@ -77,9 +75,9 @@ def one_line(
         remedy = did_you_mean(name, names) or "esr COMMAND --help shows what there is"
         return f"{given or name}: no such setting; {remedy}"
     missing = MISSING.search(lines[0]) if lines else None
-    if missing and groups:
+    if missing:
         group, chosen = missing.groups()
-        options = sorted(path.stem for path in (groups / group).glob("*.yaml"))
+        options = disk.options(group)
         near = did_you_mean(chosen, options, f"{group}=")
         told = f"{group}={chosen}: no such option; there are {', '.join(options)}"
         return f"{told}; {near}" if near else told
@@ -99,6 +97,6 @@ def _refuse_unknown(plain: dict[str, Any], schema: Any, prefix: str) -> None:
             continue
         if dataclasses.is_dataclass(hints[key]):
             _refuse_unknown(value, hints[key], f"{prefix}{key}.")
-        elif dataclasses.is_dataclass(inner := (get_args(hints[key]) or (None,))[-1]):
+        elif inner := by_name(hints[key]):
             for name, entry in value.items():
                 _refuse_unknown(entry, inner, f"{prefix}{key}.{name}.")

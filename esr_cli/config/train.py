@@ -17,6 +17,11 @@ from esr_cli.config.task import TaskConfig
 from esr_cli.config.tracking import TrackingConfig
 from esr_cli.config.tune import TuneConfig
 
+# The settings and groups that change no figure of a run.
+NO_DIFFERENCE = (
+    "run_dir", "resume", "strict", "data_dir", "sandbox", "tracking", "execution", "alarms",
+)  # fmt: skip
+
 
 @dataclass
 class TrainConfig:

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from esr_cli.config.train import NO_DIFFERENCE
 from esr_cli.disk import hash_of
 from esr_cli.reporting.runs import Run
 
-# What does not change the figures.
-LEFT_OUT = (
-    "seed", "run_dir", "data_dir", "tracking", "execution", "config_hash", "resume", "strict",
-    "sandbox", "save_every", "keep_checkpoints", "alarms",
-)  # fmt: skip
+# What tells no arm from another.
+LEFT_OUT = (*NO_DIFFERENCE, "seed", "config_hash", "save_every", "keep_checkpoints")
 SELECTORS = ("top", "random", "window", "confident")
 # In the order in which a product of them is named.
 WORDS = {
