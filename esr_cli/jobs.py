@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -14,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from esr_cli import lifetime
+
 PARENT = "ESR_PARENT"
 # Jobs that run now, in whichever thread; signals that asked for their end.
 LIVE: set[subprocess.Popen[bytes]] = set()
 STOPPED: list[int] = []
-SET_PARENT_DEATH_SIGNAL = 1
 
 
 @dataclass(frozen=True)
@@ -85,28 +85,11 @@ def interrupted() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-@contextmanager
-def children() -> Iterator[None]:
-    """Processes started inside may call `die_with_parent`, too."""
-    os.environ[PARENT] = str(os.getpid())
-    try:
-        yield
-    finally:
-        del os.environ[PARENT]
-
-
 def die_with_parent() -> None:
-    """Called first in a process: the kernel kills it when the process that started it is gone.
-
-    Where the kernel knows no such thing (it is Linux's), a job outlives a parent that was killed.
-    """
+    """Called first in a job: it ends with the process that ran it; no job otherwise."""
     parent = os.environ.pop(PARENT, None)
-    if parent is None or not sys.platform.startswith("linux"):
-        return
-    ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    # It may have gone before the kernel was asked.
-    if os.getppid() != int(parent):
-        os._exit(1)
+    if parent is not None:
+        lifetime.end_with(int(parent))
 
 
 def _reason(text: str, status: int) -> str:

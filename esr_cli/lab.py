@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
+import os
 import random
 import shutil
 from pathlib import Path
 from typing import Any
 
-from esr_cli import disk, jobs
+from esr_cli import disk, lifetime
 from esr_cli.config import ConfigError, LabConfig
 
 PAIR = ("teacher", "student", "lab.json")
@@ -55,13 +56,12 @@ def _train_both(config: LabConfig, partial: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     context = multiprocessing.get_context("spawn")
-    with jobs.children():
-        processes = [
-            context.Process(target=build, args=(role, config, partial / role))
-            for role in ("teacher", "student")
-        ]
-        for process in processes:
-            process.start()
+    processes = [
+        context.Process(target=build, args=(role, config, partial / role, os.getpid()))
+        for role in ("teacher", "student")
+    ]
+    for process in processes:
+        process.start()
     for process in processes:
         process.join()
     if any(process.exitcode for process in processes):
@@ -73,9 +73,9 @@ def _train_both(config: LabConfig, partial: Path) -> None:
     disk.write_json(partial / "lab.json", record)
 
 
-def build(role: str, config: LabConfig, folder: Path) -> None:
+def build(role: str, config: LabConfig, folder: Path, parent: int) -> None:
     """Trains one model on one thread, measures it, and saves it with its tokenizer."""
-    jobs.die_with_parent()
+    lifetime.end_with(parent)
     import torch
 
     from esr_cli.models import lab_training

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,6 +39,10 @@ class Counter:
         """Prints as Python does, and past Python as a C library would."""
         print(text, flush=True)
         os.write(2, b"from below\n")
+
+    def sleep(self, seconds: float) -> None:
+        """Is busy."""
+        time.sleep(seconds)
 
     def die(self) -> None:
         """Kills its process."""
@@ -99,3 +107,32 @@ def test_what_a_worker_prints_is_in_its_log(tmp_path):
         worker.call("die")
     worker.close()
     assert log.read_text().splitlines() == ["hello", "from below"]
+
+
+def test_a_busy_worker_ends_with_a_trainer_that_is_killed():
+    code = (
+        "from test_execution import Counter, place\n"
+        "if __name__ == '__main__':\n"
+        "    worker = place('process', 'counter', Counter, {'start': 1.0})\n"
+        "    worker.call('say', '')\n"
+        "    print(worker.pid, flush=True)\n"
+        "    worker.call('sleep', 600)\n"
+    )
+    trainer = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
+    )
+    worker = next(int(line) for line in trainer.stdout if line.strip())
+    trainer.kill()
+    trainer.wait()
+    end = time.monotonic() + 10
+    while not gone(worker):
+        assert time.monotonic() < end, "the worker lives on"
+        time.sleep(0.05)
+
+
+def gone(pid):
+    """Whether nothing is left of it but its exit status, for which nobody may ask."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True

@@ -17,6 +17,8 @@ from typing import Any
 
 import torch.multiprocessing as multiprocessing
 
+from esr_cli import lifetime
+
 GONE = (EOFError, ConnectionError, BrokenPipeError)
 
 
@@ -82,7 +84,7 @@ class ProcessWorker:
         self._pipe, child_end = context.Pipe()
         self._process = context.Process(
             target=_serve,
-            args=(child_end, self._build, self._settings, self._log),
+            args=(child_end, self._build, self._settings, self._log, os.getpid()),
             name=f"esr-{self.name}",
         )
         with _ctrl_c_waits():
@@ -177,8 +179,11 @@ def _ctrl_c_waits() -> Iterator[None]:
 
 
 def _serve(
-    pipe: Connection, build: Callable[..., Any], settings: dict[str, Any], log: str | None
-) -> None:
+    pipe: Connection, build: Callable[..., Any], settings: dict[str, Any], log: str | None,
+    parent: int,
+) -> None:  # fmt: skip
+    # One busy in a call would not notice for a long time that nobody waits for it any more.
+    lifetime.end_with(parent)
     # Ctrl-C reaches the whole terminal, and SIGTERM often a whole process group; only the trainer
     # decides what they mean, and ends this process by closing the pipe.
     for number in (signal.SIGINT, signal.SIGTERM):
