@@ -25,6 +25,10 @@ COMMANDS = {
 }
 # What makes a command a sweep.
 SWEEPS = re.compile(r"(-m|--multirun)$|\+sweep=")
+# What is quoted already, and what may be several values.
+QUOTES, SWEPT = re.compile("['\"]"), re.compile(r"[,()]")
+# What launches its runs as jobs on this machine.
+HERE = re.compile(r"\+cluster=local$|hydra/launcher=submitit_local$")
 USAGE = """esr: on-policy distillation with Early Stopping Rollout (arXiv 2605.27028)
 
 usage: esr COMMAND [key=value ...] [-m]
@@ -111,17 +115,19 @@ def _sweep(command: str, arguments: list[str]) -> None:
     from esr_cli.config.errors import ConfigError
 
     folder = sweep.folder_for(command, arguments)
+    watch = sweep.Watch(folder, _counts(arguments))
     # Hydra leaves its own note of the sweep there, and launchers their files.
-    sys.argv += [f"hydra.sweep.dir='{folder}'", "hydra.mode=MULTIRUN"]
+    sys.argv += [f"hydra.sweep.dir={jobs.text(str(folder))}", "hydra.mode=MULTIRUN"]
     try:
-        with jobs.interrupted(), sweep.Watch(folder, _counts(arguments)) as watch:
+        with jobs.interrupted(), watch:
             _run(command)
     except KeyboardInterrupt:
-        _leave("interrupted; the same command goes on", 130)
+        here = any(HERE.match(each) for each in arguments)
+        _leave(f"interrupted; {watch.let_go(here)}the same command goes on", 130)
     except ConfigError as error:
         _leave(str(error), 2)
     except (RuntimeError, OSError) as error:
-        _leave(f"the sweep could not be launched: {error}", 1)
+        _leave(f"the sweep could not go on: {error}", 1)
     raise SystemExit(watch.conclude())
 
 
@@ -163,21 +169,21 @@ def _spelt(argument: str) -> str:
 
 def _quoted(argument: str) -> str:
     """Quotes what Hydra wants quoted: a value that holds `=`, as folders named after settings do,
-    the items of a list that do (`overrides=[steps=3]`), and a title, which may be anything.
+    or letters beyond ASCII, the items of a list that do (`overrides=[steps=3]`), and a title, which
+    may be anything. What holds quotes itself is left as it is.
     """
+    from esr_cli import jobs
+
     key, sign, value = argument.partition("=")
-    if value[:1] == "[" and value[-1:] == "]" and "=" in value and not re.search("['\"]", value):
+    if value[:1] == "[" and value[-1:] == "]" and "=" in value and not QUOTES.search(value):
         # Commas of a list within the list part no items.
         items = re.split(r",(?![^\[]*\])", value[1:-1])
-        return f"{key}=[{','.join(_text(x.strip()) if '=' in x else x for x in items)}]"
-    if ("=" not in value and key != "title") or value[:1] in ("'", '"', "[", "{", ""):
+        return f"{key}=[{','.join(jobs.text(x.strip()) if '=' in x else x for x in items)}]"
+    if value[:1] in ("'", '"', "[", "{", "") or (key != "title" and QUOTES.search(value)):
         return argument
-    return f"{key}{sign}{_text(value)}"
-
-
-def _text(value: str) -> str:
-    escaped = value.replace("'", "\\'")
-    return f"'{escaped}'"
+    if "=" in value or key == "title" or (not value.isascii() and not SWEPT.search(value)):
+        return f"{key}{sign}{jobs.text(value)}"
+    return argument
 
 
 def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
@@ -196,7 +202,7 @@ def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
             return
         config = gate.read(tree, getattr(esr_cli.config, schema))
         importlib.import_module(f"esr_cli.{module}").run(config, overrides)
-    except (ConfigError, RuntimeError, BrokenPipeError) as error:
+    except (ConfigError, RuntimeError, OSError) as error:
         # Kept for after the job: Hydra prints a text of its own around what it sees raised.
         if os.environ.get("ESR_TRACEBACK"):
             raise
@@ -205,14 +211,16 @@ def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
 
 def _one_of_a_sweep(command: str, tree: Any, hydra: Any, overrides: list[str]) -> None:
     import esr_cli.config
-    from esr_cli import sweep
+    from esr_cli import jobs, sweep
     from esr_cli.config import ConfigError, gate
 
     try:
         config = gate.read(tree, getattr(esr_cli.config, COMMANDS[command][1]))
     except ConfigError as error:
         config = error
-    sweep.run_one(command, config, overrides, hydra.job.num, Path(hydra.sweep.dir))
+    # A launcher's job has signals of its own to hand on.
+    with jobs.interrupted():
+        sweep.run_one(command, config, overrides, hydra.job.num, Path(hydra.sweep.dir))
 
 
 def _leave(message: str, status: int) -> None:

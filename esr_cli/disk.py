@@ -29,7 +29,7 @@ def write_folder(target: Path, write: Callable[[Path], Any]) -> None:
         partial.mkdir(parents=True)
         write(partial)
         for entry in [*partial.rglob("*"), partial]:
-            _sync(entry)
+            sync(entry)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
         # safetensors reports a full disk by an exception of its own.
@@ -38,7 +38,7 @@ def write_folder(target: Path, write: Callable[[Path], Any]) -> None:
         raise
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def conf_dir() -> Path:
@@ -80,6 +80,14 @@ def find_data(name: str, data_dir: str | None) -> Path | None:
     return path if (folder or path.is_absolute()) and path.is_file() else None
 
 
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; ValueError with its name where it is broken."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: is broken ({error}); delete it") from None
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file is whole or absent."""
     _write_whole(path, json.dumps(value, indent=1) + "\n")
@@ -113,7 +121,7 @@ def write_rows(path: Path, rows: Rows) -> None:
 
 
 def append_rows(path: Path, rows: Rows) -> None:
-    """Adds JSON lines at the end of a file."""
+    """Adds JSON lines at the end of a file; `sync` before something counts on them."""
     with path.open("a") as file:
         file.write(_lines(rows))
 
@@ -136,11 +144,13 @@ def _lines(rows: Rows) -> str:
 def _write_whole(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text)
-    _sync(partial)
+    sync(partial)
     partial.rename(path)
+    sync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Waits until a file's content, or the names in a folder, would outlive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

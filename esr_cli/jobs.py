@@ -67,11 +67,14 @@ def run(command: str, arguments: Sequence[str], log: Path, threads: int | None =
 def interrupted() -> Iterator[None]:
     """Around jobs: Ctrl-C and SIGTERM are handed on to those that run, which save and end.
 
-    A second one ends them at once. KeyboardInterrupt is raised when they have ended.
+    A second one ends them at once. KeyboardInterrupt is raised when they have ended, at once where
+    none runs in this process.
     """
 
     def hand_on(number: int, _: Any) -> None:
         STOPPED.append(number)
+        if not LIVE:
+            raise KeyboardInterrupt
         for process in LIVE.copy():
             process.send_signal(signal.SIGINT if len(STOPPED) == 1 else signal.SIGKILL)
 
@@ -92,6 +95,12 @@ def die_with_parent() -> None:
         lifetime.end_with(int(parent))
 
 
+def text(value: str) -> str:
+    """A value quoted for a command line, whatever it holds."""
+    escaped = value.replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def _reason(text: str, status: int) -> str:
     if status == 0:
         return ""
@@ -101,6 +110,8 @@ def _reason(text: str, status: int) -> str:
     lines = [line.strip() for line in rest.splitlines() if line.strip()]
     if not lines:
         return f"exit status {status}"
+    if not said:
+        return lines[-1]
     # A worker's traceback: what matters is its last line, before the one on how to go on.
     ends = [line for line in lines[1:] if "esr train resume=" not in line]
-    return f"{lines[0]} {ends[-1]}" if said and lines[0].endswith(":") and ends else lines[0]
+    return f"{lines[0]} {ends[-1]}" if lines[0].endswith(":") and ends else lines[0]

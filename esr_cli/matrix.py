@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esr_cli import disk
+from esr_cli import disk, jobs
 from esr_cli.config import CellConfig, ConfigError, MatrixConfig, ReproduceConfig, gate
-from esr_cli.config.errors import did_you_mean
+from esr_cli.config.errors import did_you_mean, need
 
 TO_DO, BEGUN, COMPLETE, FAILED = "to do", "begun", "complete", "failed"
 
@@ -46,7 +45,11 @@ class Cell:
 
     def noted(self) -> dict[str, Any]:
         """What its note says: `asked`, `state`, and of one that ended `seconds` and `reason`."""
-        return json.loads(self.note.read_text()) if self.note.is_file() else {"state": TO_DO}
+        told = disk.read_json(self.note) if self.note.is_file() else {"state": TO_DO}
+        # A run that was removed, or what was measured with it, is to be had again.
+        made = "summary.json" if self.command == "train" else "probes"
+        gone = told["state"] == COMPLETE and self.run and not (self.run / made).exists()
+        return {**told, "state": TO_DO} if gone else told
 
     @property
     def complete(self) -> bool:
@@ -70,22 +73,33 @@ def cells(matrix: MatrixConfig, config: ReproduceConfig, out: Path) -> list[Cell
     """The cells asked for with all that they need, in the order in which they are to be run.
 
     Seed by seed, so that a report of fewer seeds is never far. Raises `ConfigError` for an unknown
-    name in `only`.
+    name in `only`, and where nothing is left.
     """
     wanted = _wanted(matrix, config)
-    allowed = config.seeds or (matrix.quick.seeds if config.quick else None)
     made: dict[str, Cell] = {}
     for name, each in matrix.cells.items():
         if name not in wanted:
             continue
         of: Sequence[str | None] = each.of or [None]
-        own = each.seeds or allowed or matrix.seeds
-        for seed in [None] if each.once else [s for s in own if allowed is None or s in allowed]:
+        for seed in [None] if each.once else _seeds(each, matrix, config):
             for measured in of:
                 cell = _cell(name, each, matrix, config, out, seed, measured)
                 made[cell.id] = cell
+    for cell in made.values():
+        for other in cell.needs:
+            need(other in made, f"cells.{cell.id}", other, "it needs a cell that is not there")
     order = {name: place for place, name in enumerate(matrix.cells)}
     return sorted(made.values(), key=lambda c: (c.alone, c.seed or 0, order[c.arm.split("@")[0]]))
+
+
+def _seeds(
+    each: CellConfig, matrix: MatrixConfig, config: ReproduceConfig
+) -> Sequence[int]:  # fmt: skip
+    given = config.seeds or (matrix.quick.seeds if config.quick else None)
+    if given is None:
+        return each.seeds or matrix.seeds
+    # What looks at fewer of its runs than there are looks at as few of these.
+    return given[: len(each.seeds)] if each.of and each.seeds else given
 
 
 def arguments_as(cell: CellConfig, matrix: MatrixConfig) -> dict[str, str]:
@@ -102,11 +116,20 @@ def _wanted(matrix: MatrixConfig, config: ReproduceConfig) -> set[str]:
     chosen = {cell for name in config.only or matrix.items for cell in matrix.items[name].cells}
     if config.quick:
         chosen &= set(matrix.quick.cells)
+        none = f"nothing of {', '.join(config.only)} is in the quick matrix; drop it"
+        need(bool(chosen), "quick", "true", none)
     while True:
         more = {n for name in chosen for n in (*matrix.cells[name].needs, *matrix.cells[name].of)}
         if more <= chosen:
             return chosen
         chosen |= more
+
+
+def _filled(text: str, places: Mapping[str, Any]) -> str:
+    """With places filled in; a path may hold anything, so it is quoted."""
+    key, _, value = text.partition("=")
+    filled = value.format(**places)
+    return f"{key}={jobs.text(filled) if '{out}' in value or '{run}' in value else filled}"
 
 
 def _cell(
@@ -117,13 +140,13 @@ def _cell(
     below = out / ("timed" if each.alone else "runs")
     run = below / (measured or name) / f"seed={seed}" if trains or measured else None
     places: Mapping[str, Any] = {"out": out.absolute(), "seed": seed, "run": run}
-    asked = each.given
+    asked = given = [*each.given]
     if trains:
         common = matrix.timed if each.alone else matrix.every
-        asked = [*common, *asked, *config.overrides, "seed={seed}"]
-    given = [text.format(**places) for text in asked]
+        asked = [*common, *each.given, *config.overrides, "seed={seed}"]
+    given = [text if text in config.overrides else _filled(text, places) for text in asked]
     if config.data_dir and each.command != "lab":
-        given.append(f"data_dir={config.data_dir}")
+        given.append(f"data_dir={jobs.text(config.data_dir)}")
     once = {other for other in (*each.needs, *each.of) if matrix.cells[other].once}
     behind = [measured] if measured else []
     needs = tuple(

@@ -5,11 +5,11 @@ It can be stopped at any moment, by whatever means, and goes on where it was.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -20,6 +20,8 @@ from esr_cli.config import ConfigError, MatrixConfig, ReportConfig, ReproduceCon
 from esr_cli.matrix import BEGUN, COMPLETE, FAILED, Cell
 
 MATRICES = "experiment/paper"
+# In `out`: what all that is made there has in common.
+KEPT = "reproduction.json"
 COLUMNS = {
     "cell": 26, "pair": 27, "task": 5, "tuning": 8, "loss": 22, "N": 12, "seeds": 6, "state": 14,
     "expected": 12,
@@ -37,16 +39,13 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
     quick = "-quick" if config.quick else ""
     out = Path(config.out or f"runs/reproduce-{scale}{quick}")
     cells = matrix.cells(chosen, config, out)
-    for cell in cells:
-        if cell.noted().get("asked", cell.asked) != cell.asked:
-            raise ConfigError(
-                f"out={out}: {cell.id} was made there with other settings; choose another"
-            )
+    told = {"scale": scale, "overrides": config.overrides}
+    _refuse_others(out, told, cells)
     if config.list:
         _list(chosen, cells, f"{scale}: {chosen.about}")
         return
-    run_folder.need_writable("out", out)
-    with run_folder.held(out):
+    with run_folder.held(out, "out"):
+        disk.write_json(out / KEPT, told)
         try:
             failed = Runner(cells, config.jobs or chosen.jobs, chosen.threads).run()
         except KeyboardInterrupt:
@@ -62,6 +61,26 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
         )
 
 
+def _refuse_others(out: Path, told: dict[str, Any], cells: Sequence[Cell]) -> None:
+    """Raises `ConfigError` where `out` holds what was made with other settings."""
+    before = disk.read_json(out / KEPT) if (out / KEPT).is_file() else told
+    other = [key for key in told if before.get(key) != told[key]]
+    if other:
+        asked, made = _plain(told[other[0]]), _plain(before.get(other[0]))
+        raise ConfigError(
+            f"{other[0]}={asked}: {out} was made with {made or 'none'}; choose another out"
+        )
+    for cell in cells:
+        if cell.noted().get("asked", cell.asked) != cell.asked:
+            raise ConfigError(
+                f"out={out}: {cell.id} was made there with other settings; choose another"
+            )
+
+
+def _plain(value: Any) -> str:
+    return f"[{','.join(value)}]" if isinstance(value, list) else str(value)
+
+
 class Runner:
     """Runs cells as soon as what they need is there, so many side by side."""
 
@@ -75,9 +94,8 @@ class Runner:
     def run(self) -> list[str]:
         """Runs what is not complete; gives the ids of those that failed."""
         owed = [cell for cell in self.cells if not cell.complete]
-        print(
-            f"{_cells(len(self.cells))}, {len(self.cells) - len(owed)} complete; {self._left(owed)}"
-        )
+        told = [f"{_cells(len(self.cells))}, {len(self.cells) - len(owed)} complete"]
+        print("; ".join(filter(None, [*told, self._left(owed)])), flush=True)
         with jobs.interrupted(), ThreadPoolExecutor(self.side_by_side) as pool:
             self._run([cell for cell in owed if not cell.alone], self.side_by_side, pool)
             if not self._hopeless:
@@ -119,9 +137,13 @@ class Runner:
             # A run that ended just before its note could be written.
             if (cell.run / "summary.json").is_file():
                 return jobs.Ended(0, 0.0)
-            last = disk.latest(cell.run)
-            arguments = [f"resume={cell.run}"] if last else [*arguments, f"run_dir={cell.run}"]
-        return jobs.run(cell.command, arguments, log, None if cell.alone else self.threads)
+            here = jobs.text(str(cell.run))
+            resumes = disk.latest(cell.run) is not None
+            arguments = [f"resume={here}"] if resumes else [*arguments, f"run_dir={here}"]
+        try:
+            return jobs.run(cell.command, arguments, log, None if cell.alone else self.threads)
+        except OSError as error:
+            return jobs.Ended(1, 0.0, str(error))
 
     def _note(self, cell: Cell, ended: jobs.Ended, owed: list[Cell]) -> None:
         state = FAILED if ended.status else COMPLETE
@@ -161,7 +183,7 @@ def _accuracy(cell: Cell) -> str:
     # Runs for their timings answer hardly any question.
     if cell.run is None or cell.command != "train" or cell.alone:
         return ""
-    summary = json.loads((cell.run / "summary.json").read_text())
+    summary = disk.read_json(cell.run / "summary.json")
     rows = [next(iter(summary[when].values())) for when in ("before", "after")]
     return " -> ".join(f"{row['value']:.3f}" for row in rows)
 

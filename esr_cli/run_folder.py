@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,15 @@ def free_folder(config: TrainConfig, overrides: list[str]) -> Path:
     return folder
 
 
-def in_sweep(config: TrainConfig, overrides: list[str]) -> Path:
-    """Where a run of a sweep lives: there `run_dir` is the folder above."""
-    return Path(config.run_dir or Path("runs") / config.pair.name) / name_of(overrides)
+def in_sweep(config: TrainConfig, overrides: list[str], varied: Iterable[str]) -> Path:
+    """Where a run of a sweep lives: there `run_dir` is the folder above.
+
+    Its name tells all of the `varied` keys, but for the pair where the folder above does.
+    """
+    if config.run_dir:
+        return Path(config.run_dir) / name_of(overrides, NOT_IN_NAME, varied)
+    varied = [key for key in varied if key != "pair"]
+    return Path("runs") / config.pair.name / name_of(overrides, NOT_IN_NAME, varied)
 
 
 def difference(folder: Path, config: TrainConfig) -> str:
@@ -64,13 +70,13 @@ def difference(folder: Path, config: TrainConfig) -> str:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, key: str = "run_dir") -> Iterator[None]:
     """Keeps other runs out of the folder; raises `ConfigError` where one is at work in it.
 
     The hold ends with the process, whatever ends that one. Raises it too where the folder cannot be
     written.
     """
-    need_writable("run_dir", folder)
+    need_writable(key, folder)
     with (folder / ".lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,8 +84,8 @@ def held(folder: Path) -> Iterator[None]:
             file.seek(0)
             who = file.read().strip() or "unknown"
             raise ConfigError(
-                f"run_dir={folder}: another run is at work in it (process {who}); wait for it, or "
-                "choose another run_dir"
+                f"{key}={folder}: another run is at work in it (process {who}); wait for it, or "
+                f"choose another {key}"
             ) from None
         except OSError:
             # Some network file systems know no locks: then there is no guard.
@@ -185,10 +191,23 @@ def _dig(tree: Any, key: str) -> Any:
     return tree
 
 
-def name_of(overrides: list[str], left_out: re.Pattern[str] = NOT_IN_NAME) -> str:
-    """A folder's name from what the command line changed, without what `left_out` matches."""
+def name_of(
+    overrides: list[str], left_out: re.Pattern[str] = NOT_IN_NAME, varied: Iterable[str] = ()
+) -> str:
+    """A folder's name from what the command line changed, without what `left_out` matches, unless
+    it is one of the `varied` keys; what is cut off a long one stands in a hash at its end.
+    """
     parts = [text.lstrip("+") for text in overrides]
-    kept = sorted(part for part in parts if not left_out.match(part))
-    name = re.sub(r"[^\w=.,-]+", "-", ",".join(kept)) or "default"
-    # File systems allow 255 bytes.
-    return name if len(name) <= MOST_CHARS else f"{name[:MOST_CHARS]}-{disk.hash_of({'': name})}"
+    first = {key.lstrip("+") for key in varied}
+    told = {part for part in parts if part.split("=")[0] in first}
+    kept = sorted(part for part in parts if part in told or not left_out.match(part))
+    name = _legible(kept)
+    if len(name) <= MOST_CHARS:
+        return name
+    # What tells it from its siblings is not cut, nor what is short for the sake of a long path.
+    named = _legible(sorted(kept, key=lambda part: (part not in told, len(part))))
+    return f"{named[:MOST_CHARS]}-{disk.hash_of({'': name})}"
+
+
+def _legible(parts: list[str]) -> str:
+    return re.sub(r"[^\w=.,-]+", "-", ",".join(parts)) or "default"

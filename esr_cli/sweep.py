@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,10 @@ OF_THE_SWEEP = re.compile(r"\+*(sweep|cluster)=")
 GIVEN = re.compile(r"\+*(run_dir|tracking\.group)=")
 NOT_IN_NAME = re.compile(r"\+*(run_dir|cluster|data_dir|sandbox|tracking|execution|alarms)[.=]")
 COMPLETE, BEFORE, FAILED = "complete", "complete before", "failed"
+# What a launcher leaves of each job in the sweep's folder, named after the job's number.
+LAUNCHED = ".submitit/[0-9]*"
+# In the sweep's folder: the keys that take several values.
+VARIED = "varied.json"
 
 
 @dataclass(frozen=True)
@@ -66,30 +72,35 @@ def run_one(command: str, config: Any, overrides: list[str], number: int, sweep:
     """
     overrides = [text for text in overrides if not OF_THE_SWEEP.match(text)]
     asked = [text for text in overrides if not GIVEN.match(text)]
-    log = sweep / f"{number:03d}.log"
-    if isinstance(config, ConfigError):
-        outcome = Outcome(number, asked, FAILED, str(log), reason=str(config))
-    elif command == "train" and isinstance(config, TrainConfig):
-        outcome = _train(config, overrides, Outcome(number, asked, COMPLETE, str(log)), sweep.name)
-    else:
-        ended = jobs.run(command, overrides, log)
-        state = FAILED if ended.status else COMPLETE
-        outcome = Outcome(
-            number, asked, state, str(log), seconds=ended.seconds, reason=ended.reason
-        )  # fmt: skip
+    run = Outcome(number, asked, COMPLETE, str(sweep / f"{number:03d}.log"))
+    try:
+        if isinstance(config, ConfigError):
+            raise config
+        train = command == "train"
+        outcome = _train(config, overrides, run, sweep) if train else _other(command, run)
+    except (ConfigError, OSError, ValueError, LookupError) as error:
+        # One folder that cannot be read or written stops no other run.
+        outcome = replace(run, state=FAILED, reason=str(error) or type(error).__name__)
     disk.write_json(sweep / f"{number:03d}.json", asdict(outcome))
 
 
-def _train(config: TrainConfig, overrides: list[str], run: Outcome, group: str) -> Outcome:
-    folder = run_folder.in_sweep(config, overrides)
+def _other(command: str, run: Outcome) -> Outcome:
+    ended = jobs.run(command, run.asked, Path(run.log))
+    state = FAILED if ended.status else COMPLETE
+    return replace(run, state=state, seconds=ended.seconds, reason=ended.reason)
+
+
+def _train(config: TrainConfig, overrides: list[str], run: Outcome, sweep: Path) -> Outcome:
+    folder = run_folder.in_sweep(config, overrides, json.loads((sweep / VARIED).read_text()))
     told = asdict(run) | {"folder": str(folder)}
     other = run_folder.difference(folder, config)
     if other:
         return Outcome(**told | {"state": FAILED, "reason": other})
     if (folder / "summary.json").is_file():
         return Outcome(**told | {"state": BEFORE} | _accuracies(folder))
-    anew = [*run.asked, f"run_dir={folder}", f"tracking.group={config.tracking.group or group}"]
-    arguments = [f"resume={folder}"] if disk.latest(folder) else anew
+    here, group = jobs.text(str(folder)), jobs.text(config.tracking.group or sweep.name)
+    anew = [*run.asked, f"run_dir={here}", f"tracking.group={group}"]
+    arguments = [f"resume={here}"] if disk.latest(folder) else anew
     ended = jobs.run("train", arguments, Path(run.log))
     told |= {"seconds": ended.seconds, "reason": ended.reason}
     if ended.status or not (folder / "summary.json").is_file():
@@ -99,7 +110,7 @@ def _train(config: TrainConfig, overrides: list[str], run: Outcome, group: str) 
 
 def _accuracies(folder: Path) -> dict[str, float]:
     """The headline of the first benchmark, before and after."""
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = disk.read_json(folder / "summary.json")
     found = ((when, next(iter(summary[when].values()), None)) for when in ("before", "after"))
     return {when: row["value"] for when, row in found if row}
 
@@ -122,6 +133,8 @@ class Watch:
         self._held.enter_context(run_folder.held(self.sweep))
         for old in (*self.sweep.glob("[0-9]*.json"), *self.sweep.glob("[0-9]*.log")):
             old.unlink()
+        disk.write_json(self.sweep / VARIED, sorted(self._varied))
+        self._launched_before = set(self.sweep.glob(LAUNCHED))
         self._thread.start()
         return self
 
@@ -129,8 +142,23 @@ class Watch:
         self._over.set()
         self._thread.join()
         self._held.close()
-        if not self.outcomes() and not self._begun():
+        if not self.outcomes() and not self._begun() and not self._launched():
             self._leave_nothing()
+
+    def let_go(self, here: bool) -> str:
+        """After an interruption: has the jobs that run on this machine save and end, and waits for
+        them; says which run elsewhere.
+        """
+        if not here:
+            left = ", ".join(self._launched())
+            return f"the jobs {left} go on (scancel ends them); " if left else ""
+        for number in self._launched():
+            with suppress(ProcessLookupError):
+                os.kill(int(number), signal.SIGTERM)
+        for number in self._launched():
+            with suppress(ChildProcessError):
+                os.waitpid(int(number), 0)
+        return ""
 
     def outcomes(self) -> list[Outcome]:
         """What is known of the runs so far, in their order."""
@@ -144,7 +172,8 @@ class Watch:
         """
         outcomes = self.outcomes()
         reasons = {each.reason for each in outcomes}
-        if len(reasons) == 1 and all(reasons) and not any(each.folder for each in outcomes):
+        begun = self._begun() or any(each.folder for each in outcomes)
+        if len(reasons) == 1 and all(reasons) and not begun:
             self._leave_nothing()
             print(f"esr: {reasons.pop()}", file=sys.stderr)
             return 2
@@ -181,6 +210,10 @@ class Watch:
             print(f"{runs}; what each prints is in {self.sweep}", flush=True)
         while not self._over.wait(0.2):
             self._tell()
+
+    def _launched(self) -> list[str]:
+        found = set(self.sweep.glob(LAUNCHED)) - self._launched_before
+        return sorted({each.name for each in found if each.name.replace("_", "").isdigit()})
 
     def _begun(self) -> bool:
         return any(self.sweep.glob("[0-9]*.log"))

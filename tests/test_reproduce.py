@@ -113,9 +113,45 @@ def test_a_complete_one_runs_nothing_and_says_so(whole):
 def test_other_settings_are_refused_before_anything_runs(whole):
     folder, _ = whole
     other = [text.replace("steps=4", "steps=5") for text in FEW]
-    done = esr("reproduce", *other, cwd=folder)
-    assert done.returncode == 2, done.stdout
-    assert "out=all: " in done.stderr and "other settings; choose another" in done.stderr
+    for asked in (other, [*other, "only=[table_per_step]"]):
+        done = esr("reproduce", *asked, cwd=folder)
+        assert done.returncode == 2, done.stdout
+        assert "overrides=[steps=5,eval_every=2" in done.stderr, done.stderr
+        assert "all was made with [steps=4," in done.stderr and "another out" in done.stderr
+
+
+def test_seeds_take_the_place_of_every_cells_own_and_leave_nothing_that_another_needs():
+    seeds = {cell.seed for cell in cells_of("paper", seeds=[3, 4])}
+    assert seeds == {None, 3, 4}
+    looked = {cell.seed for cell in cells_of("paper", seeds=[3, 4]) if "samples" in cell.arm}
+    assert looked == {3}
+    with pytest.raises(ConfigError, match=r"quick=true: nothing of table_scaling"):
+        cells_of("paper", quick=True, only=["table_scaling"])
+
+
+def test_a_run_that_was_removed_is_to_be_had_again(tmp_path):
+    chosen = matrix.read(conf_dir() / "experiment/paper/lab.yaml")
+    run = next(c for c in matrix.cells(chosen, ReproduceConfig(), tmp_path) if c.run)
+    run.note.parent.mkdir(parents=True)
+    run.note.write_text(json.dumps({"asked": run.asked, "state": "complete"}))
+    assert not run.complete
+    run.run.mkdir(parents=True)
+    (run.run / "summary.json").write_text("{}")
+    assert run.complete
+
+
+def test_braces_in_overrides_and_odd_folders_reach_hydra_as_they_are(tmp_path):
+    odd = tmp_path / "it's (a), ü=1"
+    chosen = matrix.read(conf_dir() / "experiment/paper/lab.yaml")
+    asked = ReproduceConfig(overrides=["task.instruction={question}"], data_dir=str(odd))
+    cells = {cell.id: cell for cell in matrix.cells(chosen, asked, odd)}
+    assert "task.instruction={question}" in cells["full/seed=0"].arguments
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        given = [_quoted(each) for each in cells["second_student"].arguments]
+        assert compose("lab", overrides=given).out == str(odd / "pairs/second")
+        given = [_quoted(each) for each in cells["behaviour@full/seed=0"].arguments]
+        tree = compose("probe", overrides=given)
+        assert (tree.run, tree.data_dir) == (str(odd / "runs/full/seed=0"), str(odd))
 
 
 def test_a_cell_that_fails_stops_no_other(tmp_path):

@@ -104,6 +104,7 @@ def test_jobs_say_why_they_ended(tmp_path):
     traceback = "the engine failed in generate:\nTraceback\nValueError: odd"
     text = f"x\nesr: {traceback}\ngo on with: esr train resume=x"
     assert jobs._reason(text, 1) == "the engine failed in generate: ValueError: odd"
+    assert jobs._reason("warning: x\nTraceback\nMemoryError: y\n", 1) == "MemoryError: y"
     assert jobs._reason("", -9) == "killed by SIGKILL"
 
 
@@ -166,6 +167,49 @@ def test_the_cluster_overlay_launches_each_run_as_a_job_of_its_own(tmp_path):
     outcomes = [json.loads(path.read_text()) for path in folder.glob("[0-9]*.json")]
     assert len({each["folder"] for each in outcomes}) == 2
     assert len(list((folder / ".submitit").glob("[0-9]*"))) == 2
+
+
+def test_an_interrupted_sweep_of_launched_jobs_ends_them(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    process = begin(tmp_path, "+cluster=local", *LONG)
+    until(lambda: list(tmp_path.glob("all/*/checkpoints/step-*")))
+    process.send_signal(signal.SIGTERM)
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 130 and "the same command goes on" in errors, out + errors
+    runs = [each for each in tmp_path.glob("all/*") if each.name != "sweeps"]
+    assert len(runs) == 2 and all(free(run) for run in runs)
+    for run in runs:
+        last = sorted(run.glob("checkpoints/*"))[-1]
+        assert len(rows(run)) == int(last.name.removeprefix("step-"))
+
+
+def test_a_broken_folder_fails_its_run_alone(swept):
+    folder, _ = swept
+    summary = folder_of(folder, 8) / "summary.json"
+    kept = summary.read_text()
+    summary.write_text("{")
+    done = esr("train", "-m", "+rollout_len=8,12", *FEW, "run_dir=all", cwd=folder)
+    summary.write_text(kept)
+    assert done.returncode == 1 and done.stderr == "", done.stderr
+    assert "summary.json: is broken" in done.stdout.replace("\n", "") and "[2/2]" in done.stdout
+
+
+def test_runs_that_differ_in_what_names_no_folder_have_folders_of_their_own(swept):
+    config = gate.typed(run_folder.saved_config(folder_of(swept[0], 8)), TrainConfig)
+    names = {
+        run_folder.in_sweep(config, [f"pair={pair}", "execution=inline"], ["pair", "seed"]).name
+        for pair in ("lab", "own")
+    }
+    assert names == {"pair=lab", "pair=own"}
+
+
+def test_a_long_name_is_cut_where_it_tells_runs_apart_least():
+    path = "pair.student.path=" + "x" * 200
+    names = [
+        run_folder.name_of([path, f"zz_seed={n}", "steps=3"], varied=["zz_seed"]) for n in (0, 1)
+    ]
+    assert [name.split(",")[0] for name in names] == ["zz_seed=0", "zz_seed=1"]
+    assert all("steps=3" in name and len(name) < 140 for name in names)
 
 
 def test_another_command_sweeps_too(tmp_path):

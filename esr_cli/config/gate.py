@@ -19,6 +19,7 @@ Schema = TypeVar("Schema")
 # For the command line, which may not import omegaconf itself.
 CompositionError = OmegaConfBaseException
 UNKNOWN = re.compile(r"Could not override '([^']+)'[^+]*(?:\+(.*))?", re.S)
+UNREADABLE = re.compile(r"Error parsing override '(.*)'$")
 MISSING = re.compile(r"Could not (?:load|find) '([^/']+)/([^']+)'")
 
 
@@ -74,6 +75,8 @@ def one_line(error: Exception, known: Callable[[], Iterable[str]] = list) -> str
         names = list(known())
         remedy = did_you_mean(name, names) or "esr COMMAND --help shows what there is"
         return f"{given or name}: no such setting; {remedy}"
+    if lines and (unreadable := UNREADABLE.match(lines[0])):
+        return _unreadable(unreadable[1], known)
     missing = MISSING.search(lines[0]) if lines else None
     if missing:
         group, chosen = missing.groups()
@@ -84,6 +87,15 @@ def one_line(error: Exception, known: Callable[[], Iterable[str]] = list) -> str
     if name and "ListConfig" in lines[0]:
         return f"{name}: a list is asked for; give {name}=[…]"
     return f"{name}: {lines[0]}" if name else (lines[0] if lines else type(error).__name__)
+
+
+def _unreadable(given: str, known: Callable[[], Iterable[str]]) -> str:
+    key, sign, value = given.partition("=")
+    if sign:
+        return f"{given}: cannot be read; in the shell, quote the value twice: {key}=\"'{value}'\""
+    names = list(known())
+    remedy = f"give it a value, {key}=…" if key in names else did_you_mean(key, names)
+    return f"{given}: settings are given as key=value; {remedy or 'esr COMMAND --help shows them'}"
 
 
 def _refuse_unknown(plain: dict[str, Any], schema: Any, prefix: str) -> None:

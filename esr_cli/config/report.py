@@ -13,7 +13,7 @@ class ReportConfig:
     the report goes (null: `runs` itself); `title` stands on top of it.
     """
 
-    runs: str = ""
+    runs: str = "runs"
     out: str | None = None
     title: str | None = None
 
