@@ -101,12 +101,15 @@ def write_text(path: Path, text: str) -> None:
 def read_rows(path: Path) -> Rows:
     """The rows of a JSON lines file, none where it does not exist.
 
-    A line broken off by a crash is no row.
+    A line broken off by a crash is no row, and neither is one that is no mapping.
     """
     rows: Rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    text = path.read_text(errors="replace") if path.exists() else ""
+    for line in text.splitlines():
         with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
+            row = json.loads(line)
+            if isinstance(row, dict):
+                rows.append(row)
     return rows
 
 

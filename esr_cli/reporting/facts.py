@@ -8,15 +8,17 @@ from collections import Counter
 from esr_cli.reporting.runs import Run
 
 
-def facts(runs: tuple[Run, ...]) -> list[tuple[str, str]]:
+def facts(runs: tuple[Run, ...], unreadable: int = 0) -> list[tuple[str, str]]:
     """Name and value, in the order to read them."""
     states = Counter(run.state for run in runs)
     told = ", ".join(f"{states[name]} {name}" for name in ("complete", "unfinished", "failed")
                      if states[name])  # fmt: skip
-    steps = sum(row.get("time/step_s", 0.0) for run in runs for row in run.metrics)
+    if unreadable:
+        told += f", {unreadable} unreadable"
+    steps = sum(sum(run.column("time/step_s")) for run in runs)
     seeds = sorted({run.seed for run in runs})
     found = [
-        ("Runs", f"{len(runs)}: {told}; seeds {', '.join(map(str, seeds))}"),
+        ("Runs", f"{len(runs) + unreadable}: {told}; seeds {', '.join(map(str, seeds))}"),
         ("Time in steps", f"{duration(steps)}, all runs, without start and evaluation"),
     ]
     for name, key in (("Versions", "versions"), ("Machine", "machine"), ("GPU", "gpu")):
@@ -34,5 +36,5 @@ def duration(seconds: float) -> str:
 
 def _starts(runs: tuple[Run, ...], key: str) -> list[str]:
     """What the runs say of the places where they were started, most frequent first."""
-    said = Counter(row[key] for run in runs for row in run.starts if row[key])
+    said = Counter(row[key] for run in runs for row in run.starts if row.get(key))
     return [text for text, _ in said.most_common()]

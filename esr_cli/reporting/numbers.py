@@ -129,15 +129,15 @@ def phase_seconds(arm: Arm, phase: str) -> Number | None:
     """Median seconds a step of `generate`, `score`, `train`, `sync` or `step` in all."""
     told: list[Interval] = []
     for run in arm.done.values():
-        seconds = [row[f"time/{phase}_s"] for row in run.metrics if f"time/{phase}_s" in row]
-        if seconds:
+        if seconds := run.column(f"time/{phase}_s"):
             told.append(bootstrap(seconds, lambda rows: np.median(rows, axis=-1)))
     return over_runs(told).within(0, math.inf) if told else None
 
 
 def peak_gib(arm: Arm) -> Number | None:
     """Peak memory of the trainer's process; one run alone tells nothing of its spread."""
-    peaks = [max(row["memory/peak_gib"] for row in run.metrics) for run in arm.done.values()]
+    columns = [run.column("memory/peak_gib") for run in arm.done.values()]
+    peaks = [max(column) for column in columns if column]
     if len(peaks) == 1:
         return Number(peaks[0], -math.inf, math.inf, tuple(peaks))
     return over_runs([(peak, peak, peak) for peak in peaks]) if peaks else None
@@ -145,7 +145,7 @@ def peak_gib(arm: Arm) -> Number | None:
 
 def tokens_a_step(arm: Arm) -> float | None:
     """Median response tokens of a step."""
-    counts = [row["rollout/tokens"] for run in arm.done.values() for row in run.metrics]
+    counts = [each for run in arm.done.values() for each in run.column("rollout/tokens")]
     return float(median(counts)) if counts else None
 
 

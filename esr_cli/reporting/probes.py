@@ -18,8 +18,9 @@ READ = {
                 "marked N, a rollout of N tokens sees most of what there is to learn."),
     "cascade": ("Cascading alignment", "Where the line after training lies below the one before it "
                 "to the right of N, positions were aligned that no loss was taken at."),
-    "commitment": ("Commitment to one mode", "At the positions with the highest KL: how sure the "
-                   "student is, and how high the teacher ranks what it would say."),
+    "commitment": ("Commitment to one mode", "At the positions with the highest KL before "
+                   "training: how sure the student is, and how high the teacher ranks what it "
+                   "would say."),
     "categories": ("Kinds of tokens", "Which tokens the reverse KL lies on, by their position."),
     "stability": ("Stability", "How far accuracy falls after its peak, and whether responses come "
                   "to repeat themselves or to hold several boxes."),
@@ -72,7 +73,8 @@ def _view(probe: Probe, out: Path) -> View:
 
 def small(rows: Rows) -> Table | None:
     """The figures that are no curve, the first of them."""
-    plain = [row for row in rows if row.get("at") is None and row.get("value") is not None]
+    plain = [row for row in rows if row.get("at") is None
+             and None not in (row.get("figure"), row.get("value"))]  # fmt: skip
     if not plain:
         return None
     told = tuple(

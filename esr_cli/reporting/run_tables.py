@@ -39,7 +39,9 @@ def lengths(book: Book, spec: Spec) -> Table | None:
             rows.append(_lengths(arms[0], group.benchmark, columns, "before", group.pair))
         for probe in group.probes("commitment")[:1]:
             said = {
-                row["figure"]: row["value"] for row in probe.rows if row.get("who") == "teacher"
+                row.get("figure"): row.get("value")
+                for row in probe.rows
+                if row.get("who") == "teacher"
             }
             told = [said.get(f"length_{column}") for column in columns]
             cells = tuple(Cell() if each is None else Cell(f"{each:.0f}") for each in told)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,13 @@ class Run:
         return sorted({row["step"] for row in self.evals if row["benchmark"] == benchmark})
 
     def row(self, benchmark: str, metric: str, step: int) -> dict[str, Any] | None:
-        """One figure of one evaluation; a metric that ends in `@` stands for any k."""
-        for row in self.evals:
-            named = row["metric"] == metric or (metric[-1] == "@" and metric in row["metric"][:9])
-            if named and row["benchmark"] == benchmark and row["step"] == step:
-                return row
-        return None
+        """One figure of one evaluation; a metric that ends in `@` stands for the largest k."""
+        own = (row for row in self.evals if row["benchmark"] == benchmark and row["step"] == step)
+        return of_metric(own, metric)
+
+    def column(self, name: str) -> list[float]:
+        """The values of one metric over the steps, where they are."""
+        return [row[name] for row in self.metrics if row.get(name) is not None]
 
     def best(self, benchmark: str) -> int | None:
         """The step after the start with the highest accuracy, the first of equals."""
@@ -63,33 +65,56 @@ class Run:
         return max(later, key=lambda row: (row["value"], -row["step"]))["step"] if later else None
 
 
-def find(folder: Path) -> list[Run]:
-    """All runs at or below `folder`, by path."""
-    places = {path.parent for path in folder.rglob("metrics.jsonl")}
-    return [read(place) for place in sorted(places) if (place / "config.yaml").is_file()]
+def of_metric(rows: Iterable[dict[str, Any]], metric: str) -> dict[str, Any] | None:
+    """The row of a metric; one that ends in `@` stands for the largest k."""
+    if not metric.endswith("@"):
+        return next((row for row in rows if row["metric"] == metric), None)
+    own = [row for row in rows if row["metric"].startswith(metric)]
+    return max(own, key=lambda row: int(row["metric"].removeprefix(metric)), default=None)
+
+
+def places(folder: Path) -> list[Path]:
+    """All run folders at or below `folder`, by path."""
+    found = {path.parent for path in folder.rglob("metrics.jsonl")}
+    return [place for place in sorted(found) if (place / "config.yaml").is_file()]
 
 
 def read(folder: Path) -> Run:
-    """One run, with what `esr eval run=` and `esr probe run=` added to its folder."""
+    """One run, with what `esr probe run=` added to its folder, and `esr eval run=` where it asked
+    as the run did; raises where its settings cannot be read.
+    """
+    config = gate.read_yaml(folder / "config.yaml")
+    if not config or not isinstance(config, dict):
+        raise ValueError("config.yaml holds no settings")
     evals: Rows = []
     right: Scores = {}
     boxes: Scores = {}
     for place in (folder, *sorted(folder.glob("eval/*"))):
         seen = {(row["benchmark"], row["step"]) for row in evals}
-        rows = read_rows(place / "eval.jsonl")
-        evals += [row for row in rows if (row["benchmark"], row["step"]) not in seen]
+        asked = settings_at(place / "config.yaml")
+        rows = [row for row in _figures(place) if _alike(asked, config, row["benchmark"])]
+        new = {(row["benchmark"], row["step"]) for row in rows} - seen
+        evals += [row for row in rows if (row["benchmark"], row["step"]) in new]
         for row in _lines(place / "generations.jsonl"):
-            key = (row["benchmark"], row["step"])
-            if key not in seen:
+            key = (row.get("benchmark"), row.get("step"))
+            if key in new and row.get("correct") and "id" in row:
                 count = len(row["correct"])
                 right.setdefault(key, {})[row["id"]] = sum(row["correct"]) / count
-                several = sum(text.count(BOX) > 1 for text in row["responses"])
+                several = sum(text.count(BOX) > 1 for text in row.get("responses", ()))
                 boxes.setdefault(key, {})[row["id"]] = several / count
     return Run(
-        folder, gate.read_yaml(folder / "config.yaml"), _state(folder),
-        read_rows(folder / "metrics.jsonl"), evals, right, boxes, probes_in(folder / "probes"),
-        read_rows(folder / "environment.jsonl"),
+        folder, config, _state(folder), read_rows(folder / "metrics.jsonl"), evals, right, boxes,
+        probes_in(folder / "probes"), read_rows(folder / "environment.jsonl"),
     )  # fmt: skip
+
+
+def settings_at(path: Path) -> dict[str, Any]:
+    """Settings that lie beside other files; none where they are absent or broken."""
+    # Whatever a stranger's file holds, it is not ours to fail on.
+    with contextlib.suppress(Exception):
+        found = gate.read_yaml(path)
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def probes_in(folder: Path) -> dict[str, Rows]:
@@ -109,9 +134,8 @@ def teacher_evals(folder: Path, run: Run) -> Rows:
     """Figures of the run's teacher, where `esr eval model=TEACHER` left them below `folder`."""
     wanted = run.config["pair"]["teacher"]["path"]
     for path in sorted(folder.rglob("eval.jsonl")):
-        saved = path.with_name("config.yaml")
-        if saved.is_file() and gate.read_yaml(saved).get("model") == wanted:
-            return read_rows(path)
+        if settings_at(path.with_name("config.yaml")).get("model") == wanted:
+            return _figures(path.parent)
     return []
 
 
@@ -125,13 +149,39 @@ def _state(folder: Path) -> str:
         return "complete"
     log = folder / "esr.log"
     said = log.read_text(errors="replace").splitlines() if log.is_file() else []
-    return "failed" if any(" failed: " in line[:40] for line in said[-4:]) else "unfinished"
+    # Each line begins with its time, and each start with the folder's name.
+    starts = [at for at, line in enumerate(said) if line[20:].startswith("run folder: ")]
+    since = said[starts[-1] if starts else 0 :]
+    failed = any(line[20:].startswith("failed: ") for line in since)
+    return "failed" if failed else "unfinished"
+
+
+def _figures(place: Path) -> Rows:
+    """Rows of an evaluation that are whole; a bound that is null is none."""
+    found = []
+    for row in read_rows(place / "eval.jsonl"):
+        if None not in (row.get(key) for key in ("benchmark", "step", "metric", "value")):
+            low, high = row.get("low"), row.get("high")
+            found.append({**row, "low": -math.inf if low is None else low,
+                          "high": math.inf if high is None else high})  # fmt: skip
+    return found
+
+
+def _alike(asked: dict[str, Any], config: dict[str, Any], benchmark: str) -> bool:
+    """Whether an evaluation asked as many questions as the run did, and in the same way where the
+    run asked that benchmark at all.
+    """
+    ours, theirs = ((each.get("benchmark") or {}).get(benchmark) for each in (config, asked))
+    same = ours is None or ours == theirs
+    return "limit" in asked and asked["limit"] == config["limit"] and same
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     # One at a time: responses of long runs are larger than memory may be.
     if path.is_file():
-        with path.open() as file:
+        with path.open(errors="replace") as file:
             for line in file:
                 with contextlib.suppress(json.JSONDecodeError):
-                    yield json.loads(line)
+                    row = json.loads(line)
+                    if isinstance(row, dict):
+                        yield row
