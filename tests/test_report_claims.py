@@ -25,31 +25,38 @@ from esr_cli.reporting.measures import MEASURES
 CLAIMS = gate.read_yaml(PAPER / "claims.yaml")
 RESULTS = gate.read_yaml(PAPER / "results.yaml")
 ABOVE, BELOW = Rule("above", 0, 2), Rule("below", 1, 0.95)
-INSIDE = Rule(inside=(-2, 2))
+INSIDE, AT_MOST = Rule(inside=(-2, 2)), Rule(at_most=2)
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "rule", "expected"),
+    ("value", "low", "high", "rule", "expected"),
     [
-        (1, 5, ABOVE, SHOWS),
-        (-1, 5, ABOVE, NOISY),
-        (0, 5, ABOVE, NOISY),
-        (-5, 1.9, ABOVE, DOES_NOT),
-        # Certain, but smaller than what is worth naming.
-        (0.5, 1.5, ABOVE, DOES_NOT),
-        (-9, -3, ABOVE, DOES_NOT),
-        (float("-inf"), float("inf"), ABOVE, NOISY),
-        (0.3, 0.9, BELOW, SHOWS),
-        (0.9, 1.1, BELOW, NOISY),
-        (0.96, 0.99, BELOW, DOES_NOT),
-        (1.2, 1.4, BELOW, DOES_NOT),
-        (-2, 2, INSIDE, SHOWS),
-        (-2.1, 0, INSIDE, NOISY),
-        (2.1, 9, INSIDE, DOES_NOT),
+        (3, 1, 5, ABOVE, SHOWS),
+        (2, -1, 5, ABOVE, NOISY),
+        (3, 0, 5, ABOVE, NOISY),
+        (-1, -5, 1.9, ABOVE, DOES_NOT),
+        # Certain, but smaller than what is worth naming, or perhaps so.
+        (1, 0.5, 1.5, ABOVE, DOES_NOT),
+        (1.5, 0.5, 2.5, ABOVE, NOISY),
+        (-6, -9, -3, ABOVE, DOES_NOT),
+        (9, float("-inf"), float("inf"), ABOVE, NOISY),
+        (0.6, 0.3, 0.9, BELOW, SHOWS),
+        (0.96, 0.93, 0.99, BELOW, NOISY),
+        (1, 0.9, 1.1, BELOW, NOISY),
+        (0.97, 0.96, 0.99, BELOW, DOES_NOT),
+        (1.3, 1.2, 1.4, BELOW, DOES_NOT),
+        (0, -2, 2, INSIDE, SHOWS),
+        (-1, -2.1, 0, INSIDE, NOISY),
+        (5, 2.1, 9, INSIDE, DOES_NOT),
+        # What is surely worse gains nothing either.
+        (-9, -12, -6, AT_MOST, SHOWS),
+        (0, -3, 2, AT_MOST, SHOWS),
+        (1, -1, 3, AT_MOST, NOISY),
+        (4, 2.1, 6, AT_MOST, DOES_NOT),
     ],
 )
-def test_verdicts(low, high, rule, expected):
-    assert verdict(low, high, rule) == expected
+def test_verdicts(value, low, high, rule, expected):
+    assert verdict(value, low, high, rule) == expected
 
 
 @pytest.mark.parametrize("claim", CLAIMS["claims"], ids=lambda claim: claim["id"])
@@ -58,7 +65,7 @@ def test_a_claim_can_be_measured_and_the_paper_would_show_it(claim):
     for scale in CLAIMS["scales"].values():
         rule = rule_of(claim, scale)
         # The least effect lies on the claimed side.
-        assert rule.inside or (rule.least > rule.neutral) == (rule.side == "above")
+        assert rule.inside or rule.at_most or (rule.least > rule.neutral) == (rule.side == "above")
     texts = claim["paper"].values() if isinstance(claim["paper"], dict) else [claim["paper"]]
     for text in texts:
         first = re.match(r"[+-]?\d+(\.\d+)?", text)
@@ -66,7 +73,8 @@ def test_a_claim_can_be_measured_and_the_paper_would_show_it(claim):
             value = float(first[0])
             # That one is told in nats and measured as a share.
             if claim["id"] != "early_kl":
-                assert verdict(value, value, rule_of(claim, CLAIMS["scales"]["paper"])) == SHOWS
+                rule = rule_of(claim, CLAIMS["scales"]["paper"])
+                assert verdict(value, value, value, rule) == SHOWS
 
 
 def test_the_figures_of_the_claims_stand_in_the_results():

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from esr_cli.config.train import NO_DIFFERENCE
 from esr_cli.disk import hash_of
 from esr_cli.reporting.runs import Run
+from esr_cli.reporting.settings import LEFT_OUT, ROLES, flat, under
 
-# What tells no arm from another.
-LEFT_OUT = (*NO_DIFFERENCE, "seed", "config_hash", "save_every", "keep_checkpoints")
+# What the first words of a label tell.
+TOLD = (*ROLES, "loss.divergence", "loss.weights")
 SELECTORS = ("top", "random", "window", "confident")
 # In the order in which a product of them is named.
 WORDS = {
@@ -59,6 +60,25 @@ class Arm:
     def timed(self) -> bool:
         """Whether it is there for its clock: asked one question only, it tells no accuracy."""
         return self.config["limit"] == 1
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """All settings by their dotted names."""
+        return flat(self.config)
+
+    @cached_property
+    def family(self) -> str:
+        """Equal for arms that are alike in all but N."""
+        kept = {key: value for key, value in self.settings.items()
+                if not under(key, (*LEFT_OUT, "rollout.max_tokens"))}  # fmt: skip
+        return hash_of(kept)
+
+    @property
+    def places(self) -> set[tuple[str, str]]:
+        """GPU and machine of every start of its runs that is known."""
+        starts = [row for run in self.done.values() for row in run.starts]
+        return {(str(row.get("gpu", "")), str(row["machine"])) for row in starts
+                if row.get("machine")}  # fmt: skip
 
     @property
     def done(self) -> dict[int, Run]:
@@ -164,47 +184,53 @@ def ranks(by: Sequence[str]) -> str:
 
 
 def _told_apart(arms: list[Arm]) -> list[Arm]:
-    """Arms of one task with one name get what differs between them added to it."""
-    return [replace(arm, label=_whole_label(arm, arms)) for arm in arms]
+    """Arms of one task get what differs between them added to their names."""
+    found: list[Arm] = []
+    for arm in arms:
+        label = _whole_label(arm, arms)
+        place = [each.label for each in found if (each.pair, each.task) == (arm.pair, arm.task)]
+        count = sum(each == label or each.startswith(f"{label} (") for each in place)
+        found.append(replace(arm, label=f"{label} ({count + 1})" if label in place else label))
+    return found
 
 
 def _whole_label(arm: Arm, arms: list[Arm]) -> str:
     place = [each for each in arms if (each.pair, each.task) == (arm.pair, arm.task)]
     several = len({each.tune for each in place}) > 1
-
-    def named(each: Arm) -> str:
-        return f"{each.label}, LoRA" if several and each.tune == "lora" else each.label
-
+    named = f"{arm.label}, LoRA" if several and arm.tune == "lora" else arm.label
     near = [each for each in place if (each.timed, each.tune) == (arm.timed, arm.tune)]
-    like = [each for each in near if named(each) == named(arm)]
-    words = [named(arm), *_differences(arm, like, near), *(["timed"] if arm.timed else [])]
-    return ", ".join(words)
+    return ", ".join([named, *_differences(arm, near), *(["timed"] if arm.timed else [])])
 
 
-def _differences(arm: Arm, like: list[Arm], near: list[Arm]) -> list[str]:
-    """What tells an arm from those of its name, but for what most arms have."""
-    own, rest = flat(arm.config), [flat(each.config) for each in near]
-    namesakes = [flat(each.config) for each in like]
+def _differences(arm: Arm, near: list[Arm]) -> list[str]:
+    """What tells an arm from others, but for what most arms have."""
+    like = [each for each in near if each.label == arm.label]
+    asked = [each.config["benchmark"] for each in near]
+    shared = [name for name in asked[0] if all(name in each for each in asked)]
 
-    def differs(key: str) -> bool:
-        return len({str(each.get(key)) for each in namesakes}) > 1
+    def compared(key: str) -> bool:
+        first, _, rest = key.partition(".")
+        if first == "benchmark" and rest.split(".")[0] not in shared:
+            return False
+        return not under(key, LEFT_OUT)
 
     def usual(key: str) -> bool:
-        count = Counter(str(each.get(key)) for each in rest)
-        mine = count.pop(str(own[key]))
+        count = Counter(str(each.settings.get(key)) for each in near)
+        mine = count.pop(str(arm.settings[key]))
         return mine > max(count.values(), default=0)
 
-    keys = [key for key in own if key.split(".")[0] not in LEFT_OUT and differs(key)]
-    kept = [key for key in keys if not usual(key)]
-    return [f"{key.split('.')[-1].replace('_', ' ')} {own[key]}" for key in kept]
+    def differs(key: str) -> bool:
+        # Which of the words above may differ is told already, but for namesakes.
+        others = like if under(key, TOLD) else near
+        return any(each.settings.get(key) != arm.settings[key] for each in others)
+
+    keys = [key for key in arm.settings if compared(key) and differs(key) and not usual(key)]
+    words = [f"{key.split('.')[-1].replace('_', ' ')} {_short(arm.settings[key])}" for key in keys]
+    if any(set(each) != set(asked[0]) for each in asked):
+        words.append(f"asked {'+'.join(arm.config['benchmark'])}")
+    return words
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 40 else f"{text[:40]}…"

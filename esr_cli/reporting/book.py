@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from esr_cli.config import gate
 from esr_cli.disk import Rows, conf_dir
 from esr_cli.reporting import arms as arms_
-from esr_cli.reporting.arms import Arm, flat
-from esr_cli.reporting.runs import Run, find, loose_probes, teacher_evals
+from esr_cli.reporting.arms import Arm
+from esr_cli.reporting.runs import Run, loose_probes, places, read, settings_at, teacher_evals
+from esr_cli.reporting.settings import ROLES, differing
 
 PAPER = conf_dir() / "experiment" / "paper"
 
@@ -41,8 +42,12 @@ class Group:
 
     @property
     def benchmark(self) -> str:
-        """The benchmark that stands for the group."""
-        return next((run.benchmark for arm in self.arms for run in arm.runs if run.benchmark), "")
+        """The benchmark that stands for the group: of complete runs, where there are any, the most
+        frequent.
+        """
+        runs = [run for arm in self.arms for run in arm.runs if run.benchmark]
+        whole = [run for run in runs if run.state == "complete"] or runs
+        return next((name for name, _ in Counter(r.benchmark for r in whole).most_common(1)), "")
 
     @property
     def name(self) -> str:
@@ -74,83 +79,141 @@ class Group:
         if role == "every":
             return esr
         if role == "selectors":
-            return [arm for arm in own if arm.kind == "selector" and arm.keep == n]
+            return [arm for arm in own if arm.kind == "selector" and arm.keep == n
+                    and arm.config["loss"]["select"] in ("top", "random")]  # fmt: skip
         if role == "smallest":
-            least = min((arm.tokens for arm in esr), default=n)
-            return [arm for arm in esr if arm.tokens == least <= self.scale["small"]]
+            return [arm for arm in esr if arm.tokens <= self.scale["small"]
+                    and arm.tokens == min(_sweep(arm, esr))]  # fmt: skip
         assert role == "largest", role
-        most = max((arm.tokens for arm in esr), default=n)
-        return [arm for arm in esr if arm.tokens == most > n]
+        return [arm for arm in esr if arm.tokens > n and arm.tokens == max(_sweep(arm, esr))]
+
+    def couples(self, a: str, b: str, timed: bool = False) -> list[tuple[Arm, Arm]]:
+        """Arms in two roles that are alike in everything else."""
+        ours, theirs = self.chosen(a, timed), self.chosen(b, timed)
+        return [(x, y) for x in ours for y in theirs if not _unlike(x, y, a, b)]
 
     def clocks(self, a: str, b: str) -> list[tuple[Arm, Arm]]:
-        """The couples whose seconds count: those that ran for their clock, else all."""
-        return list(self.couples(a, b, timed=True)) or list(self.couples(a, b))
+        """The couples whose seconds and memory may be compared, having run in one place: those
+        that ran for their clock, else all.
+        """
+        found: list[tuple[Arm, Arm]] = []
+        for timed in (True, False):
+            like = self.couples(a, b, timed)
+            found = found or [(x, y) for x, y in like if x.places and x.places == y.places]
+        return found
 
-    def couples(self, a: str, b: str, timed: bool = False) -> Iterator[tuple[Arm, Arm]]:
-        """Pairs of arms in two roles, each with the one whose settings are nearest."""
-        ours, theirs = self.chosen(a, timed), self.chosen(b, timed)
-        if not ours or not theirs:
-            return
-        if b == "selectors":
-            yield from ((_nearest(each, ours), each) for each in theirs)
-        else:
-            yield from ((each, _nearest(each, theirs)) for each in ours)
+    def no_couple(self, a: str, b: str, clock: bool = False) -> str:
+        """What keeps arms in two roles from being compared, where both are there; with `clock`
+        those that ran for it count too.
+        """
+        ours, theirs = (
+            self.chosen(role) + (self.chosen(role, timed=True) if clock else []) for role in (a, b)
+        )
+        both = [(_unlike(x, y, a, b), x, y) for x in ours for y in theirs]
+        if not both:
+            return ""
+        keys, x, y = min(both, key=lambda each: len(each[0]))
+        if not keys:
+            apart = clock and not (x.places and x.places == y.places)
+            return f"{x.label} and {y.label}: no machine known to be the same" if apart else ""
+        told = f"{keys[0]} ({x.settings.get(keys[0])} and {y.settings.get(keys[0])})"
+        more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+        return f"{x.label} and {y.label} differ in {told}{more}"
 
-    def probes(self, name: str, role: str | None = None) -> list[Probe]:
-        """The probes of that name: of the runs of a role, or of all runs and of none."""
-        arms = self.chosen(role) if role else self.arms
+    def probes(self, name: str) -> list[Probe]:
+        """The probes of that name: of all runs, and of none."""
         found = [
             Probe(name, f"{arm.label}, seed {run.seed}", run.folder / "probes", run.probes[name])
-            for arm in arms for run in arm.runs if name in run.probes
+            for arm in self.arms for run in arm.runs if name in run.probes
         ]  # fmt: skip
-        return found if role else found + [each for each in self.loose if each.name == name]
+        return found + [each for each in self.loose if each.name == name]
+
+    def probed(self, name: str, role: str | None = None) -> list[tuple[str, list[Rows], bool]]:
+        """That probe by arm: label, rows of one run a seed, and whether it is of runs. Of the arms
+        in a role, or of all and of the pair alone.
+        """
+        found = []
+        for arm in self.chosen(role) if role else self.arms:
+            rows = [run.probes[name] for run in arm.done.values() if name in run.probes]
+            found += [(arm.label, rows, True)] if rows else []
+        loose = [] if role else [each for each in self.loose if each.name == name]
+        return found + [(each.label, [each.rows], False) for each in loose]
 
 
 @dataclass(frozen=True)
 class Book:
-    """Runs, and the groups that they form."""
+    """Runs, the groups that they form, and the folders that could not be read, with the reason."""
 
     folder: Path
     runs: tuple[Run, ...]
+    unreadable: dict[Path, str]
     groups: tuple[Group, ...]
     claims: list[dict[str, Any]]
     paper: dict[str, Any]
 
 
 def open_book(folder: Path) -> Book:
-    """Reads every run at or below `folder`."""
-    runs = find(folder)
+    """Reads every run at or below `folder` that can be read."""
+    runs, unreadable = [], {}
+    for place in places(folder):
+        try:
+            runs.append(_whole(read(place)))
+        # Whatever is wrong with one folder, the others are to be reported.
+        except Exception as error:
+            unreadable[place] = _reason(error)
     rules = gate.read_yaml(PAPER / "claims.yaml")
     arms = arms_.gather(runs)
-    loose = [
-        (_pair_of(place), Probe(name, f"{place.name}", place, rows))
-        for place, found in loose_probes(folder, runs) for name, rows in found.items()
-    ]  # fmt: skip
     groups = []
     for pair, task in dict.fromkeys((arm.pair, arm.task) for arm in arms):
         own = tuple(arm for arm in arms if (arm.pair, arm.task) == (pair, task))
-        groups.append(
-            Group(
-                pair, task, own, rules["scales"][arms_.scale_of(pair)],
-                tuple(probe for name, probe in loose if name == pair),
-                teacher_evals(folder, own[0].runs[0]),
-            )
-        )  # fmt: skip
+        teacher = teacher_evals(folder, own[0].runs[0])
+        groups.append(Group(pair, task, own, rules["scales"][arms_.scale_of(pair)], (), teacher))
+    groups = _with_loose(groups, loose_probes(folder, runs))
     paper = gate.read_yaml(PAPER / "results.yaml")
-    return Book(folder, tuple(runs), tuple(groups), rules["claims"], paper)
+    return Book(folder, tuple(runs), unreadable, tuple(groups), rules["claims"], paper)
 
 
-def _nearest(arm: Arm, others: list[Arm]) -> Arm:
-    own = flat(arm.config)
-
-    def distance(other: Arm) -> int:
-        theirs = flat(other.config)
-        return sum(str(own.get(key)) != str(theirs.get(key)) for key in own.keys() | theirs.keys())
-
-    return min(others, key=distance)
+def _whole(run: Run) -> Run:
+    """The run; raises where its settings lack what no report can do without."""
+    [arm] = arms_.gather([run])
+    _ = (arm.pair, arm.task, arm.tune, arm.timed, run.seed, run.config["pair"]["teacher"]["path"])
+    return run
 
 
-def _pair_of(folder: Path) -> str:
-    """Each probe leaves its settings beside its rows; else the folder above is named so."""
-    named = (gate.read_yaml(path).get("pair", {}).get("name") for path in folder.glob("*.yaml"))
-    return str(next(filter(None, named), folder.parent.name))
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"lacks {error}"
+    return gate.one_line(error)[:200] or type(error).__name__
+
+
+def _sweep(arm: Arm, arms: list[Arm]) -> list[int]:
+    return [each.tokens for each in arms if each.family == arm.family]
+
+
+def _unlike(x: Arm, y: Arm, a: str, b: str) -> list[str]:
+    """The settings that differ, but for what the two roles name."""
+    tuned = ("tune",) if "main_by_" in a + b else ()
+    return differing(x.settings, y.settings, (*ROLES, *tuned))
+
+
+def _with_loose(groups: list[Group], found: list[tuple[Path, dict[str, Rows]]]) -> list[Group]:
+    """Each probe of a pair alone goes to the task on whose benchmark it was made, once."""
+    loose: dict[int, list[Probe]] = {}
+    for place, probes in found:
+        for name, rows in probes.items():
+            pair, asked = _made_with(place, name)
+            own = [i for i, group in enumerate(groups) if group.pair == pair]
+            fit = [i for i in own if groups[i].benchmark in asked] or own
+            for i in fit[:1]:
+                loose.setdefault(i, []).append(Probe(name, place.name, place, rows))
+    return [replace(group, loose=tuple(loose.get(i, ()))) for i, group in enumerate(groups)]
+
+
+def _made_with(place: Path, name: str) -> tuple[str, list[str]]:
+    """Pair and benchmarks: each probe leaves its settings beside its rows; else the folder above is
+    named after the pair.
+    """
+    saved = settings_at(place / f"{name}.yaml")
+    others = [settings_at(path) for path in sorted(place.glob("*.yaml"))]
+    pairs = [(each.get("pair") or {}).get("name") for each in (saved, *others)]
+    return str(next(filter(None, pairs), place.parent.name)), list(saved.get("benchmark") or ())

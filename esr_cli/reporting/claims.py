@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from esr_cli.reporting.book import Book, Group
-from esr_cli.reporting.measures import MEASURES, Finding
+from esr_cli.reporting.measures import MEASURES, Finding, why_not
 from esr_cli.reporting.numbers import Number
 
 SHOWS, DOES_NOT, NOISY, UNMEASURED = "shows", "does not show", "too noisy to say", "not measured"
@@ -15,14 +15,15 @@ SHOWS, DOES_NOT, NOISY, UNMEASURED = "shows", "does not show", "too noisy to say
 
 @dataclass(frozen=True)
 class Rule:
-    """When a claim is shown: `side` (above, below) of `neutral`, by at least `least`; or `inside` a
-    range.
+    """When a claim is shown: `side` (above, below) of `neutral`, by at least `least`; `inside` a
+    range; or surely `at_most` so much.
     """
 
     side: str = ""
     neutral: float = 0.0
     least: float = 0.0
     inside: tuple[float, float] | None = None
+    at_most: float | None = None
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,14 @@ class Judged:
     number: Number | None
 
 
-def verdict(low: float, high: float, rule: Rule) -> str:
-    """What a 95 % interval says of a claim.
+def verdict(value: float, low: float, high: float, rule: Rule) -> str:
+    """What a figure and its 95 % interval say of a claim.
 
     An effect that is certain, but smaller than the least worth naming, does not show the claim.
     """
+    if rule.at_most is not None:
+        # Only what a longer N may gain counts, not what it may lose.
+        return SHOWS if high <= rule.at_most else DOES_NOT if low > rule.at_most else NOISY
     if rule.inside:
         start, end = rule.inside
         if start <= low and high <= end:
@@ -53,7 +57,8 @@ def verdict(low: float, high: float, rule: Rule) -> str:
     near, far = sorted((sign * low, sign * high))
     if far < sign * rule.least:
         return DOES_NOT
-    return SHOWS if near > sign * rule.neutral else NOISY
+    reached = sign * value >= sign * rule.least
+    return SHOWS if near > sign * rule.neutral and reached else NOISY
 
 
 def judge(book: Book) -> list[Judged]:
@@ -61,8 +66,8 @@ def judge(book: Book) -> list[Judged]:
     found: list[Judged] = []
     for claim in book.claims:
         lines = [
-            _line(claim, group, finding, len(book.groups) > 1)
-            for group in book.groups
+            _line(claim, group, finding, book)
+            for group in _asked(claim, book)
             for finding in MEASURES[claim["measure"]](group, claim)
         ]
         found += lines or [_unmeasured(claim, book)]
@@ -76,31 +81,70 @@ def rule_of(claim: dict[str, Any], scale: dict[str, Any]) -> Rule:
         inside = scale[inside]
     return Rule(
         claim.get("side", ""), float(claim.get("neutral", 0)), float(claim.get("least", 0)),
-        tuple(inside) if inside else None,
+        tuple(inside) if inside else None, claim.get("at_most"),
     )  # fmt: skip
 
 
-def _line(claim: dict[str, Any], group: Group, finding: Finding, several: bool) -> Judged:
+def _asked(claim: dict[str, Any], book: Book) -> list[Group]:
+    tasks = claim.get("tasks")
+    return [group for group in book.groups if tasks is None or group.task in tasks]
+
+
+def _line(claim: dict[str, Any], group: Group, finding: Finding, book: Book) -> Judged:
     unit, rule = claim["unit"], rule_of(claim, group.scale)
     number = finding.number.scaled(100) if unit == "points" else finding.number
-    paper = claim["paper"]
-    if isinstance(paper, dict):
-        paper = paper.get(finding.key, "–")
-    what = f"{finding.what} ({group.name})" if several else finding.what
+    said = verdict(number.value, number.low, number.high, rule)
+    if finding.compares and finding.seeds < 2:
+        said = NOISY
+    words = [finding.what] if not finding.seeds else [finding.what, seeds(finding.seeds)]
+    what = ", ".join(words) + (f" ({group.name})" if len(book.groups) > 1 else "")
     return Judged(
-        claim["id"], claim["statement"], paper, told(number, unit), what, _rule_text(rule, unit),
-        verdict(number.low, number.high, rule), number,
+        claim["id"], claim["statement"], _paper(claim, group, finding, book), told(number, unit),
+        what, _rule_text(rule, unit), said, number,
     )  # fmt: skip
+
+
+def _paper(claim: dict[str, Any], group: Group, finding: Finding, book: Book) -> str:
+    """The paper's figure: the claim's own is that of one pair and task, and what the lab is held
+    against; of others it may stand in a table.
+    """
+    if group.scale["name"] == "lab" or (group.pair, group.task) == tuple(book.paper["main"]):
+        paper = claim["paper"]
+        return paper.get(finding.key, "–") if isinstance(paper, dict) else paper
+    return _gain(group, book) if claim.get("in_tables") else "–"
+
+
+def _gain(group: Group, book: Book) -> str:
+    """ESR against full rollouts in a table of the paper, for the pair, tuning and benchmark."""
+    key = f"esr_{group.scale['n']}"
+    for spec in book.paper["tables"].values():
+        rows = spec["rows"].get(group.pair, {}) if spec["shape"] == "arms" else {}
+        if key not in rows or "full" not in rows or spec.get("tune", "lora") != group.scale["tune"]:
+            continue
+        for index, column in enumerate(spec["columns"]):
+            if any(each == f"{group.benchmark}/avg@" for each in column.split("|")):
+                pair = [rows[name][index : index + 1] for name in (key, "full")]
+                if all(pair) and None not in (pair[0][0], pair[1][0]):
+                    ours, full = pair[0][0], pair[1][0]
+                    return f"{ours - full:+.2f} points ({ours:.2f} against {full:.2f})"
+    return "–"
 
 
 def _unmeasured(claim: dict[str, Any], book: Book) -> Judged:
     paper = claim["paper"]
     if isinstance(paper, dict):
         paper = "; ".join(f"{key.replace('_', ' ')} {text}" for key, text in paper.items())
-    scale = book.groups[0].scale if book.groups else {}
+    asked = _asked(claim, book)
+    scale = asked[0].scale if asked else {}
     rule = "" if isinstance(claim.get("inside"), str) and not scale else _rule_text(
         rule_of(claim, scale), claim["unit"])  # fmt: skip
-    return Judged(claim["id"], claim["statement"], paper, "–", "", rule, UNMEASURED, None)
+    why = next(filter(None, (why_not(group, claim) for group in asked)), "")
+    return Judged(claim["id"], claim["statement"], paper, "–", why, rule, UNMEASURED, None)
+
+
+def seeds(count: int) -> str:
+    """How many seeds, in words."""
+    return {0: "unlike seeds", 1: "one seed"}.get(count, f"{count} seeds")
 
 
 def told(number: Number, unit: str) -> str:
@@ -127,6 +171,8 @@ def _unit(unit: str) -> str:
 def _rule_text(rule: Rule, unit: str) -> str:
     if rule.inside:
         return f"within {_figure(rule.inside[0], unit)} to {_figure(rule.inside[1], unit)}"
+    if rule.at_most is not None:
+        return f"no more than {_figure(rule.at_most, unit)}"
     neutral = "" if not rule.neutral else f"{rule.side} {_figure(rule.neutral, unit)}, "
     way = "or more" if rule.side == "above" else "or less"
     return f"{neutral}{_figure(rule.least, unit)} {way}"

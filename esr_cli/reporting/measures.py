@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from esr_cli.disk import Rows
@@ -16,13 +16,21 @@ from esr_cli.reporting.numbers import Number
 Claim = dict[str, Any]
 
 
+CLOCKS = ("seconds_ratio", "memory_ratio")
+
+
 @dataclass(frozen=True)
 class Finding:
-    """A number, what it was measured on, and the key of the paper's figure where it has several."""
+    """A number, what it was measured on, over how many seeds (0: none of a run), and the key of the
+    paper's figure where it has several. Where it `compares` two trainings, one seed tells nothing
+    of another.
+    """
 
     number: Number
     what: str
+    seeds: int
     key: str = ""
+    compares: bool = False
 
 
 def difference(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -30,7 +38,7 @@ def difference(group: Group, claim: Claim) -> Iterator[Finding]:
     for a, b in group.couples(claim["a"], claim["b"]):
         found = numbers.difference(a, b, group.benchmark, claim["moment"])
         if found:
-            yield Finding(found, _against(a, b), b.by)
+            yield Finding(found, _against(a, b), _seeds(found, a, b), b.by, compares=True)
 
 
 def fall_difference(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -38,7 +46,7 @@ def fall_difference(group: Group, claim: Claim) -> Iterator[Finding]:
     for a, b in group.couples(claim["a"], claim["b"]):
         found = numbers.fall_difference(a, b, group.benchmark)
         if found:
-            yield Finding(found, _against(a, b))
+            yield Finding(found, _against(a, b), _seeds(found, a, b), compares=True)
 
 
 def change(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -47,7 +55,7 @@ def change(group: Group, claim: Claim) -> Iterator[Finding]:
         first, last = (_share(arm, group.benchmark, claim["metric"], at)
                        for at in ("before", "last"))  # fmt: skip
         if first and last:
-            yield Finding(numbers.minus(last, first), arm.label)
+            yield Finding(numbers.minus(last, first), arm.label, len(last.seeds))
 
 
 def length_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -56,7 +64,8 @@ def length_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
     def length(arm: Arm) -> Number | None:
         return numbers.metric(arm, group.benchmark, "length_tokens/mean", "last")
 
-    return _ratios(group.couples(claim["a"], claim["b"]), length)
+    for found in _ratios(group.couples(claim["a"], claim["b"]), length):
+        yield replace(found, compares=True)
 
 
 def seconds_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -71,23 +80,26 @@ def memory_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
 
 
 def probe(group: Group, claim: Claim) -> Iterator[Finding]:
-    """A figure that a probe gives with its interval, the mean over the runs that were probed."""
-    found = group.probes(claim["probe"], claim.get("arm"))
-    told = [row for each in found for row in matching(each.rows, claim)]
-    if told:
-        yield Finding(_mean(told), _of(len(told), claim))
+    """A figure that a probe gives with its interval, the mean over the runs of an arm."""
+    for label, probes, of_runs in group.probed(claim["probe"], claim.get("arm")):
+        told = [row for rows in probes for row in matching(rows, claim)[:1]]
+        if told:
+            what = f"probe {claim['probe']} of {label}"
+            yield Finding(_mean(told), what, of_runs * len(told))
 
 
 def probe_change(group: Group, claim: Claim) -> Iterator[Finding]:
-    """A probe's figure after training minus before."""
-    changes = []
-    for each in group.probes(claim["probe"], claim.get("arm")):
-        before, after = (matching(each.rows, claim, who=who) for who in ("before", "after"))
-        if before and after:
-            moved = numbers.minus(_mean(after), _mean(before))
-            changes.append((moved.value, moved.low, moved.high))
-    if changes:
-        yield Finding(numbers.over_runs(changes), _of(len(changes), claim))
+    """A probe's figure after training minus before, the mean over the runs of an arm."""
+    for label, probes, of_runs in group.probed(claim["probe"], claim.get("arm")):
+        changes = []
+        for rows in probes:
+            before, after = (matching(rows, claim, who=who)[:1] for who in ("before", "after"))
+            if before and after:
+                moved = numbers.minus(_mean(after), _mean(before))
+                changes.append((moved.value, moved.low, moved.high))
+        if changes:
+            what = f"probe {claim['probe']} of {label}"
+            yield Finding(numbers.over_runs(changes), what, of_runs * len(changes))
 
 
 MEASURES: dict[str, Callable[[Group, Claim], Iterator[Finding]]] = {
@@ -95,6 +107,13 @@ MEASURES: dict[str, Callable[[Group, Claim], Iterator[Finding]]] = {
     "length_ratio": length_ratio, "seconds_ratio": seconds_ratio, "memory_ratio": memory_ratio,
     "probe": probe, "probe_change": probe_change,
 }  # fmt: skip
+
+
+def why_not(group: Group, claim: Claim) -> str:
+    """What kept a claim on two arms from being measured, where it is known."""
+    if "b" not in claim:
+        return ""
+    return group.no_couple(claim["a"], claim["b"], clock=claim["measure"] in CLOCKS)
 
 
 def matching(rows: Rows, claim: Claim, **more: Any) -> Rows:
@@ -123,7 +142,7 @@ def _ratios(
         ours, theirs = of(a), of(b)
         found = numbers.ratio(ours, theirs) if ours and theirs else None
         if found:
-            yield Finding(found, _against(a, b))
+            yield Finding(found, _against(a, b), _seeds(found, a, b))
 
 
 def _share(arm: Arm, benchmark: str, metric: str, moment: str) -> Number | None:
@@ -136,5 +155,6 @@ def _against(a: Arm, b: Arm) -> str:
     return f"{a.label} against {b.label}"
 
 
-def _of(count: int, claim: Claim) -> str:
-    return f"probe {claim['probe']}, {count} run{'s' * (count > 1)}"
+def _seeds(found: Number, a: Arm, b: Arm) -> int:
+    """Over how many seeds two arms were compared; of arms that share none, the lesser count."""
+    return len(found.seeds) or len(a.done.keys() & b.done.keys()) or min(len(a.done), len(b.done))
