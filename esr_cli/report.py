@@ -23,6 +23,8 @@ def run(config: ReportConfig, overrides: list[str]) -> None:
     if not folder.is_dir():
         raise ConfigError(f"runs={folder}: no such folder; name one that holds runs of esr train")
     book = open_book(folder)
+    for place, reason in book.unreadable.items():
+        print(f"{place}: unreadable ({reason})")
     if not book.runs:
         raise ConfigError(
             f"runs={folder}: holds no run (a folder with config.yaml and metrics.jsonl); "

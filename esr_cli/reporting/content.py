@@ -6,14 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from statistics import median
 
 from esr_cli.reporting import arm_tables, numbers, probe_tables, run_tables
 from esr_cli.reporting.arms import Arm
 from esr_cli.reporting.book import Book, Group
-from esr_cli.reporting.claims import DOES_NOT, NOISY, SHOWS, UNMEASURED, Judged, judge, told
+from esr_cli.reporting.claims import DOES_NOT, NOISY, SHOWS, UNMEASURED, Judged, judge, seeds, told
 from esr_cli.reporting.facts import facts
 from esr_cli.reporting.pictures import Picture, pictures
 from esr_cli.reporting.probes import View, views
@@ -57,7 +56,7 @@ def compose(book: Book, out: Path, title: str) -> Report:
         if table := SHAPES[spec["shape"]](book, spec):
             tables.append(replace(table, id=name, title=spec["title"], source=spec["source"]))
     return Report(
-        title, _summary(book, judged), facts(book.runs), judged, drawn,
+        title, _summary(book, judged), facts(book.runs, len(book.unreadable)), judged, drawn,
         [_arms(group) for group in book.groups], views(book, out), tables, book.paper["source"],
         _runs(book, out),
     )  # fmt: skip
@@ -72,7 +71,7 @@ def _summary(book: Book, judged: list[Judged]) -> list[str]:
 
 def _main(group: Group) -> list[str]:
     found = []
-    for main, full in islice(group.couples("main", "full"), 1):
+    for main, full in group.couples("main", "full")[:1]:
         ours, theirs = (numbers.accuracy(arm, group.benchmark, "last") for arm in (main, full))
         gap = numbers.difference(main, full, group.benchmark, "last")
         if not ours or not theirs or not gap:
@@ -80,23 +79,19 @@ def _main(group: Group) -> list[str]:
         text = (
             f"On {group.pair} ({group.benchmark}), {main.label} ends at {100 * ours.value:.1f} % "
             f"and full rollouts at {100 * theirs.value:.1f} %, a difference of "
-            f"{told(gap.scaled(100), 'points')} over {_seeds(len(gap.seeds))}"
+            f"{told(gap.scaled(100), 'points')} over {seeds(len(gap.seeds))}"
         )
-        clocks = next(iter(group.clocks("main", "full")), (main, full))
-        fast, slow = (numbers.phase_seconds(arm, "step") for arm in clocks)
-        if fast and slow:
-            text += (f"; a step takes {_seconds(fast.value)} and {_seconds(slow.value)}, "
-                     f"{slow.value / fast.value:.1f} times as long")  # fmt: skip
+        for clocks in group.clocks("main", "full")[:1]:
+            fast, slow = (numbers.phase_seconds(arm, "step") for arm in clocks)
+            if fast and slow:
+                text += (f"; a step takes {_seconds(fast.value)} and {_seconds(slow.value)}, "
+                         f"{slow.value / fast.value:.1f} times as long")  # fmt: skip
         found.append(text + ".")
     return found
 
 
 def _accuracy(arm: Arm, group: Group, moment: str) -> numbers.Number | None:
     return None if arm.timed else numbers.accuracy(arm, group.benchmark, moment)
-
-
-def _seeds(count: int) -> str:
-    return {0: "unlike seeds", 1: "one seed"}.get(count, f"{count} seeds")
 
 
 def _seconds(value: float) -> str:
@@ -129,6 +124,9 @@ def _runs(book: Book, out: Path) -> Table:
                 where = group.name
                 cells = _run_cells(run, "" if arm.timed else group.benchmark, out)
                 rows.append(Row(arm.label, cells, group=where))
+    for place, reason in book.unreadable.items():
+        cells = (Cell(), Cell("unreadable", reason), *[Cell()] * (len(columns) - 2))
+        rows.append(Row(os.path.relpath(place, book.folder), cells, group="no arm"))
     return Table("runs", "Runs", columns, tuple(rows))
 
 
@@ -140,16 +138,14 @@ def _run_cells(run: Run, benchmark: str, out: Path) -> tuple[Cell, ...]:
         return Cell(f"{100 * row['value']:.1f}") if row else Cell()
 
     def over(key: str, of: Callable[[list[float]], float], form: str) -> Cell:
-        values = [row[key] for row in run.metrics if key in row]
+        values = run.column(key)
         return Cell(form.format(of(values))) if values else Cell()
 
     files = [name for name in ("config.yaml", "samples.jsonl") if (run.folder / name).is_file()]
-    links = Cell(
-        " ".join(files), href=" ".join(os.path.relpath(run.folder / f, out) for f in files)
-    )
+    links = tuple((name.split(".")[0], os.path.relpath(run.folder / name, out)) for name in files)
     return (
         Cell(str(run.seed)), Cell(run.state), Cell(str(len(run.metrics))),
         accuracy(at[0] if at else None), accuracy(at[-1] if at else None), accuracy(best),
         Cell(str(best)) if best is not None else Cell(), over("time/step_s", median, "{:.2f}"),
-        over("rollout/tokens", sum, "{:,.0f}"), over("memory/peak_gib", max, "{:.2f}"), links,
+        over("rollout/tokens", sum, "{:,.0f}"), over("memory/peak_gib", max, "{:.2f}"), Cell(links=links),
     )  # fmt: skip

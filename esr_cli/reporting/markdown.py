@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from esr_cli.reporting.content import Report
 from esr_cli.reporting.tables import Cell, Table
@@ -24,7 +26,7 @@ def markdown(report: Report) -> str:
     for view in report.probes:
         parts += [f"### {view.title}: {view.label}", view.sentence]
         if view.link:
-            parts.append(f"[{view.title}]({view.link})")
+            parts.append(_link(view.title, view.link))
         if view.table:
             parts.append(table(view.table, "figure"))
     if report.paper:
@@ -50,10 +52,13 @@ def table(table: Table, first: str) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    if cell.href:
-        named = zip(cell.text.split(), cell.href.split(), strict=True)
-        return " ".join(f"[{name.split('.')[0]}](<{link}>)" for name, link in named)
+    if cell.links:
+        return " ".join(_link(name, to) for name, to in cell.links)
     return f"{cell.text} {cell.small}".strip()
+
+
+def _link(name: str, to: str) -> str:
+    return f"[{name}](<{re.sub('[<>]', lambda found: quote(found[0]), to)}>)"
 
 
 def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

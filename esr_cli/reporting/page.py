@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import count
 from pathlib import Path
+from xml.etree import ElementTree
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -27,7 +28,11 @@ def page(report: Report) -> str:
     drawings, tables = count(1), count(1)
 
     def drawing(path: Path, says: str) -> Markup:
-        return Markup(inline(path, f"drawing-{next(drawings)}", says))
+        try:
+            return Markup(inline(path, f"drawing-{next(drawings)}", says))
+        # Half a file, or none that is a drawing.
+        except (ElementTree.ParseError, ValueError, IndexError):
+            return Markup('<p class="note">figure broken</p>')
 
     style = Markup((HERE / "page.css").read_text())
     template = setting.get_template("page.html.j2")

@@ -17,11 +17,11 @@ ROLES = {"student": "student, untrained", "teacher": "teacher", "full": "full ro
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a place of a table, what stands small behind it, and where it leads."""
+    """What stands in a place of a table, and small behind it; or names, and where they lead."""
 
     text: str = "–"
     small: str = ""
-    href: str = ""
+    links: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
