@@ -18,22 +18,21 @@ T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 def wilson(share: float, n: int) -> Interval:
     """A share of `n` yes/no outcomes with Wilson's interval (E. B. Wilson 1927)."""
-    centre = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
-    half = math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n)) * Z_95 / (1 + Z_95**2 / n)
-    # Rounding can put a bound a hair beyond the share itself.
-    return share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+    return _wilson(share, share * (1 - share), n)
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
-    """Mean of one share a question, in [0, 1].
+def mean_interval(values: Sequence[float], lowest: float = 0.0) -> Interval:
+    """Mean of one figure a question in [lowest, 1]: a share, or with -1 a difference of two.
 
-    Wilson's interval where every question is a plain yes or no; else by the standard error over
-    questions, which tells nothing where all agree: there Wilson's again.
+    Wilson's interval with the variance that was found over questions, which for a plain yes or no
+    is Wilson's own. It stays open where all agree, by what so few questions may never have shown,
+    and is never wider there than where almost all do.
     """
-    if len(set(values)) == 1 or all(value in (0, 1) for value in values):
-        return wilson(sum(values) / len(values), len(values))
-    mean, half = _mean_and_half(values)
-    return mean, max(0.0, mean - half), min(1.0, mean + half)
+    n, span = len(values), 1 - lowest
+    mean = sum(values) / n
+    variance = sum((value - mean) ** 2 for value in values) / n
+    _, low, high = _wilson((mean - lowest) / span, variance / span**2, n)
+    return mean, min(mean, lowest + span * low), max(mean, lowest + span * high)
 
 
 def bootstrap(rows: Any, figure: Callable[[np.ndarray], np.ndarray]) -> Interval:
@@ -72,12 +71,12 @@ def interval(found: float, draws: np.ndarray) -> Interval:
 
 
 def mean_bootstrap(values: Sequence[float]) -> Interval:
-    """Mean of one share a question by `bootstrap`; Wilson's interval where all questions agree,
-    since resampling them tells nothing.
+    """Mean of one share a question by `bootstrap`, never narrower than `mean_interval`: where most
+    questions agree, resampling them tells little.
     """
-    if len(set(values)) == 1:
-        return wilson(values[0], len(values))
-    return bootstrap(values, lambda array: array.mean(-1))
+    mean, low, high = mean_interval(values)
+    _, drawn_low, drawn_high = bootstrap(values, lambda array: array.mean(-1))
+    return mean, min(low, drawn_low), max(high, drawn_high)
 
 
 def pass_at(k: int, n: int, right: int) -> float:
@@ -118,34 +117,39 @@ def ballots(answers: Sequence[str | None], same: Callable[[str, str], bool]) -> 
 
 
 def paired(a: Sequence[float], b: Sequence[float]) -> Interval:
-    """Mean of b - a over the same questions, by the standard error of the differences."""
-    mean, half = _mean_and_half([y - x for x, y in zip(a, b, strict=True)])
-    return mean, mean - half, mean + half
+    """Mean of b - a, shares of the same questions, with the interval of `mean_interval`."""
+    return mean_interval([y - x for x, y in zip(a, b, strict=True)], lowest=-1.0)
 
 
-def over_seeds(by_seed: Sequence[Sequence[float]]) -> Interval:
+def over_seeds(by_seed: Sequence[Sequence[float]], lowest: float = 0.0) -> Interval:
     """Mean of one figure a question (rows: seeds), with an interval for new seeds and questions.
 
-    The spread over seeds (Student's t over their means) and over questions (the standard error of
-    their means) add up in squares, which errs on the wide side. One seed tells of questions alone.
+    The spread over seeds and `mean_interval` of the questions' means add up in squares, which errs
+    on the wide side. One seed tells of questions alone.
     """
-    seeds = [sum(row) / len(row) for row in by_seed]
-    mean, of_questions = _mean_and_half([sum(c) / len(c) for c in zip(*by_seed, strict=True)])
-    if len(seeds) == 1:
-        return mean, mean - of_questions, mean + of_questions
-    _, half = _mean_and_half(seeds)
-    degrees = len(seeds) - 1
-    of_seeds = half / Z_95 * (T_975[degrees - 1] if degrees <= len(T_975) else Z_95)
-    half = math.hypot(of_seeds, of_questions)
-    return mean, mean - half, mean + half
+    of_questions = [sum(column) / len(column) for column in zip(*by_seed, strict=True)]
+    mean, low, high = mean_interval(of_questions, lowest)
+    spread = seed_spread([sum(row) / len(row) for row in by_seed])
+    return mean, mean - math.hypot(spread, mean - low), mean + math.hypot(spread, high - mean)
 
 
-def _mean_and_half(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and half its 95 % interval by the standard error; one value alone tells nothing."""
+def seed_spread(values: Sequence[float]) -> float:
+    """Half the 95 % interval of the mean of one value a seed (Student's t); 0 for one seed, which
+    tells nothing of others.
+    """
     n, mean = len(values), sum(values) / len(values)
     if n == 1:
-        return mean, 1.0
-    return mean, Z_95 * math.sqrt(sum((x - mean) ** 2 for x in values) / (n - 1) / n)
+        return 0.0
+    error = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1) / n)
+    return error * (T_975[n - 2] if n - 1 <= len(T_975) else Z_95)
+
+
+def _wilson(share: float, variance: float, n: int) -> Interval:
+    scale = 1 + Z_95**2 / n
+    centre = (share + Z_95**2 / (2 * n)) / scale
+    half = Z_95 * math.sqrt(variance / n + Z_95**2 / (4 * n * n)) / scale
+    # Rounding can put a bound a hair beyond the share itself.
+    return share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def repeats(tokens: Sequence[object], gram: int = 10, times: int = 3) -> bool:

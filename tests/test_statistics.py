@@ -25,15 +25,18 @@ def test_the_mean_takes_its_error_over_questions():
     values = [0.25, 0.5, 0.75, 1.0]
     mean, low, high = statistics.mean_interval(values)
     assert mean == 0.625
-    assert high - mean == pytest.approx(1.959964 * (0.3125 / 3) ** 0.5 / 2)
-    assert mean - low == pytest.approx(high - mean)
+    # Wilson's formula with z = 1.959964, and 0.078125 in place of share * (1 - share).
+    z2, n = 1.959964**2, 4
+    half = (z2 * 0.078125 / n + z2**2 / (4 * n * n)) ** 0.5 / (1 + z2 / n)
+    assert high - low == pytest.approx(2 * half)
+    assert (high + low) / 2 == pytest.approx((mean + z2 / (2 * n)) / (1 + z2 / n))
 
 
 def test_yes_or_no_gets_wilsons_interval_and_agreement_is_not_certainty():
     assert statistics.mean_interval([1, 0, 1, 1]) == statistics.wilson(0.75, 4)
-    assert statistics.mean_interval([0.5] * 10) == statistics.wilson(0.5, 10)
-    # Equal values whose sum rounds still agree.
-    assert statistics.mean_interval([0.7] * 10)[1:] == pytest.approx((0.397, 0.892), abs=1e-3)
+    # 2 of 164 (Newcombe's method 3).
+    few = statistics.mean_interval([1, 1] + [0] * 162)
+    assert few[1:] == pytest.approx((0.0034, 0.0433), abs=1e-4)
     assert statistics.mean_bootstrap([1.0] * 10) == statistics.wilson(1.0, 10)
 
 
@@ -92,7 +95,35 @@ def test_paired_difference():
     mean, low, high = statistics.paired([0, 0, 1, 1], [1, 0, 1, 1])
     assert mean == 0.25 and low < 0 < high
     mean, low, high = statistics.paired([0.0] * 50, [0.5, 0.6] * 25)
-    assert mean == pytest.approx(0.55) and 0.53 < low < mean < high
+    # Fifty questions that all but agree leave open what they never showed.
+    assert mean == pytest.approx(0.55) and 0.43 < low < mean < high < 0.59
+
+
+@pytest.mark.parametrize("method", [statistics.mean_interval, statistics.mean_bootstrap])
+@pytest.mark.parametrize("level", [0.0, 0.25, 0.5, 0.7, 1.0])
+def test_full_agreement_is_never_wider_than_a_little_less_of_it(method, level):
+    _, low, high = method([level] * 164)
+    for other in (0.0, 0.5, 0.75, 1.0):
+        _, near_low, near_high = method([level] * 163 + [other])
+        assert 0 < high - low <= near_high - near_low + 1e-9
+
+
+def test_a_difference_that_was_never_seen_is_open_as_far_as_wilson_says():
+    wide = statistics.paired([0.5] * 40, [0.5] * 40)
+    assert wide[2] == -wide[1] == pytest.approx(statistics.wilson(0, 40)[2])
+    near = statistics.paired([0.5] * 40, [0.5] * 39 + [0.75])
+    assert near[2] - near[1] > wide[2] - wide[1]
+
+
+def test_seeds_and_questions_add_up_in_squares():
+    _, low, high = statistics.mean_interval([0.5, 0.5, 0.0, 1.0])
+    mean, wide_low, wide_high = statistics.over_seeds([[1, 0, 0, 1], [0, 1, 0, 1]])
+    assert (mean, wide_low, wide_high) == pytest.approx((0.5, low, high))
+    # Means 0.25 and 0.75: Student's t with one degree of freedom is 12.706, the error 0.25.
+    _, _, spread = statistics.over_seeds([[0, 0, 0, 1], [1, 1, 0, 1]])
+    assert spread - 0.5 > 12.706 * 0.25
+    assert statistics.seed_spread([0.25, 0.75]) == pytest.approx(12.706 * 0.25)
+    assert statistics.seed_spread([0.25]) == 0.0
 
 
 def grader():

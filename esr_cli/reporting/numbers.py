@@ -17,7 +17,7 @@ import numpy as np
 
 from esr_cli.reporting.arms import Arm
 from esr_cli.reporting.runs import Run, Scores
-from esr_cli.statistics import Interval, bootstrap, over_seeds, wilson
+from esr_cli.statistics import Interval, bootstrap, over_seeds, seed_spread
 
 # Chooses a step of a run, or none.
 Moment = Callable[[Run, str], "int | None"]
@@ -55,7 +55,7 @@ def accuracy(arm: Arm, benchmark: str, moment: str) -> Number | None:
 def accuracy_at(arm: Arm, benchmark: str, moment: Moment) -> Number | None:
     """avg@k at a step that `moment` chooses of each run."""
     found = _scores(arm, benchmark, lambda run: run.right, moment)
-    number = _over(list(found.values()))
+    number = _over(list(found.values()), 0.0)
     return number.within(0, 1) if number else metric_at(arm, benchmark, "avg@", moment)
 
 
@@ -67,7 +67,7 @@ def several_boxes(arm: Arm, benchmark: str, moment: str) -> Number | None:
 def several_boxes_at(arm: Arm, benchmark: str, moment: Moment) -> Number | None:
     """The same at a step that `moment` chooses of each run."""
     found = _scores(arm, benchmark, lambda run: run.boxes, moment)
-    number = _over(list(found.values()))
+    number = _over(list(found.values()), 0.0)
     return number.within(0, 1) if number else None
 
 
@@ -94,7 +94,7 @@ def difference(
     """
     ours = _scores(a, benchmark, lambda run: run.right, MOMENTS[moment_a])
     theirs = _scores(b, benchmark, lambda run: run.right, MOMENTS[moment_b or moment_a])
-    paired = _over([_minus(ours[seed], theirs[seed]) for seed in ours if seed in theirs])
+    paired = _over([_minus(ours[seed], theirs[seed]) for seed in ours if seed in theirs], -1.0)
     if paired:
         return paired
     alone = accuracy(a, benchmark, moment_a), accuracy(b, benchmark, moment_b or moment_a)
@@ -122,7 +122,7 @@ def fall_difference(a: Arm, b: Arm, benchmark: str) -> Number | None:
                 return None
             falls.append(_minus(ends[0], ends[1]))
         rows.append(_minus(falls[0], falls[1]))
-    return _over(rows)
+    return _over(rows, -1.0)
 
 
 def phase_seconds(arm: Arm, phase: str) -> Number | None:
@@ -152,8 +152,7 @@ def tokens_a_step(arm: Arm) -> float | None:
 def over_runs(told: Sequence[Interval]) -> Number:
     """The mean of one figure of several runs, each with its own interval."""
     values = [value for value, _, _ in told]
-    mean, _, high = over_seeds([[value] * 2 for value in values])
-    spread = 0.0 if len(values) == 1 else high - mean
+    mean, spread = sum(values) / len(values), seed_spread(values)
     below = sum(value - low for value, low, _ in told) / len(told)
     above = sum(high - value for value, _, high in told) / len(told)
     return Number(mean, mean - math.hypot(spread, below), mean + math.hypot(spread, above),
@@ -200,14 +199,11 @@ def _minus(a: dict[str, float], b: dict[str, float]) -> dict[str, float]:
     return {name: a[name] - b[name] for name in a if name in b}
 
 
-def _over(by_seed: Sequence[dict[str, float]]) -> Number | None:
+def _over(by_seed: Sequence[dict[str, float]], lowest: float) -> Number | None:
     first = by_seed[0] if by_seed else {}
     shared = [name for name in first if all(name in row for row in by_seed)]
     if not shared:
         return None
     rows = [[row[name] for name in shared] for row in by_seed]
-    mean, low, high = over_seeds(rows)
-    if low == high:
-        # That all questions agree is no certainty: Wilson's bound on what was never seen.
-        low, high = mean - wilson(0, len(shared))[2], mean + wilson(0, len(shared))[2]
+    mean, low, high = over_seeds(rows, lowest)
     return Number(mean, low, high, tuple(sum(row) / len(row) for row in rows))
