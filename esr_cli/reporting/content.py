@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -47,7 +48,7 @@ def compose(book: Book, out: Path, title: str) -> Report:
     several = len(book.groups) > 1
     drawn = []
     for group in book.groups:
-        prefix = f"{group.pair}-{group.task}-" if several else ""
+        prefix = _prefix(group, book.groups) if several else ""
         found = pictures(group, out / "figures", prefix)
         named = f" ({group.name})" if several else ""
         drawn += [replace(each, title=each.title + named) for each in found]
@@ -60,6 +61,13 @@ def compose(book: Book, out: Path, title: str) -> Report:
         [_arms(group) for group in book.groups], views(book, out), tables, book.paper["source"],
         _runs(book, out),
     )  # fmt: skip
+
+
+def _prefix(group: Group, groups: tuple[Group, ...]) -> str:
+    """What the names of its files begin with: nothing that is no name, and nobody else's."""
+    names = [re.sub(r"[^\w.-]+", "_", f"{each.pair}-{each.task}") for each in groups]
+    index = groups.index(group)
+    return f"{names[index]}-{index}-" if names.count(names[index]) > 1 else f"{names[index]}-"
 
 
 def _summary(book: Book, judged: list[Judged]) -> list[str]:
@@ -147,5 +155,6 @@ def _run_cells(run: Run, benchmark: str, out: Path) -> tuple[Cell, ...]:
         Cell(str(run.seed)), Cell(run.state), Cell(str(len(run.metrics))),
         accuracy(at[0] if at else None), accuracy(at[-1] if at else None), accuracy(best),
         Cell(str(best)) if best is not None else Cell(), over("time/step_s", median, "{:.2f}"),
-        over("rollout/tokens", sum, "{:,.0f}"), over("memory/peak_gib", max, "{:.2f}"), Cell(links=links),
+        over("rollout/tokens", sum, "{:,.0f}"), over("memory/peak_gib", max, "{:.2f}"),
+        Cell(links=links),
     )  # fmt: skip

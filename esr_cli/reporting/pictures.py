@@ -37,14 +37,14 @@ def pictures(group: Group, folder: Path, prefix: str) -> list[Picture]:
 
 def _lengths(group: Group, folder: Path, prefix: str) -> Picture | None:
     esr = [arm for arm in group.graded if arm.kind == "esr" and arm.done]
-    curves: dict[str, list[Point]] = {}
+    families: dict[str, list[tuple[Arm, Point]]] = {}
     for arm in esr:
         number = numbers.accuracy(arm, group.benchmark, "last")
         if number:
-            label = arm.label.replace(f" N={arm.tokens}", "")
-            curves.setdefault(label, []).append(_point(arm.tokens, number))
-    if not curves:
+            families.setdefault(arm.family, []).append((arm, _point(arm.tokens, number)))
+    if not families:
         return None
+    curves = _named(families)
     levels = _levels(group)
     name = f"{prefix}accuracy_by_length"
     draw.lengths(folder, name, curves, levels, UNIT)
@@ -58,17 +58,28 @@ def _lengths(group: Group, folder: Path, prefix: str) -> Picture | None:
     )  # fmt: skip
 
 
+def _named(families: dict[str, list[tuple[Arm, Point]]]) -> dict[str, list[Point]]:
+    """A line for arms that are alike in all but N, under what their labels say besides."""
+    curves: dict[str, list[Point]] = {}
+    for found in families.values():
+        label = max((arm.label.replace(f" N={arm.tokens}", "") for arm, _ in found), key=len)
+        count = sum(each == label or each.startswith(f"{label} (") for each in curves)
+        curves[f"{label} ({count + 1})" if count else label] = [point for _, point in found]
+    return curves
+
+
 def _levels(group: Group) -> list[Level]:
-    found = []
-    for arm in group.graded:
-        if arm.kind == "full" and arm.done:
-            found.append((arm.label, numbers.accuracy(arm, group.benchmark, "last")))
+    """Full rollouts, first those that stand beside ESR; the student and the teacher."""
+    coupled = {full.label for _, full in group.couples("main", "full")}
+    full = [arm for arm in group.graded if arm.kind == "full" and arm.done]
+    full.sort(key=lambda arm: arm.label not in coupled)
+    found = [(arm.label, numbers.accuracy(arm, group.benchmark, "last")) for arm in full[:3]]
     most = max(group.graded, key=lambda arm: len(arm.done))
     found.append(("student at the start", numbers.accuracy(most, group.benchmark, "before")))
     found.append(("teacher", teacher(group, f"{group.benchmark}/avg@")))
     return [
         Level(label, 100 * number.value, 100 * number.low, 100 * number.high)
-        for label, number in found[-5:] if number
+        for label, number in found if number
     ]  # fmt: skip
 
 
