@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from esr_cli.reporting import numbers
 from esr_cli.reporting.arms import Arm, scale_of
 from esr_cli.reporting.book import Book, Group
+from esr_cli.reporting.measures import matching
 from esr_cli.reporting.numbers import Number
+from esr_cli.reporting.runs import of_metric
 from esr_cli.reporting.tables import (
     BEST,
     LAST,
@@ -105,14 +108,16 @@ def teacher(group: Group, key: str) -> Number | None:
 
 
 def _teacher(group: Group, benchmark: str, metric: str) -> Number | None:
-    for row in group.teacher:
-        if row["benchmark"] == benchmark and row["metric"].startswith(metric):
-            return Number(row["value"], row["low"], row["high"], ())
+    own = (row for row in group.teacher if row["benchmark"] == benchmark)
+    if row := of_metric(own, metric):
+        return Number(row["value"], row["low"], row["high"], ())
     if metric == "avg@" and benchmark == group.benchmark:
-        for probe in group.probes("decay"):
-            for row in probe.rows:
-                if (row["figure"], row.get("who")) == ("accuracy", "teacher"):
-                    return Number(row["value"], row["low"], row["high"], ())
+        asked = {"figure": "accuracy", "where": {"who": "teacher"}}
+        told = [row for probe in group.probes("decay") for row in matching(probe.rows, asked)]
+        for row in told[:1]:
+            low, high = row.get("low"), row.get("high")
+            return Number(row["value"], -math.inf if low is None else low,
+                          math.inf if high is None else high, ())  # fmt: skip
     return None
 
 
@@ -120,11 +125,18 @@ def steps(book: Book, spec: Spec) -> Table | None:
     """Rows of arms and metrics; columns of steps, the paper's and ours."""
     many = spec.get("rollouts_per_prompt", 1)
     found = [
-        (group, arm) for group in book.groups for role in ("every", "full")
+        (group, arm) for group in book.groups for role in ("every", "growing", "full")
         for arm in group.chosen(role) if arm.config["rollouts_per_prompt"] == many
     ]  # fmt: skip
-    at = {step for group, arm in found for run in arm.done.values()
-          for key in spec["ours"] for step in run.steps(key.split("/")[0]) if step > 0}  # fmt: skip
+    at = {
+        step
+        for group, arm in found
+        for run in arm.done.values()
+        for key in spec["ours"]
+        for each in key.split("|")
+        for step in run.steps(each.split("/")[0])
+        if step > 0
+    }
     columns = sorted({*spec["columns"], *thinned(list(at))})
     rows: list[Row] = []
     for key, metrics in spec["rows"].items():
@@ -143,12 +155,16 @@ def steps(book: Book, spec: Spec) -> Table | None:
 def _steps_of(
     found: list[tuple[Group, Arm]], metric: str, columns: list[int], key: str | None
 ) -> list[Row]:
-    benchmark, name = metric.split("/")
     rows = []
     for group, arm in found:
-        if key is None or key_of(arm) == key:
+        if key is not None and key_of(arm) != key:
+            continue
+        for each in metric.split("|"):
+            benchmark, name = each.split("/")
             cells = tuple(_step_cell(arm, benchmark, name, step) for step in columns)
-            rows.append(Row(f"{arm.label}, {_metric(metric)}, {group.pair}", cells, OURS))
+            if any(cell != Cell() for cell in cells):
+                rows.append(Row(f"{arm.label}, {_metric(each)}, {group.pair}", cells, OURS))
+                break
     return rows
 
 
@@ -160,4 +176,5 @@ def _step_cell(arm: Arm, benchmark: str, name: str, step: int) -> Cell:
 
 
 def _metric(key: str) -> str:
-    return key.replace("/", " ").removesuffix("@").replace("_", " ")
+    """In words; of several the first, which is the paper's own."""
+    return key.split("|")[0].replace("/", " ").removesuffix("@").replace("_", " ")

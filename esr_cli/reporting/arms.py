@@ -25,8 +25,8 @@ WORDS = {
 class Arm:
     """`runs` are all of it, by seed; numbers come from `done`, one complete run a seed.
 
-    `kind` is esr, full, selector, mixture or other; `tokens` is N with `full` resolved; `by` names
-    what a selector keeps, and `keep` how many.
+    `kind` is esr, full, selector, mixture, growing or other; `tokens` is N with `full` resolved;
+    `by` names what a selector keeps, and `keep` how many.
     """
 
     label: str
@@ -102,7 +102,7 @@ def gather(runs: Sequence[Run]) -> list[Arm]:
         kept = {key: value for key, value in run.config.items() if key not in LEFT_OUT}
         groups[hash_of(kept)].append(run)
     arms = [_arm(sorted(group, key=lambda run: run.seed)) for group in groups.values()]
-    order = ("full", "esr", "mixture", "other", "selector")
+    order = ("full", "esr", "mixture", "growing", "other", "selector")
     arms.sort(key=lambda arm: (arm.pair, arm.task, arm.timed, order.index(arm.kind), arm.tune,
                                arm.tokens, arm.label))  # fmt: skip
     return _told_apart(arms)
@@ -135,7 +135,7 @@ def _kind(config: dict[str, Any], tokens: int, longest: int) -> str:
     if loss["select"] in SELECTORS:
         return "selector"
     if lengths["schedule"] != "constant":
-        return "other"
+        return "growing" if lengths["schedule"] == "linear" else "other"
     if lengths["full_share"] > 0:
         return "mixture"
     return "full" if tokens >= longest else "esr"

@@ -78,6 +78,8 @@ class Group:
             return [arm for arm in own if arm.kind == "full"]
         if role == "every":
             return esr
+        if role == "growing":
+            return [arm for arm in own if arm.kind == "growing"]
         if role == "selectors":
             return [arm for arm in own if arm.kind == "selector" and arm.keep == n
                     and arm.config["loss"]["select"] in ("top", "random")]  # fmt: skip

@@ -70,7 +70,7 @@ def looks(book: Book, spec: Spec) -> Table | None:
         for group, arm in found:
             told = [_look(arm, group.benchmark, key, step) for step in columns]
             cells = tuple(Cell(f"{100 * each.value:.1f}") if each else Cell() for each in told)
-            rows.append(Row(f"{name_of(key)}, {group.pair}", cells, OURS))
+            rows.append(Row(f"{name_of(key)}, {arm.label}, {group.pair}", cells, OURS))
     return _table([str(step) for step in columns], rows)
 
 
@@ -100,7 +100,7 @@ def collapse(book: Book, spec: Spec) -> Table | None:
                 low = min((p for p in curve if p[0] >= peak[0]), key=lambda point: point[1])
                 cells = (*(Cell(f"{100 * v:.1f}", f"({at})") for at, v in (peak, low)),
                          Cell(f"{100 * (peak[1] - low[1]):.1f}"))  # fmt: skip
-                label = f"{group.benchmark} avg@k, {arm.tune}, mean of {len(arm.done)} seeds"
+                label = f"{group.benchmark} avg@k, {arm.label}, mean of {len(arm.done)} seeds"
                 rows.append(Row(label, cells, OURS, group.pair))
     return _table(list(columns), rows)
 

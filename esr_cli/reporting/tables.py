@@ -90,6 +90,8 @@ def key_of(arm: Arm) -> str:
     """How results.yaml names an arm, where it can."""
     if arm.kind == "esr":
         return f"esr_{arm.tokens}"
+    if arm.kind == "growing":
+        return "growing"
     if arm.kind == "selector" and arm.config["loss"]["select"] == "top":
         return f"top_{arm.keep}_{arm.by}"
     return "full" if arm.kind == "full" else arm.label
