@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from esr_cli.reporting import numbers
@@ -10,7 +9,7 @@ from esr_cli.reporting.arms import Arm, scale_of
 from esr_cli.reporting.book import Book, Group
 from esr_cli.reporting.measures import matching
 from esr_cli.reporting.numbers import Number
-from esr_cli.reporting.runs import of_metric
+from esr_cli.reporting.runs import interval_of, of_metric
 from esr_cli.reporting.tables import (
     BEST,
     LAST,
@@ -109,16 +108,12 @@ def teacher(group: Group, key: str) -> Number | None:
 
 def _teacher(group: Group, benchmark: str, metric: str) -> Number | None:
     own = (row for row in group.teacher if row["benchmark"] == benchmark)
-    if row := of_metric(own, metric):
-        return Number(row["value"], row["low"], row["high"], ())
-    if metric == "avg@" and benchmark == group.benchmark:
+    row = of_metric(own, metric)
+    if not row and metric == "avg@" and benchmark == group.benchmark:
         asked = {"figure": "accuracy", "where": {"who": "teacher"}}
         told = [row for probe in group.probes("decay") for row in matching(probe.rows, asked)]
-        for row in told[:1]:
-            low, high = row.get("low"), row.get("high")
-            return Number(row["value"], -math.inf if low is None else low,
-                          math.inf if high is None else high, ())  # fmt: skip
-    return None
+        row = next(iter(told), None)
+    return Number(*interval_of(row), ()).within(0, 1) if row else None
 
 
 def steps(book: Book, spec: Spec) -> Table | None:
@@ -128,15 +123,9 @@ def steps(book: Book, spec: Spec) -> Table | None:
         (group, arm) for group in book.groups for role in ("every", "growing", "full")
         for arm in group.chosen(role) if arm.config["rollouts_per_prompt"] == many
     ]  # fmt: skip
-    at = {
-        step
-        for group, arm in found
-        for run in arm.done.values()
-        for key in spec["ours"]
-        for each in key.split("|")
-        for step in run.steps(each.split("/")[0])
-        if step > 0
-    }
+    asked = [each.split("/")[0] for key in spec["ours"] for each in key.split("|")]
+    at = {step for _, arm in found for run in arm.done.values() for name in asked
+          for step in run.steps(name) if step > 0}  # fmt: skip
     columns = sorted({*spec["columns"], *thinned(list(at))})
     rows: list[Row] = []
     for key, metrics in spec["rows"].items():

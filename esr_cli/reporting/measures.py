@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from esr_cli.reporting import numbers
 from esr_cli.reporting.arms import Arm
 from esr_cli.reporting.book import Group
 from esr_cli.reporting.numbers import Number
+from esr_cli.reporting.runs import interval_of
 
 Claim = dict[str, Any]
 
@@ -126,13 +126,7 @@ def matching(rows: Rows, claim: Claim, **more: Any) -> Rows:
 
 
 def _mean(rows: Rows) -> Number:
-    told = []
-    for row in rows:
-        low, high = row.get("low"), row.get("high")
-        # A figure without an interval says nothing certain.
-        told.append((row["value"], -math.inf if low is None else low,
-                     math.inf if high is None else high))  # fmt: skip
-    return numbers.over_runs(told)
+    return numbers.over_runs([interval_of(row) for row in rows])
 
 
 def _ratios(

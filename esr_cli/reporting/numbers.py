@@ -55,8 +55,8 @@ def accuracy(arm: Arm, benchmark: str, moment: str) -> Number | None:
 def accuracy_at(arm: Arm, benchmark: str, moment: Moment) -> Number | None:
     """avg@k at a step that `moment` chooses of each run."""
     found = _scores(arm, benchmark, lambda run: run.right, moment)
-    number = _over(list(found.values()), 0.0)
-    return number.within(0, 1) if number else metric_at(arm, benchmark, "avg@", moment)
+    number = _over(list(found.values()), 0.0) or metric_at(arm, benchmark, "avg@", moment)
+    return number.within(0, 1) if number else None
 
 
 def several_boxes(arm: Arm, benchmark: str, moment: str) -> Number | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from esr_cli.config import gate
 from esr_cli.disk import Rows, headlines, read_rows
+from esr_cli.statistics import Interval
 
 # One figure a question, by benchmark and step.
 Scores = dict[tuple[str, int], dict[str, float]]
@@ -108,6 +109,12 @@ def read(folder: Path) -> Run:
     )  # fmt: skip
 
 
+def interval_of(row: dict[str, Any]) -> Interval:
+    """A figure with its bounds; without one it says nothing certain on that side."""
+    low, high = row.get("low"), row.get("high")
+    return row["value"], -math.inf if low is None else low, math.inf if high is None else high
+
+
 def settings_at(path: Path) -> dict[str, Any]:
     """Settings that lie beside other files; none where they are absent or broken."""
     # Whatever a stranger's file holds, it is not ours to fail on.
@@ -157,13 +164,12 @@ def _state(folder: Path) -> str:
 
 
 def _figures(place: Path) -> Rows:
-    """Rows of an evaluation that are whole; a bound that is null is none."""
+    """Rows of an evaluation that are whole."""
     found = []
     for row in read_rows(place / "eval.jsonl"):
         if None not in (row.get(key) for key in ("benchmark", "step", "metric", "value")):
-            low, high = row.get("low"), row.get("high")
-            found.append({**row, "low": -math.inf if low is None else low,
-                          "high": math.inf if high is None else high})  # fmt: skip
+            _, low, high = interval_of(row)
+            found.append({**row, "low": low, "high": high})
     return found
 
 
