@@ -7,7 +7,7 @@ import pytest
 
 from esr_cli.probes import cascade, categories, commitment, decay, profile, samples, stability
 from esr_cli.probes.reads import Read
-from esr_cli.statistics import RESAMPLES, interval, resampled_sums
+from esr_cli.statistics import RESAMPLES, interval, paired, resampled_sums
 
 
 def read(kl, tokens=None, prob=None, rank=None):
@@ -163,8 +163,7 @@ def test_the_fall_is_from_the_peak_to_the_lowest_after_it():
     assert find(rows, "peak")["step"] == 1 and find(rows, "lowest_after_peak")["step"] == 2
     fall = find(rows, "fall")
     assert fall["value"] == 0.5 and fall["n"] == 4
-    # Differences 0, 1, 1, 0: a standard error of sqrt(1/12).
-    assert fall["high"] - 0.5 == pytest.approx(1.959964 / 12**0.5, abs=1e-5)
+    assert fall["high"] == pytest.approx(paired([1, 0, 0, 0], [1, 1, 1, 0])[2], abs=1e-5)
     assert find(rows, "repeats", at=3)["benchmark"] == "b"
 
 
@@ -182,7 +181,8 @@ def test_decay_is_paired_over_questions():
     assert find(rows, "continued", at=8)["value"] == 0.75
     fall = find(rows, "drop")
     assert (fall["value"], fall["from"], fall["to"]) == (0.25, 0, 8)
-    assert fall["high"] == pytest.approx(0.25 + 1.959964 * 0.25, abs=1e-6)
+    told = paired([1, 0, 1, 0], [1, 1, 1, 0])[1:]
+    assert (fall["low"], fall["high"]) == pytest.approx(told, abs=1e-5)
     assert decay.ladder(128) == [0, 8, 16, 24, 32, 48, 64, 96] and decay.ladder(3) == [0, 1, 2]
 
 
