@@ -6,7 +6,8 @@ import pytest
 from run_folders import write_probe, write_run
 
 from esr_cli.config import gate
-from esr_cli.disk import write_rows
+from esr_cli.disk import append_rows, write_rows
+from esr_cli.reporting import pictures
 from esr_cli.reporting.book import Book, open_book
 from esr_cli.reporting.content import SHAPES
 from esr_cli.reporting.tables import BEST, LAST, OURS, PAPER, Table, thinned
@@ -104,6 +105,63 @@ def test_collapse_is_from_the_peak_to_the_lowest_after_it(book):
     ours = [row for row in made(book, "collapse").rows if row.whose == OURS]
     assert [(cell.text, cell.small) for cell in ours[0].cells] == [
         ("100.0", "(50)"), ("75.0", "(100)"), ("25.0", "")
+    ]  # fmt: skip
+
+
+def test_the_plain_figure_of_a_plus_benchmark_stands_in_the_plain_column(tmp_path):
+    for n in (100, "full"):
+        run = write_run(tmp_path / f"n{n}", f"pair={MAIN}", "task=code", f"+rollout_len={n}",
+                        right=RIGHT, benchmark="humaneval_plus")  # fmt: skip
+        more = {"benchmark": "humaneval_plus", "metric": "base@1", "low": 0.3, "high": 0.5}
+        append_rows(run / "eval.jsonl", [{**more, "step": 50, "value": 0.5},
+                                         {**more, "step": 100, "value": 0.4}])  # fmt: skip
+    book = open_book(tmp_path)
+    ours = [row for row in made(book, "main").rows if row.whose == LAST]
+    assert [[cell.text for cell in row.cells[2:4]] for row in ours] == [["40.0", "75.0"]] * 2
+    steps = [row for row in made(book, "per_step_code").rows if row.whose == OURS]
+    assert [row.label.split(",")[1] for row in steps] == [" humaneval plus base"] * 2
+    assert [cell.text for cell in steps[0].cells[:2]] == ["50.0", "40.0"]
+
+
+def test_a_growing_length_stands_beneath_the_paper_s(tmp_path):
+    write_run(tmp_path / "run", f"pair={MAIN}", "+rollout_len=200", "lengths=linear",
+              "rollouts_per_prompt=16", right=RIGHT, benchmark="math500")  # fmt: skip
+    labels = [row.label for row in made(open_book(tmp_path), "per_step_16_rollouts").rows]
+    at = labels.index("growing, math500 avg")
+    assert labels[at + 1].startswith("growing 8 to 200, math500 avg")
+
+
+def test_several_full_rollouts_have_rows_of_their_own(tmp_path):
+    for many in (1, 4):
+        write_run(tmp_path / f"x{many}", f"pair={MAIN}", "+rollout_len=full",
+                  f"rollouts_per_prompt={many}", right=RIGHT,
+                  benchmark="math500")  # fmt: skip
+    book = open_book(tmp_path)
+    for name in ("collapse", "boxed_repetition"):
+        ours = [row.label for row in made(book, name).rows if row.whose == OURS]
+        assert len(ours) == len(set(ours)) and len(ours) >= 2, ours
+
+
+def test_a_line_of_the_sweep_is_of_arms_alike_in_all_but_n(tmp_path, monkeypatch):
+    for many, lengths in ((1, (8, 32)), (4, (32,))):
+        for n in (*lengths, "full"):
+            write_run(tmp_path / f"{many}-{n}", f"+rollout_len={n}",
+                      f"rollouts_per_prompt={many}", right=RIGHT)  # fmt: skip
+    for rate in ("1e-3", "2e-3", "3e-3"):
+        write_run(tmp_path / rate, "+rollout_len=full", f"tune.learning_rate={rate}", right=RIGHT)
+    drawn = {}
+    names = ("folder", "name", "curves", "levels", "unit")
+    monkeypatch.setattr(
+        pictures.draw, "lengths", lambda *given: drawn.update(zip(names, given, strict=True))
+    )
+    (group,) = open_book(tmp_path).groups
+    pictures.pictures(group, tmp_path / "figures", "")
+    assert {name: [point.at for point in points] for name, points in drawn["curves"].items()} == {
+        "ESR": [8, 32], "ESR, rollouts per prompt 4": [32]
+    }  # fmt: skip
+    # What stands beside ESR comes before what nothing is compared with.
+    assert [level.label for level in drawn["levels"]][:2] == [
+        "full rollouts", "full rollouts, rollouts per prompt 4"
     ]  # fmt: skip
 
 

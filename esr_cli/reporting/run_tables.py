@@ -7,6 +7,7 @@ from collections.abc import Callable
 from esr_cli.reporting import numbers
 from esr_cli.reporting.arms import Arm
 from esr_cli.reporting.book import Book
+from esr_cli.reporting.claims import seeds
 from esr_cli.reporting.numbers import Number
 from esr_cli.reporting.runs import Run
 from esr_cli.reporting.tables import (
@@ -100,7 +101,7 @@ def collapse(book: Book, spec: Spec) -> Table | None:
                 low = min((p for p in curve if p[0] >= peak[0]), key=lambda point: point[1])
                 cells = (*(Cell(f"{100 * v:.1f}", f"({at})") for at, v in (peak, low)),
                          Cell(f"{100 * (peak[1] - low[1]):.1f}"))  # fmt: skip
-                label = f"{group.benchmark} avg@k, {arm.label}, mean of {len(arm.done)} seeds"
+                label = f"{group.benchmark} avg@k, {arm.label}, {seeds(len(arm.done))}"
                 rows.append(Row(label, cells, OURS, group.pair))
     return _table(list(columns), rows)
 
