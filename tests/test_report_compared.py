@@ -52,6 +52,16 @@ def test_arms_that_differ_in_anything_else_are_not_compared(tmp_path, judged, ot
     assert all(word in label for label in labels), labels
 
 
+def test_a_place_where_nothing_is_compared_says_why_beside_one_where_it_is(tmp_path):
+    esr_and_full(tmp_path)
+    for n, steps in ((32, 7), ("full", 8)):
+        write_run(tmp_path / f"own-{n}", "pair.name=lab_own", f"+rollout_len={n}",
+                  f"steps={steps}", right=GOOD)  # fmt: skip
+    found = [each for each in judge(open_book(tmp_path)) if each.id == "better_last"]
+    assert [each.verdict for each in found] == [NOISY, UNMEASURED]
+    assert "differ in steps (7 and 8) (lab_own, lab)" in found[1].what
+
+
 def test_each_arm_is_compared_with_the_one_that_is_like_it(tmp_path):
     for many in (1, 4):
         esr_and_full(tmp_path, f"rollouts_per_prompt={many}")

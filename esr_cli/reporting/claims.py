@@ -62,15 +62,19 @@ def verdict(value: float, low: float, high: float, rule: Rule) -> str:
 
 
 def judge(book: Book) -> list[Judged]:
-    """Every claim, once for each place where it was measured; unmeasured ones once."""
+    """Every claim, once for each place where it was measured, or where it is known why it was not;
+    else once.
+    """
     found: list[Judged] = []
     for claim in book.claims:
-        lines = [
-            _line(claim, group, finding, book)
-            for group in _asked(claim, book)
-            for finding in MEASURES[claim["measure"]](group, claim)
-        ]
-        found += lines or [_unmeasured(claim, book)]
+        lines: list[Judged] = []
+        for group in _asked(claim, book):
+            measured = MEASURES[claim["measure"]](group, claim)
+            told = [_line(claim, group, finding, book) for finding in measured]
+            if not told and (why := why_not(group, claim)):
+                told = [_unmeasured(claim, book, group, why + _where(group, book))]
+            lines += told
+        found += lines or [_unmeasured(claim, book, None, "")]
     return found
 
 
@@ -97,20 +101,24 @@ def _line(claim: dict[str, Any], group: Group, finding: Finding, book: Book) -> 
     if finding.compares and finding.seeds < 2:
         said = NOISY
     words = [finding.what] if not finding.seeds else [finding.what, seeds(finding.seeds)]
-    what = ", ".join(words) + (f" ({group.name})" if len(book.groups) > 1 else "")
+    what = ", ".join(words) + _where(group, book)
     return Judged(
-        claim["id"], claim["statement"], _paper(claim, group, finding, book), told(number, unit),
+        claim["id"], claim["statement"], _paper(claim, group, finding.key, book), told(number, unit),
         what, _rule_text(rule, unit), said, number,
     )  # fmt: skip
 
 
-def _paper(claim: dict[str, Any], group: Group, finding: Finding, book: Book) -> str:
+def _where(group: Group, book: Book) -> str:
+    return f" ({group.name})" if len(book.groups) > 1 else ""
+
+
+def _paper(claim: dict[str, Any], group: Group, key: str, book: Book) -> str:
     """The paper's figure: the claim's own is that of one pair and task, and what the lab is held
     against; of others it may stand in a table.
     """
     if group.scale["name"] == "lab" or (group.pair, group.task) == tuple(book.paper["main"]):
         paper = claim["paper"]
-        return paper.get(finding.key, "–") if isinstance(paper, dict) else paper
+        return paper.get(key, "–") if isinstance(paper, dict) else paper
     return _gain(group, book) if claim.get("in_tables") else "–"
 
 
@@ -130,15 +138,15 @@ def _gain(group: Group, book: Book) -> str:
     return "–"
 
 
-def _unmeasured(claim: dict[str, Any], book: Book) -> Judged:
-    paper = claim["paper"]
+def _unmeasured(claim: dict[str, Any], book: Book, group: Group | None, why: str) -> Judged:
+    paper, asked = claim["paper"], _asked(claim, book)
     if isinstance(paper, dict):
         paper = "; ".join(f"{key.replace('_', ' ')} {text}" for key, text in paper.items())
-    asked = _asked(claim, book)
-    scale = asked[0].scale if asked else {}
+    elif group:
+        paper = _paper(claim, group, "", book)
+    scale = group.scale if group else asked[0].scale if asked else {}
     rule = "" if isinstance(claim.get("inside"), str) and not scale else _rule_text(
         rule_of(claim, scale), claim["unit"])  # fmt: skip
-    why = next(filter(None, (why_not(group, claim) for group in asked)), "")
     return Judged(claim["id"], claim["statement"], paper, "–", why, rule, UNMEASURED, None)
 
 

@@ -14,8 +14,6 @@ from esr_cli.reporting.numbers import Number
 from esr_cli.reporting.runs import interval_of
 
 Claim = dict[str, Any]
-
-
 CLOCKS = ("seconds_ratio", "memory_ratio")
 
 
