@@ -70,10 +70,10 @@ def judge(book: Book) -> list[Judged]:
         lines: list[Judged] = []
         for group in _asked(claim, book):
             measured = MEASURES[claim["measure"]](group, claim)
-            told = [_line(claim, group, finding, book) for finding in measured]
-            if not told and (why := why_not(group, claim)):
-                told = [_unmeasured(claim, book, group, why + _where(group, book))]
-            lines += told
+            own = [_line(claim, group, finding, book) for finding in measured]
+            if not own and (why := why_not(group, claim)):
+                own = [_unmeasured(claim, book, group, why + _where(group, book))]
+            lines += own
         found += lines or [_unmeasured(claim, book, None, "")]
     return found
 
@@ -102,23 +102,26 @@ def _line(claim: dict[str, Any], group: Group, finding: Finding, book: Book) -> 
         said = NOISY
     words = [finding.what] if not finding.seeds else [finding.what, seeds(finding.seeds)]
     what = ", ".join(words) + _where(group, book)
-    return Judged(
-        claim["id"], claim["statement"], _paper(claim, group, finding.key, book), told(number, unit),
-        what, _rule_text(rule, unit), said, number,
-    )  # fmt: skip
+    paper = _paper(claim, group, finding.key, book)
+    return Judged(claim["id"], claim["statement"], paper, told(number, unit), what,
+                  _rule_text(rule, unit), said, number)  # fmt: skip
 
 
 def _where(group: Group, book: Book) -> str:
     return f" ({group.name})" if len(book.groups) > 1 else ""
 
 
-def _paper(claim: dict[str, Any], group: Group, key: str, book: Book) -> str:
+def _paper(claim: dict[str, Any], group: Group | None, key: str | None, book: Book) -> str:
     """The paper's figure: the claim's own is that of one pair and task, and what the lab is held
-    against; of others it may stand in a table.
+    against; of others it may stand in a table. Of several figures that of the key, or all.
     """
-    if group.scale["name"] == "lab" or (group.pair, group.task) == tuple(book.paper["main"]):
+    main = tuple(book.paper["main"])
+    if not group or group.scale["name"] == "lab" or (group.pair, group.task) == main:
         paper = claim["paper"]
-        return paper.get(key, "–") if isinstance(paper, dict) else paper
+        if not isinstance(paper, dict):
+            return paper
+        each = (f"{name.replace('_', ' ')} {text}" for name, text in paper.items())
+        return "; ".join(each) if key is None else paper.get(key, "–")
     return _gain(group, book) if claim.get("in_tables") else "–"
 
 
@@ -130,7 +133,8 @@ def _gain(group: Group, book: Book) -> str:
         if key not in rows or "full" not in rows or spec.get("tune", "lora") != group.scale["tune"]:
             continue
         for index, column in enumerate(spec["columns"]):
-            if any(each == f"{group.benchmark}/avg@" for each in column.split("|")):
+            # What else stands in a column is ours.
+            if column.split("|")[0] == f"{group.benchmark}/avg@":
                 pair = [rows[name][index : index + 1] for name in (key, "full")]
                 if all(pair) and None not in (pair[0][0], pair[1][0]):
                     ours, full = pair[0][0], pair[1][0]
@@ -139,11 +143,7 @@ def _gain(group: Group, book: Book) -> str:
 
 
 def _unmeasured(claim: dict[str, Any], book: Book, group: Group | None, why: str) -> Judged:
-    paper, asked = claim["paper"], _asked(claim, book)
-    if isinstance(paper, dict):
-        paper = "; ".join(f"{key.replace('_', ' ')} {text}" for key, text in paper.items())
-    elif group:
-        paper = _paper(claim, group, "", book)
+    paper, asked = _paper(claim, group, None, book), _asked(claim, book)
     scale = group.scale if group else asked[0].scale if asked else {}
     rule = "" if isinstance(claim.get("inside"), str) and not scale else _rule_text(
         rule_of(claim, scale), claim["unit"])  # fmt: skip
