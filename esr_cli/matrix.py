@@ -32,6 +32,7 @@ class Cell:
     alone: bool
     out: Path
     run: Path | None
+    gib: float = 0.0
 
     @property
     def id(self) -> str:
@@ -90,6 +91,15 @@ def cells(matrix: MatrixConfig, config: ReproduceConfig, out: Path) -> list[Cell
             need(other in made, f"cells.{cell.id}", other, "it needs a cell that is not there")
     order = {name: place for place, name in enumerate(matrix.cells)}
     return sorted(made.values(), key=lambda c: (c.alone, c.seed or 0, order[c.arm.split("@")[0]]))
+
+
+def too_large(cells: Sequence[Cell], gib: float) -> list[Cell]:
+    """The cells that do not fit a GPU of so many GiB, and those that need them."""
+    out: dict[str, Cell] = {}
+    for cell in cells:
+        if cell.gib > gib or any(other in out for other in cell.needs):
+            out[cell.id] = cell
+    return list(out.values())
 
 
 def _seeds(
@@ -155,5 +165,5 @@ def _cell(
     return Cell(
         arm=f"{name}@{measured}" if measured else name, seed=seed, command=each.command,
         arguments=tuple(given), asked=disk.hash_of({"asked": asked}), needs=needs,
-        seconds=each.seconds, alone=each.alone, out=out, run=run,
+        seconds=each.seconds, alone=each.alone, out=out, run=run, gib=each.gib,
     )  # fmt: skip

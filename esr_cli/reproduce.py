@@ -41,6 +41,13 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
     cells = matrix.cells(chosen, config, out)
     told = {"scale": scale, "overrides": config.overrides}
     _refuse_others(out, told, cells)
+    gpus = _gpus_gib() if any(cell.gib for cell in cells) else []
+    # Two cards can share a cell; what does not fit them then, its own check refuses.
+    left = matrix.too_large(cells, gpus[0]) if len(gpus) == 1 else []
+    if left:
+        largest = {f"{cell.arm} ({cell.gib:.0f} GiB)": None for cell in left if cell.gib}
+        print(f"left out, too large for a GPU of {gpus[0]:.0f} GiB: {', '.join(largest)}")
+        cells = [cell for cell in cells if cell not in left]
     if config.list:
         _list(chosen, cells, f"{scale}: {chosen.about}")
         return
@@ -240,10 +247,11 @@ def _row(chosen: MatrixConfig, cells: list[Cell]) -> list[str]:
 
 def _scale() -> str:
     """`paper` where there is a GPU of the size that the paper trained on."""
+    return "paper" if max(_gpus_gib(), default=0) >= PAPER_GIB else "lab"
+
+
+def _gpus_gib() -> list[float]:
     import torch
 
-    if not torch.cuda.is_available():
-        return "lab"
-    return (
-        "paper" if torch.cuda.get_device_properties(0).total_memory >= PAPER_GIB * 2**30 else "lab"
-    )
+    properties = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
+    return [each.total_memory / 2**30 for each in properties]

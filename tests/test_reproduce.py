@@ -120,6 +120,14 @@ def test_other_settings_are_refused_before_anything_runs(whole):
         assert "all was made with [steps=4," in done.stderr and "another out" in done.stderr
 
 
+def test_a_smaller_card_leaves_out_what_does_not_fit_with_what_is_measured_on_it():
+    cells = cells_of("paper")
+    assert matrix.too_large(cells, 1000) == []
+    left = {cell.arm for cell in matrix.too_large(cells, 44)}
+    assert {"moe_full", "tuned_code_full", "collapse@tuned_code_full"} <= left
+    assert not {"math_full", "collapse@x16_full", "teacher_qwen3_14b"} & left
+
+
 def test_seeds_take_the_place_of_every_cells_own_and_leave_nothing_that_another_needs():
     seeds = {cell.seed for cell in cells_of("paper", seeds=[3, 4])}
     assert seeds == {None, 3, 4}

@@ -43,7 +43,8 @@ class CellConfig:
 
     `given` are its overrides, with `{out}`, `{seed}` and, in what measures a run, `{run}` filled
     in; `of` names the cells whose runs it measures, `needs` those that come before it; `alone` runs
-    at a time when nothing else does, for timings. `seconds` is what it is expected to take.
+    at a time when nothing else does, for timings. `seconds` is what it is expected to take, `gib`
+    the memory of the GPU that it needs.
     """
 
     given: Texts = field(default_factory=Texts)
@@ -54,6 +55,7 @@ class CellConfig:
     alone: bool = False
     seeds: Numbers | None = None
     seconds: float = 0.0
+    gib: float = 0.0
 
 
 @dataclass
