@@ -21,6 +21,7 @@ COMMANDS = {
     "probe": ("probe", "ProbeCommandConfig", "the paper's measurements:  esr probe run=RUN_DIR"),
     "report": ("report", "ReportConfig", "runs as one page:  esr report runs=runs/lab"),
     "reproduce": ("reproduce", "ReproduceConfig", "the paper:  esr reproduce scale=lab quick=true"),
+    "bench": ("bench", "BenchConfig", "time the loop:  esr bench lengths=[16,64,full] peer=trl"),
     "lab": ("lab", "LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
 }
 # What makes a command a sweep.
@@ -164,6 +165,8 @@ def _spelt(argument: str) -> str:
     A sweep tells its runs apart by the key as it is spelt.
     """
     argument = re.sub(r"^\+*rollout_len=", "rollout_len=", argument)
+    # A group of esr train is called so, too, whose options are words.
+    argument = re.sub(r"^\+*lengths=(?=\[)", "rollout_lens=", argument)
     return re.sub(r"^\+*(sweep|cluster|recipe)=", r"+\1=", argument)
 
 

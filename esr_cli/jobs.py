@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esr_cli import lifetime
+from esr_cli import proc
 
 PARENT = "ESR_PARENT"
 # Jobs that run now, in whichever thread; signals that asked for their end.
@@ -92,7 +92,7 @@ def die_with_parent() -> None:
     """Called first in a job: it ends with the process that ran it; no job otherwise."""
     parent = os.environ.pop(PARENT, None)
     if parent is not None:
-        lifetime.end_with(int(parent))
+        proc.end_with(int(parent))
 
 
 def text(value: str) -> str:

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from esr_cli import disk, lifetime
+from esr_cli import disk, proc
 from esr_cli.config import ConfigError, LabConfig
 
 PAIR = ("teacher", "student", "lab.json")
@@ -75,7 +75,7 @@ def _train_both(config: LabConfig, partial: Path) -> None:
 
 def build(role: str, config: LabConfig, folder: Path, parent: int) -> None:
     """Trains one model on one thread, measures it, and saves it with its tokenizer."""
-    lifetime.end_with(parent)
+    proc.end_with(parent)
     import torch
 
     from esr_cli.models import lab_training

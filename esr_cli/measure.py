@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -35,13 +34,6 @@ class Clock:
         """`time/<phase>_s` for every phase, and `time/step_s` for all since the start."""
         phases = {f"time/{name}_s": seconds for name, seconds in self._spent.items()}
         return phases | {"time/step_s": time.perf_counter() - self._began}
-
-
-def peak_gib() -> float:
-    """Peak memory of the trainer's process: on the device, or resident without one."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def gpu_name() -> str:

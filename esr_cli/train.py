@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,13 @@ from esr_cli.config import TrainConfig, gate
 from esr_cli.dry_run import with_weights
 from esr_cli.examiner import Examiner
 from esr_cli.gauge import Gauge, Outside
-from esr_cli.measure import Clock, Interrupts, gpu_name, kl_profile, peak_gib, rollout_metrics
+from esr_cli.measure import Clock, Interrupts, gpu_name, kl_profile, rollout_metrics
 from esr_cli.outcome import finish
 from esr_cli.pairing import settle
+from esr_cli.proc import peak_gib
+from esr_cli.student import Update
 from esr_cli.tracking import Tracker
+from esr_cli.types import Rollout
 
 MOST_SKIPS = 5
 
@@ -68,6 +72,23 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
             raise RuntimeError(f"{error or 'interrupted'}\n{_how_on(folder)}") from error
 
 
+def take(
+    parts: assembly.Parts, task: Any, config: TrainConfig, step: int, limits: Sequence[int]
+) -> tuple[list[Rollout], Update, dict[str, float]]:
+    """One step with at most so many tokens of each response: its rollouts, the update, seconds."""
+    clock = Clock()
+    with clock.phase("sync"):
+        parts.engine.load_weights(parts.student.weights())
+    prompts = task.train(step, config.prompts_per_step)
+    with clock.phase("generate"):
+        rollouts = parts.engine.generate(prompts, parts.sampling.at(step, limits))
+    with clock.phase("score"):
+        scores = parts.teacher.score(rollouts)
+    with clock.phase("train"):
+        update = parts.student.update(rollouts, scores, step)
+    return rollouts, update, clock.times()
+
+
 class Loop:
     """The loop, and what happens around a step when it is due."""
 
@@ -91,8 +112,6 @@ class Loop:
 
     def run(self, start: int, interrupts: Interrupts) -> None:
         """Steps `start` to `config.steps`; a signal ends it after the step, saved."""
-        engine, teacher = self.parts.engine, self.parts.teacher
-        student, sampling, lengths = self.parts.student, self.parts.sampling, self.parts.lengths
         # A run that was cut off between saving and evaluating makes good for it here.
         if self._eval_due(start) and not self._evaluated(start):
             run_folder.forget_evaluation(self.folder, start)
@@ -101,18 +120,10 @@ class Loop:
         interrupts.waiting = True
         self.tracker.begin()
         for step in range(start, self.config.steps):
-            clock = Clock()
-            with clock.phase("sync"):
-                engine.load_weights(student.weights())
-            prompts = self.task.train(step, self.config.prompts_per_step)
-            limits = lengths.lengths_at(step, len(prompts) * sampling.samples)
-            with clock.phase("generate"):
-                rollouts = engine.generate(prompts, sampling.at(step, limits))
-            with clock.phase("score"):
-                scores = teacher.score(rollouts)
-            with clock.phase("train"):
-                update = student.update(rollouts, scores, step)
-            metrics = update.metrics | rollout_metrics(rollouts) | clock.times()
+            count = self.config.prompts_per_step * self.parts.sampling.samples
+            limits = self.parts.lengths.lengths_at(step, count)
+            rollouts, update, times = take(self.parts, self.task, self.config, step, limits)
+            metrics = update.metrics | rollout_metrics(rollouts) | times
             if not update.skipped:
                 profile = kl_profile(update.kl_by_rollout)
                 self.tracker.append("kl_by_position.jsonl", {"step": step + 1, **profile})

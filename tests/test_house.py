@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "esr_cli").rglob("*.py"))
-BASE = {"config", "types", "disk", "statistics", "lifetime"}
+BASE = {"config", "types", "disk", "statistics", "proc"}
 LOW = {"distill", "models"}
 PARTS = {
     "tasks", "rollout", "teacher", "student", "checkpoint", "tracking", "mirror", "plots",

@@ -1,6 +1,7 @@
 """The settings, typed; yaml reaches the program only through `gate.read`. Loads no torch."""
 
 from esr_cli.config.alarms import AlarmsConfig
+from esr_cli.config.bench import BenchConfig
 from esr_cli.config.benchmark import BenchmarkConfig, HubConfig
 from esr_cli.config.errors import ConfigError
 from esr_cli.config.evaluate import CompareConfig, EvalConfig
@@ -20,6 +21,7 @@ from esr_cli.config.tune import TuneConfig
 
 __all__ = [
     "AlarmsConfig",
+    "BenchConfig",
     "BenchmarkConfig",
     "CellConfig",
     "CompareConfig",

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch.multiprocessing as multiprocessing
 
-from esr_cli import lifetime
+from esr_cli import proc
 
 GONE = (EOFError, ConnectionError, BrokenPipeError)
 
@@ -41,7 +41,7 @@ class InlineWorker:
         """Calls the method, making the worker first where needed."""
         if self._worker is None:
             self._worker = self._build(**self._settings)
-        return getattr(self._worker, method)(*arguments)
+        return _method(self._worker, method)(*arguments)
 
     def close(self) -> None:
         """Lets the worker go."""
@@ -152,6 +152,8 @@ class ProcessWorker:
 
 
 Worker = InlineWorker | ProcessWorker
+# What every worker answers: of the process that it lives in.
+OF_PROCESS = {"peak_gib": proc.peak_gib, "forget_peak": proc.forget_peak}
 
 
 def place(where: str, name: str, build: Callable[..., Any], settings: dict[str, Any],
@@ -178,12 +180,16 @@ def _ctrl_c_waits() -> Iterator[None]:
         before(*came[0])
 
 
+def _method(worker: Any, name: str) -> Callable[..., Any]:
+    return OF_PROCESS.get(name) or getattr(worker, name)
+
+
 def _serve(
     pipe: Connection, build: Callable[..., Any], settings: dict[str, Any], log: str | None,
     parent: int,
 ) -> None:  # fmt: skip
     # One busy in a call would not notice for a long time that nobody waits for it any more.
-    lifetime.end_with(parent)
+    proc.end_with(parent)
     # Ctrl-C reaches the whole terminal, and SIGTERM often a whole process group; only the trainer
     # decides what they mean, and ends this process by closing the pipe.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -203,7 +209,7 @@ def _serve(
         while (message := pipe.recv()) is not None:
             method, arguments = message
             try:
-                reply = (True, getattr(worker, method)(*arguments))
+                reply = (True, _method(worker, method)(*arguments))
             except Exception:
                 reply = (False, traceback.format_exc())
             pipe.send(reply)

@@ -1,0 +1,176 @@
+"""`esr bench`: the real loop timed by phase, beside what the machine could do, and beside a peer.
+
+Every arm (our loop on each engine, a peer) lives in a process of its own, and they take turns: a
+step of each at each length, again and again, so that what else the machine does meets all alike.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import re
+from contextlib import ExitStack, suppress
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from esr_cli import disk, environment, preflight, run_folder
+from esr_cli.bench_print import show
+from esr_cli.config import BenchConfig, ConfigError, TrainConfig
+from esr_cli.dry_run import with_weights
+from esr_cli.execution.worker import ProcessWorker, WorkerError
+from esr_cli.models import loading
+from esr_cli.plots import bench as plot
+from esr_cli.timing import record
+from esr_cli.timing.ours import Ours, on_engine
+from esr_cli.timing.record import Steps
+from esr_cli.timing.trl import Trl
+
+# Small enough to leave the weights as they are, so that every step has the same work.
+LEARNING_RATE = 1e-12
+# Equal up to the order of sums; a vocabulary that is compared in part differs by what is left out.
+AGREE = 1e-4
+NOT_IN_NAME = re.compile(r"(out|data_dir|repeats|warmup|tracking)[.=]|pair=")
+
+
+def run(config: BenchConfig, overrides: list[str]) -> None:
+    """Times as configured; raises `ConfigError` before any model loads."""
+    folder = _folder(config, overrides)
+    base = _trained(config)
+    for engine in config.engines:
+        preflight.check_models(on_engine(base, engine), drawn=False)
+    if config.peer:
+        _check_peer(base)
+    run_folder.need_writable("out", folder)
+    ready = with_weights(base)
+    with ExitStack() as stack:
+        arms = _arms(config, _found(ready), folder, stack)
+        loss = _compare_losses(config, arms)
+        steps = _measure(config, arms)
+        facts = {name: worker.call("facts") for name, worker in arms.items() if name != "trl"}
+    told = _record(config, steps, facts, loss)
+    disk.write_json(folder / "bench.json", told)
+    show(told)
+    print(f"{folder / 'bench.json'}\n{plot.draw(told, folder)}")
+
+
+def _folder(config: BenchConfig, overrides: list[str]) -> Path:
+    name = run_folder.name_of(overrides, NOT_IN_NAME)
+    return Path(config.out or Path("runs") / config.pair.name / f"bench-{name}")
+
+
+def _trained(config: BenchConfig) -> TrainConfig:
+    """What the loop runs with: one temperature with a peer, and weights that stay."""
+    plain = {each.name: getattr(config, each.name) for each in fields(TrainConfig)}
+    base = TrainConfig(**plain)
+    longest = max(config.tokens(each) for each in config.rollout_lens)
+    base = replace(
+        base, rollout=replace(base.rollout, max_tokens=longest),
+        tune=replace(base.tune, learning_rate=LEARNING_RATE, weight_decay=0.0),
+    )  # fmt: skip
+    if config.peer:
+        # TRL has one temperature for both.
+        base = replace(base, loss=replace(base.loss, temperature=base.rollout.temperature))
+    return base
+
+
+def _found(config: TrainConfig) -> TrainConfig:
+    """With the folders of packaged models in place of their names, for who knows no such names."""
+    student, teacher = (
+        replace(model, path=loading.resolve(model.path))
+        for model in (config.pair.student, config.pair.teacher)
+    )
+    return replace(config, pair=replace(config.pair, student=student, teacher=teacher))
+
+
+def _check_peer(config: TrainConfig) -> None:
+    if importlib.util.find_spec("trl") is None:
+        raise ConfigError("peer=trl: TRL is not installed; pip install 'esr-cli[trl]'")
+    for key, value, same in (
+        ("loss.divergence", config.loss.divergence, "reverse_kl"),
+        ("loss.select", config.loss.select, "all"),
+        ("loss.weights", config.loss.weights, "uniform"),
+        ("loss.reduction", config.loss.reduction, "token_mean"),
+        ("rollouts_per_prompt", config.rollouts_per_prompt, 1),
+    ):
+        if value != same:
+            raise ConfigError(f"{key}={value}: TRL has {key}={same} alone; take that, or no peer")
+
+
+def _arms(
+    config: BenchConfig, base: TrainConfig, folder: Path, stack: ExitStack
+) -> dict[str, ProcessWorker]:
+    arms: dict[str, ProcessWorker] = {}
+    for engine in config.engines:
+        own = {"config": on_engine(base, engine), "folder": str(folder / "logs" / engine)}
+        arms[engine] = _placed(engine, Ours, own, folder, stack)
+    if config.peer:
+        steps = (config.warmup + config.repeats) * len(config.rollout_lens)
+        own = {"config": base, "folder": str(folder / "logs" / "trl"), "steps": steps}
+        # On a CPU vLLM packs its weights, and what TRL hands over finds no place.
+        own["vllm"] = "vllm" in config.engines and loading.pick_device("auto") != "cpu"
+        arms["trl"] = _placed("trl", Trl, own, folder, stack)
+    for name, worker in arms.items():
+        print(f"starting {name}", flush=True)
+        worker.call("peak_gib")
+    return arms
+
+
+def _placed(
+    name: str, kind: type, settings: dict[str, Any], folder: Path, stack: ExitStack
+) -> ProcessWorker:
+    log = folder / "logs" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    worker = ProcessWorker(name, kind, settings, log=str(log))
+
+    def close() -> None:
+        with suppress(WorkerError):  # it may be what failed
+            worker.call("close")
+        worker.close()
+
+    stack.callback(close)
+    return worker
+
+
+def _compare_losses(config: BenchConfig, arms: dict[str, ProcessWorker]) -> dict[str, float] | None:
+    """Both losses of one batch of completions, before any step has been taken with them."""
+    if "trl" not in arms:
+        return None
+    ours = arms[config.engines[0]].call("step", 0, config.tokens(config.rollout_lens[0]))
+    theirs = arms["trl"].call("loss", ours["rollouts"])
+    apart = abs(ours["loss"] - theirs) / abs(theirs)
+    verdict = "the same" if apart < AGREE else f"{apart:.1e} apart"
+    print(f"loss on the same completions: esr {ours['loss']:.6f}, trl {theirs:.6f}: {verdict}")
+    return {"esr": ours["loss"], "trl": theirs, "relative": apart}
+
+
+def _measure(config: BenchConfig, arms: dict[str, ProcessWorker]) -> Steps:
+    lengths = {str(each): config.tokens(each) for each in config.rollout_lens}
+    found: Steps = {(arm, length): [] for arm in arms for length in lengths}
+    number = 0
+    for turn in range(config.warmup + config.repeats):
+        for length, tokens in lengths.items():
+            for arm, worker in arms.items():
+                step = worker.call("step", number, tokens)
+                step.pop("rollouts", None)
+                if turn >= config.warmup:
+                    found[arm, length].append(step)
+            number += 1
+        print(f"round {turn + 1} of {config.warmup + config.repeats}", flush=True)
+    return found
+
+
+def _record(
+    config: BenchConfig, steps: Steps, facts: dict[str, Any], loss: dict[str, float] | None
+) -> dict[str, Any]:
+    return {
+        "date": datetime.date.today().isoformat(), "versions": environment.versions(),
+        "machine": environment.machine(), "ceilings": facts,
+        "pair": config.pair.name, "weights": config.pair.weights, "tune": config.tune.method,
+        "responses": config.prompts_per_step * config.rollouts_per_prompt,
+        "repeats": config.repeats, "rows": record.rows(steps), "memory": record.memory(steps),
+        "work": record.work(steps),
+        "line": {arm: record.line(steps, arm) for arm in dict.fromkeys(arm for arm, _ in steps)},
+        "loss": loss, "ratio_to_trl": record.ratios(steps, "trl"),
+    }  # fmt: skip

@@ -1,0 +1,49 @@
+"""The whole of `esr bench`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from esr_cli.config.errors import need, need_choice
+from esr_cli.config.rollout import check_length
+from esr_cli.config.train import TrainConfig
+
+ENGINES = ("eager", "vllm")
+
+
+@dataclass
+class BenchConfig(TrainConfig):
+    """What `esr train` takes, and the rollout lengths and engines to time it at.
+
+    Each length is a number of tokens or `full`; `repeats` steps are timed after `warmup` ones;
+    `peer` is a package that runs beside; `out` is chosen by esr when null.
+    """
+
+    rollout_lens: list[Any] = field(default_factory=list)
+    engines: list[str] = field(default_factory=list)
+    peer: str | None = None
+    repeats: int = 5
+    warmup: int = 2
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lengths = self.rollout_lens
+        need(bool(lengths), "lengths", "[]", "give one or more")
+        for each in lengths:
+            check_length("lengths", each)
+            need(each != "auto", "lengths", each, "give a number of tokens, or full")
+            tokens, limit = self.tokens(each), self.pair.context_tokens
+            need(tokens < limit, "lengths", each, f"stay below pair.context_tokens={limit}")
+        need(bool(self.engines), "engines", "[]", f"give one or more of {', '.join(ENGINES)}")
+        for each in self.engines:
+            need_choice("engines", each, ENGINES)
+        need_choice("peer", self.peer or "trl", ("trl",))
+        need(self.repeats > 0, "repeats", self.repeats, "give 1 or more")
+        need(self.warmup >= 0, "warmup", self.warmup, "give 0 or more")
+        need(self.resume is None, "resume", self.resume, "goes with esr train; leave it out")
+
+    def tokens(self, length: Any) -> int:
+        """A length in tokens, with `full` resolved."""
+        return self.pair.max_response_tokens if length == "full" else int(length)

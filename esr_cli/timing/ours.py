@@ -1,0 +1,86 @@
+"""Our training loop as an arm of a bench: a step when it is asked for, in a process of its own."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from esr_cli import assembly, proc
+from esr_cli.checks.tuning import skeleton
+from esr_cli.config import TrainConfig
+from esr_cli.models import loading
+from esr_cli.pairing import settle
+from esr_cli.timing import ceilings
+from esr_cli.timing.floors import Work, floors
+from esr_cli.train import take
+from esr_cli.types import Rollout
+
+
+class Ours:
+    """The loop of `esr train` on one engine, with its engine and teacher where they always live.
+
+    `config` names an engine; nothing is saved but the workers' logs, into `folder`.
+    """
+
+    def __init__(self, config: TrainConfig, folder: str) -> None:
+        self.config, self._stack = config, ExitStack()
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        pair = config.pair
+        tokenizers = [
+            loading.load_tokenizer(each.path, each.revision, each.trust_remote_code)
+            for each in (pair.student, pair.teacher)
+        ]
+        self.task = assembly.make_task(config, *tokenizers)
+        pairing = settle(pair, *tokenizers)
+        self.parts = assembly.assemble(config, Path(folder), pairing, self._stack, print)
+        self._outlines = skeleton(pair.student), skeleton(pair.teacher)
+        device = loading.pick_device(config.execution.device)
+        self._dtype = loading.pick_dtype(pair.dtype, device)
+        self.ceilings = ceilings.measure(device, self._dtype)
+
+    def step(self, number: int, tokens: int) -> dict[str, Any]:
+        """One step of at most `tokens` a response: seconds and peaks by phase, floors, the loss.
+
+        `prompts` and `rollouts` are what a peer may be given.
+        """
+        workers = {"engine": self.parts.engine.worker, "teacher": self.parts.teacher.worker}
+        proc.forget_peak()
+        for worker in workers.values():
+            worker.call("forget_peak")
+        count = self.config.prompts_per_step * self.parts.sampling.samples
+        rollouts, update, times = take(
+            self.parts, self.task, self.config, number, (tokens,) * count
+        )  # fmt: skip
+        peaks = {"trainer": proc.peak_gib()}
+        peaks |= {name: worker.call("peak_gib") for name, worker in workers.items()}
+        seconds = {name.removeprefix("time/")[:-2]: value for name, value in times.items()}
+        return {
+            "seconds": seconds, "gib": peaks, "floor": self._floors(rollouts),
+            "tokens": sum(len(each.response_ids) for each in rollouts),
+            "longest": max(len(each.response_ids) for each in rollouts),
+            "loss": update.metrics["train/loss"], "rollouts": rollouts,
+        }  # fmt: skip
+
+    def facts(self) -> dict[str, Any]:
+        """The measured ceilings and the device they are of."""
+        return {**vars(self.ceilings), "device": str(self.parts.student.model.device)}
+
+    def close(self) -> None:
+        """Ends engine and teacher."""
+        self._stack.close()
+
+    def _floors(self, rollouts: list[Rollout]) -> dict[str, float]:
+        work = Work(
+            tuple(len(each.prompt.student_ids) for each in rollouts),
+            tuple(len(each.prompt.teacher_ids) for each in rollouts),
+            tuple(len(each.response_ids) for each in rollouts),
+        )
+        size = 2 if self._dtype == "bfloat16" else 4
+        return floors(*self._outlines, self.config.tune, work, size, self.ceilings)
+
+
+def on_engine(config: TrainConfig, engine: str) -> TrainConfig:
+    """The configuration with another engine."""
+    return replace(config, rollout=replace(config.rollout, engine=engine))
