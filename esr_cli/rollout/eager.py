@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from transformers import DynamicCache
 
 from esr_cli.models import loading
+from esr_cli.rollout.decoder import Decoder
 from esr_cli.types import Prompt, Rollout, Sampling
 
 
@@ -20,7 +22,7 @@ class EagerEngine:
         trust_remote_code: bool = False,
     ) -> None:  # fmt: skip
         self.model = loading.load_model(path, dtype, device, revision, trust_remote_code)
-        self.max_sequences = max_sequences
+        self.max_sequences, self.decoder = max_sequences, Decoder.of(self.model)
         rows = self.model.config.get_text_config().vocab_size
         self.barred = torch.tensor([i for i in barred_ids if i < rows], device=device).long()
 
@@ -51,13 +53,10 @@ class EagerEngine:
         device = self.model.device
         ids_BL, mask_BL = _left_pad([row.prompt.student_ids for row in rows], device)
         places_BL = (mask_BL.cumsum(-1) - 1).clamp(min=0)
-        cache = DynamicCache(config=self.model.config.get_text_config())
+        text = _Text(self.model, self.decoder, mask_BL, max(row.limit for row in rows))
         bars = sampling.shared_only and len(self.barred) > 0
         while True:
-            logits_BV = self.model(
-                input_ids=ids_BL, attention_mask=mask_BL, position_ids=places_BL,
-                past_key_values=cache, logits_to_keep=1,
-            ).logits[:, -1].float()  # fmt: skip
+            logits_BV = text.logits(ids_BL, places_BL).float()
             if bars:
                 logits_BV = logits_BV.index_fill(1, self.barred, -torch.inf)
             token_B, logprob_B = _draw(logits_BV, sampling, [row.stream for row in rows])
@@ -72,9 +71,40 @@ class EagerEngine:
             if 2 * len(going) <= len(rows):
                 rows = [rows[b] for b in going]
                 kept_B = torch.tensor(going, device=device)
-                cache.batch_select_indices(kept_B)
-                ids_BL, places_BL, mask_BL = ids_BL[kept_B], places_BL[kept_B], mask_BL[kept_B]
-            mask_BL = torch.cat([mask_BL, torch.ones_like(ids_BL)], dim=1)
+                text.keep(kept_B)
+                ids_BL, places_BL = ids_BL[kept_B], places_BL[kept_B]
+
+
+class _Text:
+    """What a batch of texts has read so far, by our own pass where the model has one."""
+
+    def __init__(
+        self, model: Any, decoder: Decoder | None, mask_BL: torch.Tensor, more: int
+    ) -> None:
+        self.model, self.decoder, self.mask_BL = model, decoder, mask_BL
+        self.cache: Any = (
+            decoder.cache(mask_BL, more) if decoder
+            else DynamicCache(config=model.config.get_text_config())
+        )  # fmt: skip
+
+    def logits(self, ids_BL: torch.Tensor, places_BL: torch.Tensor) -> torch.Tensor:
+        """`logits_BV` after the last of these tokens, which come after all before them."""
+        if self.decoder:
+            return self.decoder.logits(ids_BL, places_BL, self.cache)
+        if self.cache.get_seq_length():
+            self.mask_BL = torch.cat([self.mask_BL, torch.ones_like(ids_BL)], dim=1)
+        return self.model(
+            input_ids=ids_BL, attention_mask=self.mask_BL, position_ids=places_BL,
+            past_key_values=self.cache, logits_to_keep=1,
+        ).logits[:, -1]  # fmt: skip
+
+    def keep(self, rows_B: torch.Tensor) -> None:
+        """Goes on with some of the texts."""
+        if self.decoder:
+            self.cache.keep(rows_B)
+        else:
+            self.cache.batch_select_indices(rows_B)
+            self.mask_BL = self.mask_BL[rows_B]
 
 
 @dataclass

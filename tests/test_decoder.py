@@ -1,0 +1,82 @@
+"""Our decoding pass against transformers' own: other architectures, padding, rows that leave."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from esr_cli.rollout.decoder import Decoder
+from esr_cli.rollout.eager import EagerEngine
+from esr_cli.types import Prompt, Sampling
+
+SIZES = {
+    "vocab_size": 120, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "max_position_embeddings": 256,
+}  # fmt: skip
+KINDS = {
+    "llama": {"num_key_value_heads": 2, "attention_bias": True},
+    "qwen2": {"num_key_value_heads": 1},
+    "qwen3": {"num_key_value_heads": 4, "head_dim": 16, "tie_word_embeddings": True},
+}
+# What the pass does not know: another architecture, another rotation, windows.
+OTHERS = {
+    "gemma2": {"num_key_value_heads": 2, "head_dim": 16},
+    "qwen2": {
+        "num_key_value_heads": 2, "use_sliding_window": True, "sliding_window": 8,
+        "max_window_layers": 0,
+    },
+    "llama": {
+        "num_key_value_heads": 2,
+        "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
+    },
+}  # fmt: skip
+PROMPTS = [Prompt(f"p{n}", "", tuple(range(3 + n, 7 + 5 * n)), ()) for n in (0, 1, 4)]
+
+
+def engine(folder, kind, more):
+    torch.manual_seed(0)
+    shape = AutoConfig.for_model(kind, **{**SIZES, **more})
+    model = AutoModelForCausalLM.from_config(shape)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    model.save_pretrained(folder)
+    return EagerEngine(str(folder), "float32", max_sequences=16)
+
+
+def same(ours, theirs):
+    assert [each.response_ids for each in ours] == [each.response_ids for each in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_draws_what_the_library_draws(kind, tmp_path):
+    made = engine(tmp_path, kind, KINDS[kind])
+    # Lengths of their own, so that rows leave on the way.
+    limits = (40, 3, 5, 4, 6, 2)
+    sampling = Sampling(40, temperature=0.7, stop_ids=(2,), samples=2, seed=1, lengths=limits)
+    assert made.decoder is not None
+    moved = {n: p.detach() + 0.05 * torch.randn_like(p) for n, p in made.model.named_parameters()}
+    for _ in range(2):
+        ours = made.generate(PROMPTS, sampling)
+        decoder, made.decoder = made.decoder, None
+        theirs = made.generate(PROMPTS, sampling)
+        made.decoder = decoder
+        same(ours, theirs)
+        made.load_weights(moved)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_it_does_not_know_goes_the_librarys_way(kind, tmp_path):
+    made = engine(tmp_path, kind, OTHERS[kind])
+    assert made.decoder is None
+    [rollout] = made.generate(PROMPTS[:1], Sampling(4, temperature=0.0))
+    assert len(rollout.response_ids) == 4
+
+
+def test_a_pass_that_does_not_agree_is_not_taken(tmp_path):
+    made = engine(tmp_path, "qwen3", KINDS["qwen3"])
+    made.model.model.layers[1].mlp.act_fn = torch.nn.ReLU()
+    assert Decoder.of(made.model) is None
