@@ -11,7 +11,7 @@ from typing import Any
 from esr_cli import training_data
 from esr_cli.config import ExecutionConfig, ModelConfig, RolloutConfig, TrainConfig
 from esr_cli.distill.lengths import Lengths
-from esr_cli.execution.remote import RemoteEngine, RemoteTeacher
+from esr_cli.execution.remote import Kept, RemoteEngine, RemoteTeacher
 from esr_cli.execution.worker import Worker, place
 from esr_cli.models import loading
 from esr_cli.pairing import Pairing
@@ -39,10 +39,10 @@ def build_engine(kind: str, settings: dict[str, Any]) -> Any:
     if kind == "vllm":
         from esr_cli.rollout.vllm import VllmEngine
 
-        return VllmEngine(**settings)
+        return Kept(VllmEngine(**settings))
     from esr_cli.rollout.eager import EagerEngine
 
-    return EagerEngine(**settings)
+    return Kept(EagerEngine(**settings))
 
 
 def build_teacher(**settings: Any) -> Any:

@@ -6,22 +6,55 @@ import torch
 
 from esr_cli.distill.head import Head
 from esr_cli.execution.worker import Worker
-from esr_cli.types import Prompt, Rollout, Sampling, Scores
+from esr_cli.types import Engine, Prompt, Rollout, Sampling, Scores
 
 
 class RemoteEngine:
-    """An `Engine` behind a worker."""
+    """An `Engine` behind a worker, made by `Kept` of it."""
 
     def __init__(self, worker: Worker) -> None:
-        self.worker = worker
+        self.worker, self._sent = worker, dict[str, torch.Tensor]()
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
         """See `Engine.generate`."""
         return self.worker.call("generate", prompts, sampling)
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        """See `Engine.load_weights`; the same memory as the last time is not sent again."""
+        # What was sent is held, so that no other tensor can come to lie in its place.
+        if _places(weights) == _places(self._sent):
+            self.worker.call("load_again")
+        else:
+            self.worker.call("load_weights", weights)
+            self._sent = weights
+
+
+class Kept:
+    """An `Engine` that remembers where the weights lie that it was given.
+
+    They lie in memory shared with the trainer, whose steps it sees; passing some hundred tensors
+    through the pipe would cost more than reading them.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self._weights = engine, dict[str, torch.Tensor]()
+
+    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """See `Engine.load_weights`."""
-        self.worker.call("load_weights", weights)
+        self._weights = weights
+        self.load_again()
+
+    def load_again(self) -> None:
+        """Loads what the weights given last hold now."""
+        self.engine.load_weights(self._weights)
+
+    def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
+        """See `Engine.generate`."""
+        return self.engine.generate(prompts, sampling)
+
+
+def _places(weights: dict[str, torch.Tensor]) -> dict[str, int]:
+    return {name: tensor.data_ptr() for name, tensor in weights.items()}
 
 
 class RemoteTeacher:
