@@ -1,0 +1,144 @@
+"""The bench: floors against sums by hand, what is recorded, and the command with its peer."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import pytest
+from conftest import esr
+
+from esr_cli.checks.tuning import outline
+from esr_cli.config import TuneConfig
+from esr_cli.timing import record
+from esr_cli.timing.ceilings import Ceilings, measure
+from esr_cli.timing.floors import Work, floors
+
+# One layer: queries and output 8 x 8, keys and values 8 x 4, three of 8 x 16; a head of 50 x 8.
+BODY, HEAD = 64 + 64 + 32 + 32 + 3 * 128, 400
+
+
+def small():
+    from transformers import Qwen3Config
+
+    return outline(
+        Qwen3Config(
+            vocab_size=50, hidden_size=8, intermediate_size=16, num_hidden_layers=1,
+            num_attention_heads=2, num_key_value_heads=1, head_dim=4, tie_word_embeddings=True,
+        )
+    )  # fmt: skip
+
+
+def test_floors_of_a_machine_that_only_multiplies():
+    """Counted by hand for one prompt of 3 tokens and a response of 2."""
+    work = Work((3,), (4,), (2,))
+    tune = TuneConfig(method="full")
+    ceilings = Ceilings(bytes_per_s=1e30, flops_per_s=1.0, dtype="float32")
+    found = floors(small(), small(), tune, work, 4, ceilings)
+    forward = 2 * BODY * 5 + 2 * 8 * 25
+    assert found["generate"] == forward + 2 * HEAD * 2
+    assert found["score"] == 2 * BODY * 6 + 2 * 8 * 36
+    # Forward and backward of the layers; the student's head forward and twice back; the teacher's.
+    assert found["train"] == 3 * forward + (3 + 1) * 2 * HEAD * 2
+    assert found["sync"] < 1e-9
+    assert found["step"] == sum(found[name] for name in ("generate", "score", "train", "sync"))
+
+
+def test_floors_of_a_machine_that_only_moves():
+    work = Work((3, 3), (4, 4), (2, 1))
+    ceilings = Ceilings(bytes_per_s=1.0, flops_per_s=1e30, dtype="float32")
+    full = floors(small(), small(), TuneConfig(method="full"), work, 4, ceilings)
+    # Two tokens after one another; keys and values of 8 numbers a token that is looked at.
+    looked = (2 * 3 + 2) + (1 * 3 + 0.5)
+    assert full["generate"] == 2 * (BODY + HEAD) * 4 + looked * 8 * 4
+    assert full["score"] == BODY * 4
+    assert full["sync"] == 2 * (BODY + HEAD) * 4
+    lora = floors(small(), small(), TuneConfig(method="lora", rank=2), work, 4, ceilings)
+    assert lora["sync"] == 4 * BODY * 4 and lora["train"] < full["train"]
+
+
+def test_ceilings_are_of_this_machine():
+    found = measure("cpu", "float32")
+    assert found.bytes_per_s > 1e8 and found.flops_per_s > 1e8
+    assert found.seconds(found.bytes_per_s, 0) == 1 and found.seconds(0, 2 * found.flops_per_s) == 2
+
+
+def taken(step, longest, generate=0.25):
+    return {
+        "seconds": {"step": step, "generate": generate}, "floor": {"step": 0.5}, "tokens": 10,
+        "longest": longest, "gib": {"trainer": step},
+    }  # fmt: skip
+
+
+STEPS = {
+    ("eager", "8"): [taken(1.0, 8), taken(3.0, 8), taken(2.0, 8)],
+    ("eager", "16"): [taken(4.0, 16)] * 3,
+    ("eager", "full"): [taken(6.0, 24)] * 3,
+    ("trl", "8"): [taken(2.0, 8), taken(6.0, 8), taken(6.0, 8)],
+}
+
+
+def test_what_is_recorded_is_medians_of_what_was_taken():
+    rows = {(row["arm"], row["length"], row["phase"]): row for row in record.rows(STEPS)}
+    assert rows["eager", "8", "step"]["seconds"] == 2.0
+    assert rows["eager", "8", "step"]["floor"] == 0.5
+    assert rows["eager", "8", "other"]["seconds"] == 1.75
+    assert record.memory(STEPS)[0] == {
+        "arm": "eager", "length": "8", "process": "trainer", "gib": 3.0,
+    }  # fmt: skip
+
+
+def test_ratios_pair_steps_that_were_taken_one_after_the_other():
+    found = record.ratios(STEPS, "trl")
+    assert list(found) == ["eager"] and list(found["eager"]) == ["8"]
+    assert found["eager"]["8"]["ratio"] == 2.0 and found["eager"]["8"]["high"] == 3.0
+
+
+def test_a_straight_line_is_found():
+    line = record.line(STEPS, "eager")
+    assert line["constant_s"] == pytest.approx(0.0, abs=1e-9)
+    assert line["s_a_token"] == pytest.approx(0.25) and line["r2"] == pytest.approx(1.0)
+    assert record.line(STEPS, "trl") is None
+
+
+def test_the_command_times_the_loop_and_writes_what_it_found(tmp_path):
+    peer = ["peer=trl"] if importlib.util.find_spec("trl") else []
+    done = esr(
+        "bench", "lengths=[4,8,full]", "engines=[eager]", "repeats=2", "warmup=1", *peer,
+        "prompts_per_step=4", "pair.max_response_tokens=12", "out=found", cwd=tmp_path,
+        env={"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "found" / "bench.json").read_text())
+    rows = [row for row in found["rows"] if row["arm"] == "eager" and row["phase"] == "step"]
+    assert [row["length"] for row in rows] == ["4", "8", "full"]
+    assert all(len(row["all"]) == 2 and 0 < row["floor"] < row["seconds"] for row in rows)
+    assert {row["process"] for row in found["memory"]} == {"trainer", "engine", "teacher"}
+    assert (tmp_path / "found" / "bench.png").is_file()
+    if peer:
+        # The same loss for the same completions, and a ratio a length.
+        assert found["loss"]["relative"] < 1e-5
+        assert set(found["ratio_to_trl"]["eager"]) == {"4", "8", "full"}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("lengths=[0]", "lengths=0: give a positive number"),
+        ("lengths=[auto]", "lengths=auto: give a number of tokens, or full"),
+        ("engines=[sglang]", "engines=sglang: choose one of eager, vllm"),
+        ("peer=verl", "peer=verl: choose one of trl"),
+        ("lengths=[9999]", "lengths=9999: stay below pair.context_tokens"),
+    ],
+)
+def test_what_cannot_be_timed_is_said_in_one_line(given, says, tmp_path):
+    done = esr("bench", given, cwd=tmp_path)
+    assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1, (
+        done.stderr
+    )
+
+
+def test_a_loss_that_the_peer_lacks_is_refused(tmp_path):
+    pytest.importorskip("trl")
+    done = esr("bench", "peer=trl", "loss=forward_kl", cwd=tmp_path)
+    assert done.returncode == 2 and "loss.divergence=forward_kl: TRL has" in done.stderr
