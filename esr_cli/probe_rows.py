@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from esr_cli import disk, probe_decay
 from esr_cli.config import ConfigError, ProbeCommandConfig, ProbeConfig
+from esr_cli.graders.figures import Graded
 from esr_cli.models.spelling import Spelling
 from esr_cli.plan import lengths_of
 from esr_cli.probe_material import Material
@@ -39,16 +40,21 @@ def headline(name: str, rows: Rows) -> str:
 
 
 def _decay(material: Material, asked: ProbeConfig) -> Rows:
-    longest = material.plan.benchmark.config.max_tokens
-    ks = asked.at or decay.ladder(longest)
     # The student's responses first: then one engine of the teacher serves all that follows.
-    student = [each.score for each in material.graded("before")]
-    found = {k: probe_decay.continued(material, k) for k in sorted(ks)}
+    student = material.graded("before")
+    lengths = [len(rollout.response_ids) for rollout in material.rollouts("before")]
+    ks = decay.ladder(lengths) if asked.at is None else sorted(asked.at)
+    found = {k: probe_decay.continued(material, k) for k in ks}
+    samples = material.plan.exams["before"].sampling.samples
     return decay.rows(
-        {k: [each.score for each in one.graded] for k, one in found.items()},
-        {k: one.going for k, one in found.items()},
-        student, [each.score for each in material.graded("teacher")],
+        {k: _verdicts(one.graded) for k, one in found.items()},
+        {k: np.reshape(one.going, (-1, samples)).tolist() for k, one in found.items()},
+        _verdicts(student), _verdicts(material.graded("teacher")),
     )  # fmt: skip
+
+
+def _verdicts(graded: Sequence[Graded]) -> decay.Verdicts:
+    return [[grade.correct for grade in each.grades] for each in graded]
 
 
 def _profile(material: Material, asked: ProbeConfig) -> Rows:

@@ -68,7 +68,9 @@ def test_from_nothing_the_teacher_is_itself_and_from_the_end_the_student(probed,
     assert value(found, "accuracy", who="teacher") == teacher
     student = rows(unbroken, "eval.jsonl")[0]["value"]
     assert value(found, "accuracy", who="continued", at=500) == student != teacher
-    assert value(found, "continued", at=500) == 0 and value(found, "continued", at=3) == 1
+    assert value(found, "share_going", at=500) == 0 and value(found, "share_going", at=3) == 1
+    fall = next(r for r in found if r["figure"] == "drop")
+    assert (fall["from"], fall["to"]) == (0, 3), "at 500 all is the student's own"
 
 
 def test_the_regions_of_a_cascade_are_those_of_the_runs_n(probed):

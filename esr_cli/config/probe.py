@@ -18,7 +18,7 @@ PROBES = {
 class ProbeConfig:
     """The settings of one probe; each takes those that its page in docs/probes.md names.
 
-    `at` lists decay's k (null: a ladder over the longest response); `share` is profile's part of
+    `at` lists decay's k (null: by the lengths of the responses); `share` is profile's part of
     the whole KL that N tokens must hold, and commitment's part of the positions; `questions` how
     many samples shows.
     """

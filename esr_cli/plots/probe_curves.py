@@ -13,15 +13,16 @@ PLATEAU = (50, 200)
 # Where fewer of the responses have a token, a mean over them says little.
 REACHED = 0.1
 MOST_POINTS = 150
+# The share of responses still going at a k up to which its accuracy is the teacher's doing.
+GOING = 0.9
 
 
 def decay(axes: Any, rows: Rows) -> None:
-    """Accuracy over k between the teacher's own and the student's; the share that went on."""
+    """Accuracy over k between the teacher's own and the student's; dashed where less than 90 % of
+    the responses still go.
+    """
     curve = sorted(_of(rows, "accuracy", "continued"), key=lambda row: row["at"])
-    ks, values = [row["at"] for row in curve], [row["value"] for row in curve]
-    below = [row["value"] - row["low"] for row in curve]
-    above = [row["high"] - row["value"] for row in curve]
-    going = sorted((row for row in rows if row["figure"] == "continued"), key=lambda r: r["at"])
+    going = sorted((r for r in rows if r["figure"] == "share_going"), key=lambda r: r["at"])
     axes.fill_between(
         [row["at"] for row in going], [row["value"] for row in going], color="0.92", lw=0,
         label="share of responses not over at k",
@@ -29,13 +30,16 @@ def decay(axes: Any, rows: Rows) -> None:
     for who in ("teacher", "student"):
         [own] = _of(rows, "accuracy", who)
         axes.axhline(own["value"], color=COLOURS[who], ls="--", lw=1, label=f"{who} alone")
-    axes.errorbar(
-        ks, values, yerr=[below, above], color=COLOURS["continued"], marker="o", ms=4, capsize=3,
-        label="teacher goes on from k",
-    )  # fmt: skip
-    axes.set(
-        xlabel="k, tokens of the student's response", ylim=(0, 1.04), xlim=(-0.02 * ks[-1], None)
-    )
+    many = sum(row["value"] >= GOING for row in going)
+    colour, label = COLOURS["continued"], "teacher goes on from k"
+    if many:
+        _with_interval(axes, curve[:many], color=colour, capsize=3, marker="o", ms=4, label=label)
+    if many < len(curve):
+        # From the last point of the line on: they are one curve.
+        thin = {"marker": ".", "lw": 0.8, "ls": "--", "label": "… where fewer than 90 % still go"}
+        _with_interval(axes, curve[max(0, many - 1) :], color=colour, capsize=3, **thin)
+    far = curve[-1]["at"]
+    axes.set(xlabel="k, tokens of the student's response", ylim=(0, 1.04), xlim=(-0.02 * far, None))
     axes.set_ylabel("accuracy, 95 % interval")
     axes.set_title("What a teacher makes of the student's beginnings")
     _legend_below(axes)
@@ -117,17 +121,18 @@ def stability(panels: Any, rows: Rows) -> None:
 
 def _line(axes: Any, rows: Rows, figure: str, label: str, colour: str, dashes: str) -> None:
     own = sorted((row for row in rows if row["figure"] == figure), key=lambda row: row["at"])
-    if not own:
-        return
-    steps, values = [row["at"] for row in own], [row["value"] for row in own]
+    if own:
+        style = {"marker": "o", "ms": 3, "capsize": 2, "lw": 1.2, "ls": dashes}
+        _with_interval(axes, own, color=colour, label=label, **style)
+
+
+def _with_interval(axes: Any, rows: Rows, **style: Any) -> None:
+    places, values = [row["at"] for row in rows], [row["value"] for row in rows]
     errors = [
-        [row["value"] - row["low"] for row in own],
-        [row["high"] - row["value"] for row in own],
+        [row["value"] - row["low"] for row in rows],
+        [row["high"] - row["value"] for row in rows],
     ]
-    axes.errorbar(
-        steps, values, yerr=errors, marker="o", ms=3, capsize=2, lw=1.2, color=colour, ls=dashes,
-        label=label,
-    )  # fmt: skip
+    axes.errorbar(places, values, yerr=errors, **style)
 
 
 def _legend_below(axes: Any) -> None:
