@@ -42,7 +42,7 @@ def read(
         spans = batching.offsets([len(r.response_ids) for r in chosen])
         for i, rollout, span in zip(group, chosen, spans, strict=True):
             own = {name: value_R[span] for name, value_R in values.items()}
-            found[i] = Read(tokens=spelling(rollout.response_ids), **own)
+            found[i] = Read(rollout.prompt.id, spelling(rollout.response_ids), **own)
     return found
 
 

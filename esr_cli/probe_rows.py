@@ -68,12 +68,16 @@ def _categories(material: Material, _: ProbeConfig) -> Rows:
 
 
 def _commitment(material: Material, asked: ProbeConfig) -> Rows:
-    lengths = {
-        who: [len(rollout.response_ids) for rollout in material.rollouts(who)]
-        for who in (*material.plan.students, "teacher")
-    }
+    lengths = {who: _lengths(material, who) for who in (*material.plan.students, "teacher")}
     reads = {who: material.reads(who) for who in material.plan.students}
     return commitment.rows(reads, lengths, asked.share)
+
+
+def _lengths(material: Material, who: str) -> list[list[int]]:
+    """In tokens, questions x samples."""
+    samples = material.plan.exams[who].sampling.samples
+    lengths = [len(rollout.response_ids) for rollout in material.rollouts(who)]
+    return np.reshape(lengths, (-1, samples)).tolist()
 
 
 def _cascade(material: Material, _: ProbeConfig) -> Rows:

@@ -58,6 +58,18 @@ def resampled_sums(rows: Any) -> np.ndarray:
     return np.tensordot(count, array, axes=1)
 
 
+def summed_by(keys: Sequence[str], rows: Any) -> np.ndarray:
+    """The rows of each key added up, in the order in which keys first come.
+
+    For figures of responses, of which a question may have several: questions are what is resampled.
+    """
+    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    array = np.asarray(rows, dtype=float)
+    sums = np.zeros((len(places), *array.shape[1:]))
+    np.add.at(sums, [places[key] for key in keys], array)
+    return sums
+
+
 def interval(found: float, draws: np.ndarray) -> Interval:
     """A figure with the percentile interval of its draws; draws that are not finite tell nothing.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import count
+
 import numpy as np
 import pytest
 
@@ -9,11 +12,15 @@ from esr_cli.probes import cascade, categories, commitment, decay, profile, samp
 from esr_cli.probes.reads import Read
 from esr_cli.statistics import RESAMPLES, interval, paired, resampled_sums
 
+NUMBERS = count()
 
-def read(kl, tokens=None, prob=None, rank=None):
+
+def read(kl, tokens=None, prob=None, rank=None, question=None):
+    """Of a question of its own unless one is named."""
     values = np.array(kl, dtype=float)
     one = np.ones_like(values)
     return Read(
+        question=str(next(NUMBERS)) if question is None else question,
         tokens=tuple(tokens or ["x"] * len(values)),
         kl=values,
         student_entropy=one,
@@ -47,6 +54,28 @@ def test_a_mean_at_a_position_is_of_the_responses_that_reach_it():
     assert first["low"] == pytest.approx(2 - 1.959964 / 3**0.5, abs=1e-6)
 
 
+def test_more_responses_that_are_alike_make_no_interval_narrower():
+    """Each response four times over says no more of the questions."""
+    rng = np.random.default_rng(3)
+    once = [read(rng.random(10), prob=rng.random(10), rank=rng.integers(1, 8, 10))
+            for _ in range(20)]  # fmt: skip
+    later = [replace(each, kl=each.kl / 2) for each in once]
+    answers = []
+    for times in (1, 4):
+        reads, after = ([each for each in group for _ in range(times)] for group in (once, later))
+        lengths = [[length] * times for length in range(5, 25)]
+        answers.append([
+            *profile.rows(reads, "before", 0.45),
+            *cascade.rows(reads, after, 4),
+            *commitment.rows({"before": reads}, {"before": lengths}, 0.1),
+        ])  # fmt: skip
+    for one, four in zip(*answers, strict=True):
+        assert one["figure"] == four["figure"]
+        for key in ("value", "low", "high"):
+            if one["figure"] != "count" and one.get(key) is not None:
+                assert four[key] == pytest.approx(one[key], abs=2e-6), (one, four)
+
+
 def test_the_suggested_n_is_where_the_mass_reaches_the_share():
     """Masses 4, 0, 1, 5: 40 %, 40 %, 50 %, 100 %."""
     reads = [read([3, 0, 1, 5]), read([1])]
@@ -58,7 +87,7 @@ def test_the_suggested_n_is_where_the_mass_reaches_the_share():
 
 
 def test_alike_responses_leave_no_doubt_of_n_and_of_the_first_tenth():
-    rows = profile.rows([read([2, 2, *[0.5] * 18])] * 30, "after", 0.45)
+    rows = profile.rows([read([2, 2, *[0.5] * 18]) for _ in range(30)], "after", 0.45)
     found = find(rows, "kl_in_first_tenth", who="after")
     assert found["value"] == found["low"] == found["high"] == pytest.approx(4 / 13, abs=1e-6)
     found = find(rows, "suggested_tokens", who="after")
@@ -74,8 +103,8 @@ def test_two_models_that_agree_suggest_nothing():
 
 def test_a_drop_is_of_the_mean_a_token_inside_and_past_n():
     """Inside N the mean of 2 becomes 1; past it 4 becomes 2, in half of the responses only."""
-    before = [read([1, 3, 4, 4])] * 4
-    after = [read([1, 1, 3, 3])] * 2 + [read([1, 1, 1, 1])] * 2
+    before = [read([1, 3, 4, 4], question=q) for q in "abcd"]
+    after = [read([1, 1, *[3 if q in "ab" else 1] * 2], question=q) for q in "abcd"]
     rows = cascade.rows(before, after, 2)
     trained = find(rows, "drop", region="trained")
     assert (trained["from"], trained["to"], trained["before"], trained["after"]) == (1, 2, 2, 1)
@@ -100,7 +129,7 @@ def test_commitment_looks_at_the_highest_tenth_of_all_positions():
         read([0, 9, np.nan, 1, 1], prob=[0.1, 0.8, 0.9, 0.1, 0.1], rank=[1, 3, np.nan, 1, 1]),
         read([1] * 6, prob=[0.1] * 6),
     ]
-    rows = commitment.rows({"before": reads}, {"before": [5, 6], "teacher": [10]}, 0.1)
+    rows = commitment.rows({"before": reads}, {"before": [[5], [6]], "teacher": [[10]]}, 0.1)
     value = {r["figure"]: r["value"] for r in rows if r["who"] == "before"}
     assert value["top1_prob"] == 0.8 and value["in_teacher_top2_5"] == 1
     assert value["is_teacher_top1"] == value["outside_teacher_top5"] == 0

@@ -5,11 +5,12 @@ would not say, at the positions where the two differ most.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from esr_cli.probes.reads import Read, Rows, padded, row
-from esr_cli.statistics import bootstrap, interval, resampled_sums
+from esr_cli.probes.reads import Read, Rows, padded, questions, row
+from esr_cli.statistics import bootstrap, interval, resampled_sums, summed_by
 
 QUANTILES = {"length_p10": 0.1, "length_p50": 0.5, "length_p90": 0.9}
 # Ranks of the student's first choice at the teacher.
@@ -17,15 +18,18 @@ RANKS = {"is_teacher_top1": (1, 1), "in_teacher_top2_5": (2, 5), "outside_teache
 
 
 def rows(
-    reads: Mapping[str, Sequence[Read]], lengths: Mapping[str, Sequence[int]], share: float
+    reads: Mapping[str, Sequence[Read]],
+    lengths: Mapping[str, Sequence[Sequence[int]]],
+    share: float,
 ) -> Rows:
-    """`lengths` in tokens by who wrote the responses; `share` of the positions, those with the
-    highest KL of a student's own responses, are looked at. Intervals over responses.
+    """`lengths` in tokens, questions x samples, by who wrote the responses; `share` of the
+    positions, those with the highest KL of a student's own responses, are looked at. Intervals over
+    questions.
     """
     found: Rows = []
     for who, own in lengths.items():
-        told = {"who": who, "n": len(own)}
-        found.append(row("length_mean", bootstrap(own, lambda rows: rows.mean(-1)), **told))
+        told = {"who": who, "n": int(np.size(own))}
+        found.append(row("length_mean", bootstrap(own, lambda rows: rows.mean((-2, -1))), **told))
         for figure, q in QUANTILES.items():
             found.append(row(figure, bootstrap(own, _quantile(q)), **told))
     for who, own_reads in reads.items():
@@ -34,7 +38,9 @@ def rows(
 
 
 def _quantile(q: float) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda rows: np.asarray(np.quantile(rows, q, axis=-1))
+    # A quantile that does not move where every response is counted several times.
+    method: Any = "averaged_inverted_cdf"
+    return lambda rows: np.asarray(np.quantile(rows, q, axis=(-2, -1), method=method))
 
 
 def _where_they_differ(reads: Sequence[Read], who: str, share: float) -> Rows:
@@ -42,11 +48,12 @@ def _where_they_differ(reads: Sequence[Read], who: str, share: float) -> Rows:
     rank_NL = padded(reads, "teacher_rank")
     usable_NL = np.isfinite(kl_NL)
     highest_NL = highest(kl_NL, share)
-    found = [_mean("top1_prob", prob_NL, highest_NL, who)]
+    asked = questions(reads)
+    found = [_mean("top1_prob", prob_NL, highest_NL, asked, who)]
     for figure, (first, last) in RANKS.items():
         inside_NL = (rank_NL >= first) & (rank_NL <= (np.inf if last is None else last))
-        found.append(_mean(figure, inside_NL.astype(float), highest_NL, who))
-    return [*found, _mean("top1_prob_everywhere", prob_NL, usable_NL, who)]
+        found.append(_mean(figure, inside_NL.astype(float), highest_NL, asked, who))
+    return [*found, _mean("top1_prob_everywhere", prob_NL, usable_NL, asked, who)]
 
 
 def highest(kl_NL: np.ndarray, share: float) -> np.ndarray:
@@ -59,12 +66,14 @@ def highest(kl_NL: np.ndarray, share: float) -> np.ndarray:
     return chosen.reshape(kl_NL.shape)
 
 
-def _mean(figure: str, value_NL: np.ndarray, chosen_NL: np.ndarray, who: str) -> dict[str, object]:
+def _mean(
+    figure: str, value_NL: np.ndarray, chosen_NL: np.ndarray, asked: Sequence[str], who: str
+) -> dict[str, object]:
     kept_NL = np.where(chosen_NL, value_NL, 0.0)
-    sums_N2 = np.stack([kept_NL.sum(1), chosen_NL.sum(1)], axis=1)
-    total, count = sums_N2.sum(0)
-    drawn_S2 = resampled_sums(sums_N2)
-    # A draw may hold none of the few responses that have such positions.
+    sums_Q2 = summed_by(asked, np.stack([kept_NL.sum(1), chosen_NL.sum(1)], axis=1))
+    total, count = sums_Q2.sum(0)
+    drawn_S2 = resampled_sums(sums_Q2)
+    # A draw may hold none of the few questions that have such positions.
     with np.errstate(divide="ignore", invalid="ignore"):
         draws_S = drawn_S2[:, 0] / drawn_S2[:, 1]
     return row(figure, interval(float(total / count), draws_S), who=who, n=int(count))

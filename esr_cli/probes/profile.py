@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from esr_cli.probes.reads import Read, Rows, padded, row
-from esr_cli.statistics import Z_95, bootstrap, interval, resampled_sums
+from esr_cli.probes.reads import Read, Rows, padded, questions, row
+from esr_cli.statistics import Z_95, interval, resampled_sums, summed_by
 
 BY_POSITION = {
     "reverse_kl": "kl", "student_entropy": "student_entropy", "teacher_entropy": "teacher_entropy",
@@ -19,10 +19,10 @@ BY_POSITION = {
 
 
 def rows(reads: Sequence[Read], who: str, share: float) -> Rows:
-    """Curves by position (from 1), and what they come to; intervals over responses."""
+    """Curves by position (from 1), and what they come to; intervals over questions."""
     found: Rows = []
     for figure, name in BY_POSITION.items():
-        found += by_position(figure, padded(reads, name), who)
+        found += by_position(figure, padded(reads, name), questions(reads), who)
     kl_NL = padded(reads, "kl")
     count_L = np.isfinite(kl_NL).sum(0)
     found += [
@@ -31,19 +31,27 @@ def rows(reads: Sequence[Read], who: str, share: float) -> Rows:
     return found + _totals(np.nan_to_num(kl_NL), reads, who, share)
 
 
-def by_position(figure: str, table_NL: np.ndarray, who: str) -> Rows:
-    """The mean at each position over the responses that have one there, by its standard error."""
+def by_position(figure: str, table_NL: np.ndarray, asked: Sequence[str], who: str) -> Rows:
+    """The mean at each position over the responses that have one there, with its standard error
+    over the questions `asked`, one a response.
+    """
+    known_NL = np.isfinite(table_NL)
+    count_L = known_NL.sum(0)
+    mean_L = np.where(known_NL, table_NL, 0.0).sum(0) / np.maximum(count_L, 1)
+    # What a question's responses are off by together; those of one question are alike.
+    off_QL = summed_by(asked, np.where(known_NL, table_NL - mean_L, 0.0))
+    questions_L = (summed_by(asked, known_NL) > 0).sum(0)
+    spread_L = questions_L / np.maximum(questions_L - 1, 1) * (off_QL**2).sum(0)
+    half_L = Z_95 * np.sqrt(spread_L) / np.maximum(count_L, 1)
     found = []
-    for at, column in enumerate(table_NL.T, 1):
-        values = column[np.isfinite(column)]
-        mean = float(values.mean()) if len(values) else None
-        if mean is None or len(values) == 1:
-            found.append(row(figure, mean, who=who, at=at, n=len(values)))
+    for at, (n, mean, half) in enumerate(zip(count_L, mean_L, half_L, strict=True), 1):
+        told = {"who": who, "at": at, "n": int(n)}
+        if questions_L[at - 1] < 2:
+            found.append(row(figure, float(mean) if n else None, **told))
             continue
-        half = Z_95 * float(values.std(ddof=1)) / np.sqrt(len(values))
         # Neither a KL nor an entropy is ever below zero.
-        spread = mean, max(0.0, mean - half), mean + half
-        found.append(row(figure, spread, who=who, at=at, n=len(values)))
+        spread = float(mean), max(0.0, float(mean - half)), float(mean + half)
+        found.append(row(figure, spread, **told))
     return found
 
 
@@ -51,9 +59,10 @@ def _totals(kl_NL: np.ndarray, reads: Sequence[Read], who: str, share: float) ->
     lengths_N = np.array([len(read.kl) for read in reads], dtype=float)
     n = len(reads)
     cumulative_L = np.cumsum(kl_NL.sum(0))
-    # Draws of the responses; the last column is their total length.
-    drawn = resampled_sums(np.column_stack([kl_NL, lengths_N]))
-    drawn_SL, mean_S = np.cumsum(drawn[:, :-1], axis=1), drawn[:, -1] / n
+    # Draws of the questions; the last columns are the total length and number of their responses.
+    sums = np.column_stack([kl_NL, lengths_N, np.ones(n)])
+    drawn = resampled_sums(summed_by(questions(reads), sums))
+    drawn_SL, mean_S = np.cumsum(drawn[:, :-2], axis=1), drawn[:, -2] / drawn[:, -1]
     told = {"who": who, "n": n}
     suggested = [_reaches(row_L, share) for row_L in drawn_SL]
     tenths = [_first_tenth(row_L, mean) for row_L, mean in zip(drawn_SL, mean_S, strict=True)]
@@ -72,7 +81,7 @@ def _totals(kl_NL: np.ndarray, reads: Sequence[Read], who: str, share: float) ->
             "kl_in_first_tenth", interval(_first_tenth(cumulative_L, mean), np.array(tenths)),
             **told,
         ),
-        row("mean_length", bootstrap(lengths_N, lambda rows: rows.mean(-1)), **told),
+        row("mean_length", interval(mean, mean_S), **told),
     ]  # fmt: skip
 
 

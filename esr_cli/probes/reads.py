@@ -15,12 +15,14 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Read:
-    """One response, a value a token: its text, the reverse KL and both entropies in nats, the
-    student's highest probability and the rank of that token at the teacher (1: its own choice).
+    """One response to a question (its id), a value a token: its text, the reverse KL and both
+    entropies in nats, the student's highest probability and the rank of that token at the teacher
+    (1: its own choice).
 
     NaN, in all but the student's own figures, where the teacher has no place for the token.
     """
 
+    question: str
     tokens: tuple[str, ...]
     kl: np.ndarray
     student_entropy: np.ndarray
@@ -39,6 +41,11 @@ def padded(reads: Sequence[Read], name: str, length: int = 0) -> np.ndarray:
     for row, read in zip(table, reads, strict=True):
         row[: len(read.kl)] = getattr(read, name)
     return table
+
+
+def questions(reads: Sequence[Read]) -> list[str]:
+    """The question of each response: what intervals resample."""
+    return [read.question for read in reads]
 
 
 def row(figure: str, found: Interval | float | None, **told: Any) -> dict[str, Any]:
