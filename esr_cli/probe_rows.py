@@ -82,7 +82,7 @@ def _lengths(material: Material, who: str) -> list[list[int]]:
 
 def _cascade(material: Material, _: ProbeConfig) -> Rows:
     trained = lengths_of(material.plan.config).longest
-    return cascade.rows(material.reads("before"), material.reads("after"), trained)
+    return cascade.rows(material.reads("before"), material.reads("after"), (0, trained))
 
 
 def _samples(material: Material, asked: ProbeConfig) -> Rows:

@@ -66,7 +66,7 @@ def test_more_responses_that_are_alike_make_no_interval_narrower():
         lengths = [[length] * times for length in range(5, 25)]
         answers.append([
             *profile.rows(reads, "before", 0.45),
-            *cascade.rows(reads, after, 4),
+            *cascade.rows(reads, after, (0, 4)),
             *commitment.rows({"before": reads}, {"before": lengths}, 0.1),
         ])  # fmt: skip
     for one, four in zip(*answers, strict=True):
@@ -105,7 +105,7 @@ def test_a_drop_is_of_the_mean_a_token_inside_and_past_n():
     """Inside N the mean of 2 becomes 1; past it 4 becomes 2, in half of the responses only."""
     before = [read([1, 3, 4, 4], question=q) for q in "abcd"]
     after = [read([1, 1, *[3 if q in "ab" else 1] * 2], question=q) for q in "abcd"]
-    rows = cascade.rows(before, after, 2)
+    rows = cascade.rows(before, after, (0, 2))
     trained = find(rows, "drop", region="trained")
     assert (trained["from"], trained["to"], trained["before"], trained["after"]) == (1, 2, 2, 1)
     assert trained["value"] == trained["low"] == trained["high"] == 0.5
@@ -116,11 +116,36 @@ def test_a_drop_is_of_the_mean_a_token_inside_and_past_n():
 
 def test_full_rollouts_leave_nothing_untrained_and_stray_long_responses_do_not_count():
     same = [read([1, 1])] * 20
-    rows = cascade.rows(same, same, 128)
-    assert find(rows, "drop", region="untrained")["value"] is None
+    rows = cascade.rows(same, same, (0, 128))
+    past = find(rows, "drop", region="untrained")
+    assert past["value"] is None and past["why"] == "too few responses pass it"
     assert find(rows, "drop", region="trained")["to"] == 2
-    rows = cascade.rows([*same, read([1] * 90)], same, 1)
+    rows = cascade.rows([*same, read([1] * 90)], same, (0, 1))
     assert find(rows, "drop", region="untrained")["to"] == 2
+
+
+def test_responses_that_only_become_longer_show_no_drop():
+    """The KL at each position is as it was; a mean over tokens would have fallen by a third."""
+    curve = [4, 3, 2, 2, 1, 1]
+    before, after = ([read(curve[:n], question=str(q)) for q, n in enumerate(lengths)]
+                     for lengths in ([2, 2, 2, 6], [6, 6, 6, 3]))  # fmt: skip
+    for drop in cascade.rows(before, after, (0, 2))[-2:]:
+        assert drop["value"] == drop["low"] == drop["high"] == 0
+    assert (drop["tokens_before"], drop["tokens_after"]) == (4, 13)
+
+
+def test_positions_before_a_window_are_a_region_of_their_own():
+    before, after = ([read([kl] * 6, question=str(q)) for q in range(4)] for kl in (4, 1))
+    drops = cascade.rows(before, after, (2, 4))[-3:]
+    spans = [(each["region"], each["from"], each["to"]) for each in drops]
+    assert spans == [("earlier", 1, 2), ("trained", 3, 4), ("untrained", 5, 6)]
+    assert {each["value"] for each in drops} == {0.75}
+
+
+def test_a_loss_that_may_train_anywhere_has_no_untrained_positions():
+    rows = cascade.rows([read([1, 1])], [read([1, 1])], None, "loss.select=top")
+    assert find(rows, "drop")["value"] is None
+    assert cascade.headline(rows) == "no drop: loss.select=top"
 
 
 def test_commitment_looks_at_the_highest_tenth_of_all_positions():
