@@ -48,3 +48,19 @@ def objective_of(config: TrainConfig, shared: Shared | Grouped) -> Objective:
         span=loss.span_tokens,
     )
     return Objective(options, rule, loss.reduction, config.seed)
+
+
+def trained_positions(config: TrainConfig, steps: int) -> tuple[int, int] | None:
+    """Where the loss of a run's first `steps` steps could fall: from a position (0-based) to before
+    another. None where its selection may take any position of a response.
+    """
+    loss = config.loss
+    if loss.select not in ("all", "window"):
+        return None
+    lengths, count = lengths_of(config), config.prompts_per_step * config.rollouts_per_prompt
+    ends = [max(max(lengths.lengths_at(step, count)) for step in range(steps))]
+    if loss.select == "window" and loss.window_end is not None:
+        ends.append(loss.window_end)
+    if loss.weights == "linear":
+        ends.append(loss.span_tokens)
+    return (loss.window_start if loss.select == "window" else 0), min(ends)

@@ -12,7 +12,7 @@ from esr_cli import disk, probe_decay
 from esr_cli.config import ConfigError, ProbeCommandConfig, ProbeConfig
 from esr_cli.graders.figures import Graded
 from esr_cli.models.spelling import Spelling
-from esr_cli.plan import lengths_of
+from esr_cli.plan import trained_positions
 from esr_cli.probe_material import Material
 from esr_cli.probes import (
     cascade,
@@ -81,8 +81,10 @@ def _lengths(material: Material, who: str) -> list[list[int]]:
 
 
 def _cascade(material: Material, _: ProbeConfig) -> Rows:
-    trained = lengths_of(material.plan.config).longest
-    return cascade.rows(material.reads("before"), material.reads("after"), (0, trained))
+    config, steps = material.plan.config, material.plan.steps["after"]
+    trained = trained_positions(config, steps)
+    why = f"loss.select={config.loss.select} may train any position"
+    return cascade.rows(material.reads("before"), material.reads("after"), trained, why)
 
 
 def _samples(material: Material, asked: ProbeConfig) -> Rows:

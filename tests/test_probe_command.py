@@ -16,6 +16,7 @@ from esr_cli.graders.plain import PlainGrader
 from esr_cli.models.lab import lab_tokenizer
 from esr_cli.models.lab_bytes import bytes_tokenizer
 from esr_cli.models.spelling import Spelling
+from esr_cli.plan import trained_positions
 from esr_cli.probe_material import Material
 
 PROBE = ("probe", "rollout=eager", "execution=inline")
@@ -77,6 +78,25 @@ def test_the_regions_of_a_cascade_are_those_of_the_runs_n(probed):
     found = {r["region"]: r for r in rows(probed[0], "cascade.jsonl") if r["figure"] == "drop"}
     assert (found["trained"]["to"], found["untrained"]["from"]) == (8, 9)
     assert found["trained"]["value"] > 0.5, "thirty steps teach the strategy"
+
+
+@pytest.mark.parametrize(
+    ("given", "trained"),
+    [
+        (("rollout_len=8",), (0, 8)),
+        (("rollout_len=full", "loss=window", "loss.window_start=4", "loss.window_end=20"), (4, 20)),
+        (("rollout_len=8", "loss=window", "loss.window_end=20"), (0, 8)),
+        (("rollout_len=64", "loss=linear_weights", "loss.span_tokens=16"), (0, 16)),
+        # Four steps of 16: the first stage only, and none or one response to its full length.
+        (("rollout_len=64", "lengths=steps", "lengths.stages=[[0,8],[4,32]]"), (0, 8)),
+        (("rollout_len=8", "lengths.full_share=0.01"), (0, 8)),
+        (("rollout_len=8", "lengths.full_share=0.02"), (0, 128)),
+        (("rollout_len=full", "loss=top_reverse_kl"), None),
+        (("rollout_len=full", "loss=confident"), None),
+    ],
+)
+def test_where_the_loss_of_four_steps_could_fall(given, trained):
+    assert trained_positions(read(*given), 4) == trained
 
 
 def test_what_is_there_is_not_made_again_and_other_settings_are_refused(probed):

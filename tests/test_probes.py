@@ -118,7 +118,7 @@ def test_full_rollouts_leave_nothing_untrained_and_stray_long_responses_do_not_c
     same = [read([1, 1])] * 20
     rows = cascade.rows(same, same, (0, 128))
     past = find(rows, "drop", region="untrained")
-    assert past["value"] is None and past["why"] == "too few responses pass it"
+    assert past["value"] is None and past["why"] == "too few responses pass N"
     assert find(rows, "drop", region="trained")["to"] == 2
     rows = cascade.rows([*same, read([1] * 90)], same, (0, 1))
     assert find(rows, "drop", region="untrained")["to"] == 2

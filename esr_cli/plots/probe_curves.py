@@ -75,19 +75,26 @@ def profile(panels: Any, rows: Rows) -> None:
 
 def cascade(axes: Any, rows: Rows) -> None:
     """KL by position before and after, with the trained region."""
-    drops = {row["region"]: row for row in rows if row["figure"] == "drop"}
+    drops = {row.get("region"): row for row in rows if row["figure"] == "drop"}
     for who in ("before", "after"):
         line = points(rows, "reverse_kl", who)
         axes.plot(*line, color=COLOURS[who], label=f"{who} training")
-    axes.axvspan(0.5, drops["trained"]["to"] + 0.5, color="C0", alpha=0.08, lw=0)
-    top = axes.get_ylim()[1]
+    top, end = axes.get_ylim()[1], axes.get_xlim()[1]
     axes.set(xlabel="response position (tokens)", ylabel="reverse KL (nats)", ylim=(0, 1.22 * top))
+    if "trained" in drops:
+        # Up to N, though too few responses may reach it.
+        start, stop = drops["trained"]["from"] - 0.5, drops["untrained"]["from"] - 0.5
+        axes.axvspan(start, min(stop, end), color="C0", alpha=0.08, lw=0)
+        axes.set_xlim(None, end)
     for region, row in drops.items():
         if row["value"] is not None:
             spread = f"[{-row['high']:+.0%}, {-row['low']:+.0%}]"
             middle = (row["from"] + row["to"]) / 2
             told = f"{region}\n{-row['value']:+.0%}\n{spread}"
             axes.text(middle, 1.19 * top, told, ha="center", va="top", fontsize=8)
+        elif region != "trained" and "why" in row:
+            place = {"transform": axes.transAxes, "ha": "right", "va": "top", "fontsize": 8}
+            axes.text(0.99, 0.97, row["why"], **place)
     axes.set_title("The KL inside N and past it")
     _legend_below(axes)
 

@@ -62,7 +62,7 @@ def _drop(sums: Sequence[np.ndarray], region: str, start: int, stop: int) -> dic
     """
     told = {"region": region, "from": start + 1, "to": stop}
     if start >= stop:
-        why = "too few responses pass it" if region == "untrained" else "too few responses reach it"
+        why = f"too few responses {'pass N' if region == 'untrained' else 'reach them'}"
         return row("drop", None, **told, before=None, after=None, why=why)
     parts = [sums_QL2[:, start:stop] for sums_QL2 in sums]
     before, after = _means(*(part_QL2.sum(0) for part_QL2 in parts))
