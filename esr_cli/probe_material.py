@@ -50,9 +50,12 @@ class Material:
         """The same with their verdicts, a question each."""
         return self._once("graded", who, lambda: self._grade(who))
 
-    def reads(self, who: str) -> list[Read]:
-        """What student and teacher say at each token of a student's responses."""
-        return self._once("reads", who, lambda: self._read(who))
+    def reads(self, who: str, by: str = "") -> list[Read]:
+        """What student and teacher say at each token of the responses of `who`; the student is
+        `by`, or else the one that wrote them.
+        """
+        reader = by or who
+        return self._once(f"reads by {reader}", who, lambda: self._read(who, reader))
 
     def engine(self, who: str) -> RemoteEngine:
         """The engine that holds the weights of whoever answers."""
@@ -103,7 +106,7 @@ class Material:
             texts[rollout.prompt.id].append(response)
         return self.grade(texts)
 
-    def _read(self, who: str) -> list[Read]:
+    def _read(self, who: str, by: str) -> list[Read]:
         rollouts, began = self.rollouts(who), time.perf_counter()
         plan = self.plan
         if self._live != "readers":
@@ -112,7 +115,7 @@ class Material:
                 plan.config, self.dtype, plan.pairing, self.folder, self.say
             )
             self._keep("readers", worker, RemoteTeacher(worker))
-        chosen = plan.models[who]
+        chosen = plan.models[by]
         model = loading.load_model(
             chosen.path, self.dtype, self.device, chosen.revision, chosen.trust_remote_code
         )
@@ -125,7 +128,8 @@ class Material:
             model, self._handle, rollouts, Spelling(plan.tokenizer_of(who)), options,
             plan.config.tune.micro_batch_tokens,
         )  # fmt: skip
-        self.say(f"both models read those of {SAID[who]}: {time.perf_counter() - began:.1f} s")
+        readers = "both models" if by == who else f"{SAID[by]} and the teacher"
+        self.say(f"{readers} read those of {SAID[who]}: {time.perf_counter() - began:.1f} s")
         return found
 
 

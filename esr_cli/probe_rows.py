@@ -69,8 +69,10 @@ def _categories(material: Material, _: ProbeConfig) -> Rows:
 
 def _commitment(material: Material, asked: ProbeConfig) -> Rows:
     lengths = {who: _lengths(material, who) for who in (*material.plan.students, "teacher")}
-    reads = {who: material.reads(who) for who in material.plan.students}
-    return commitment.rows(reads, lengths, asked.share)
+    after = None
+    if "after" in material.plan.students:
+        after = material.reads("before", by="after"), material.reads("after")
+    return commitment.rows(material.reads("before"), lengths, asked.share, after)
 
 
 def _lengths(material: Material, who: str) -> list[list[int]]:

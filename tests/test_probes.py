@@ -67,7 +67,7 @@ def test_more_responses_that_are_alike_make_no_interval_narrower():
         answers.append([
             *profile.rows(reads, "before", 0.45),
             *cascade.rows(reads, after, (0, 4)),
-            *commitment.rows({"before": reads}, {"before": lengths}, 0.1),
+            *commitment.rows(reads, {"before": lengths}, 0.1, (after, after)),
         ])  # fmt: skip
     for one, four in zip(*answers, strict=True):
         assert one["figure"] == four["figure"]
@@ -154,7 +154,7 @@ def test_commitment_looks_at_the_highest_tenth_of_all_positions():
         read([0, 9, np.nan, 1, 1], prob=[0.1, 0.8, 0.9, 0.1, 0.1], rank=[1, 3, np.nan, 1, 1]),
         read([1] * 6, prob=[0.1] * 6),
     ]
-    rows = commitment.rows({"before": reads}, {"before": [[5], [6]], "teacher": [[10]]}, 0.1)
+    rows = commitment.rows(reads, {"before": [[5], [6]], "teacher": [[10]]}, 0.1)
     value = {r["figure"]: r["value"] for r in rows if r["who"] == "before"}
     assert value["top1_prob"] == 0.8 and value["in_teacher_top2_5"] == 1
     assert value["is_teacher_top1"] == value["outside_teacher_top5"] == 0
@@ -165,9 +165,23 @@ def test_commitment_looks_at_the_highest_tenth_of_all_positions():
 
 def test_the_bins_of_ranks_are_whole_and_apart():
     reads = [read([1] * 8, rank=[1, 2, 5, 6, 7, 1, 1, 100])]
-    rows = commitment.rows({"after": reads}, {}, 1.0)
+    rows = commitment.rows(reads, {}, 1.0)
     shares = [find(rows, f)["value"] for f in commitment.RANKS]
     assert shares == [3 / 8, 2 / 8, 3 / 8]
+
+
+def test_after_training_is_told_at_the_very_positions_of_before():
+    """Before, the second token has the highest KL; in the new student's responses the first has."""
+    before = [read([1, 9], prob=[0.9, 0.5], rank=[1, 7], question="q")]
+    same = [read([8, 2], prob=[0.3, 0.8], rank=[7, 1], question="q")]
+    own = [read([3, 1], prob=[0.6, 0.9], rank=[2, 1], question="q")]
+    rows = commitment.rows(before, {}, 0.5, (same, own))
+    value = {(r["figure"], r["who"]): r["value"] for r in rows}
+    assert value["top1_prob", "before"] == 0.5 and value["top1_prob", "after"] == 0.8
+    assert value["is_teacher_top1", "before"] == 0 and value["is_teacher_top1", "after"] == 1
+    assert value["kl_least", "before"] == 9 and value["kl_least", "after"] == 2
+    assert value["top1_prob_own", "after"] == 0.6 and value["kl_least_own", "after"] == 3
+    assert value["in_teacher_top2_5_own", "after"] == 1 == 2 * value["top1_prob_own", "before"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,11 @@ from esr_cli.disk import Rows
 from esr_cli.plots.style import INK
 
 SAID = {"before": "student before", "after": "student after", "teacher": "teacher"}
+# Which student, in which figures, as it is said: from the bottom up.
+PLACES = (
+    ("after", "_own", "after, its own\nhighest tenth"), ("after", "", "after, at the\nsame places"),
+    ("before", "", "before"),
+)  # fmt: skip
 RANKS = {
     "is_teacher_top1": ("the teacher's first", "C2"),
     "in_teacher_top2_5": ("its 2nd to 5th", "C1"),
@@ -21,24 +26,23 @@ def commitment(panels: Any, rows: Rows) -> None:
     """Where the student's first choice stands at the teacher; how long responses are."""
     choice, length = panels
     value = {(row["figure"], row["who"]): row["value"] for row in rows}
-    students = [who for who in ("after", "before") if ("is_teacher_top1", who) in value]
-    left = dict.fromkeys(students, 0.0)
+    shown = [each for each in PLACES if (f"is_teacher_top1{each[1]}", each[0]) in value]
+    left = [0.0] * len(shown)
     for figure, (label, colour) in RANKS.items():
-        shares = [value[figure, who] for who in students]
+        shares = [value[f"{figure}{suffix}", who] for who, suffix, _ in shown]
         choice.barh(
-            [SAID[who] for who in students], shares, left=list(left.values()), color=colour,
-            label=label, height=0.5,
-        )  # fmt: skip
-        for place, (who, share) in enumerate(zip(students, shares, strict=True)):
+            [said for *_, said in shown], shares, left=left, color=colour, label=label, height=0.5
+        )
+        for place, share in enumerate(shares):
             if share > 0.04:
-                middle = left[who] + share / 2
+                middle = left[place] + share / 2
                 choice.text(middle, place, f"{share:.0%}", ha="center", va="center", color="white")
-            left[who] += share
-    for place, who in enumerate(students):
-        sure, all_sure = value["top1_prob", who], value["top1_prob_everywhere", who]
-        told = f"its probability {sure:.2f}, everywhere {all_sure:.2f}"
+            left[place] += share
+    for place, (who, suffix, _) in enumerate(shown):
+        sure, kl = value[f"top1_prob{suffix}", who], value[f"kl_mean{suffix}", who]
+        told = f"its probability {sure:.2f}, mean KL {kl:.2f}"
         choice.text(0, place + 0.33, told, fontsize=8, color="0.3")
-    choice.set(xlim=(0, 1), ylim=(-0.5, len(students) - 0.1))
+    choice.set(xlim=(0, 1), ylim=(-0.5, len(shown) - 0.1))
     choice.set_title("The student's first choice where the KL is highest is …")
     choice.legend(fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.12))
     everyone = [who for who in ("teacher", "after", "before") if ("length_mean", who) in value]

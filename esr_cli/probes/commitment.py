@@ -12,19 +12,25 @@ import numpy as np
 from esr_cli.probes.reads import Read, Rows, padded, questions, row
 from esr_cli.statistics import bootstrap, interval, resampled_sums, summed_by
 
+Lengths = Mapping[str, Sequence[Sequence[int]]]
+
 QUANTILES = {"length_p10": 0.1, "length_p50": 0.5, "length_p90": 0.9}
 # Ranks of the student's first choice at the teacher.
 RANKS = {"is_teacher_top1": (1, 1), "in_teacher_top2_5": (2, 5), "outside_teacher_top5": (6, None)}
 
 
 def rows(
-    reads: Mapping[str, Sequence[Read]],
-    lengths: Mapping[str, Sequence[Sequence[int]]],
+    before: Sequence[Read],
+    lengths: Lengths,
     share: float,
+    after: tuple[Sequence[Read], Sequence[Read]] | None = None,
 ) -> Rows:
-    """`lengths` in tokens, questions x samples, by who wrote the responses; `share` of the
-    positions, those with the highest KL of a student's own responses, are looked at. Intervals over
-    questions.
+    """`lengths` in tokens, questions x samples, by who wrote the responses. `share` of all
+    positions are looked at, those of the highest KL. Intervals over questions.
+
+    `before` reads its own responses. `after` is how the trained student reads these, and its own:
+    the first is told at the very positions of `before`, the second, in figures that end in `_own`,
+    at those where its own KL is highest, as it is for `before` there too.
     """
     found: Rows = []
     for who, own in lengths.items():
@@ -32,9 +38,14 @@ def rows(
         found.append(row("length_mean", bootstrap(own, lambda rows: rows.mean((-2, -1))), **told))
         for figure, q in QUANTILES.items():
             found.append(row(figure, bootstrap(own, _quantile(q)), **told))
-    for who, own_reads in reads.items():
-        found += _where_they_differ(own_reads, who, share)
-    return found
+    marked_NL = highest(padded(before, "kl"), share)
+    found += _there(before, marked_NL, "before")
+    if after is None:
+        return found
+    same, own_reads = after
+    found += _there(same, marked_NL, "after")
+    found += _there(before, marked_NL, "before", "_own")
+    return found + _there(own_reads, highest(padded(own_reads, "kl"), share), "after", "_own")
 
 
 def _quantile(q: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -43,17 +54,18 @@ def _quantile(q: float) -> Callable[[np.ndarray], np.ndarray]:
     return lambda rows: np.asarray(np.quantile(rows, q, axis=(-2, -1), method=method))
 
 
-def _where_they_differ(reads: Sequence[Read], who: str, share: float) -> Rows:
+def _there(reads: Sequence[Read], marked_NL: np.ndarray, who: str, suffix: str = "") -> Rows:
+    """What a student says at the marked positions, and how high the KL is there at least."""
     kl_NL, prob_NL = padded(reads, "kl"), padded(reads, "top1_prob")
-    rank_NL = padded(reads, "teacher_rank")
-    usable_NL = np.isfinite(kl_NL)
-    highest_NL = highest(kl_NL, share)
-    asked = questions(reads)
-    found = [_mean("top1_prob", prob_NL, highest_NL, asked, who)]
+    rank_NL, asked = padded(reads, "teacher_rank"), questions(reads)
+    values = {"top1_prob": prob_NL, "kl_mean": kl_NL}
     for figure, (first, last) in RANKS.items():
         inside_NL = (rank_NL >= first) & (rank_NL <= (np.inf if last is None else last))
-        found.append(_mean(figure, inside_NL.astype(float), highest_NL, asked, who))
-    return [*found, _mean("top1_prob_everywhere", prob_NL, usable_NL, asked, who)]
+        values[figure] = inside_NL.astype(float)
+    found = [_mean(f"{name}{suffix}", each, marked_NL, asked, who) for name, each in values.items()]
+    found.append(_mean(f"top1_prob_everywhere{suffix}", prob_NL, np.isfinite(kl_NL), asked, who))
+    least = float(kl_NL[marked_NL].min())
+    return [*found, row(f"kl_least{suffix}", least, who=who, n=int(marked_NL.sum()))]
 
 
 def highest(kl_NL: np.ndarray, share: float) -> np.ndarray:
@@ -82,11 +94,11 @@ def _mean(
 def headline(found: Rows) -> str:
     """How often the student's choice is the teacher's where they differ most, in a line."""
     told = []
-    for who in ("before", "after"):
+    for who, where in (("before", "the positions of highest KL"), ("after", "the same positions")):
         own = {each["figure"]: each["value"] for each in found if each.get("who") == who}
         if own:
             told.append(
                 f"{who}: median length {own['length_p50']:.0f}, first choice is the teacher's in "
-                f"{own['is_teacher_top1']:.0%} of the positions of highest KL"
+                f"{own['is_teacher_top1']:.0%} of {where}"
             )
     return "; ".join(told)
