@@ -60,6 +60,9 @@ def main() -> None:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
         _leave(f"{command}: no such command; {hint}", 2)
     arguments = [_spelt(_quoted(each)) for each in arguments[1:]]
+    if command == "probe" and any(each.startswith("run=") for each in arguments):
+        # The run's own benchmark, which the tree that is composed here does not hold.
+        arguments = [re.sub(r"^\+*benchmark\.", "++benchmark.", each) for each in arguments]
     sys.argv = [f"esr {command}", *arguments]
     try:
         if any(SWEEPS.match(each) for each in arguments):

@@ -70,8 +70,32 @@ def resolve(config: ProbeCommandConfig, overrides: list[str]) -> ProbeCommandCon
             raise ConfigError(f"{text}: run={folder} brings its own; leave it out")
     taken = {key: given[key] for key in MAY_CHANGE if key in named}
     taken |= {key: given[key] for key in OF_THE_COMMAND}
+    if "benchmark" in named:
+        taken["benchmark"] = _benchmarks(saved["benchmark"], given["benchmark"], overrides, folder)
     taken["rollout"] = saved["rollout"] | {key: given["rollout"][key] for key in ENGINE}
     return gate.typed({**saved, **taken, "resume": None}, ProbeCommandConfig)
+
+
+def _benchmarks(
+    saved: dict[str, Any], given: dict[str, Any], overrides: list[str], folder: Path
+) -> dict[str, Any]:
+    """Another benchmark as it is given; of the run's own only what is named changes.
+
+    Raises `ConfigError` for one that the run does not have.
+    """
+    keys = [text.lstrip("+~").split("=")[0].split("@")[0] for text in overrides]
+    if "benchmark" in keys:
+        return given
+    changed = {name: dict(each) for name, each in saved.items()}
+    for _, name, *path in (key.split(".") for key in keys if key.startswith("benchmark.")):
+        if name not in saved:
+            own = ", ".join(saved)
+            raise ConfigError(f"benchmark.{name}: run={folder} has {own}; give benchmark={name}")
+        changed[name] |= {part: given[name][part] for part in path[:1]}
+        if path == ["samples"]:
+            # As many as were drawn in training may be more than there are now.
+            changed[name]["pass_at"] = given[name]["pass_at"]
+    return changed
 
 
 def plan(config: ProbeCommandConfig) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -10,7 +11,7 @@ from conftest import SHORT, esr, rows
 from test_cli import read
 
 from esr_cli import pairing, probe_decay, probe_plan
-from esr_cli.config import ModelConfig, PairConfig, ProbeCommandConfig
+from esr_cli.config import ConfigError, ModelConfig, PairConfig, ProbeCommandConfig
 from esr_cli.graders import lab
 from esr_cli.graders.plain import PlainGrader
 from esr_cli.models.lab import lab_tokenizer
@@ -241,6 +242,26 @@ def test_a_run_brings_its_own_pair_and_an_unfinished_one_is_refused(unbroken, tm
     (tmp_path / "run" / "checkpoints" / "step-000001").mkdir(parents=True)
     done = esr(*PROBE, "run=run", cwd=tmp_path)
     assert done.returncode == 2 and "go on with: esr train resume=run" in done.stderr
+
+
+def test_of_the_runs_benchmark_only_what_is_named_changes(unbroken):
+    """The run asks one response to each of four questions."""
+
+    def resolved(*given):
+        overrides = [f"run={unbroken}", *given]
+        asked = read(*overrides, "rollout=eager", command="probe", schema=ProbeCommandConfig)
+        return probe_plan.resolve(asked, [*overrides, "rollout=eager"])
+
+    own = resolved().benchmark["lab"]
+    assert (own.samples, own.pass_at, own.temperature) == (1, [1], 0.7)
+    changed = resolved("benchmark.lab.temperature=0.1").benchmark["lab"]
+    assert changed == dataclasses.replace(own, temperature=0.1)
+    more = resolved("benchmark.lab.samples=3").benchmark["lab"]
+    assert more == dataclasses.replace(own, samples=3, pass_at=[3])
+    other = resolved("benchmark=gsm8k", "++benchmark.gsm8k.samples=2").benchmark
+    assert list(other) == ["gsm8k"] and other["gsm8k"].samples == 2
+    with pytest.raises(ConfigError, match="has lab; give benchmark=gsm8k"):
+        resolved("++benchmark.gsm8k.samples=2")
 
 
 def test_n_is_measured_before_a_run_and_kept_by_it(tmp_path):
