@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.config import ConfigError, EvalConfig, gate
-from esr_cli.disk import append_rows, read_rows, write_rows
+from esr_cli.disk import Rows, append_rows, read_rows, write_rows
 from esr_cli.evaluation import Evaluation
 from esr_cli.run_folder import name_of, need_writable
 
@@ -39,6 +39,24 @@ def open_for(config: EvalConfig, overrides: list[str]) -> Path:
 def done(folder: Path) -> Done:
     """What `eval.jsonl` has figures for."""
     return {_key(row) for row in read_rows(folder / "eval.jsonl")}
+
+
+def done_of_run(folder: Path) -> Done:
+    """What a run, and `esr eval run=` after it, left figures for."""
+    return {_key(row) for row in rows_of_run(folder, "eval.jsonl")}
+
+
+def rows_of_run(folder: Path, name: str) -> Rows:
+    """The rows of `eval.jsonl` or `generations.jsonl` that a run left, and then those that
+    `esr eval run=` added in folders of their own, of what was not evaluated before.
+    """
+    found: Rows = []
+    seen: Done = set()
+    for place in (folder, *sorted(folder.glob("eval/*"))):
+        evaluated = done(place) - seen
+        found += [row for row in read_rows(place / name) if _key(row) in evaluated]
+        seen |= evaluated
+    return found
 
 
 def append(folder: Path, found: Evaluation) -> None:

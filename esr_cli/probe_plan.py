@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import benchmarks, disk, preflight, run_folder
+from esr_cli import benchmarks, disk, eval_folder, preflight, run_folder
 from esr_cli.benchmarks import Benchmark
 from esr_cli.config import ConfigError, ModelConfig, ProbeCommandConfig, gate
 from esr_cli.dry_run import with_weights
@@ -20,6 +20,7 @@ OF_THE_COMMAND = ("probe", "run", "out", "prompts", "samples", "execution", "san
 # ... and where it is given there; of rollout everything but how responses were drawn.
 MAY_CHANGE = ("benchmark", "wording", "limit", "data_dir", "rollout")
 ENGINE = ("engine", "max_sequences", "gpu_memory_utilization")
+FILES = ("config.yaml", "metrics.jsonl", "eval.jsonl")
 NOT_IN_NAME = re.compile(rf"(out|probe)=|{run_folder.NOT_IN_NAME.pattern}")
 
 
@@ -58,9 +59,14 @@ def resolve(config: ProbeCommandConfig, overrides: list[str]) -> ProbeCommandCon
     if not config.run:
         return config
     folder = Path(config.run)
-    if not (folder / "summary.json").is_file() or not (folder / "config.yaml").is_file():
+    # Stability reads files alone: of a run that broke off, too.
+    needed = FILES if list(config.probe) == ["stability"] else ("summary.json", "config.yaml")
+    missing = [name for name in needed if not (folder / name).is_file()]
+    if missing:
         unfinished = f"; go on with: esr train resume={folder}" if disk.latest(folder) else ""
-        raise ConfigError(f"run={folder}: holds no complete run{unfinished}")
+        raise ConfigError(
+            f"run={folder}: holds no complete run ({missing[0]} is missing){unfinished}"
+        )
     saved, given = run_folder.saved_config(folder), gate.as_plain(config)
     named = {
         text.lstrip("+~").split("=")[0].split("@")[0].split(".")[0]: text for text in overrides
@@ -136,7 +142,8 @@ def settings(config: ProbeCommandConfig, name: str) -> dict[str, Any]:
         run = {"config_hash": saved["config_hash"], "step": step}
     found = {"probe": {name: plain["probe"][name]}, "run": run}
     if name == "stability":
-        return found
+        steps = sorted(eval_folder.done_of_run(Path(str(config.run))))
+        return found | {"evaluations": [f"{benchmark} {step}" for benchmark, step in steps]}
     asked = {
         key: plain[key] for key in ("pair", "benchmark", "seed", "prompts", "samples", "limit")
     }

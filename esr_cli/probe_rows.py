@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from esr_cli import disk, probe_decay
+from esr_cli import eval_folder, probe_decay
 from esr_cli.config import ConfigError, ProbeCommandConfig, ProbeConfig
 from esr_cli.graders.figures import Graded
 from esr_cli.models.spelling import Spelling
@@ -114,10 +114,10 @@ def _samples(material: Material, asked: ProbeConfig) -> Rows:
 
 def _stability(config: ProbeCommandConfig) -> Rows:
     folder = Path(str(config.run))
-    evals = disk.read_rows(folder / "eval.jsonl")
+    evals = eval_folder.rows_of_run(folder, "eval.jsonl")
     if not evals:
         raise ConfigError(f"run={folder}: holds no evaluation (eval.jsonl)")
-    return stability.rows(evals, disk.read_rows(folder / "generations.jsonl"))
+    return stability.rows(evals, eval_folder.rows_of_run(folder, "generations.jsonl"))
 
 
 MAKE: dict[str, Callable[[Material, ProbeConfig], Rows]] = {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -262,6 +264,26 @@ def test_of_the_runs_benchmark_only_what_is_named_changes(unbroken):
     assert list(other) == ["gsm8k"] and other["gsm8k"].samples == 2
     with pytest.raises(ConfigError, match="has lab; give benchmark=gsm8k"):
         resolved("++benchmark.gsm8k.samples=2")
+
+
+def test_stability_reads_what_was_evaluated_later_and_needs_no_complete_run(unbroken, tmp_path):
+    run, own = tmp_path / "run", rows(unbroken, "eval.jsonl")
+    (run / "eval" / "all").mkdir(parents=True)
+    for name in ("config.yaml", "metrics.jsonl", "eval.jsonl", "generations.jsonl"):
+        shutil.copy(unbroken / name, run / name)
+    done = esr(*PROBE, f"run={run}", "probe=stability")
+    assert done.returncode == 0, done.stderr
+    # Step 0 is there already; step 7 is new.
+    later = [
+        {**r, "step": at, "value": 0.0, "low": 0.0} for at in (0, 7) for r in own if r["step"] == 0
+    ]
+    (run / "eval" / "all" / "eval.jsonl").write_text("\n".join(map(json.dumps, later)))
+    again = esr(*PROBE, f"run={run}", "probe=stability")
+    assert again.returncode == 2 and "holds stability with other settings" in again.stderr
+    assert esr(*PROBE, f"run={run}", "probe=stability", f"out={run / 'more'}").returncode == 0
+    found = {r["at"]: r["value"] for r in rows(run / "more", "stability.jsonl")
+             if r["figure"] == "avg@1"}  # fmt: skip
+    assert sorted(found) == [0, 7, 30] and found[7] == 0 and found[0] == own[0]["value"]
 
 
 def test_n_is_measured_before_a_run_and_kept_by_it(tmp_path):

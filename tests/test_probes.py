@@ -217,7 +217,7 @@ def evaluation(step, value):
 
 def answers(step, right):
     return [
-        {"step": step, "benchmark": "b", "id": str(i), "correct": [bool(r)]}
+        {"step": step, "benchmark": "b", "id": str(i), "correct": [bool(r)], "responses": [str(r)]}
         for i, r in enumerate(right)
     ]
 
@@ -233,6 +233,18 @@ def test_the_fall_is_from_the_peak_to_the_lowest_after_it():
     assert fall["value"] == 0.5 and fall["n"] == 4
     assert fall["high"] == pytest.approx(paired([1, 0, 0, 0], [1, 1, 1, 0])[2], abs=1e-5)
     assert find(rows, "repeats", at=3)["benchmark"] == "b"
+
+
+def test_responses_with_several_boxes_are_counted_where_answers_stand_in_one():
+    one, two = "\\boxed{1}", "\\boxed{1} or \\boxed{2}"
+    told = {"step": 3, "id": "q", "correct": [True, False]}
+    made = [
+        {**told, "benchmark": "math", "responses": [one, two]},
+        {**told, "benchmark": "math", "responses": [two, two]},
+        {**told, "benchmark": "code", "responses": ["def f(): ...", ""]},
+    ]
+    [found] = [r for r in stability.rows([], made) if r["figure"] == "several_boxes"]
+    assert (found["benchmark"], found["at"], found["value"], found["n"]) == ("math", 3, 0.75, 2)
 
 
 def test_a_run_that_ends_at_its_peak_did_not_fall():

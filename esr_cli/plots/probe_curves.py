@@ -16,6 +16,8 @@ MOST_POINTS = 150
 # The share of responses still going at a k up to which its accuracy is the teacher's doing.
 GOING = 0.9
 
+SHARES = (("repeats", "-"), ("truncated", "--"), ("boxed", ":"), ("several_boxes", "-."))
+
 
 def decay(axes: Any, rows: Rows) -> None:
     """Accuracy over k between the teacher's own and the student's; dashed where less than 90 % of
@@ -108,8 +110,8 @@ def stability(panels: Any, rows: Rows) -> None:
         headline = next(r["figure"] for r in own if r["figure"].startswith("avg@"))
         prefix = f"{name} " if len(names) > 1 else ""
         _line(accuracy, own, headline, f"{name} {headline}", f"C{number}", "-")
-        for figure, dashes in (("repeats", "-"), ("truncated", "--"), ("boxed", ":")):
-            _line(shares, own, figure, f"{prefix}{figure}", f"C{number}", dashes)
+        for figure, dashes in SHARES:
+            _line(shares, own, figure, f"{prefix}{figure.replace('_', ' ')}", f"C{number}", dashes)
         _line(length, own, "length_tokens/mean", name, f"C{number}", "-")
         [fall] = [row for row in own if row["figure"] == "fall"]
         if fall["value"] > 0:

@@ -1,6 +1,6 @@
 """Stability: every figure of a run's evaluations by step, and how far accuracy falls from its peak.
 
-Files alone: `eval.jsonl`, and `generations.jsonl` for the paired interval.
+Files alone: `eval.jsonl`, and `generations.jsonl` for the paired interval and the boxes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from esr_cli.probes.reads import Rows, row
-from esr_cli.statistics import Interval, paired
+from esr_cli.statistics import Interval, mean_interval, paired
+
+BOX = "\\boxed{"
 
 
 def rows(evals: Rows, generations: Rows) -> Rows:
@@ -21,6 +23,7 @@ def rows(evals: Rows, generations: Rows) -> Rows:
         )
         for each in evals
     ]  # fmt: skip
+    found += _boxes(generations)
     for name in dict.fromkeys(each["benchmark"] for each in evals):
         headlines = [
             each for each in evals
@@ -29,6 +32,22 @@ def rows(evals: Rows, generations: Rows) -> Rows:
         own = [each for each in generations if each["benchmark"] == name]
         found += _fall(name, headlines, own)
     return found
+
+
+def _boxes(generations: Rows) -> Rows:
+    """The share of responses with more than one box, of benchmarks whose answers stand in one."""
+    several: dict[tuple[str, int], list[float]] = {}
+    boxed = set()
+    for each in generations:
+        counts = [text.count(BOX) for text in each["responses"]]
+        share = sum(count > 1 for count in counts) / len(counts)
+        several.setdefault((each["benchmark"], each["step"]), []).append(share)
+        if any(counts):
+            boxed.add(each["benchmark"])
+    return [
+        row("several_boxes", mean_interval(shares), benchmark=name, at=step, n=len(shares))
+        for (name, step), shares in several.items() if name in boxed
+    ]  # fmt: skip
 
 
 def _fall(name: str, evals: Rows, generations: Rows) -> Rows:
