@@ -104,7 +104,7 @@ def _of_run(config: EvalConfig) -> Asked:
     if config.checkpoints == "last" and (folder / "summary.json").is_file():
         step = disk.read_rows(folder / "metrics.jsonl")[-1]["step"]
         # The chat template was saved with it, whichever it was, and so were the ends of text.
-        path = str(folder / "student")
+        path = str(folder.absolute() / "student")
         model = replace(trained.pair.student, path=path, revision=None, chat_template=None)
         return model, [Weights(step)], ()
     if not kept:

@@ -122,7 +122,11 @@ def plan(config: ProbeCommandConfig) -> Plan:
     if config.run:
         folder = Path(config.run)
         models["after"] = replace(
-            pair.student, path=str(folder / "student"), revision=None, chat_template=None
+            # Whole: `NAME/student` would be taken for a hub id where there is no such folder.
+            pair.student,
+            path=str(folder.absolute() / "student"),
+            revision=None,
+            chat_template=None,
         )
         preflight.check_model("run", models["after"], config.rollout)
         exams["after"] = own

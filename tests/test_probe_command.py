@@ -286,6 +286,13 @@ def test_stability_reads_what_was_evaluated_later_and_needs_no_complete_run(unbr
     assert sorted(found) == [0, 7, 30] and found[7] == 0 and found[0] == own[0]["value"]
 
 
+@pytest.mark.parametrize("command", ["probe", "eval"])
+def test_a_run_without_its_student_is_no_hub_id(unbroken, command, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "mine", ignore=shutil.ignore_patterns("student", "check*"))
+    done = esr(command, *PROBE[1:], "run=mine", cwd=tmp_path)
+    assert done.returncode == 2 and "mine/student: no such folder" in done.stderr, done.stderr
+
+
 def test_n_is_measured_before_a_run_and_kept_by_it(tmp_path):
     shared = ("rollout=eager", "execution=inline", "tracking=none", "limit=4")
     settings = (*SHORT[1:], "+rollout_len=auto", *shared, "steps=2")
