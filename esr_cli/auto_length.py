@@ -11,6 +11,7 @@ from esr_cli.checks import room
 from esr_cli.checks.finding import refuse
 from esr_cli.config import ConfigError, ProbeCommandConfig, TrainConfig, gate
 from esr_cli.plan import lengths_of
+from esr_cli.probe_settings import settings
 from esr_cli.probes import profile
 
 
@@ -61,5 +62,5 @@ def _earlier(config: TrainConfig, folder: Path) -> Iterator[Path]:
 
 def _is_of(folder: Path, asked: ProbeCommandConfig) -> bool:
     whole = (folder / "profile.jsonl").is_file() and (folder / "profile.yaml").is_file()
-    known = probe_plan.settings(asked, "profile") if whole else None
+    known = settings(asked, "profile") if whole else None
     return whole and gate.read_yaml(folder / "profile.yaml") == known

@@ -11,6 +11,7 @@ from esr_cli.config import ConfigError, ProbeCommandConfig, gate
 from esr_cli.config.probe import PROBES
 from esr_cli.plots import probes as plots
 from esr_cli.probe_material import Material
+from esr_cli.probe_settings import settings
 
 
 def run(config: ProbeCommandConfig, overrides: list[str]) -> None:
@@ -33,6 +34,8 @@ def measure(config: ProbeCommandConfig, folder: Path) -> None:
                 rows = probe_rows.of(name, config, material)
                 _write(config, name, folder, rows)
     for name in names:
+        if name not in owed:
+            print(f"{name}: already there, {folder / name}.jsonl")
         rows = disk.read_rows(folder / f"{name}.jsonl")
         print(f"{name}: {probe_rows.headline(name, rows)}\n  {_picture(folder, name)}", flush=True)
 
@@ -42,7 +45,7 @@ def is_there(config: ProbeCommandConfig, name: str, folder: Path) -> bool:
     if not (folder / f"{name}.jsonl").exists():
         return False
     known = folder / f"{name}.yaml"
-    if not known.exists() or gate.read_yaml(known) != probe_plan.settings(config, name):
+    if not known.exists() or gate.read_yaml(known) != settings(config, name):
         raise ConfigError(
             f"out={folder}: holds {name} with other settings; choose another out, or delete its "
             f"{name}.jsonl"
@@ -66,7 +69,7 @@ def _material(
 def _write(config: ProbeCommandConfig, name: str, folder: Path, rows: list[dict[str, Any]]) -> None:
     """The rows last: where they are, all of the probe is."""
     plots.draw(name, rows, folder, _context(config))
-    gate.write_yaml(probe_plan.settings(config, name), folder / f"{name}.yaml")
+    gate.write_yaml(settings(config, name), folder / f"{name}.yaml")
     disk.write_rows(folder / f"{name}.jsonl", rows)
 
 

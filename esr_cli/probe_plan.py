@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import benchmarks, disk, eval_folder, preflight, run_folder
+from esr_cli import benchmarks, disk, preflight, run_folder
 from esr_cli.benchmarks import Benchmark
 from esr_cli.config import ConfigError, ModelConfig, ProbeCommandConfig, gate
 from esr_cli.dry_run import with_weights
@@ -133,27 +133,6 @@ def plan(config: ProbeCommandConfig) -> Plan:
         steps["after"] = disk.read_rows(folder / "metrics.jsonl")[-1]["step"]
     tokenizers = {"student": student, "teacher": teacher}
     return Plan(config, benchmark, pairing, tokenizers, models, exams, steps)
-
-
-def settings(config: ProbeCommandConfig, name: str) -> dict[str, Any]:
-    """All that decides a probe's figures; two that agree in it are one."""
-    plain = gate.as_plain(config)
-    run = None
-    if config.run:
-        folder = Path(config.run)
-        saved = gate.read_yaml(folder / "config.yaml")
-        step = disk.read_rows(folder / "metrics.jsonl")[-1]["step"]
-        run = {"config_hash": saved["config_hash"], "step": step}
-    found = {"probe": {name: plain["probe"][name]}, "run": run}
-    if name == "stability":
-        steps = sorted(eval_folder.done_of_run(Path(str(config.run))))
-        return found | {"evaluations": [f"{benchmark} {step}" for benchmark, step in steps]}
-    asked = {
-        key: plain[key] for key in ("pair", "benchmark", "seed", "prompts", "samples", "limit")
-    }
-    return found | asked | {
-        "engine": config.rollout.engine, "temperature": config.loss.temperature
-    }  # fmt: skip
 
 
 def folder_of(config: ProbeCommandConfig, overrides: list[str]) -> Path:

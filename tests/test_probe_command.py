@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -13,7 +14,7 @@ from conftest import SHORT, esr, rows
 from test_cli import read
 
 from esr_cli import pairing, probe_decay, probe_plan
-from esr_cli.config import ConfigError, ModelConfig, PairConfig, ProbeCommandConfig
+from esr_cli.config import ConfigError, ModelConfig, PairConfig, ProbeCommandConfig, gate
 from esr_cli.graders import lab
 from esr_cli.graders.plain import PlainGrader
 from esr_cli.models.lab import lab_tokenizer
@@ -21,6 +22,7 @@ from esr_cli.models.lab_bytes import bytes_tokenizer
 from esr_cli.models.spelling import Spelling
 from esr_cli.plan import trained_positions
 from esr_cli.probe_material import Material
+from esr_cli.probe_settings import settings
 
 PROBE = ("probe", "rollout=eager", "execution=inline")
 NAMES = ("decay", "profile", "categories", "commitment", "cascade", "samples", "stability")
@@ -109,6 +111,8 @@ def test_what_is_there_is_not_made_again_and_other_settings_are_refused(probed):
     again = esr(*command)
     assert again.returncode == 0 and (out / "profile.jsonl").read_text() == before
     assert "responses of the teacher" not in again.stdout, "only what is missing is made"
+    assert f"decay: already there, {out}/decay.jsonl" in again.stdout
+    assert "profile: already there" not in again.stdout
     other = esr(*command, "samples=2")
     assert other.returncode == 2 and "holds decay with other settings" in other.stderr
 
@@ -291,6 +295,18 @@ def test_a_run_without_its_student_is_no_hub_id(unbroken, command, tmp_path):
     shutil.copytree(unbroken, tmp_path / "mine", ignore=shutil.ignore_patterns("student", "check*"))
     done = esr(command, *PROBE[1:], "run=mine", cwd=tmp_path)
     assert done.returncode == 2 and "mine/student: no such folder" in done.stderr, done.stderr
+
+
+def test_a_model_folder_that_holds_other_weights_is_another_model(tiny_pair, tmp_path):
+    shutil.copytree(tiny_pair / "student", tmp_path / "model")
+    asked = (f"pair.student.path={tmp_path / 'model'}", "rollout=eager")
+    config = read(*asked, command="probe", schema=ProbeCommandConfig)
+    first = settings(config, "profile")
+    assert list(first["weights"]) == [str(tmp_path / "model")]
+    gate.write_yaml(first, tmp_path / "profile.yaml")
+    assert gate.read_yaml(tmp_path / "profile.yaml") == settings(config, "profile")
+    os.utime(tmp_path / "model" / "model.safetensors", (1, 1))
+    assert settings(config, "profile") != first
 
 
 def test_n_is_measured_before_a_run_and_kept_by_it(tmp_path):

@@ -1,0 +1,49 @@
+"""What decides a probe's figures; two that agree in it are one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from esr_cli import disk, eval_folder
+from esr_cli.config import ProbeCommandConfig, gate
+
+
+def settings(config: ProbeCommandConfig, name: str) -> dict[str, Any]:
+    """All of it for one probe of resolved settings, as plain mappings."""
+    plain = gate.as_plain(config)
+    found = {"probe": {name: plain["probe"][name]}, "run": _run(config)}
+    if name == "stability":
+        steps = sorted(eval_folder.done_of_run(Path(str(config.run))))
+        return found | {"evaluations": [f"{benchmark} {step}" for benchmark, step in steps]}
+    asked = {
+        key: plain[key] for key in ("pair", "benchmark", "seed", "prompts", "samples", "limit")
+    }
+    return found | asked | {
+        "engine": config.rollout.engine, "temperature": config.loss.temperature,
+        "data_dir": disk.data_folder(config.data_dir), "weights": _weights(config),
+    }  # fmt: skip
+
+
+def _run(config: ProbeCommandConfig) -> dict[str, Any] | None:
+    if not config.run:
+        return None
+    folder = Path(config.run)
+    saved = gate.read_yaml(folder / "config.yaml")
+    step = disk.read_rows(folder / "metrics.jsonl")[-1]["step"]
+    return {"config_hash": saved["config_hash"], "step": step}
+
+
+def _weights(config: ProbeCommandConfig) -> dict[str, dict[str, list[int]]]:
+    """Of models in folders each weight file's size in bytes and the second it was last changed in:
+    what a folder is called does not change with what it holds.
+    """
+    named = [config.pair.student.path, config.pair.teacher.path]
+    named += [str(Path(config.run) / "student")] if config.run else []
+    return {name: _files(Path(name)) for name in named if name and Path(name).is_dir()}
+
+
+def _files(folder: Path) -> dict[str, list[int]]:
+    found = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
+    told = ((path.name, path.stat()) for path in found)
+    return {name: [stat.st_size, int(stat.st_mtime)] for name, stat in told}
