@@ -14,6 +14,7 @@ from esr_cli.dry_run import with_weights
 from esr_cli.evaluation import Exam
 from esr_cli.pairing import Pairing, settle
 from esr_cli.tasks.chat import Chat
+from esr_cli.types import Question
 
 # What `esr probe run=` takes from the command line in any case ...
 OF_THE_COMMAND = ("probe", "run", "out", "prompts", "samples", "execution", "sandbox")
@@ -148,12 +149,19 @@ def folder_of(config: ProbeCommandConfig, overrides: list[str]) -> Path:
     return folder
 
 
+def spaced(questions: list[Question], most: int) -> list[Question]:
+    """At most so many, evenly spaced: in many files the first are all of one kind."""
+    count = min(most, len(questions))
+    return [questions[place * len(questions) // count] for place in range(count)]
+
+
 def _benchmark(config: ProbeCommandConfig) -> Benchmark:
     if len(config.benchmark) > 1:
         names = ",".join(config.benchmark)
         raise ConfigError(f"benchmark=[{names}]: a probe asks one; choose benchmark=NAME")
-    limit = min(config.prompts, config.limit or config.prompts)
-    [found] = benchmarks.load_all(config.benchmark, config.data_dir, limit)
+    # Of the questions that an evaluation asks.
+    [found] = benchmarks.load_all(config.benchmark, config.data_dir, config.limit)
+    found = replace(found, questions=spaced(found.questions, config.prompts))
     if config.samples is None:
         return found
     # pass@k is none of a probe's figures.

@@ -297,6 +297,11 @@ def test_a_run_without_its_student_is_no_hub_id(unbroken, command, tmp_path):
     assert done.returncode == 2 and "mine/student: no such folder" in done.stderr, done.stderr
 
 
+def test_few_questions_are_taken_from_the_whole_of_a_file():
+    assert probe_plan.spaced(list(range(10)), 4) == [0, 2, 5, 7]
+    assert probe_plan.spaced(list(range(3)), 8) == [0, 1, 2]
+
+
 def test_a_model_folder_that_holds_other_weights_is_another_model(tiny_pair, tmp_path):
     shutil.copytree(tiny_pair / "student", tmp_path / "model")
     asked = (f"pair.student.path={tmp_path / 'model'}", "rollout=eager")

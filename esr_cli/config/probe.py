@@ -39,8 +39,8 @@ class ProbeConfig:
 class ProbeCommandConfig(TrainConfig):
     """What `esr train` takes, for the pair; with `run` all of that comes from the run's folder.
 
-    At most `prompts` questions of one benchmark are asked, `samples` responses each (null: as many
-    as the benchmark says); `out` is chosen by esr when null.
+    At most `prompts` questions of one benchmark are asked, evenly spaced, `samples` responses each
+    (null: as many as the benchmark says); `out` is chosen by esr when null.
     """
 
     probe: dict[str, ProbeConfig] = field(default_factory=dict)
