@@ -14,18 +14,24 @@ from esr_cli.plan import lengths_of
 from esr_cli.probe_settings import settings
 from esr_cli.probes import profile
 
+# Wherein an earlier profile may differ: other prompts of the same source, and no fewer.
+FREE = dict.fromkeys(("prompts", "seed"))
+
 
 def settled(config: TrainConfig, folder: Path) -> tuple[TrainConfig, str]:
     """The settings with a number in place of `auto`, and a line on where it comes from.
 
-    What an earlier `esr probe` with the same settings found is taken; else the profile is measured
-    into `probes-before` of the run's folder. Settings without `auto` come back as they are. Raises
+    What an earlier `esr probe source=task` found is taken, where it drew as this run will and asked
+    as many prompts or more, of whatever seed, so that runs that differ in it alone train on one N;
+    else the profile is measured into `probes-before` of the run's folder, on the run's own first
+    prompts: no held-out question chooses N. Settings without `auto` come back as they are. Raises
     `ConfigError` where the profile gives no N, or one that the other settings cannot use.
     """
     if not config.auto_length:
         return config, ""
     asked = profile_of(config)
-    found = next((each for each in _earlier(config, folder) if _is_of(each, asked)), None)
+    found = next((each for each in _earlier(config, folder) if serves(each, asked)), None)
+    how = "measured earlier" if found else "measured now"
     if found is None:
         found = folder / "probes-before"
         # Of other settings, from a run that was given up before it began.
@@ -39,15 +45,13 @@ def settled(config: TrainConfig, folder: Path) -> tuple[TrainConfig, str]:
     n = min(n, config.pair.max_response_tokens)
     config = replace(config, rollout=replace(config.rollout, max_tokens=n))
     refuse(room.positions(config, lengths_of(config).longest))
-    return config, f"rollout_len=auto: N={n}, from {found / 'profile.jsonl'}"
+    return config, f"rollout_len=auto: N={n}, {how}: {found / 'profile.jsonl'}"
 
 
 def profile_of(config: TrainConfig) -> ProbeCommandConfig:
-    """The probe that finds N: the pair's profile on the run's first benchmark."""
-    first = next(iter(config.benchmark))
+    """The probe that finds N: the pair's profile on the prompts of the run's task."""
     plain = gate.as_plain(config)
-    plain["benchmark"] = {first: plain["benchmark"][first]}
-    return gate.typed({**plain, "probe": {"profile": {}}}, ProbeCommandConfig)
+    return gate.typed({**plain, "probe": {"profile": {}}, "source": "task"}, ProbeCommandConfig)
 
 
 def check(config: TrainConfig) -> None:
@@ -60,7 +64,10 @@ def _earlier(config: TrainConfig, folder: Path) -> Iterator[Path]:
     yield from sorted((Path("runs") / config.pair.name).glob("probes-*"))
 
 
-def _is_of(folder: Path, asked: ProbeCommandConfig) -> bool:
-    whole = (folder / "profile.jsonl").is_file() and (folder / "profile.yaml").is_file()
-    known = settings(asked, "profile") if whole else None
-    return whole and gate.read_yaml(folder / "profile.yaml") == known
+def serves(folder: Path, asked: ProbeCommandConfig) -> bool:
+    """Whether the profile in a folder was drawn as `asked`, from as many prompts or more."""
+    if not (folder / "profile.jsonl").is_file() or not (folder / "profile.yaml").is_file():
+        return False
+    known, wanted = gate.read_yaml(folder / "profile.yaml"), settings(asked, "profile")
+    enough = known.get("prompts", 0) >= wanted["prompts"]
+    return enough and {**known, **FREE} == {**wanted, **FREE}

@@ -76,6 +76,8 @@ def _write(config: ProbeCommandConfig, name: str, folder: Path, rows: list[dict[
 def _context(config: ProbeCommandConfig) -> str:
     """What a figure is of, in a few words."""
     of_run = f"run {Path(config.run).name}, " if config.run else ""
+    if config.source == "task":
+        return f"{of_run}pair {config.pair.name}, prompts of task {config.task.name}"
     return f"{of_run}pair {config.pair.name}, questions of {', '.join(config.benchmark)}"
 
 

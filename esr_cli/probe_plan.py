@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import benchmarks, disk, preflight, run_folder
+from esr_cli import assembly, benchmarks, disk, preflight, run_folder
 from esr_cli.benchmarks import Benchmark
-from esr_cli.config import ConfigError, ModelConfig, ProbeCommandConfig, gate
+from esr_cli.config import BenchmarkConfig, ConfigError, ModelConfig, ProbeCommandConfig, gate
 from esr_cli.dry_run import with_weights
 from esr_cli.evaluation import Exam
 from esr_cli.pairing import Pairing, settle
@@ -17,7 +17,7 @@ from esr_cli.tasks.chat import Chat
 from esr_cli.types import Question
 
 # What `esr probe run=` takes from the command line in any case ...
-OF_THE_COMMAND = ("probe", "run", "out", "prompts", "samples", "execution", "sandbox")
+OF_THE_COMMAND = ("probe", "run", "out", "prompts", "samples", "source", "execution", "sandbox")
 # ... and where it is given there; of rollout everything but how responses were drawn.
 MAY_CHANGE = ("benchmark", "wording", "limit", "data_dir", "rollout")
 ENGINE = ("engine", "max_sequences", "gpu_memory_utilization")
@@ -107,16 +107,19 @@ def _benchmarks(
 
 def plan(config: ProbeCommandConfig) -> Plan:
     """Checks models, tokenizers, data and room of resolved settings; raises `ConfigError`."""
-    benchmark = _benchmark(config)
+    benchmark = _task(config) if config.source == "task" else _benchmark(config)
     config = with_weights(config)
     student, teacher = preflight.check_models(config)
     pair = config.pair
     pairing = settle(pair, student, teacher)
     own = preflight.exam(benchmark, pair.student, student, config.seed, pairing.stop_ids)
-    chats = Chat.of(student, pair.student), Chat.of(teacher, pair.teacher)
-    own = replace(own, prompts=preflight.prompts_of(benchmark, *chats))
     theirs = preflight.exam(benchmark, pair.teacher, teacher, config.seed, pairing.teacher_ends)
-    preflight.check_room([own, theirs], pair.context_tokens, "pair.context_tokens")
+    if config.source == "task":
+        own, theirs = _as_rollouts(config, own, theirs)
+    else:
+        chats = Chat.of(student, pair.student), Chat.of(teacher, pair.teacher)
+        own = replace(own, prompts=preflight.prompts_of(benchmark, *chats))
+        preflight.check_room([own, theirs], pair.context_tokens, "pair.context_tokens")
     models = {"before": pair.student, "teacher": pair.teacher}
     exams = {"before": own, "teacher": theirs}
     steps = {"before": 0, "teacher": 0}
@@ -147,6 +150,31 @@ def folder_of(config: ProbeCommandConfig, overrides: list[str]) -> Path:
         folder = Path("runs") / config.pair.name / f"probes-{name}"
     run_folder.need_writable("out", folder)
     return folder
+
+
+def _task(config: ProbeCommandConfig) -> Benchmark:
+    """The training task in the place of a benchmark: whole responses, drawn as its rollouts are."""
+    rollout = config.rollout
+    drawn = BenchmarkConfig(
+        samples=config.samples or 1, temperature=rollout.temperature, top_p=rollout.top_p,
+        max_tokens=config.pair.max_response_tokens,
+    )  # fmt: skip
+    return Benchmark(config.task.name, drawn, [])
+
+
+def _as_rollouts(config: ProbeCommandConfig, own: Exam, theirs: Exam) -> tuple[Exam, Exam]:
+    """The first prompts of training; its data have left out what the context has no room for."""
+    task = assembly.make_task(config, own.tokenizer, theirs.tokenizer)
+    prompts = task.train(0, min(config.prompts, task.available))
+    read = [replace(each, student_ids=each.teacher_ids) for each in prompts]
+    own, theirs = (
+        replace(
+            exam, prompts=asked,
+            sampling=replace(exam.sampling, top_k=config.rollout.top_k, purpose="probe"),
+        )
+        for exam, asked in ((own, prompts), (theirs, read))
+    )  # fmt: skip
+    return own, theirs
 
 
 def spaced(questions: list[Question], most: int) -> list[Question]:

@@ -16,9 +16,12 @@ def settings(config: ProbeCommandConfig, name: str) -> dict[str, Any]:
     if name == "stability":
         steps = sorted(eval_folder.done_of_run(Path(str(config.run))))
         return found | {"evaluations": [f"{benchmark} {step}" for benchmark, step in steps]}
-    asked = {
-        key: plain[key] for key in ("pair", "benchmark", "seed", "prompts", "samples", "limit")
-    }
+    asked = {key: plain[key] for key in ("pair", "source", "seed", "prompts", "samples")}
+    if config.source == "task":
+        drawn = {key: plain["rollout"][key] for key in ("temperature", "top_p", "top_k")}
+        asked |= {"task": plain["task"], "rollout": drawn}
+    else:
+        asked |= {"benchmark": plain["benchmark"], "limit": plain["limit"]}
     return found | asked | {
         "engine": config.rollout.engine, "temperature": config.loss.temperature,
         "data_dir": disk.data_folder(config.data_dir), "weights": _weights(config),

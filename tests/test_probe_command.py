@@ -9,11 +9,12 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from conftest import SHORT, esr, rows
 from test_cli import read
 
-from esr_cli import pairing, probe_decay, probe_plan
+from esr_cli import assembly, auto_length, disk, pairing, probe_decay, probe_plan
 from esr_cli.config import ConfigError, ModelConfig, PairConfig, ProbeCommandConfig, gate
 from esr_cli.graders import lab
 from esr_cli.graders.plain import PlainGrader
@@ -23,6 +24,8 @@ from esr_cli.models.spelling import Spelling
 from esr_cli.plan import trained_positions
 from esr_cli.probe_material import Material
 from esr_cli.probe_settings import settings
+from esr_cli.probes import profile
+from esr_cli.probes.reads import Read
 
 PROBE = ("probe", "rollout=eager", "execution=inline")
 NAMES = ("decay", "profile", "categories", "commitment", "cascade", "samples", "stability")
@@ -229,6 +232,7 @@ def test_tokens_spell_their_response_whatever_their_bytes():
     [
         (("probe=cascade",), "probe=cascade: needs a run; give run=RUN_DIR"),
         (("probe=decoy",), "probe=decoy: no such option; there are all, cascade"),
+        (("source=task", "probe=samples"), "probe=samples needs answers; drop one of the two"),
         (("run=nowhere",), "run=nowhere: holds no complete run"),
         (("probe.profile.share=0",), "probe.*.share=0.0: give a share in (0, 1]"),
         (("probe=decay", "probe.decay.at=[-1]"), "give numbers of tokens, 0 or more"),
@@ -302,6 +306,33 @@ def test_few_questions_are_taken_from_the_whole_of_a_file():
     assert probe_plan.spaced(list(range(3)), 8) == [0, 1, 2]
 
 
+def test_n_is_sought_where_and_as_the_run_will_draw(tmp_path):
+    """No held-out question chooses it, and no benchmark says how it is drawn."""
+    given = ("+rollout_len=auto", "rollout.temperature=0.9", "rollout.top_k=7", "seed=3",
+             "benchmark.lab.temperature=0.1", "benchmark.lab.max_tokens=9")  # fmt: skip
+    found = probe_plan.plan(auto_length.profile_of(read(*given)))
+    exam = found.exams["before"]
+    drawn = (exam.sampling.temperature, exam.sampling.top_k, exam.sampling.max_tokens)
+    assert drawn == (0.9, 7, 128) and exam.sampling.samples == 1
+    config, words = found.config, found.tokenizers
+    task = assembly.make_task(config, words["student"], words["teacher"])
+    assert exam.prompts == task.train(0, 128)
+
+
+def test_an_earlier_profile_serves_with_as_many_prompts_drawn_alike(tmp_path):
+    run = read("+rollout_len=auto", "rollout=eager")
+    wanted = settings(auto_length.profile_of(run), "profile")
+    (tmp_path / "probes-before").mkdir()
+    rows_of = profile.rows([Read("q", ("a", "b"), *[np.array([1.0, 3.0])] * 5)], "before", 0.45)
+    disk.write_rows(tmp_path / "probes-before" / "profile.jsonl", rows_of)
+    for change, serves in (
+        ({}, True), ({"prompts": 1000}, True), ({"seed": 9}, True), ({"prompts": 100}, False),
+        ({"rollout": {**wanted["rollout"], "top_p": 0.9}}, False), ({"source": "x"}, False),
+    ):  # fmt: skip
+        gate.write_yaml({**wanted, **change}, tmp_path / "probes-before" / "profile.yaml")
+        assert auto_length.serves(tmp_path / "probes-before", auto_length.profile_of(run)) == serves
+
+
 def test_a_model_folder_that_holds_other_weights_is_another_model(tiny_pair, tmp_path):
     shutil.copytree(tiny_pair / "student", tmp_path / "model")
     asked = (f"pair.student.path={tmp_path / 'model'}", "rollout=eager")
@@ -322,16 +353,20 @@ def test_n_is_measured_before_a_run_and_kept_by_it(tmp_path):
     profile = rows(tmp_path / "run" / "probes-before", "profile.jsonl")
     n = int(value(profile, "suggested_tokens", who="before"))
     assert 8 < n < 82 and f"max_tokens: {n}\n" in (tmp_path / "run" / "config.yaml").read_text()
-    assert f"rollout_len=auto: N={n}," in (tmp_path / "run" / "esr.log").read_text()
+    assert (
+        f"rollout_len=auto: N={n}, measured now: run/" in (tmp_path / "run" / "esr.log").read_text()
+    )
     assert {row["rollout/length_mean"] for row in rows(tmp_path / "run")} == {n}
     # Gone on with, it is the same N; a probe of the same settings spares the measurement.
     more = esr("train", "resume=run", "steps=3", "+rollout_len=auto", cwd=tmp_path)
     assert more.returncode == 0 and rows(tmp_path / "run")[-1]["rollout/length_mean"] == n
-    same = ("benchmark.lab.samples=1", "rollout=eager", "execution=inline", "limit=4")
-    assert esr("probe", *same, cwd=tmp_path).returncode == 0
+    asked = ("probe", "rollout=eager", "execution=inline", "source=task")
+    assert esr(*asked, "prompts=130", "seed=2", cwd=tmp_path).returncode == 0
     done = esr("train", *settings, "run_dir=other", cwd=tmp_path)
     assert done.returncode == 0 and "both models read" not in done.stdout
-    assert rows(tmp_path / "other")[-1]["rollout/length_mean"] == n
+    told = re.search(r"N=(\d+), measured earlier: (\S+)/profile.jsonl", done.stdout)
+    assert told[2].startswith("runs/lab/probes-") and "prompts=130" in told[2]
+    assert rows(tmp_path / "other")[-1]["rollout/length_mean"] == int(told[1])
 
 
 def test_a_check_says_that_n_will_be_measured(tmp_path):
