@@ -208,6 +208,16 @@ def test_categories_by_place_and_tokens_that_stand_often():
     tokens = [(r["token"], r["n"]) for r in rows if r["figure"] == "token_kl"]
     assert tokens == [("7", 6), ("a", 6)]
     assert not [r for r in categories.rows(reads[:1], "before") if r["figure"] == "token_kl"]
+    often = [read([1] * 9, ["b"] * 9), read([1], ["c"])]
+    assert not [r for r in categories.rows(often, "before") if r["figure"] == "token_kl"]
+
+
+def test_intervals_of_categories_are_over_questions():
+    """Two questions, one of KL 1 and one of KL 3, however many responses each has."""
+    reads = [read([kl] * 3, ["7"] * 3, question=q) for q, kl in (("a", 1), ("b", 3)) for _ in "123"]
+    for figure in ("reverse_kl", "token_kl"):
+        found = find(categories.rows(reads, "before"), figure)
+        assert (found["value"], found["low"], found["high"]) == (2, 1, 3)
 
 
 def evaluation(step, value):

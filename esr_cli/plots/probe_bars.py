@@ -19,7 +19,8 @@ RANKS = {
     "outside_teacher_top5": ("outside its top 5", "C3"),
 }
 RANGES = ("0-4", "5-19", "20-49", "50-99", "100-199", "200-499", "500+")
-SHOWN = 12
+# Means of fewer tokens are not coloured.
+FEW = 20
 
 
 def commitment(panels: Any, rows: Rows) -> None:
@@ -71,33 +72,47 @@ def categories(panels: Any, rows: Rows) -> None:
     kinds = list(dict.fromkeys(kind for kind, _ in cells))
     ranges = [each for each in RANGES if any(place == each for _, place in cells)]
     values = [[_value(cells.get((kind, place))) for place in ranges] for kind in kinds]
-    top = max((v for line in values for v in line if v == v), default=1.0) or 1.0
-    table.imshow(values, cmap="OrRd", vmin=0, vmax=top, aspect="auto")
+    many = [[_count(cells.get((kind, place))) >= FEW for place in ranges] for kind in kinds]
+    told = [[v if enough else float("nan") for v, enough in zip(*line, strict=True)]
+            for line in zip(values, many, strict=True)]  # fmt: skip
+    top = max((v for line in told for v in line if v == v), default=1.0) or 1.0
+    # What is not a number has no colour: the ground shows.
+    table.set_facecolor("0.92")
+    table.imshow(told, cmap="OrRd", vmin=0, vmax=top, aspect="auto")
     for y, line in enumerate(values):
         for x, shown in enumerate(line):
             if shown == shown:
-                colour = "white" if shown > 0.6 * top else "black"
+                colour = "white" if many[y][x] and shown > 0.6 * top else "black"
+                colour = colour if many[y][x] else "0.5"
                 cell = cells[kinds[y], ranges[x]]
-                table.text(x, y - 0.12, f"{shown:.2f}", ha="center", va="center", color=colour)
-                table.text(
-                    x, y + 0.24, f"n={cell['n']:,}", ha="center", va="center", color=colour,
-                    fontsize=6,
-                )  # fmt: skip
+                put = {"ha": "center", "va": "center", "color": colour}
+                table.text(x, y - 0.25, f"{shown:.2f}", **put)
+                told_n = f"[{cell['low']:.2f}, {cell['high']:.2f}]\nn={cell['n']:,}"
+                table.text(x, y + 0.18, told_n, fontsize=5, **put)
     table.set_xticks(range(len(ranges)), ranges)
     table.set_yticks(range(len(kinds)), [kind.replace("_", " ") for kind in kinds])
     table.tick_params(length=0)
     table.spines[["left", "bottom"]].set_visible(False)
     table.set(xlabel="response position (from 0)")
-    table.set_title("Mean reverse KL (nats), before training")
-    shown_rows = [row for row in before if row["figure"] == "token_kl"][:SHOWN][::-1]
+    table.set_title(f"Mean reverse KL (nats), before training; grey: n < {FEW}")
+    shown_rows = [row for row in before if row["figure"] == "token_kl"][::-1]
     labels = [repr(row["token"])[1:-1].replace("$", r"\$").replace(" ", "·") for row in shown_rows]
-    tokens.barh(range(len(shown_rows)), [row["value"] for row in shown_rows], color="C3")
-    tokens.set_yticks(range(len(shown_rows)), labels, family="monospace")
+    means = [row["value"] for row in shown_rows]
+    errors = [
+        [row["value"] - row["low"] for row in shown_rows],
+        [row["high"] - row["value"] for row in shown_rows],
+    ]
+    tokens.barh(range(len(shown_rows)), means, xerr=errors, color="C3", error_kw={"lw": 0.8})
+    tokens.set_yticks(range(len(shown_rows)), labels, family="monospace", fontsize=7)
     for place, row in enumerate(shown_rows):
-        tokens.text(row["value"], place, f" n={row['n']:,}", va="center", fontsize=7)
+        tokens.text(row["high"], place, f" n={row['n']:,}", va="center", fontsize=6)
     tokens.margins(x=0.15)
     tokens.set(xlabel="mean reverse KL (nats)")
     tokens.set_title(f"The {len(shown_rows)} tokens of highest mean KL (· is a blank)")
+
+
+def _count(row: dict[str, Any] | None) -> int:
+    return 0 if row is None else row["n"]
 
 
 def _value(row: dict[str, Any] | None) -> float:

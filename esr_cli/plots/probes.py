@@ -16,7 +16,7 @@ PAINTERS: dict[str, tuple[Callable[[Any, Rows], None], int, tuple[float, float]]
     "profile": (probe_curves.profile, 2, (9.5, 4.2)),
     "cascade": (probe_curves.cascade, 1, (6, 4.0)),
     "commitment": (probe_bars.commitment, 2, (9.5, 3.3)),
-    "categories": (probe_bars.categories, 2, (9.5, 4.4)),
+    "categories": (probe_bars.categories, 2, (10.5, 4.8)),
     "stability": (probe_curves.stability, 3, (11, 3.4)),
 }
 
