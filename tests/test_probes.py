@@ -190,6 +190,7 @@ def test_after_training_is_told_at_the_very_positions_of_before():
         ("Step", "planning"), (" We", "planning"), (" step", "continuation"),
         (" 12", "math_number"), ("+", "math_operator"), (" =", "math_operator"),
         ("\\(", "math_latex"), (" \\boxed{", "math_latex"),
+        (" $\\", "math_latex"), ("(\\", "math_latex"), ("=\\", "math_latex"), ("}$", "math_latex"),
         ("$", "math_latex"), ("\n\n", "structural"), (" .", "structural"), ("<eos>", "structural"),
         ("<|im_end|>", "structural"), (" <", "math_operator"), ("x2", "continuation"),
         ("\u00b2", "math_number"), (" \u00d7", "math_operator"),

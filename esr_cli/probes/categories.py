@@ -1,9 +1,9 @@
 r"""Which kinds of tokens the KL lies in, and which tokens have the highest.
 
 A token's kind follows from its text without outer blanks: `planning` words open a step; a number
-holds digits alone; `math_latex` begins with a backslash or is `$`; an operator is one or several of
-`+-*/=<>^|~` and their like; `structural` is punctuation, white space and ends of text; all else is
-`continuation`.
+holds digits alone; `math_latex` holds a backslash or a `$`, wherever it stands; an operator is one
+or several of `+-*/=<>^|~` and their like; `structural` is punctuation, white space and ends of
+text; all else is `continuation`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def category(token: str) -> str:
         return "planning"
     if text.isdigit():
         return "math_number"
-    if text[:1] == "\\" or set(text) == {"$"}:
+    if "\\" in text or "$" in text:
         return "math_latex"
     if OPERATORS.fullmatch(text):
         return "math_operator"
