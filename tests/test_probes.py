@@ -301,9 +301,9 @@ def test_no_drop_without_a_beginning_and_without_a_k_that_most_responses_pass():
 def test_the_ladder_goes_as_far_as_nine_tenths_of_the_responses_and_on():
     lengths = [41] + [101] * 18 + [201]
     ks = decay.ladder(lengths)
-    assert ks == [0, 25, 50, 75, 100, 125, 150, 175]
-    assert [sum(n > k for n in lengths) >= 18 for k in ks] == [True] * 4 + [True] + [False] * 3
-    assert decay.ladder([1, 1]) == [0] and decay.ladder([3]) == [0, 1, 2]
+    assert ks == [0, 12, 25, 37, 50, 75, 125, 150, 175]
+    assert [sum(n > k for n in lengths) >= 18 for k in ks] == [True] * 6 + [False] * 3
+    assert decay.ladder([1, 1]) == [0] and decay.ladder([3, 3]) == [0, 1, 2]
 
 
 def test_a_token_that_was_not_compared_is_null():

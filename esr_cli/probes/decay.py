@@ -16,8 +16,9 @@ from esr_cli.statistics import mean_interval, paired
 
 # Up to the k that so many of the responses pass, what is graded is the teacher's work.
 GOING = 0.9
-# From nothing to that k, and on from there towards the end of the longest response, in quarters.
-QUARTERS = (0, 1, 2, 3)
+# Eighths of that k, which leave the teacher something to write; and quarters of the way from there
+# to the end of the longest response.
+NEAR, FAR = (0, 1, 2, 3, 4, 6), (1, 2, 3)
 
 Verdicts = Sequence[Sequence[bool]]
 
@@ -28,8 +29,8 @@ def ladder(lengths: Sequence[int]) -> list[int]:
     # Rounded: a tenth of twenty is a hair less than two.
     may_end = int(round((1 - GOING) * len(lengths), 6))
     passed = sorted(lengths)[may_end] - 1
-    far = [passed + (longest - passed) * part // 4 for part in QUARTERS]
-    return sorted({*(passed * part // 4 for part in QUARTERS), *far})
+    far = [passed + (longest - passed) * part // 4 for part in FAR]
+    return sorted({*(passed * part // 8 for part in NEAR), *far})
 
 
 def rows(
