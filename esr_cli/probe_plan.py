@@ -98,11 +98,19 @@ def _benchmarks(
         if name not in saved:
             own = ", ".join(saved)
             raise ConfigError(f"benchmark.{name}: run={folder} has {own}; give benchmark={name}")
-        changed[name] |= {part: given[name][part] for part in path[:1]}
+        changed[name] = _with(changed[name], given[name], path)
         if path == ["samples"]:
             # As many as were drawn in training may be more than there are now.
             changed[name]["pass_at"] = given[name]["pass_at"]
     return changed
+
+
+def _with(tree: dict[str, Any], other: dict[str, Any], path: list[str]) -> dict[str, Any]:
+    """The tree with what stands at a path of the other."""
+    if not path:
+        return other
+    key, *rest = path
+    return {**tree, key: _with(tree[key], other[key], rest) if rest else other[key]}
 
 
 def plan(config: ProbeCommandConfig) -> Plan:

@@ -268,6 +268,8 @@ def test_of_the_runs_benchmark_only_what_is_named_changes(unbroken):
     assert changed == dataclasses.replace(own, temperature=0.1)
     more = resolved("benchmark.lab.samples=3").benchmark["lab"]
     assert more == dataclasses.replace(own, samples=3, pass_at=[3])
+    hub = resolved("++benchmark.lab.hub.split=dev").benchmark["lab"]
+    assert hub == dataclasses.replace(own, hub=dataclasses.replace(own.hub, split="dev"))
     other = resolved("benchmark=gsm8k", "++benchmark.gsm8k.samples=2").benchmark
     assert list(other) == ["gsm8k"] and other["gsm8k"].samples == 2
     with pytest.raises(ConfigError, match="has lab; give benchmark=gsm8k"):
