@@ -186,14 +186,17 @@ def _tile(
     shared: Shared | Grouped, with_slope: bool,
 ) -> tuple[torch.Tensor | None, tuple[torch.Tensor, ...]]:  # fmt: skip
     """The figures of a tile, and dloss/d(linear output) if wanted."""
-    scaled_RV = logits_RV / options.temperature
+    scaled_RV = _over(logits_RV, options.temperature)
     log_q_RW, outside_q_R = shared.student(scaled_RV)
-    log_p_RW, outside_p_R = shared.teacher(teacher_RV / options.temperature)
+    log_p_RW, outside_p_R = shared.teacher(_over(teacher_RV, options.temperature))
+    # A tile of 150,000 columns is large: what has served goes.
+    del teacher_RV
     column_R = shared.column(token_ids_R)
     drawn_R = column_R.clamp(min=0)
     value_R, slope_RW = KINDS[options.kind](log_q_RW, log_p_RW, drawn_R, options.beta)
     kl_R = value_R if options.kind == "reverse_kl" else reverse_kl(log_q_RW, log_p_RW)[0]
-    k1_R = (log_q_RW - log_p_RW).gather(-1, drawn_R[:, None])[:, 0]
+    at_R1 = drawn_R[:, None]
+    k1_R = (log_q_RW.gather(-1, at_R1) - log_p_RW.gather(-1, at_R1))[:, 0]
     logprob_R, importance_R = _drawn(shared.allowed(logits_RV), token_ids_R, options)
     if options.kind == "policy_gradient":
         counted_R = importance_R.masked_fill(column_R < 0, 0)
@@ -212,13 +215,14 @@ def _tile(
         outside_p_R,
         logprob_R,
     )
+    del log_q_RW, log_p_RW
     if not with_slope:
         return None, found
     factor_R1 = (weight_R / options.temperature)[:, None]
     # A position without a weight has no slope either, whatever its logits are.
-    slope_RW = (slope_RW * factor_R1).masked_fill(factor_R1 == 0, 0)
+    slope_RW = slope_RW.mul_(factor_R1).masked_fill_(factor_R1 == 0, 0)
     slope_RV = shared.spread(slope_RW, scaled_RV)
-    if head is not None:
+    if head is not None and (head.softcap is not None or head.scale != 1):
         slope_RV = slope_RV * head.cap_slope(logits_RV) * head.scale
     return slope_RV, found
 
@@ -230,7 +234,7 @@ def _drawn(
     logit_R = allowed_RV.gather(-1, token_ids_R[:, None])[:, 0]
 
     def at(temperature: float) -> torch.Tensor:
-        return logit_R / temperature - (allowed_RV / temperature).logsumexp(-1)
+        return logit_R / temperature - _over(allowed_RV, temperature).logsumexp(-1)
 
     drawn_R = at(options.sampling_temperature)
     if options.temperature == options.sampling_temperature:
@@ -240,4 +244,9 @@ def _drawn(
 
 def _entropy(log_p_RV: torch.Tensor) -> torch.Tensor:
     p_RV = log_p_RV.exp()
-    return -(p_RV * log_p_RV.masked_fill(p_RV == 0, 0)).sum(-1)
+    # A token that is ruled out adds nothing; -inf times 0 would be no number.
+    return -p_RV.mul_(log_p_RV.clamp(min=torch.finfo(p_RV.dtype).min)).sum(-1)
+
+
+def _over(logits_RV: torch.Tensor, temperature: float) -> torch.Tensor:
+    return logits_RV if temperature == 1 else logits_RV / temperature

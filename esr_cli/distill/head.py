@@ -41,7 +41,7 @@ class Head:
         logits_RV = F.linear(hidden_RD, self.weight_VD, self.bias_V)
         if logits_RV.dtype != torch.float64:
             logits_RV = logits_RV.float()
-        return logits_RV * self.scale
+        return logits_RV if self.scale == 1 else logits_RV * self.scale
 
     def cap(self, raw_RV: torch.Tensor) -> torch.Tensor:
         """The soft cap (Gemma-2), or nothing."""

@@ -18,7 +18,7 @@ Kind = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], Result]
 
 
 def _ratio(log_a_RV: torch.Tensor, log_b_RV: torch.Tensor, a_RV: torch.Tensor) -> torch.Tensor:
-    return (log_a_RV - log_b_RV).masked_fill(a_RV == 0, 0)
+    return (log_a_RV - log_b_RV).masked_fill_(a_RV == 0, 0)
 
 
 def reverse_kl(log_q_RV: torch.Tensor, log_p_RV: torch.Tensor, *_: object) -> Result:
@@ -26,7 +26,7 @@ def reverse_kl(log_q_RV: torch.Tensor, log_p_RV: torch.Tensor, *_: object) -> Re
     q_RV = log_q_RV.exp()
     ratio_RV = _ratio(log_q_RV, log_p_RV, q_RV)
     kl_R = (q_RV * ratio_RV).sum(-1)
-    return kl_R, q_RV * (ratio_RV - kl_R[:, None])
+    return kl_R, ratio_RV.sub_(kl_R[:, None]).mul_(q_RV)
 
 
 def forward_kl(log_q_RV: torch.Tensor, log_p_RV: torch.Tensor, *_: object) -> Result:

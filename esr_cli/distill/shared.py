@@ -37,35 +37,41 @@ class Shared:
 
     def student(self, scaled_RV: torch.Tensor) -> Compared:
         """`log_q_RW` and the probability outside; padding rows of the head lie outside."""
-        return self._compared(scaled_RV, self._lost_V, self._lost_V)
+        return self._compared(scaled_RV, self._lost, self._lost)
 
     def teacher(self, scaled_RV: torch.Tensor) -> Compared:
         """`log_p_RW` and the probability outside."""
-        return self._compared(scaled_RV, self.unknown_V, None)
+        return self._compared(scaled_RV, self._unknown, None)
 
     def _compared(
-        self, scaled_RV: torch.Tensor, hidden_V: torch.Tensor | None, real_V: torch.Tensor | None
+        self, scaled_RV: torch.Tensor, hidden: torch.Tensor | None, real: torch.Tensor | None
     ) -> Compared:
-        """Columns in `hidden_V` are left out; those of them in `real_V` are probability."""
-        inside_RV = scaled_RV[:, : self.size]
-        if hidden_V is not None:
-            inside_RV = inside_RV.masked_fill(hidden_V, -torch.inf)
+        """Columns `hidden` are left out; those of them in `real` are probability.
+
+        One copy of the tile and work in place: at 150,000 columns the memory is in the tiles.
+        """
+        whole = scaled_RV.shape[1] == self.size
         outside_R = scaled_RV[:, self.size :].logsumexp(-1)
-        if real_V is not None:
-            lost_RV = scaled_RV[:, : self.size].masked_fill(~real_V, -torch.inf)
-            outside_R = torch.logaddexp(outside_R, lost_RV.logsumexp(-1))
+        if whole and hidden is None and len(self.ends) < 2:
+            return scaled_RV.log_softmax(-1), torch.zeros_like(outside_R)
+        if real is not None:
+            outside_R = torch.logaddexp(outside_R, scaled_RV[:, real].logsumexp(-1))
+        inside_RV = scaled_RV[:, : self.size].clone()
+        if hidden is not None:
+            inside_RV.index_fill_(1, hidden, -torch.inf)
         if len(self.ends) > 1:
-            ends_R1 = inside_RV[:, list(self.ends)].logsumexp(-1, keepdim=True)
             folded = torch.tensor(self.ends, device=inside_RV.device)
-            inside_RV = inside_RV.index_fill(1, folded, -torch.inf)
-            inside_RV[:, list(self.ends[:1])] = ends_R1
-        if real_V is None and scaled_RV.shape[1] == self.size:
-            return inside_RV.log_softmax(-1), torch.zeros_like(outside_R)
+            ends_R1 = inside_RV[:, folded].logsumexp(-1, keepdim=True)
+            inside_RV.index_fill_(1, folded, -torch.inf)
+            inside_RV[:, folded[:1]] = ends_R1
         total_R1 = inside_RV.logsumexp(-1, keepdim=True)
-        return inside_RV - total_R1, (outside_R - total_R1[:, 0]).sigmoid()
+        # Where nothing lies outside, that is minus infinity, and its share 0.
+        return inside_RV.sub_(total_R1), (outside_R - total_R1[:, 0]).sigmoid()
 
     def spread(self, slope_RW: torch.Tensor, scaled_RV: torch.Tensor) -> torch.Tensor:
         """The slope by `scaled_RV`: a folded end's falls to its members by their shares of it."""
+        if scaled_RV.shape[1] == self.size and len(self.ends) < 2:
+            return slope_RW
         slope_RV = torch.zeros_like(scaled_RV)
         slope_RV[:, : self.size] = slope_RW
         if len(self.ends) > 1:
@@ -98,6 +104,14 @@ class Shared:
         """The student's ids (of `rows`) that training rollouts may not draw."""
         lost = [] if self._lost_V is None else self._lost_V.nonzero()[:, 0].tolist()
         return (*lost, *range(self.size, rows))
+
+    @cached_property
+    def _unknown(self) -> torch.Tensor | None:
+        return None if self.unknown_V is None else self.unknown_V.nonzero()[:, 0]
+
+    @cached_property
+    def _lost(self) -> torch.Tensor | None:
+        return None if self._lost_V is None else self._lost_V.nonzero()[:, 0]
 
     @cached_property
     def _lost_V(self) -> torch.Tensor | None:
