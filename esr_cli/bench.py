@@ -37,8 +37,9 @@ def run(config: BenchConfig, overrides: list[str]) -> None:
     """Times as configured; raises `ConfigError` before any model loads."""
     folder = _folder(config, overrides)
     base = _trained(config)
+    outlined = with_weights(base, drawn=False)
     for engine in config.engines:
-        preflight.check_models(on_engine(base, engine), drawn=False)
+        preflight.check_models(on_engine(outlined, engine), drawn=False)
     if config.peer:
         _check_peer(base)
     run_folder.need_writable("out", folder)
@@ -140,7 +141,8 @@ def _compare_losses(config: BenchConfig, arms: dict[str, ProcessWorker]) -> dict
     ours = arms[config.engines[0]].call("step", 0, config.tokens(config.rollout_lens[0]))
     theirs = arms["trl"].call("loss", ours["rollouts"])
     apart = abs(ours["loss"] - theirs) / abs(theirs)
-    verdict = "the same" if apart < AGREE else f"{apart:.1e} apart"
+    rest = f"{apart:.1e} apart; esr compares what both vocabularies share, trl all rows"
+    verdict = "the same" if apart < AGREE else rest
     print(f"loss on the same completions: esr {ours['loss']:.6f}, trl {theirs:.6f}: {verdict}")
     return {"esr": ours["loss"], "trl": theirs, "relative": apart}
 
