@@ -41,11 +41,16 @@ def measure(config: ProbeCommandConfig, folder: Path) -> None:
 
 
 def is_there(config: ProbeCommandConfig, name: str, folder: Path) -> bool:
-    """Whether the probe stands in `folder`; raises `ConfigError` where it has other settings."""
+    """Whether the probe stands in `folder`; raises `ConfigError` where it has other settings.
+
+    What only reads files is then made anew, since an evaluation may have come since.
+    """
     if not (folder / f"{name}.jsonl").exists():
         return False
     known = folder / f"{name}.yaml"
     if not known.exists() or gate.read_yaml(known) != settings(config, name):
+        if name == "stability":
+            return False
         raise ConfigError(
             f"out={folder}: holds {name} with other settings; choose another out, or delete its "
             f"{name}.jsonl"

@@ -41,9 +41,10 @@ def _weights(config: ProbeCommandConfig) -> dict[str, dict[str, list[int]]]:
     """Of models in folders each weight file's size in bytes and the second it was last changed in:
     what a folder is called does not change with what it holds.
     """
-    named = [config.pair.student.path, config.pair.teacher.path]
-    named += [str(Path(config.run) / "student")] if config.run else []
-    return {name: _files(Path(name)) for name in named if name and Path(name).is_dir()}
+    named = {"student": config.pair.student.path, "teacher": config.pair.teacher.path}
+    if config.run:
+        named["after"] = str(Path(config.run) / "student")
+    return {role: _files(Path(name)) for role, name in named.items() if Path(name).is_dir()}
 
 
 def _files(folder: Path) -> dict[str, list[int]]:
