@@ -114,6 +114,9 @@ def _arms(
     for name, worker in arms.items():
         print(f"starting {name}", flush=True)
         worker.call("peak_gib")
+    # With all arms at rest: another that starts would lower the ceilings.
+    for engine in config.engines:
+        arms[engine].call("measure_ceilings")
     return arms
 
 

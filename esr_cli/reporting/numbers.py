@@ -96,7 +96,7 @@ def difference(
     theirs = _scores(b, benchmark, lambda run: run.right, MOMENTS[moment_b or moment_a])
     paired = _over([_minus(ours[seed], theirs[seed]) for seed in ours if seed in theirs], -1.0)
     if paired:
-        return paired
+        return paired.within(-1, 1)
     alone = accuracy(a, benchmark, moment_a), accuracy(b, benchmark, moment_b or moment_a)
     return minus(alone[0], alone[1]) if alone[0] and alone[1] else None
 

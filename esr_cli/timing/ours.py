@@ -36,9 +36,13 @@ class Ours:
         pairing = settle(pair, *tokenizers)
         self.parts = assembly.assemble(config, Path(folder), pairing, self._stack, print)
         self._outlines = skeleton(pair.student), skeleton(pair.teacher)
-        device = loading.pick_device(config.execution.device)
-        self._dtype = loading.pick_dtype(pair.dtype, device)
-        self.ceilings = ceilings.measure(device, self._dtype)
+        self._device = loading.pick_device(config.execution.device)
+        self._dtype = loading.pick_dtype(pair.dtype, self._device)
+        self.ceilings: ceilings.Ceilings | None = None
+
+    def measure_ceilings(self) -> None:
+        """To be called before the first step, when nothing else is at work."""
+        self.ceilings = ceilings.measure(self._device, self._dtype)
 
     def step(self, number: int, tokens: int) -> dict[str, Any]:
         """One step of at most `tokens` a response: seconds and peaks by phase, floors, the loss.
@@ -65,13 +69,14 @@ class Ours:
 
     def facts(self) -> dict[str, Any]:
         """The measured ceilings and the device they are of."""
-        return {**vars(self.ceilings), "device": str(self.parts.student.model.device)}
+        return {**vars(self.ceilings), "device": self._device}
 
     def close(self) -> None:
         """Ends engine and teacher."""
         self._stack.close()
 
     def _floors(self, rollouts: list[Rollout]) -> dict[str, float]:
+        assert self.ceilings is not None, "the ceilings have not been measured"
         work = Work(
             tuple(len(each.prompt.student_ids) for each in rollouts),
             tuple(len(each.prompt.teacher_ids) for each in rollouts),
