@@ -41,7 +41,9 @@ def test_two_arms_are_compared_on_the_same_seeds_and_questions(group):
     found = numbers.difference(main, full, "lab", "last")
     assert found.seeds == (0.5, 0.75)
     mean, low, high = over_seeds([[0, 0, 1, 1], [0, 1, 1, 1]], lowest=-1)
-    assert (found.value, found.low, found.high) == pytest.approx((mean, low, high))
+    # Two seeds leave wide open what no difference of shares can exceed.
+    assert high > 1
+    assert (found.value, found.low, found.high) == pytest.approx((mean, max(-1, low), 1))
 
 
 def test_what_falls_further_is_full_rollouts(group):
