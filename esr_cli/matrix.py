@@ -150,7 +150,7 @@ def _cell(
     below = out / ("timed" if each.alone else "runs")
     run = below / (measured or name) / f"seed={seed}" if trains or measured else None
     places: Mapping[str, Any] = {"out": out.absolute(), "seed": seed, "run": run}
-    asked = given = [*each.given]
+    asked = [*each.given]
     if trains:
         common = matrix.timed if each.alone else matrix.every
         asked = [*common, *each.given, *config.overrides, "seed={seed}"]

@@ -64,10 +64,8 @@ class LoraTuning:
     """
 
     def __init__(self, model: Any, rank: int, alpha: int, targets: list[str]) -> None:
-        names: str | list[str] = "all-linear" if "all-linear" in targets else targets
-        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, task_type="CAUSAL_LM")
         self.model = model
-        self.adapted = get_peft_model(model, config)
+        self.adapted = get_peft_model(model, lora_config(rank, alpha, targets))
         self._merged: dict[str, torch.Tensor] = {}
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
@@ -109,6 +107,12 @@ class LoraTuning:
         """Writes the adapter in peft's own format."""
         self.adapted.save_pretrained(str(folder))
         return True
+
+
+def lora_config(rank: int, alpha: int, targets: list[str]) -> LoraConfig:
+    """Adapters on the layers named, or on every linear one but the output head."""
+    names: str | list[str] = "all-linear" if "all-linear" in targets else targets
+    return LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, task_type="CAUSAL_LM")
 
 
 Tuning = FullTuning | LoraTuning

@@ -16,7 +16,7 @@ import torch
 
 from esr_cli import assembly, proc
 from esr_cli.config import TrainConfig
-from esr_cli.models import loading
+from esr_cli.models import loading, tuning
 from esr_cli.types import Rollout
 
 # Room for a cache of what colocated vLLM may need on a CPU.
@@ -124,12 +124,14 @@ class Trl:
             loading.load_model(each.path, dtype, device, each.revision, each.trust_remote_code)
             for each in (pair.student, pair.teacher)
         ]
+        lora = tune.method == "lora"
+        adapters = tuning.lora_config(tune.rank, tune.alpha, tune.targets) if lora else None
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         trainer = DistillationTrainer(
             model=loaded[0], teacher_model=loaded[1], args=settings,
             train_dataset=Dataset.from_dict({"prompt": [" ".join(map(str, p)) for p in prompts]}),
-            processing_class=tokenizer, peft_config=_lora(tune), callbacks=[_gate(self)],
+            processing_class=tokenizer, peft_config=adapters, callbacks=[_gate(self)],
         )  # fmt: skip
         # Our prompts as they are, whatever a chat template would make of their text.
         vars(trainer)["_tokenize_prompts"] = _ids
@@ -191,17 +193,6 @@ def _gate(arm: Trl) -> Any:
             arm.tell()
 
     return Gate()
-
-
-def _lora(tune: Any) -> Any:
-    from peft import LoraConfig
-
-    if tune.method == "full":
-        return None
-    names = "all-linear" if "all-linear" in tune.targets else tune.targets
-    return LoraConfig(
-        r=tune.rank, lora_alpha=tune.alpha, target_modules=names, task_type="CAUSAL_LM"
-    )
 
 
 def _padded(rows: list[tuple[int, ...]], left: bool) -> tuple[torch.Tensor, torch.Tensor]:
