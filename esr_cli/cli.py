@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from esr_cli import disk
 from esr_cli.disk import conf_dir
 
 # The module, the settings, and what the list says.
@@ -104,6 +105,11 @@ def _run(command: str) -> None:
         job(lambda tree: _dispatch(command, tree, failures))()
     except (HydraException, CompositionError) as error:
         _leave(one_line(error, lambda: _settings(command)), 2)
+    except ValueError as error:
+        # Hydra's own words for loss=3, which do not say what it is about.
+        if not str(error).startswith("Config group override must be"):
+            raise
+        _leave(_no_option(sys.argv[1:]), 2)
     for failure in failures:
         if isinstance(failure, BrokenPipeError):
             # Whoever read the output has gone (`esr check | head`); nor is there one for the rest.
@@ -111,6 +117,16 @@ def _run(command: str) -> None:
             raise SystemExit(1)
         status = 2 if isinstance(failure, ConfigError) else 1
         _leave(str(failure), status)
+
+
+def _no_option(arguments: list[str]) -> str:
+    """Which argument chooses an option of a group by what is no name, and what there is."""
+    for argument in arguments:
+        group = argument.lstrip("+").partition("=")[0].partition("@")[0]
+        options = disk.options(group)
+        if options and not re.search(r"=[\[\w]*[A-Za-z]", argument):
+            return f"{argument}: no such option; there are {', '.join(options)}"
+    return "a group's option is chosen by its name"
 
 
 def _sweep(command: str, arguments: list[str]) -> None:
@@ -170,6 +186,7 @@ def _spelt(argument: str) -> str:
     argument = re.sub(r"^\+*rollout_len=", "rollout_len=", argument)
     # A group of esr train is called so, too, whose options are words.
     argument = re.sub(r"^\+*lengths=(?=\[)", "rollout_lens=", argument)
+    argument = re.sub(r"^\+*lengths=(\d+|full)$", r"rollout_lens=[\1]", argument)
     return re.sub(r"^\+*(sweep|cluster|recipe)=", r"+\1=", argument)
 
 

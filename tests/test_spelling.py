@@ -56,3 +56,18 @@ def test_a_model_typed_again_on_resuming_is_told_with_both_values(tmp_path):
     typed = ("lm@pair.student=qwen3_4b", "pair=qwen3_1p7b__qwen3_4b")
     with pytest.raises(ConfigError, match=r"pair.student.path=Qwen/Qwen3-1.7B, not Qwen/Qwen3-4B"):
         resumed(run, *typed)
+
+
+def test_an_option_that_is_no_name_is_one_line(tmp_path):
+    done = esr("train", "loss=3", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "loss=3: no such option; there are confident, " in done.stderr
+
+
+def test_one_rollout_length_of_a_bench_needs_no_brackets(tmp_path):
+    for given, says in (
+        ("lengths=0", "lengths=0: give a positive"),
+        ("lengths=9999", "lengths=9999: stay"),
+    ):
+        done = esr("bench", given, cwd=tmp_path)
+        assert done.returncode == 2 and says in done.stderr, done.stderr
