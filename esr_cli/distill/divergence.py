@@ -117,6 +117,7 @@ class _Tiled(torch.autograd.Function):
         bias_V: torch.Tensor | None, head: Head | None, teacher: Side, token_ids_R: torch.Tensor,
         weight_R: torch.Tensor, options: Options, shared: Shared | Grouped, grad_enabled: bool,
     ) -> tuple[torch.Tensor, ...]:  # fmt: skip
+        """The loss and its by-products, tile by tile; the gradients are taken on the way."""
         wide = torch.float64 if states_RX.dtype == torch.float64 else torch.float32
         weight_R = weight_R.to(wide)
         # Many tiles add up in the head's gradient: fp32 whatever the weights are kept in.

@@ -35,6 +35,7 @@ def built(
         tokenizer = _tokenizer(key, model, data_dir)
 
         def write(target: Path) -> None:
+            """All of the model's folder."""
             if weights:
                 torch.manual_seed(seed)
                 made = AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, dtype))
