@@ -51,12 +51,13 @@ def same(ours, theirs):
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
 
 
+@pytest.mark.parametrize("temperature", [0.7, 0.0])
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_draws_what_the_library_draws(kind, tmp_path):
+def test_it_draws_what_the_library_draws(kind, temperature, tmp_path):
     made = engine(tmp_path, kind, KINDS[kind])
     # Lengths of their own, so that rows leave on the way.
     limits = (40, 3, 5, 4, 6, 2)
-    sampling = Sampling(40, temperature=0.7, stop_ids=(2,), samples=2, seed=1, lengths=limits)
+    sampling = Sampling(40, temperature, stop_ids=(2,), samples=2, seed=1, lengths=limits)
     assert made.decoder is not None
     moved = {n: p.detach() + 0.05 * torch.randn_like(p) for n, p in made.model.named_parameters()}
     for _ in range(2):

@@ -6,6 +6,7 @@ Only models that this pass was seen to agree with take it; all others go the lib
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,24 +22,33 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.2}
 
 @dataclass
 class Cache:
-    """Keys and values of every layer, `(2, B, kv heads, places, head width)`, and what is filled.
+    """What is left of the texts read so far, and which places may be looked at.
 
-    `open_BP` tells which places may be looked at; `norms` are the scales of each layer's heads.
+    Of every layer the keys, `(B, kv heads, head width, places)`, and values, `(B, kv heads, places,
+    head width)`; `shut_BKP` is minus infinity at the padding and 0 elsewhere, a row a head;
+    `next_B` is each text's next place, `norms` the scales of each layer's heads.
     """
 
-    layers: list[torch.Tensor]
-    open_BP: torch.Tensor
+    keys: list[torch.Tensor]
+    values: list[torch.Tensor]
+    shut_BKP: torch.Tensor
+    next_B: torch.Tensor
     norms: list[torch.Tensor | None]
-    filled: int = 0
+    filled: int
 
     def keep(self, rows_B: torch.Tensor) -> None:
         """Goes on with some of the rows."""
-        self.layers = [layer[:, rows_B] for layer in self.layers]
-        self.open_BP = self.open_BP[rows_B]
+        self.keys = [keys[rows_B] for keys in self.keys]
+        self.values = [values[rows_B] for values in self.values]
+        self.shut_BKP, self.next_B = self.shut_BKP[rows_B], self.next_B[rows_B]
+
+
+# A layer's number, turned queries and keys, and values, all (rows, heads, width): the answer.
+Attend = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class _Layer:
-    """A layer's weights, those that read the same input laid side by side.
+    """A layer's weights, those that read the same input laid side by side, as `(in, out)`.
 
     The model's own become parts of these: one memory, and new weights are seen by both.
     """
@@ -47,8 +57,8 @@ class _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         self.qkv, self.qkv_bias = _beside(attention.q_proj, attention.k_proj, attention.v_proj)
         self.gate_up, _ = _beside(mlp.gate_proj, mlp.up_proj)
-        self.out, self.out_bias = attention.o_proj.weight, attention.o_proj.bias
-        self.down = mlp.down_proj.weight
+        self.out, self.out_bias = _beside(attention.o_proj)
+        self.down, _ = _beside(mlp.down_proj)
         self.before, self.after = layer.input_layernorm, layer.post_attention_layernorm
         self._attention = attention
 
@@ -69,8 +79,8 @@ class Decoder:
         self.model = model
         self.heads, self.pairs = config.num_attention_heads, config.num_key_value_heads
         self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
-        self.eps = config.rms_norm_eps
         self.layers = [_Layer(layer) for layer in model.model.layers]
+        self._eps = torch.tensor(config.rms_norm_eps, device=model.device)
         self._turns: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @classmethod
@@ -91,63 +101,107 @@ class Decoder:
         made = cls(model)
         return made if made._agrees() else None
 
-    def cache(self, mask_BL: torch.Tensor, more: int) -> Cache:
-        """Room for prompts, padded on the left where `mask_BL` is 0, and `more` tokens each."""
-        rows, places = mask_BL.shape[0], mask_BL.shape[1] + more
-        weight = self.layers[0].qkv
-        shape = (2, rows, self.pairs, places, self.width)
-        layers = [weight.new_zeros(shape) for _ in self.layers]
-        ahead = torch.ones(rows, more, dtype=torch.bool, device=mask_BL.device)
-        norms = [layer.norms() for layer in self.layers]
-        return Cache(layers, torch.cat([mask_BL.bool(), ahead], dim=1), norms)
-
-    def logits(
-        self, ids_BL: torch.Tensor, places_BL: torch.Tensor, cache: Cache
-    ) -> torch.Tensor:  # fmt: skip
-        """`logits_BV` after the last of the tokens, which the cache then holds."""
+    def read(
+        self, ids_BL: torch.Tensor, mask_BL: torch.Tensor, more: int
+    ) -> tuple[torch.Tensor, Cache]:
+        """`logits_BV` after prompts, padded on the left where `mask_BL` is 0, and a cache of them
+        with room for `more` tokens each.
+        """
         rows, count = ids_BL.shape
-        cos, sin = (table[places_BL][:, :, None] for table in self._rotation(cache))
-        start, cache.filled = cache.filled, cache.filled + count
-        looked = self._looked(cache, start, count)
-        hidden_BLD = self.model.model.embed_tokens(ids_BL)
-        for layer, kept, norm_HD in zip(self.layers, cache.layers, cache.norms, strict=True):
-            read = self._norm(hidden_BLD, layer.before)
-            found = F.linear(read, layer.qkv, layer.qkv_bias).view(rows, count, -1, self.width)
-            turned = found[:, :, : self.heads + self.pairs]
-            if norm_HD is not None:
-                turned = F.rms_norm(turned, (self.width,), eps=self.eps) * norm_HD
-            turned = torch.addcmul(turned * cos, turned.roll(self.width // 2, -1), sin)
-            kept[0, :, :, start : cache.filled] = turned[:, :, self.heads :].transpose(1, 2)
-            kept[1, :, :, start : cache.filled] = found[:, :, -self.pairs :].transpose(1, 2)
+        cache = self._cache(mask_BL, more)
+        own = torch.arange(count, device=ids_BL.device)
+        # A padded token looks at itself, or it would look at nothing and be no number.
+        looked = mask_BL.bool()[:, None, None] & (own <= own[:, None]) | (own == own[:, None])
+
+        def attend(number: int, turned: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+            turned = turned.view(rows, count, -1, self.width).transpose(1, 2)
+            values = values.reshape(rows, count, -1, self.width).transpose(1, 2)
+            cache.keys[number][..., :count] = turned[:, self.heads :].transpose(2, 3)
+            cache.values[number][:, :, :count] = values
             answer = F.scaled_dot_product_attention(
-                turned[:, :, : self.heads].transpose(1, 2), kept[0, :, :, : cache.filled],
-                kept[1, :, :, : cache.filled], attn_mask=looked,
+                turned[:, : self.heads], turned[:, self.heads :], values, attn_mask=looked,
                 enable_gqa=self.heads != self.pairs,
             )  # fmt: skip
-            answer = answer.transpose(1, 2).reshape(rows, count, -1)
-            hidden_BLD = hidden_BLD + F.linear(answer, layer.out, layer.out_bias)
-            gate, up = F.linear(self._norm(hidden_BLD, layer.after), layer.gate_up).chunk(2, -1)
-            hidden_BLD = hidden_BLD + F.linear(F.silu(gate) * up, layer.down)
-        return self.model.lm_head(self._norm(hidden_BLD[:, -1], self.model.model.norm))
+            return answer.transpose(1, 2).reshape(rows * count, -1)
 
-    def _norm(self, hidden: torch.Tensor, norm: Any) -> torch.Tensor:
-        return F.rms_norm(hidden, norm.weight.shape, norm.weight, self.eps)
+        places_BL = (mask_BL.cumsum(-1) - 1).clamp(min=0)
+        hidden_ND = self._through(ids_BL.flatten(), places_BL.flatten(), cache, attend)
+        return self._head(hidden_ND.view(rows, count, -1)[:, -1]), cache
 
-    def _looked(self, cache: Cache, start: int, count: int) -> torch.Tensor:
-        """Where each of the new tokens may look: `(B, 1, count, filled)`."""
-        open_BP = cache.open_BP[:, None, None, : cache.filled]
-        if count == 1:
-            return open_BP
-        device = open_BP.device
-        own = torch.arange(start, cache.filled, device=device)[:, None]
-        before = torch.arange(cache.filled, device=device)[None] <= own
-        # A padded token looks at itself, or it would look at nothing and be no number.
-        itself = torch.arange(cache.filled, device=device)[None] == own
-        return (open_BP & before) | itself
+    def next(self, ids_B: torch.Tensor, cache: Cache) -> torch.Tensor:
+        """`logits_BV` after one more token of each text, which the cache then holds."""
+        rows, at = len(ids_B), cache.filled
+        cache.filled += 1
+        # Queries that share a head of keys stand side by side: nothing is copied for them.
+        groups, shape = rows * self.pairs, (self.width, cache.shut_BKP.shape[-1])
+        shut = cache.shut_BKP.view(groups, 1, -1)[..., : cache.filled]
 
-    def _rotation(self, cache: Cache) -> tuple[torch.Tensor, torch.Tensor]:
+        def attend(number: int, turned: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+            keys, kept = cache.keys[number], cache.values[number]
+            keys[..., at], kept[:, :, at] = turned[:, self.heads :], values
+            queries = turned[:, : self.heads].reshape(groups, -1, self.width)
+            score = torch.baddbmm(
+                shut, queries, keys.view(groups, *shape)[..., : cache.filled],
+                alpha=self.width**-0.5,
+            )  # fmt: skip
+            share = score.softmax(-1, dtype=torch.float32).to(score.dtype)
+            kept = kept.view(groups, *shape[::-1])[:, : cache.filled]
+            return torch.bmm(share, kept).view(rows, -1)
+
+        hidden_BD = self._through(ids_B, cache.next_B, cache, attend)
+        cache.next_B = cache.next_B + 1
+        return self._head(hidden_BD)
+
+    def _cache(self, mask_BL: torch.Tensor, more: int) -> Cache:
+        rows, count = mask_BL.shape
+        places, like = count + more, self.layers[0].qkv
+        shut_BKP = like.new_zeros(rows, self.pairs, places)
+        shut_BKP[..., :count].masked_fill_(~mask_BL.bool()[:, None], -torch.inf)
+        return Cache(
+            [like.new_zeros(rows, self.pairs, self.width, places) for _ in self.layers],
+            [like.new_zeros(rows, self.pairs, places, self.width) for _ in self.layers],
+            shut_BKP, mask_BL.sum(-1), [layer.norms() for layer in self.layers], count,
+        )  # fmt: skip
+
+    def _through(
+        self, ids_N: torch.Tensor, places_N: torch.Tensor, cache: Cache, attend: Attend
+    ) -> torch.Tensor:
+        """`hidden_ND` of tokens at their places, after all layers."""
+        tables = self._rotation(cache.shut_BKP.shape[-1])
+        cos, sin = (table[places_N][:, None] for table in tables)
+        hidden_ND = self.model.model.embed_tokens(ids_N)
+        for number, (layer, norm_HD) in enumerate(zip(self.layers, cache.norms, strict=True)):
+            found = self._norm(hidden_ND, layer.before.weight) @ layer.qkv
+            if layer.qkv_bias is not None:
+                found += layer.qkv_bias
+            found = found.view(len(ids_N), -1, self.width)
+            turned = found[:, : self.heads + self.pairs]
+            if norm_HD is not None:
+                turned = self._norm(turned, norm_HD)
+            turned = torch.addcmul(turned * cos, turned.roll(self.width // 2, -1), sin)
+            answer = attend(number, turned, found[:, -self.pairs :])
+            hidden_ND = torch.addmm(hidden_ND, answer, layer.out)
+            if layer.out_bias is not None:
+                hidden_ND += layer.out_bias
+            read = self._norm(hidden_ND, layer.after.weight) @ layer.gate_up
+            gate, up = read.chunk(2, -1)
+            hidden_ND = torch.addmm(hidden_ND, F.silu(gate).mul_(up), layer.down)
+        return hidden_ND
+
+    def _head(self, hidden_BD: torch.Tensor) -> torch.Tensor:
+        return self.model.lm_head(self._norm(hidden_BD, self.model.model.norm.weight))
+
+    def _norm(self, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        width = x.shape[-1]
+        if x.dtype == torch.float32 and x.device.type == "cpu":
+            # A few small operations; the library's own are more there.
+            length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+            root = torch.addcmul(self._eps, length, length, value=1 / width).rsqrt_()
+            return (x * root).mul_(scale)
+        return F.rms_norm(x, (width,), eps=float(self._eps)) * scale
+
+    def _rotation(self, places: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Tables by place of cosines and, for what is rolled by half a head, signed sines."""
-        places = cache.open_BP.shape[1]
         if self._turns is None or len(self._turns[0]) < places:
             weight = self.layers[0].qkv
             at = torch.arange(places, device=weight.device)[None]
@@ -156,7 +210,7 @@ class Decoder:
             self._turns = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=-1)
         return self._turns
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _agrees(self) -> bool:
         ids_BL = torch.arange(1, 17, device=self.model.device).view(2, 8)
         mask_BL = torch.ones_like(ids_BL)
@@ -165,22 +219,25 @@ class Decoder:
         expected = self.model(
             input_ids=ids_BL, attention_mask=mask_BL, position_ids=places_BL, use_cache=False
         ).logits[:, -1]
-        cache = self.cache(mask_BL[:, :7], 1)
-        self.logits(ids_BL[:, :7], places_BL[:, :7], cache)
-        found = self.logits(ids_BL[:, 7:], places_BL[:, 7:], cache)
+        _, cache = self.read(ids_BL[:, :7], mask_BL[:, :7], 1)
+        found = self.next(ids_BL[:, 7], cache)
         tolerance = TOLERANCE.get(found.dtype, 0.0)
         return bool(torch.allclose(found, expected, rtol=tolerance, atol=tolerance))
 
 
 @torch.no_grad()
 def _beside(*layers: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
-    weight = torch.cat([layer.weight for layer in layers])
+    """Weights as one matrix `(in, out)`, and biases; the layers' own become views of them."""
+    weight = torch.cat([layer.weight for layer in layers]).t()
+    if weight.device.type == "cpu":
+        # Few rows are multiplied faster there by a matrix that lies in this order.
+        weight = weight.contiguous()
     bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
     start = 0
     for layer in layers:
-        rows = slice(start, start + layer.out_features)
-        layer.weight.data = weight[rows]
+        columns = slice(start, start + layer.out_features)
+        layer.weight.data = weight[:, columns].t()
         if bias is not None:
-            layer.bias.data = bias[rows]
-        start = rows.stop
+            layer.bias.data = bias[columns]
+        start = columns.stop
     return weight, bias

@@ -37,8 +37,9 @@ class EagerEngine:
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
         """`sampling.samples` rollouts a prompt, prompt by prompt."""
         wanted = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
+        device = self.model.device
         rows = [
-            _Row(prompt, sample, limit, _stream(sampling.seed_of(prompt.id, sample)))
+            _Row(prompt, sample, limit, _stream(sampling.seed_of(prompt.id, sample), device))
             for limit, (prompt, sample) in zip(
                 sampling.limits(len(wanted)), wanted, strict=True
             )
@@ -48,31 +49,32 @@ class EagerEngine:
             self._decode(rows[i : i + size], sampling)
         return [row.rollout() for row in rows]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _decode(self, rows: list[_Row], sampling: Sampling) -> None:
         device = self.model.device
         ids_BL, mask_BL = _left_pad([row.prompt.student_ids for row in rows], device)
-        places_BL = (mask_BL.cumsum(-1) - 1).clamp(min=0)
         text = _Text(self.model, self.decoder, mask_BL, max(row.limit for row in rows))
+        noise = _Noise([row.stream for row in rows])
         bars = sampling.shared_only and len(self.barred) > 0
         while True:
-            logits_BV = text.logits(ids_BL, places_BL).float()
+            logits_BV = text.logits(ids_BL).float()
             if bars:
                 logits_BV = logits_BV.index_fill(1, self.barred, -torch.inf)
-            token_B, logprob_B = _draw(logits_BV, sampling, [row.stream for row in rows])
+            token_B, logprob_B = _draw(logits_BV, sampling, noise)
             pairs = zip(rows, token_B.tolist(), logprob_B.tolist(), strict=True)
             for row, token, logprob in pairs:
                 row.take(token, logprob, sampling.stop_ids)
             going = [b for b, row in enumerate(rows) if not row.finish]
             if not going:
                 return
-            ids_BL, places_BL = token_B[:, None], places_BL[:, -1:] + 1
+            ids_BL = token_B[:, None]
             # A few long responses among many short ones are decoded on their own.
             if 2 * len(going) <= len(rows):
                 rows = [rows[b] for b in going]
                 kept_B = torch.tensor(going, device=device)
                 text.keep(kept_B)
-                ids_BL, places_BL = ids_BL[kept_B], places_BL[kept_B]
+                noise.keep(going)
+                ids_BL = ids_BL[kept_B]
 
 
 class _Text:
@@ -81,18 +83,21 @@ class _Text:
     def __init__(
         self, model: Any, decoder: Decoder | None, mask_BL: torch.Tensor, more: int
     ) -> None:
-        self.model, self.decoder, self.mask_BL = model, decoder, mask_BL
-        self.cache: Any = (
-            decoder.cache(mask_BL, more) if decoder
-            else DynamicCache(config=model.config.get_text_config())
-        )  # fmt: skip
+        self.model, self.decoder, self.mask_BL, self.more = model, decoder, mask_BL, more
+        self.cache: Any = None
 
-    def logits(self, ids_BL: torch.Tensor, places_BL: torch.Tensor) -> torch.Tensor:
-        """`logits_BV` after the last of these tokens, which come after all before them."""
+    def logits(self, ids_BL: torch.Tensor) -> torch.Tensor:
+        """`logits_BV` after the last of these tokens: the prompts, then one more at a time."""
+        if self.decoder and self.cache is None:
+            logits_BV, self.cache = self.decoder.read(ids_BL, self.mask_BL, self.more)
+            return logits_BV
         if self.decoder:
-            return self.decoder.logits(ids_BL, places_BL, self.cache)
-        if self.cache.get_seq_length():
+            return self.decoder.next(ids_BL[:, 0], self.cache)
+        if self.cache is None:
+            self.cache = DynamicCache(config=self.model.config.get_text_config())
+        else:
             self.mask_BL = torch.cat([self.mask_BL, torch.ones_like(ids_BL)], dim=1)
+        places_BL = (self.mask_BL.cumsum(-1) - 1).clamp(min=0)[:, -ids_BL.shape[1] :]
         return self.model(
             input_ids=ids_BL, attention_mask=self.mask_BL, position_ids=places_BL,
             past_key_values=self.cache, logits_to_keep=1,
@@ -105,6 +110,36 @@ class _Text:
         else:
             self.cache.batch_select_indices(rows_B)
             self.mask_BL = self.mask_BL[rows_B]
+
+
+class _Noise:
+    """Gumbel noise, each row's from its own stream; for small vocabularies many tokens at a time.
+
+    How many depends on the vocabulary alone, so that company changes nothing.
+    """
+
+    def __init__(self, streams: list[torch.Generator]) -> None:
+        self.streams, self._used = streams, 0
+        self._drawn_BTV = torch.empty(0)
+
+    def next(self, logits_BV: torch.Tensor) -> torch.Tensor:
+        """Noise of the next token, shaped like its logits."""
+        columns, device = logits_BV.shape[1], logits_BV.device
+        ahead = min(64, max(1, 8192 // columns))
+        if self._used % ahead == 0:
+            drawn = [
+                torch.empty(ahead, columns, device=device).exponential_(generator=stream)
+                for stream in self.streams
+            ]
+            self._drawn_BTV = torch.stack(drawn).log_().neg_()
+        self._used += 1
+        return self._drawn_BTV[:, (self._used - 1) % ahead]
+
+    def keep(self, rows: list[int]) -> None:
+        """Goes on with some of the rows."""
+        self.streams = [self.streams[b] for b in rows]
+        if self._used:
+            self._drawn_BTV = self._drawn_BTV[rows]
 
 
 @dataclass
@@ -135,8 +170,8 @@ class _Row:
         return Rollout(self.prompt, self.sample, tokens, logprobs, self.finish)
 
 
-def _stream(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def _stream(seed: int, device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(seed)
 
 
 def _left_pad(
@@ -149,18 +184,15 @@ def _left_pad(
 
 
 def _draw(
-    logits_BV: torch.Tensor, sampling: Sampling, streams: list[torch.Generator]
+    logits_BV: torch.Tensor, sampling: Sampling, noise: _Noise
 ) -> tuple[torch.Tensor, torch.Tensor]:
     if sampling.temperature == 0:
         token_B = logits_BV.argmax(-1)
         logprobs_BV = logits_BV.log_softmax(-1)
     else:
         logprobs_BV = _cut(logits_BV / sampling.temperature, sampling).log_softmax(-1)
-        # Gumbel noise and argmax draw from the softmax, with a stream of noise a row.
-        noise_BV = torch.stack(
-            [torch.empty(logprobs_BV.shape[-1]).exponential_(generator=s) for s in streams]
-        )
-        token_B = (logprobs_BV - noise_BV.to(logprobs_BV.device).log()).argmax(-1)
+        # The highest sum with Gumbel noise is a draw from the softmax.
+        token_B = (logprobs_BV + noise.next(logprobs_BV)).argmax(-1)
     return token_B, logprobs_BV.gather(-1, token_B[:, None])[:, 0]
 
 
