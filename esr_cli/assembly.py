@@ -145,6 +145,7 @@ def place_teacher(
             "reader": pairing.reader,
             "columns": pairing.columns,
             "trust_remote_code": teacher.trust_remote_code,
+            "compiled": config.tune.compile,
         },
         restarts=execution.restarts, on_restart=warn, log=str(folder / "teacher.log"),
     )  # fmt: skip

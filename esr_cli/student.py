@@ -75,12 +75,15 @@ class Student:
         if config.gradient_checkpointing:
             model.gradient_checkpointing_enable()
             model.enable_input_require_grads()
+        if config.compile:
+            loading.compile_layers(model)
         self.parameters = self.tuning.trainable()
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(),
             lr=config.learning_rate,
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
+            fused=True,
         )
 
     def weights(self) -> dict[str, torch.Tensor]:

@@ -22,12 +22,15 @@ class Teacher:
     def __init__(
         self, path: str, dtype: str, device: str, micro_batch_tokens: int, revision: str | None,
         reader: SameTokens | SameText, columns: tuple[int, ...], trust_remote_code: bool = False,
+        compiled: bool = False,
     ) -> None:  # fmt: skip
         self.device = loading.pick_device(device)
         self.model = loading.load_model(path, dtype, self.device, revision, trust_remote_code)
         self.micro_batch_tokens, self.reader, self.columns = micro_batch_tokens, reader, columns
         self._columns_V = torch.tensor(columns, device=self.device)
         self.splits = loading.head_agrees(self.model, loading.head_of(self.model))
+        if compiled:
+            loading.compile_layers(self.model)
 
     def head(self) -> Head | None:
         """The output head for the trainer to hold; none where exact logits are shipped."""

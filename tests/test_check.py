@@ -17,7 +17,7 @@ from transformers import AutoConfig
 from esr_cli import plan
 from esr_cli.checks import machine, meeting, memory, room, tuning
 from esr_cli.checks.finding import Finding, refuse
-from esr_cli.config import ConfigError, PairConfig
+from esr_cli.config import ConfigError, ModelConfig, PairConfig, TuneConfig
 from esr_cli.distill.shared import Shared
 from esr_cli.models import loading
 from esr_cli.models.lab import LabConfig, lab_model, lab_tokenizer
@@ -190,6 +190,18 @@ def test_a_device_that_is_not_there_is_an_error():
 def test_one_of_several_devices_keeps_the_precision_of_any():
     kept = [loading.pick_dtype("auto", device) for device in ("cuda", "cuda:1", "cpu")]
     assert kept == ["bfloat16", "bfloat16", "float32"]
+
+
+def test_compiling_needs_a_compiler_and_layers_that_transformers_knows(monkeypatch):
+    tune, known = TuneConfig(compile=True), tuning.skeleton(ModelConfig(path="esr:student"))
+    own_code = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    assert not tuning.compiling({"student": known}, tune)
+    [found] = tuning.compiling({"student": known, "teacher": own_code}, tune)
+    assert found.status == "error" and "the teacher's layers" in found.said
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    [found] = tuning.compiling({"student": known}, tune)
+    assert found.status == "error" and "there is no no-such-compiler" in found.said
+    assert not tuning.compiling({"student": known}, replace(tune, compile=False))
 
 
 def test_a_disk_too_small_is_an_error(tmp_path):

@@ -112,6 +112,19 @@ def test_gradient_checkpointing_changes_memory_only(tiny_pair, teacher):
     assert one.metrics["train/grad_norm"] == pytest.approx(other.metrics["train/grad_norm"], 1e-6)
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_compiled_layers_take_the_same_step(tiny_pair, teacher, method):
+    plain, fused = (student(tiny_pair, teacher, method=method, compile=on) for on in (False, True))
+    for step in range(2):
+        # Of other lengths, which must not need a program of their own.
+        rollouts = ROLLOUTS[step:]
+        scores = teacher.score(rollouts)
+        one, other = (made.update(rollouts, scores, step) for made in (plain, fused))
+        for name in ("train/loss", "train/grad_norm"):
+            assert one.metrics[name] == pytest.approx(other.metrics[name], 1e-4), name
+    assert list(plain.weights()) == list(fused.weights())
+
+
 def test_a_step_that_is_not_finite_leaves_no_trace(tiny_pair, teacher):
     made = student(tiny_pair, teacher)
     made.update(ROLLOUTS, teacher.score(ROLLOUTS), 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import Any
 
 import torch
@@ -72,3 +74,17 @@ def targets(model: Any, tune: TuneConfig) -> list[Finding]:
             return [Finding("error", "tuning", said, f"there are {', '.join(names)}")]
     layers = len(adapted(model, tune.targets))
     return [Finding("ok", "tuning", f"LoRA r={tune.rank} on {layers} layers: {share}")]
+
+
+def compiling(models: dict[str, Any], tune: TuneConfig) -> list[Finding]:
+    """An error where `tune.compile` lacks what it needs: a C++ compiler, layers that it knows."""
+    if not tune.compile:
+        return []
+    said, compiler = "tune.compile=true", os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        return [Finding("error", "tuning", f"{said}: there is no {compiler}", "install it")]
+    return [
+        Finding("error", "tuning", f"{said}: the {role}'s layers are its own code", "leave it out")
+        for role, model in models.items()
+        if not loading.layers(model)
+    ]

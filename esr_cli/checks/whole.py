@@ -60,6 +60,7 @@ def findings(known: Known) -> list[Finding]:
         *room.lengths(config, lengths_of(config)),
         *room.positions(config, lengths_of(config).longest),
         *tuning.targets(known.models["student"], config.tune),
+        *tuning.compiling(known.models, config.tune),
         *memory.against_machine(config, known.needs),
         *machine.devices(config),
         *machine.disk(config, size, trained),

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.logging import disable_progress_bar
 
 from esr_cli.distill.head import Head
@@ -86,6 +87,20 @@ def without_dropout(model: Any) -> None:
         for name in ("p", "dropout", "attention_dropout", "activation_dropout"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)
+
+
+def compile_layers(model: Any) -> None:
+    """Has torch.compile fuse each layer in place, whatever the lengths; weights keep their names.
+
+    Layers that are alike are compiled once, where the whole model would be one large program.
+    """
+    for layer in layers(model):
+        layer.compile(dynamic=True)
+
+
+def layers(model: Any) -> list[Any]:
+    """The layers of a model that transformers knows; none of one with code of its own."""
+    return [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
 
 
 def hidden_states(model: Any, input_ids_BL: torch.Tensor) -> torch.Tensor:
