@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esr_cli import training_data
+from esr_cli import proc, training_data
 from esr_cli.config import ExecutionConfig, ModelConfig, RolloutConfig, TrainConfig
 from esr_cli.distill.lengths import Lengths
 from esr_cli.execution.remote import Kept, RemoteEngine, RemoteTeacher
@@ -36,6 +36,7 @@ class Parts:
 
 def build_engine(kind: str, settings: dict[str, Any]) -> Any:
     """The engine itself; called where it will live, so that only there vLLM is imported."""
+    proc.keep_freed_memory()
     if kind == "vllm":
         from esr_cli.rollout.vllm import VllmEngine
 
@@ -47,6 +48,7 @@ def build_engine(kind: str, settings: dict[str, Any]) -> Any:
 
 def build_teacher(**settings: Any) -> Any:
     """The teacher itself, where it will live."""
+    proc.keep_freed_memory()
     from esr_cli.teacher import Teacher
 
     return Teacher(**settings)
@@ -72,6 +74,7 @@ def assemble(
 
     What a worker prints goes to `engine.log` and `teacher.log` in the run's folder.
     """
+    proc.keep_freed_memory()
     pair, execution = config.pair, config.execution
     device = loading.pick_device(execution.device)
     dtype = loading.pick_dtype(pair.dtype, device)

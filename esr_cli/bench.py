@@ -47,9 +47,9 @@ def run(config: BenchConfig, overrides: list[str]) -> None:
     with ExitStack() as stack:
         arms = _arms(config, _found(ready), folder, stack)
         loss = _compare_losses(config, arms)
-        steps = _measure(config, arms)
+        steps, weighed = _measure(config, arms)
         facts = {name: worker.call("facts") for name, worker in arms.items() if name != "trl"}
-    told = _record(config, steps, facts, loss)
+    told = _record(config, steps, facts, loss) | {"memory": record.memory(weighed)}
     disk.write_json(folder / "bench.json", told)
     show(told)
     print(f"{folder / 'bench.json'}\n{plot.draw(told, folder)}")
@@ -150,20 +150,25 @@ def _compare_losses(config: BenchConfig, arms: dict[str, ProcessWorker]) -> dict
     return {"esr": ours["loss"], "trl": theirs, "relative": apart}
 
 
-def _measure(config: BenchConfig, arms: dict[str, ProcessWorker]) -> Steps:
+def _measure(config: BenchConfig, arms: dict[str, ProcessWorker]) -> tuple[Steps, Steps]:
+    """The timed steps, and those of the last round of warm-up, of which the memory is."""
     lengths = {str(each): config.tokens(each) for each in config.rollout_lens}
     found: Steps = {(arm, length): [] for arm in arms for length in lengths}
+    weighed: Steps = {key: [] for key in found}
     number = 0
     for turn in range(config.warmup + config.repeats):
+        weigh = turn == max(0, config.warmup - 1)
         for length, tokens in lengths.items():
             for arm, worker in arms.items():
-                step = worker.call("step", number, tokens)
+                step = worker.call("step", number, tokens, weigh)
                 step.pop("rollouts", None)
                 if turn >= config.warmup:
                     found[arm, length].append(step)
+                if weigh:
+                    weighed[arm, length].append(step)
             number += 1
         print(f"round {turn + 1} of {config.warmup + config.repeats}", flush=True)
-    return found
+    return found, weighed
 
 
 def _record(
@@ -174,8 +179,7 @@ def _record(
         "machine": environment.machine(), "ceilings": facts,
         "pair": config.pair.name, "weights": config.pair.weights, "tune": config.tune.method,
         "responses": config.prompts_per_step * config.rollouts_per_prompt,
-        "repeats": config.repeats, "rows": record.rows(steps), "memory": record.memory(steps),
-        "work": record.work(steps),
+        "repeats": config.repeats, "rows": record.rows(steps), "work": record.work(steps),
         "line": {arm: record.line(steps, arm) for arm in dict.fromkeys(arm for arm, _ in steps)},
         "loss": loss, "ratio_to_trl": record.ratios(steps, "trl"),
     }  # fmt: skip

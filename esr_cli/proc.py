@@ -13,6 +13,9 @@ from pathlib import Path
 
 SET_PARENT_DEATH_SIGNAL = 1
 FORGET_PEAK = "5"
+# What of glibc's malloc can be set (malloc.h), and the most that it takes.
+TRIM_THRESHOLD, MMAP_THRESHOLD, MOST = -1, -3, 2**31 - 1
+OLD_MOST = 2**25
 OWN = Path("/proc/self")
 
 
@@ -23,12 +26,24 @@ def end_with(parent: int) -> None:
     Where the kernel knows no such thing (it is Linux's), a process outlives a parent that was
     killed.
     """
-    if not sys.platform.startswith("linux"):
+    libc = _libc()
+    if libc is None:
         return
-    ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    libc.prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     # It may have gone before the kernel was asked.
     if os.getppid() != parent:
         os._exit(1)
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep what is freed for the next tensor, up to 2 GiB.
+
+    Otherwise it gives large tensors back to the system at once, and every operation on the CPU
+    pays for fresh pages, which can take as long as the operation (docs/performance.md).
+    """
+    tell = getattr(_libc(), "mallopt", None)
+    if tell and tell(TRIM_THRESHOLD, MOST) and not tell(MMAP_THRESHOLD, MOST):
+        tell(MMAP_THRESHOLD, OLD_MOST)
 
 
 def peak_gib() -> float:
@@ -45,11 +60,21 @@ def peak_gib() -> float:
 
 
 def forget_peak() -> None:
-    """Begins the peak anew from what is in use; on Linux only where there is no device."""
+    """Begins the peak anew from what is in use; on Linux only where there is no device.
+
+    What was kept of freed memory is given back, and the next step pays for it.
+    """
     import torch
 
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     else:
+        give_back = getattr(_libc(), "malloc_trim", None)
+        if give_back:
+            give_back(0)
         with contextlib.suppress(OSError):
             (OWN / "clear_refs").write_text(FORGET_PEAK)
+
+
+def _libc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if sys.platform.startswith("linux") else None

@@ -13,6 +13,7 @@ import torch
 from esr_cli.checks.finding import Finding
 from esr_cli.checks.tuning import adapted, trained
 from esr_cli.config import TrainConfig
+from esr_cli.distill.divergence import Options
 from esr_cli.models import loading
 from esr_cli.models.shapes import cache_bytes, sizes
 
@@ -59,7 +60,8 @@ def needs(
         # vLLM takes its share of the card, whatever it needs.
         whole = torch.cuda.get_device_properties(0).total_memory
         reserved = config.rollout.gpu_memory_utilization * whole - own * size
-    tile = config.loss.tile_tokens * _shape(student).vocab_size * 4 * TILE_COPIES
+    columns = _shape(student).vocab_size
+    tile = Options(tile_tokens=config.loss.tile_tokens).tile(columns) * columns * 4 * TILE_COPIES
     return [
         fixed("student's weights", own * size),
         fixed("optimizer and gradients", _optimizer(config, student, size)),

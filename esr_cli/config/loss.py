@@ -22,7 +22,8 @@ class LossConfig:
     `window_end` (null: the end); `top`, the `keep_tokens` of a response with the highest product
     of the figures in `by`; `random`, as many at random; `confident`, those before the teacher's
     highest probability first falls below `confidence`. `weights` shapes them over `span_tokens`.
-    `tile_tokens` positions pass the output heads at a time; it changes memory, not the value.
+    `tile_tokens` positions pass the output heads at a time (null: 256, more where the vocabulary is
+    small); it changes memory, not the value.
     """
 
     divergence: str = "reverse_kl"
@@ -37,7 +38,7 @@ class LossConfig:
     weights: str = "uniform"
     span_tokens: int = 100
     reduction: str = "token_mean"
-    tile_tokens: int = 256
+    tile_tokens: int | None = None
 
     def __post_init__(self) -> None:
         need_choice("loss.divergence", self.divergence, DIVERGENCES)
@@ -53,7 +54,8 @@ class LossConfig:
         need(0 < bar <= 1, "loss.confidence", bar, "give a probability in (0, 1]")
         for key in ("keep_tokens", "span_tokens", "tile_tokens"):
             value = getattr(self, key)
-            need(value > 0, f"loss.{key}", value, "give a positive number of tokens")
+            fits = value is None or value > 0
+            need(fits, f"loss.{key}", value, "give a positive number of tokens")
         start, end = self.window_start, self.window_end
         need(start >= 0, "loss.window_start", start, "give 0 (the first token) or more")
         need(

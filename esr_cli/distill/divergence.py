@@ -20,6 +20,8 @@ from esr_cli.distill.shared import Grouped, Shared
 
 # States before an output head, of a width D of their own, or exact logits.
 Side = tuple[torch.Tensor, Head] | torch.Tensor
+# Where a tile is small, calling costs more than its memory saves.
+TILE_TOKENS, TILE_LOGITS = 256, 2**20
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,20 @@ class Figures:
 
 @dataclass(frozen=True)
 class Options:
-    """Which divergence and how: see `divergence`. `shared` None: all of the student's rows."""
+    """Which divergence and how: see `divergence`. `shared` None: all of the student's rows;
+    `tile_tokens` None: as many as make good tiles.
+    """
 
     kind: str = "reverse_kl"
     beta: float = 0.5
     temperature: float = 1.0
     sampling_temperature: float = 1.0
     shared: Shared | Grouped | None = None
-    tile_tokens: int = 256
+    tile_tokens: int | None = None
+
+    def tile(self, columns: int) -> int:
+        """How many positions pass heads of so many columns at a time."""
+        return self.tile_tokens or max(TILE_TOKENS, TILE_LOGITS // columns)
 
 
 def divergence(
@@ -69,7 +77,7 @@ def divergence(
     The loss has a gradient to the student's states, head weight and bias (to its logits, where it
     gives those); none flows to the teacher or the weights, and a tensor that does not train costs
     none. `options.kind` is one of `kinds.KINDS`; both sides are compared over `options.shared` at
-    `options.temperature`. Peak memory is a few `tile_tokens` x V.
+    `options.temperature`. Peak memory is a few tiles of `options.tile(V)` x V.
 
     Raises AssertionError when a side has fewer columns than the shared vocabulary or rows differ
     in number. Source: arXiv 2605.27028 for the reverse KL.
@@ -130,8 +138,9 @@ class _Tiled(torch.autograd.Function):
         ]  # fmt: skip
         found_by_tile = []
         # At least one tile, so that no rows at all give a loss of zero.
-        for start in range(0, max(1, len(states_RX)), options.tile_tokens):
-            rows = slice(start, start + options.tile_tokens)
+        count = options.tile(head.rows if head else states_RX.shape[1])
+        for start in range(0, max(1, len(states_RX)), count):
+            rows = slice(start, start + count)
             slope_RV, found = _tile(
                 _logits(states_RX[rows], head), head, side_logits(teacher, rows),
                 token_ids_R[rows], weight_R[rows], options, shared,

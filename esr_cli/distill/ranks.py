@@ -26,8 +26,9 @@ def ranks(student: Side, teacher: Side, options: Options) -> Ranks:
     shared = options.shared or Shared(columns(student))
     probs, places = [], []
     count = len(student[0] if isinstance(student, tuple) else student)
-    for start in range(0, max(1, count), options.tile_tokens):
-        rows = slice(start, start + options.tile_tokens)
+    tile = options.tile(columns(student))
+    for start in range(0, max(1, count), tile):
+        rows = slice(start, start + tile)
         log_q_RW, _ = shared.student(side_logits(student, rows) / options.temperature)
         log_p_RW, _ = shared.teacher(side_logits(teacher, rows) / options.temperature)
         top_R1, column_R1 = log_q_RW.max(-1, keepdim=True)

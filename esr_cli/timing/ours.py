@@ -44,21 +44,25 @@ class Ours:
         """To be called before the first step, when nothing else is at work."""
         self.ceilings = ceilings.measure(self._device, self._dtype)
 
-    def step(self, number: int, tokens: int) -> dict[str, Any]:
-        """One step of at most `tokens` a response: seconds and peaks by phase, floors, the loss.
+    def step(self, number: int, tokens: int, weigh: bool = False) -> dict[str, Any]:
+        """One step of at most `tokens` a response: seconds by phase, floors, the loss.
 
-        `prompts` and `rollouts` are what a peer may be given.
+        One that is weighed tells the peaks of its memory too; to begin them anew costs time.
+        `rollouts` is what a peer may be given.
         """
         workers = {"engine": self.parts.engine.worker, "teacher": self.parts.teacher.worker}
-        proc.forget_peak()
-        for worker in workers.values():
-            worker.call("forget_peak")
+        if weigh:
+            proc.forget_peak()
+            for worker in workers.values():
+                worker.call("forget_peak")
         count = self.config.prompts_per_step * self.parts.sampling.samples
         rollouts, update, times = take(
             self.parts, self.task, self.config, number, (tokens,) * count
         )  # fmt: skip
-        peaks = {"trainer": proc.peak_gib()}
-        peaks |= {name: worker.call("peak_gib") for name, worker in workers.items()}
+        peaks = {}
+        if weigh:
+            peaks = {"trainer": proc.peak_gib()}
+            peaks |= {name: worker.call("peak_gib") for name, worker in workers.items()}
         seconds = {name.removeprefix("time/")[:-2]: value for name, value in times.items()}
         return {
             "seconds": seconds, "gib": peaks, "floor": self._floors(rollouts),

@@ -66,7 +66,7 @@ class Trl:
         with torch.no_grad(), trainer.compute_loss_context_manager():
             return float(trainer.compute_loss(trainer.model, inputs))
 
-    def step(self, number: int, tokens: int) -> dict[str, Any]:
+    def step(self, number: int, tokens: int, weigh: bool = False) -> dict[str, Any]:
         """One step of at most `tokens` a response, as `Ours.step` tells it, without floors."""
         if not self._thread.is_alive():
             self._thread.start()
@@ -75,7 +75,8 @@ class Trl:
         if trainer.use_vllm:
             trainer.vllm_generation.max_completion_length = tokens
         self._seconds.clear()
-        proc.forget_peak()
+        if weigh:
+            proc.forget_peak()
         began = time.perf_counter()
         self._go.release()
         self._done.acquire()
@@ -84,7 +85,7 @@ class Trl:
         spent = {"step": time.perf_counter() - began, **self._seconds}
         spent["train"] = spent["step"] - sum(self._seconds.values())
         return {
-            "seconds": spent, "gib": {"trainer": proc.peak_gib()},
+            "seconds": spent, "gib": {"trainer": proc.peak_gib()} if weigh else {},
             "tokens": sum(self._lengths), "longest": max(self._lengths),
         }  # fmt: skip
 
