@@ -37,7 +37,7 @@ class Cache:
     filled: int
 
     def keep(self, rows_B: torch.Tensor) -> None:
-        """Goes on with some of the rows."""
+        """Goes on with these of the rows, any of which may be there more than once."""
         self.keys = [keys[rows_B] for keys in self.keys]
         self.values = [values[rows_B] for values in self.values]
         self.shut_BKP, self.next_B = self.shut_BKP[rows_B], self.next_B[rows_B]

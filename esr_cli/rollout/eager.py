@@ -52,12 +52,19 @@ class EagerEngine:
     @torch.inference_mode()
     def _decode(self, rows: list[_Row], sampling: Sampling) -> None:
         device = self.model.device
-        ids_BL, mask_BL = _left_pad([row.prompt.student_ids for row in rows], device)
+        # Responses to one prompt read it once.
+        asked = {ids: n for n, ids in enumerate(dict.fromkeys(r.prompt.student_ids for r in rows))}
+        ids_BL, mask_BL = _left_pad(list(asked), device)
         text = _Text(self.model, self.decoder, mask_BL, max(row.limit for row in rows))
         noise = _Noise([row.stream for row in rows])
         bars = sampling.shared_only and len(self.barred) > 0
+        logits_BV = text.logits(ids_BL)
+        if len(asked) < len(rows):
+            of_B = torch.tensor([asked[row.prompt.student_ids] for row in rows], device=device)
+            text.keep(of_B)
+            logits_BV = logits_BV[of_B]
         while True:
-            logits_BV = text.logits(ids_BL).float()
+            logits_BV = logits_BV.float()
             if bars:
                 logits_BV = logits_BV.index_fill(1, self.barred, -torch.inf)
             token_B, logprob_B = _draw(logits_BV, sampling, noise)
@@ -75,6 +82,7 @@ class EagerEngine:
                 text.keep(kept_B)
                 noise.keep(going)
                 ids_BL = ids_BL[kept_B]
+            logits_BV = text.logits(ids_BL)
 
 
 class _Text:
@@ -104,7 +112,7 @@ class _Text:
         ).logits[:, -1]  # fmt: skip
 
     def keep(self, rows_B: torch.Tensor) -> None:
-        """Goes on with some of the texts."""
+        """Goes on with these of the texts, any of which may be there more than once."""
         if self.decoder:
             self.cache.keep(rows_B)
         else:
