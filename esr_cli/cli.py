@@ -214,6 +214,7 @@ def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
     from hydra.types import RunMode
 
     import esr_cli.config
+    from esr_cli import ahead
     from esr_cli.config import ConfigError, gate
 
     module, schema, _ = COMMANDS[command]
@@ -224,6 +225,8 @@ def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
             _one_of_a_sweep(command, tree, hydra, overrides)
             return
         config = gate.read(tree, getattr(esr_cli.config, schema))
+        if command in ("train", "eval"):
+            ahead.launch(config)
         importlib.import_module(f"esr_cli.{module}").run(config, overrides)
     except (ConfigError, RuntimeError, OSError) as error:
         # Kept for after the job: Hydra prints a text of its own around what it sees raised.

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from esr_cli.execution import processes
 from esr_cli.execution.worker import WorkerError, place
 
 
@@ -107,6 +108,35 @@ def test_what_a_worker_prints_is_in_its_log(tmp_path):
         worker.call("die")
     worker.close()
     assert log.read_text().splitlines() == ["hello", "from below"]
+
+
+def test_a_process_launched_ahead_imports_and_becomes_the_worker(tmp_path, monkeypatch):
+    (tmp_path / "loud.py").write_text("print('loud')")
+    monkeypatch.syspath_prepend(tmp_path)
+    processes.launch_ahead("counter", "loud", "no_such_module")
+    [(process, _)] = processes._ahead.values()
+    log = tmp_path / "counter.log"
+    worker = place("process", "counter", Counter, {"start": 1.0}, log=str(log))
+    assert worker.call("plus", torch.tensor([2.0])).item() == 3.0
+    assert worker.pid == process.pid and log.read_text() == "loud\n"
+    worker.close()
+
+
+def test_one_launched_ahead_that_died_is_replaced():
+    processes.launch_ahead("counter")
+    [(process, _)] = processes._ahead.values()
+    process.kill()
+    process.join()
+    worker = place("process", "counter", Counter, {"start": 1.0})
+    assert worker.call("plus", torch.tensor([2.0])).item() == 3.0
+    worker.close()
+
+
+def test_those_launched_ahead_in_vain_are_let_go():
+    processes.launch_ahead("counter")
+    [(process, _)] = processes._ahead.values()
+    processes.let_go()
+    assert not process.is_alive() and not processes._ahead
 
 
 def test_a_busy_worker_ends_with_a_trainer_that_is_killed():

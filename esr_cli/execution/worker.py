@@ -8,18 +8,13 @@ a worker that died is made again, its remembered calls are repeated, and so is t
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import traceback
-from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
+from collections.abc import Callable
 from typing import Any
 
-import torch.multiprocessing as multiprocessing
+# What teaches pipes to carry tensors in shared memory.
+import torch.multiprocessing  # noqa: F401
 
-from esr_cli import proc
-
-GONE = (EOFError, ConnectionError, BrokenPipeError)
+from esr_cli.execution.processes import GONE, launched, method_of
 
 
 class WorkerError(RuntimeError):
@@ -41,7 +36,7 @@ class InlineWorker:
         """Calls the method, making the worker first where needed."""
         if self._worker is None:
             self._worker = self._build(**self._settings)
-        return _method(self._worker, method)(*arguments)
+        return method_of(self._worker, method)(*arguments)
 
     def close(self) -> None:
         """Lets the worker go."""
@@ -80,18 +75,10 @@ class ProcessWorker:
 
     def start(self) -> None:
         """Launches the process without waiting, so that several start side by side."""
-        context = multiprocessing.get_context("spawn")
-        self._pipe, child_end = context.Pipe()
-        self._process = context.Process(
-            target=_serve,
-            args=(child_end, self._build, self._settings, self._log, os.getpid()),
-            name=f"esr-{self.name}",
-        )
-        with _ctrl_c_waits():
-            self._process.start()
-        # Ours must be the only other end, or the death of the child would go unnoticed.
-        child_end.close()
+        self._process, self._pipe = launched(self.name)
         self._ready = False
+        with contextlib.suppress(*GONE):  # its death is seen by who waits for it
+            self._pipe.send((self._build, self._settings, self._log))
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Calls the method there; restarts a dead worker and repeats, up to the limit."""
@@ -152,8 +139,6 @@ class ProcessWorker:
 
 
 Worker = InlineWorker | ProcessWorker
-# What every worker answers: of the process that it lives in.
-OF_PROCESS = {"peak_gib": proc.peak_gib, "forget_peak": proc.forget_peak}
 
 
 def place(where: str, name: str, build: Callable[..., Any], settings: dict[str, Any],
@@ -162,55 +147,3 @@ def place(where: str, name: str, build: Callable[..., Any], settings: dict[str, 
     if where == "inline":
         return InlineWorker(name, build, settings)
     return ProcessWorker(name, build, settings, **process_options)
-
-
-@contextlib.contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    """Main thread only: half a process started is worse than a Ctrl-C a moment late."""
-    came: list[tuple[Any, ...]] = []
-    before = signal.signal(signal.SIGINT, lambda *signalled: came.append(signalled))
-    # The mask is for the child: it inherits it, and imports for seconds before it can ignore.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, before)
-    if came and callable(before):
-        before(*came[0])
-
-
-def _method(worker: Any, name: str) -> Callable[..., Any]:
-    return OF_PROCESS.get(name) or getattr(worker, name)
-
-
-def _serve(
-    pipe: Connection, build: Callable[..., Any], settings: dict[str, Any], log: str | None,
-    parent: int,
-) -> None:  # fmt: skip
-    # One busy in a call would not notice for a long time that nobody waits for it any more.
-    proc.end_with(parent)
-    # Ctrl-C reaches the whole terminal, and SIGTERM often a whole process group; only the trainer
-    # decides what they mean, and ends this process by closing the pipe.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    if log:
-        # By descriptor, since libraries write past Python's own streams.
-        with open(log, "a") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-    try:
-        worker = build(**settings)
-    except BaseException:
-        pipe.send((False, traceback.format_exc()))
-        return
-    pipe.send((True, None))
-    with contextlib.suppress(*GONE):
-        while (message := pipe.recv()) is not None:
-            method, arguments = message
-            try:
-                reply = (True, _method(worker, method)(*arguments))
-            except Exception:
-                reply = (False, traceback.format_exc())
-            pipe.send(reply)
-            del message, arguments, reply

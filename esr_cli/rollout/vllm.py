@@ -33,6 +33,9 @@ class VllmEngine:
             shape = loading.load_shape(path, revision, trust_remote_code)
             room = _cache_gib(shape, dtype, max_model_len, max_sequences)
             os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(room)
+            # What it compiles ahead of time on the CPU it fails to load again, and compiles anew at
+            # every start; the compiler's own cache holds.
+            os.environ.setdefault("VLLM_USE_AOT_COMPILE", "0")
         # Starting an engine overwrites the random state of its process.
         python_state, torch_state = random.getstate(), torch.get_rng_state()
         from vllm import LLM

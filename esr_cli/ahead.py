@@ -1,0 +1,20 @@
+"""The processes that a command is sure to need, launched while this one still imports."""
+
+from __future__ import annotations
+
+from esr_cli.config import EvalConfig, TrainConfig
+from esr_cli.execution import processes
+
+# vLLM's part sets what vLLM reads as it is imported, and so comes first.
+OF_ENGINE = {
+    "eager": ("esr_cli.rollout.eager",),
+    "vllm": ("esr_cli.rollout.vllm", "vllm.entrypoints.llm"),
+}
+
+
+def launch(config: TrainConfig | EvalConfig) -> None:
+    """For a run or an evaluation as configured."""
+    if config.execution.engine == "process":
+        processes.launch_ahead("engine", *OF_ENGINE[config.rollout.engine])
+    if isinstance(config, TrainConfig) and config.execution.teacher == "process":
+        processes.launch_ahead("teacher", "esr_cli.teacher")
