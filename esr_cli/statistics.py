@@ -16,23 +16,49 @@ RESAMPLES = 1000
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
-def wilson(share: float, n: int) -> Interval:
+def wilson(share: float, n: float) -> Interval:
     """A share of `n` yes/no outcomes with Wilson's interval (E. B. Wilson 1927)."""
-    return _wilson(share, share * (1 - share), n)
+    scale = 1 + Z_95**2 / n
+    centre = (share + Z_95**2 / (2 * n)) / scale
+    half = Z_95 * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n)) / scale
+    # Rounding can put a bound a hair beyond the share itself.
+    return share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
-def mean_interval(values: Sequence[float], lowest: float = 0.0) -> Interval:
-    """Mean of one figure a question in [lowest, 1]: a share, or with -1 a difference of two.
+def mean_interval(values: Sequence[float], samples: float = 1) -> Interval:
+    """Mean of one share a question, each of `samples` yes/no outcomes.
 
-    Wilson's interval with the variance that was found over questions, which for a plain yes or no
-    is Wilson's own. It stays open where all agree, by what so few questions may never have shown,
-    and is never wider there than where almost all do.
+    Wilson's interval for as many outcomes as would leave the mean as uncertain as the spread over
+    questions says: no fewer than questions, no more than all samples. For a plain yes or no it is
+    Wilson's own. It stays open where all agree, by what so few questions may never have shown.
     """
-    n, span = len(values), 1 - lowest
-    mean = sum(values) / n
-    variance = sum((value - mean) ** 2 for value in values) / n
-    _, low, high = _wilson((mean - lowest) / span, variance / span**2, n)
-    return mean, min(mean, lowest + span * low), max(mean, lowest + span * high)
+    n, mean = len(values), sum(values) / len(values)
+    return wilson(mean, max(n, min(_outcomes(values, 0, 1), n * samples)))
+
+
+def mean_difference(values: Sequence[float], most: float = 1.0) -> Interval:
+    """Mean of one difference of shares a question, in [-most, most] brought to [0, 1].
+
+    As `mean_interval`, for as many outcomes as the spread says: no fewer where questions differ
+    seldom or little, and open where none differs.
+    """
+    mean = sum(values) / len(values)
+    shares = [value / (2 * most) + 0.5 for value in values]
+    outcomes = _outcomes(shares, 0.5 - 0.5 / most, 0.5 + 0.5 / most)
+    _, low, high = wilson(mean / (2 * most) + 0.5, outcomes)
+    return mean, min(mean, most * (2 * low - 1)), max(mean, most * (2 * high - 1))
+
+
+def _outcomes(shares: Sequence[float], least: float, greatest: float) -> float:
+    """The number of yes/no outcomes whose mean would vary as that of the shares does.
+
+    The spread is that among z²/2 questions more at either extreme, which Wilson's centre counts
+    with too, so that a few small differences are not taken for certainty.
+    """
+    n, more = len(shares), Z_95**2
+    mean = (sum(shares) + more * (least + greatest) / 2) / (n + more)
+    square = (sum(each**2 for each in shares) + more * (least**2 + greatest**2) / 2) / (n + more)
+    return n * mean * (1 - mean) / (square - mean**2)
 
 
 def bootstrap(rows: Any, figure: Callable[[np.ndarray], np.ndarray]) -> Interval:
@@ -82,11 +108,11 @@ def interval(found: float, draws: np.ndarray) -> Interval:
     return found, float(low), float(high)
 
 
-def mean_bootstrap(values: Sequence[float]) -> Interval:
+def mean_bootstrap(values: Sequence[float], samples: float = 1) -> Interval:
     """Mean of one share a question by `bootstrap`, never narrower than `mean_interval`: where most
     questions agree, resampling them tells little.
     """
-    mean, low, high = mean_interval(values)
+    mean, low, high = mean_interval(values, samples)
     _, drawn_low, drawn_high = bootstrap(values, lambda array: array.mean(-1))
     return mean, min(low, drawn_low), max(high, drawn_high)
 
@@ -129,18 +155,19 @@ def ballots(answers: Sequence[str | None], same: Callable[[str, str], bool]) -> 
 
 
 def paired(a: Sequence[float], b: Sequence[float]) -> Interval:
-    """Mean of b - a, shares of the same questions, with the interval of `mean_interval`."""
-    return mean_interval([y - x for x, y in zip(a, b, strict=True)], lowest=-1.0)
+    """Mean of b - a, shares of the same questions, with the interval of `mean_difference`."""
+    return mean_difference([y - x for x, y in zip(a, b, strict=True)])
 
 
-def over_seeds(by_seed: Sequence[Sequence[float]], lowest: float = 0.0) -> Interval:
+def over_seeds(
+    by_seed: Sequence[Sequence[float]], over: Callable[[Sequence[float]], Interval]
+) -> Interval:
     """Mean of one figure a question (rows: seeds), with an interval for new seeds and questions.
 
-    The spread over seeds and `mean_interval` of the questions' means add up in squares, which errs
-    on the wide side. One seed tells of questions alone.
+    The spread over seeds and the interval that `over` gives the questions' means add up in squares,
+    which errs on the wide side. One seed tells of questions alone.
     """
-    of_questions = [sum(column) / len(column) for column in zip(*by_seed, strict=True)]
-    mean, low, high = mean_interval(of_questions, lowest)
+    mean, low, high = over([sum(column) / len(column) for column in zip(*by_seed, strict=True)])
     spread = seed_spread([sum(row) / len(row) for row in by_seed])
     return mean, mean - math.hypot(spread, mean - low), mean + math.hypot(spread, high - mean)
 
@@ -154,14 +181,6 @@ def seed_spread(values: Sequence[float]) -> float:
         return 0.0
     error = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1) / n)
     return error * (T_975[n - 2] if n - 1 <= len(T_975) else Z_95)
-
-
-def _wilson(share: float, variance: float, n: int) -> Interval:
-    scale = 1 + Z_95**2 / n
-    centre = (share + Z_95**2 / (2 * n)) / scale
-    half = Z_95 * math.sqrt(variance / n + Z_95**2 / (4 * n * n)) / scale
-    # Rounding can put a bound a hair beyond the share itself.
-    return share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def repeats(tokens: Sequence[object], gram: int = 10, times: int = 3) -> bool:

@@ -213,7 +213,7 @@ def test_compare_finds_a_difference_and_none(evaluated):
     same = esr("compare", f"a={run}", f"b={evaluated / 'last'}")
     assert same.returncode == 0 and "within noise" in same.stdout, same.stderr
     # Four questions that agree leave open what others would.
-    assert "+0.000 [-0.490, +0.490]" in same.stdout
+    assert "+0.000 [-0.566, +0.566]" in same.stdout
     none = esr("compare", f"a={run}", f"b={run}", "b_step=7")
     assert none.returncode == 2 and "holds no evaluation at step 7" in none.stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 from run_folders import write_run
@@ -10,7 +11,7 @@ from run_folders import write_run
 from esr_cli.reporting import numbers
 from esr_cli.reporting.book import open_book
 from esr_cli.reporting.tables import Cell, cell
-from esr_cli.statistics import over_seeds, wilson
+from esr_cli.statistics import mean_difference, mean_interval, over_seeds, wilson
 
 GOOD, BAD = [1, 1], [0, 0]
 
@@ -31,7 +32,8 @@ def test_accuracy_is_the_mean_over_seeds_at_the_step_asked_for(group):
     (full,) = group.chosen("full")
     last = numbers.accuracy(full, "lab", "last")
     assert last.seeds == (0.5, 0.25) and last.value == 0.375
-    _, low, high = over_seeds([[1, 1, 0, 0], [1, 0, 0, 0]])
+    # Two responses of each of two seeds.
+    _, low, high = over_seeds([[1, 1, 0, 0], [1, 0, 0, 0]], partial(mean_interval, samples=4))
     assert (last.low, last.high) == (max(0, low), min(1, high))
     assert numbers.accuracy(full, "lab", "best").seeds == (0.75, 0.75)
 
@@ -40,7 +42,7 @@ def test_two_arms_are_compared_on_the_same_seeds_and_questions(group):
     (full,), (main,) = group.chosen("full"), group.chosen("main")
     found = numbers.difference(main, full, "lab", "last")
     assert found.seeds == (0.5, 0.75)
-    mean, low, high = over_seeds([[0, 0, 1, 1], [0, 1, 1, 1]], lowest=-1)
+    mean, low, high = over_seeds([[0, 0, 1, 1], [0, 1, 1, 1]], mean_difference)
     # Two seeds leave wide open what no difference of shares can exceed.
     assert high > 1
     assert (found.value, found.low, found.high) == pytest.approx((mean, max(-1, low), 1))

@@ -58,7 +58,7 @@ def figures(
     """
     k = len(graded[0].grades)
     assert all(len(each.grades) == k for each in graded)
-    found = {f"avg@{k}": statistics.mean_interval([each.score for each in graded])}
+    found = {f"avg@{k}": statistics.mean_interval([each.score for each in graded], k)}
     for at in pass_at:
         found[f"pass@{at}"] = _pass(graded, at)
     if k > 1 and any(grade.answer is not None for each in graded for grade in each.grades):
@@ -66,7 +66,7 @@ def figures(
     for name in sorted({name for each in graded for grade in each.grades for name in grade.also}):
         share = partial(_facet, name=name)
         label = name if name == "boxed" else f"{name}@{k}"
-        found[label] = statistics.mean_interval([share(each) for each in graded])
+        found[label] = statistics.mean_interval([share(each) for each in graded], k)
     found |= _looks(graded)
     return [
         {"metric": name, "value": value, "low": low, "high": high, "n": len(graded)}
@@ -79,7 +79,10 @@ def _pass(graded: Sequence[Graded], at: int) -> statistics.Interval:
         statistics.pass_at(at, len(each.grades), sum(grade.correct for grade in each.grades))
         for each in graded
     ]
-    return statistics.mean_interval(values) if at == 1 else statistics.mean_bootstrap(values)
+    # So many groups of `at` responses are independent of each other.
+    samples = len(graded[0].grades) // at
+    method = statistics.mean_interval if at == 1 else statistics.mean_bootstrap
+    return method(values, samples)
 
 
 def _majorities(graded: Sequence[Graded], grader: Grader) -> list[float]:
@@ -110,7 +113,7 @@ def _looks(graded: Sequence[Graded]) -> dict[str, statistics.Interval]:
 
     def share(holds: Callable[[Response], bool]) -> statistics.Interval:
         shares = [sum(map(holds, each.responses)) / len(each.responses) for each in graded]
-        return statistics.mean_interval(shares)
+        return statistics.mean_interval(shares, len(graded[0].responses))
 
     every = [response for each in graded for response in each.responses]
     found = {"repeats": share(lambda r: r.repeats)}

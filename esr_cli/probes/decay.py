@@ -75,7 +75,9 @@ def _among_going(
 
 
 def _accuracy(right: Any, figure: str = "accuracy", **told: Any) -> dict[str, Any]:
-    return row(figure, mean_interval(_scores(right)), **told, n=len(right))
+    # The harmonic mean: questions may have unlike numbers of responses.
+    samples = len(right) / sum(1 / len(each) for each in right)
+    return row(figure, mean_interval(_scores(right), samples), **told, n=len(right))
 
 
 def _scores(right: Any) -> list[float]:

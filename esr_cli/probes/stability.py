@@ -37,15 +37,19 @@ def rows(evals: Rows, generations: Rows) -> Rows:
 def _boxes(generations: Rows) -> Rows:
     """The share of responses with more than one box, of benchmarks whose answers stand in one."""
     several: dict[tuple[str, int], list[float]] = {}
+    samples: dict[tuple[str, int], int] = {}
     boxed = set()
     for each in generations:
         counts = [text.count(BOX) for text in each["responses"]]
         share = sum(count > 1 for count in counts) / len(counts)
-        several.setdefault((each["benchmark"], each["step"]), []).append(share)
+        key = (each["benchmark"], each["step"])
+        several.setdefault(key, []).append(share)
+        samples[key] = len(counts)
         if any(counts):
             boxed.add(each["benchmark"])
     return [
-        row("several_boxes", mean_interval(shares), benchmark=name, at=step, n=len(shares))
+        row("several_boxes", mean_interval(shares, samples[name, step]),
+            benchmark=name, at=step, n=len(shares))
         for (name, step), shares in several.items() if name in boxed
     ]  # fmt: skip
 

@@ -11,13 +11,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 
 import numpy as np
 
 from esr_cli.reporting.arms import Arm
 from esr_cli.reporting.runs import Run, Scores
-from esr_cli.statistics import Interval, bootstrap, over_seeds, seed_spread
+from esr_cli.statistics import (
+    Interval,
+    bootstrap,
+    mean_difference,
+    mean_interval,
+    over_seeds,
+    seed_spread,
+)
 
 # Chooses a step of a run, or none.
 Moment = Callable[[Run, str], "int | None"]
@@ -54,8 +62,8 @@ def accuracy(arm: Arm, benchmark: str, moment: str) -> Number | None:
 
 def accuracy_at(arm: Arm, benchmark: str, moment: Moment) -> Number | None:
     """avg@k at a step that `moment` chooses of each run."""
-    found = _scores(arm, benchmark, lambda run: run.right, moment)
-    number = _over(list(found.values()), 0.0) or metric_at(arm, benchmark, "avg@", moment)
+    number = _share(arm, benchmark, lambda run: run.right, moment)
+    number = number or metric_at(arm, benchmark, "avg@", moment)
     return number.within(0, 1) if number else None
 
 
@@ -66,8 +74,7 @@ def several_boxes(arm: Arm, benchmark: str, moment: str) -> Number | None:
 
 def several_boxes_at(arm: Arm, benchmark: str, moment: Moment) -> Number | None:
     """The same at a step that `moment` chooses of each run."""
-    found = _scores(arm, benchmark, lambda run: run.boxes, moment)
-    number = _over(list(found.values()), 0.0)
+    number = _share(arm, benchmark, lambda run: run.boxes, moment)
     return number.within(0, 1) if number else None
 
 
@@ -94,7 +101,8 @@ def difference(
     """
     ours = _scores(a, benchmark, lambda run: run.right, MOMENTS[moment_a])
     theirs = _scores(b, benchmark, lambda run: run.right, MOMENTS[moment_b or moment_a])
-    paired = _over([_minus(ours[seed], theirs[seed]) for seed in ours if seed in theirs], -1.0)
+    both = [_minus(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+    paired = _over(both, mean_difference)
     if paired:
         return paired.within(-1, 1)
     alone = accuracy(a, benchmark, moment_a), accuracy(b, benchmark, moment_b or moment_a)
@@ -122,7 +130,7 @@ def fall_difference(a: Arm, b: Arm, benchmark: str) -> Number | None:
                 return None
             falls.append(_minus(ends[0], ends[1]))
         rows.append(_minus(falls[0], falls[1]))
-    return _over(rows, -1.0)
+    return _over(rows, partial(mean_difference, most=2))
 
 
 def phase_seconds(arm: Arm, phase: str) -> Number | None:
@@ -182,6 +190,18 @@ def _log(number: Number) -> Number:
     return Number(value, value - below, value + above, ())
 
 
+def _share(arm: Arm, benchmark: str, of: Callable[[Run], Scores], moment: Moment) -> Number | None:
+    """The mean of a share of the responses."""
+    found = _scores(arm, benchmark, of, moment)
+    samples = sum(_samples(arm.done[seed], benchmark, moment) for seed in found)
+    return _over(list(found.values()), partial(mean_interval, samples=samples))
+
+
+def _samples(run: Run, benchmark: str, moment: Moment) -> int:
+    step = moment(run, benchmark)
+    return 1 if step is None else run.samples(benchmark, step)
+
+
 def _scores(
     arm: Arm, benchmark: str, of: Callable[[Run], Scores], moment: Moment
 ) -> dict[int, dict[str, float]]:
@@ -199,11 +219,13 @@ def _minus(a: dict[str, float], b: dict[str, float]) -> dict[str, float]:
     return {name: a[name] - b[name] for name in a if name in b}
 
 
-def _over(by_seed: Sequence[dict[str, float]], lowest: float) -> Number | None:
+def _over(
+    by_seed: Sequence[dict[str, float]], over: Callable[[Sequence[float]], Interval]
+) -> Number | None:
     first = by_seed[0] if by_seed else {}
     shared = [name for name in first if all(name in row for row in by_seed)]
     if not shared:
         return None
     rows = [[row[name] for name in shared] for row in by_seed]
-    mean, low, high = over_seeds(rows, lowest)
+    mean, low, high = over_seeds(rows, over)
     return Number(mean, low, high, tuple(sum(row) / len(row) for row in rows))

@@ -55,6 +55,11 @@ class Run:
         own = (row for row in self.evals if row["benchmark"] == benchmark and row["step"] == step)
         return of_metric(own, metric)
 
+    def samples(self, benchmark: str, step: int) -> int:
+        """How many responses each question had there; 1 where that is not told."""
+        told = self.row(benchmark, "avg@", step)
+        return int(told["metric"].removeprefix("avg@")) if told else 1
+
     def column(self, name: str) -> list[float]:
         """The values of one metric over the steps, where they are."""
         return [row[name] for row in self.metrics if row.get(name) is not None]
