@@ -9,23 +9,16 @@ import re
 import shutil
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
-from conftest import SHORT, esr, rows
+from conftest import esr, rows
 from test_cli import read
 
-from esr_cli import assembly, auto_length, disk, pairing, probe_decay, probe_plan
-from esr_cli.config import ConfigError, ModelConfig, PairConfig, ProbeCommandConfig, gate
-from esr_cli.graders import lab
-from esr_cli.graders.plain import PlainGrader
-from esr_cli.models.lab import lab_tokenizer
+from esr_cli import probe_plan
+from esr_cli.config import ConfigError, ProbeCommandConfig, gate
 from esr_cli.models.lab_bytes import bytes_tokenizer
 from esr_cli.models.spelling import Spelling
 from esr_cli.plan import trained_positions
-from esr_cli.probe_material import Material
 from esr_cli.probe_settings import settings
-from esr_cli.probes import profile
-from esr_cli.probes.reads import Read
 
 PROBE = ("probe", "rollout=eager", "execution=inline")
 NAMES = ("decay", "profile", "categories", "commitment", "cascade", "samples", "stability")
@@ -156,38 +149,6 @@ def test_the_page_of_samples_is_whole_and_escapes_what_models_write(probed):
     assert text.count(f'title="KL {max(shown["kl"]):.3f}"') >= 1
 
 
-def test_a_teacher_that_is_the_student_goes_on_as_the_student_did(tmp_path):
-    """Greedy, wherever the text is cut: nothing is lost or doubled where prefix and rest meet."""
-    done = esr(
-        *PROBE, "pair.teacher.path=esr:student", "benchmark.lab.temperature=0", "samples=1",
-        "prompts=12", "probe=[decay,profile]", "probe.decay.at=[0,1,5,40,81]", cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    [folder] = (tmp_path / "runs" / "lab").iterdir()
-    found = rows(folder, "decay.jsonl")
-    shares = [r["value"] for r in found if r["figure"] == "accuracy"]
-    assert len(shares) == 7 and len(set(shares)) == 1 and shares[0] > 0
-    assert value(rows(folder, "profile.jsonl"), "suggested_tokens", who="before") is None
-
-
-def test_the_teacher_keeps_to_what_it_was_given(tmp_path):
-    """The third token is the strategy: given three the student's choice stands, given two the
-    teacher makes its own.
-    """
-    asked = ("rollout=eager", "execution=inline", "prompts=16", "samples=1")
-    config = read(*asked, command="probe", schema=ProbeCommandConfig)
-    material = Material(probe_plan.plan(config), tmp_path, PlainGrader(lab.grade))
-
-    def strategies(graded):
-        return [each.responses[0].text.split()[2] for each in graded]
-
-    own = strategies(material.graded("before"))
-    assert set(own) == {"quick", "careful"}
-    assert strategies(probe_decay.continued(material, 3).graded) == own
-    assert strategies(probe_decay.continued(material, 2).graded) == ["careful"] * 16
-    material.close()
-
-
 def test_unlike_tokenizers_leave_out_what_has_no_place(bytes_teacher, tmp_path):
     done = esr(
         *PROBE, f"pair.teacher.path={bytes_teacher}", "pair.alignment=text", "prompts=2",
@@ -200,23 +161,6 @@ def test_unlike_tokenizers_leave_out_what_has_no_place(bytes_teacher, tmp_path):
     assert 0.5 < sum(known) / len(known) < 1
     count = [r["value"] for r in rows(tmp_path / "out", "profile.jsonl") if r["figure"] == "count"]
     assert sum(count) == sum(known)
-
-
-@pytest.mark.parametrize("text", [True, False])
-def test_a_prefix_is_the_same_text_in_the_teachers_tokens(text):
-    words = lab_tokenizer()
-    teacher = bytes_tokenizer() if text else words
-    pair = PairConfig(in_package("student"), in_package("student"))
-    pair.alignment = "text" if text else "auto"
-    reader = pairing.settle(pair, words, teacher).reader
-    ids = words("plan : careful , one by one . \n a : 6 + 5 = 4 ; so the answer is").input_ids
-    for k in range(len(ids) + 1):
-        theirs = reader.read((*ids[:k], words.eos_token_id)).ids
-        assert "".join(Spelling(teacher)(theirs)) == "".join(Spelling(words)(ids[:k]))
-
-
-def in_package(name):
-    return ModelConfig(path=f"esr:{name}")
 
 
 def test_tokens_spell_their_response_whatever_their_bytes():
@@ -307,33 +251,6 @@ def test_few_questions_are_taken_from_the_whole_of_a_file():
     assert probe_plan.spaced(list(range(3)), 8) == [0, 1, 2]
 
 
-def test_n_is_sought_where_and_as_the_run_will_draw(tmp_path):
-    """No held-out question chooses it, and no benchmark says how it is drawn."""
-    given = ("+rollout_len=auto", "rollout.temperature=0.9", "rollout.top_k=7", "seed=3",
-             "benchmark.lab.temperature=0.1", "benchmark.lab.max_tokens=9")  # fmt: skip
-    found = probe_plan.plan(auto_length.profile_of(read(*given)))
-    exam = found.exams["before"]
-    drawn = (exam.sampling.temperature, exam.sampling.top_k, exam.sampling.max_tokens)
-    assert drawn == (0.9, 7, 128) and exam.sampling.samples == 1
-    config, words = found.config, found.tokenizers
-    task = assembly.make_task(config, words["student"], words["teacher"])
-    assert exam.prompts == task.train(0, 128)
-
-
-def test_an_earlier_profile_serves_with_as_many_prompts_drawn_alike(tmp_path):
-    run = read("+rollout_len=auto", "rollout=eager")
-    wanted = settings(auto_length.profile_of(run), "profile")
-    (tmp_path / "probes-before").mkdir()
-    rows_of = profile.rows([Read("q", ("a", "b"), *[np.array([1.0, 3.0])] * 5)], "before", 0.45)
-    disk.write_rows(tmp_path / "probes-before" / "profile.jsonl", rows_of)
-    for change, serves in (
-        ({}, True), ({"prompts": 1000}, True), ({"seed": 9}, True), ({"prompts": 100}, False),
-        ({"rollout": {**wanted["rollout"], "top_p": 0.9}}, False), ({"source": "x"}, False),
-    ):  # fmt: skip
-        gate.write_yaml({**wanted, **change}, tmp_path / "probes-before" / "profile.yaml")
-        assert auto_length.serves(tmp_path / "probes-before", auto_length.profile_of(run)) == serves
-
-
 def test_a_model_folder_that_holds_other_weights_is_another_model(tiny_pair, tmp_path):
     shutil.copytree(tiny_pair / "student", tmp_path / "model")
     asked = (f"pair.student.path={tmp_path / 'model'}", "rollout=eager")
@@ -344,32 +261,3 @@ def test_a_model_folder_that_holds_other_weights_is_another_model(tiny_pair, tmp
     assert gate.read_yaml(tmp_path / "profile.yaml") == settings(config, "profile")
     os.utime(tmp_path / "model" / "model.safetensors", (1, 1))
     assert settings(config, "profile") != first
-
-
-def test_n_is_measured_before_a_run_and_kept_by_it(tmp_path):
-    shared = ("rollout=eager", "execution=inline", "tracking=none", "limit=4")
-    settings = (*SHORT[1:], "+rollout_len=auto", *shared, "steps=2")
-    done = esr("train", *settings, "run_dir=run", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    profile = rows(tmp_path / "run" / "probes-before", "profile.jsonl")
-    n = int(value(profile, "suggested_tokens", who="before"))
-    assert 8 < n < 82 and f"max_tokens: {n}\n" in (tmp_path / "run" / "config.yaml").read_text()
-    assert (
-        f"rollout_len=auto: N={n}, measured now: run/" in (tmp_path / "run" / "esr.log").read_text()
-    )
-    assert {row["rollout/length_mean"] for row in rows(tmp_path / "run")} == {n}
-    # Gone on with, it is the same N; a probe of the same settings spares the measurement.
-    more = esr("train", "resume=run", "steps=3", "+rollout_len=auto", cwd=tmp_path)
-    assert more.returncode == 0 and rows(tmp_path / "run")[-1]["rollout/length_mean"] == n
-    asked = ("probe", "rollout=eager", "execution=inline", "source=task")
-    assert esr(*asked, "prompts=130", "seed=2", cwd=tmp_path).returncode == 0
-    done = esr("train", *settings, "run_dir=other", cwd=tmp_path)
-    assert done.returncode == 0 and "both models read" not in done.stdout
-    told = re.search(r"N=(\d+), measured earlier: (\S+)/profile.jsonl", done.stdout)
-    assert told[2].startswith("runs/lab/probes-") and "prompts=130" in told[2]
-    assert rows(tmp_path / "other")[-1]["rollout/length_mean"] == int(told[1])
-
-
-def test_a_check_says_that_n_will_be_measured(tmp_path):
-    done = esr("check", "+rollout_len=auto", "rollout=eager", cwd=tmp_path)
-    assert done.returncode == 0 and "N will be measured before the run starts" in done.stdout

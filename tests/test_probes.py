@@ -8,7 +8,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-from esr_cli.probes import cascade, categories, commitment, decay, profile, samples, stability
+from esr_cli.probes import cascade, categories, commitment, profile, samples, stability
 from esr_cli.probes.reads import Read
 from esr_cli.statistics import RESAMPLES, interval, paired, resampled_sums
 
@@ -261,49 +261,6 @@ def test_responses_with_several_boxes_are_counted_where_answers_stand_in_one():
 def test_a_run_that_ends_at_its_peak_did_not_fall():
     rows = stability.rows(evaluation(0, 0.1) + evaluation(5, 0.9), [])
     assert find(rows, "fall")["value"] == 0 and find(rows, "lowest_after_peak")["step"] == 5
-
-
-def decayed(right, going):
-    student, teacher = [[0], [0], [1], [0]], [[1], [1], [1], [0]]
-    return decay.rows(
-        {k: [[bool(r)] for r in each] for k, each in right.items()},
-        {k: [[bool(g)] for g in each] for k, each in going.items()},
-        student, teacher,
-    )  # fmt: skip
-
-
-def test_decay_is_paired_over_questions_as_far_as_nine_tenths_go():
-    """At 8 all go, at 16 three of four: what is graded there is partly the student's own."""
-    rows = decayed(
-        {0: [1, 1, 1, 0], 8: [1, 0, 1, 0], 16: [0, 0, 1, 0]},
-        {0: [1] * 4, 8: [1] * 4, 16: [1, 1, 0, 1]},
-    )
-    assert find(rows, "accuracy", who="continued", at=16)["value"] == 0.25
-    assert find(rows, "share_going", at=16)["value"] == 0.75
-    fall = find(rows, "drop")
-    assert (fall["value"], fall["from"], fall["to"], fall["share_going"]) == (0.25, 0, 8, 1)
-    told = paired([1, 0, 1, 0], [1, 1, 1, 0])[1:]
-    assert (fall["low"], fall["high"]) == pytest.approx(told, abs=1e-5)
-    # Of those that still go: none is right by the teacher, nor was it by the student.
-    among = {who: find(rows, "accuracy_going", who=who, at=16) for who in ("continued", "student")}
-    assert {each["value"] for each in among.values()} == {0} and among["student"]["n"] == 3
-    assert find(rows, "accuracy_going", who="teacher", at=16)["value"] == pytest.approx(2 / 3, 1e-5)
-
-
-def test_no_drop_without_a_beginning_and_without_a_k_that_most_responses_pass():
-    for ks in ((0, 16), (8, 16), (0,)):
-        going = {k: [1, 1, k < 16, 1] for k in ks}
-        rows = decayed({k: [1, 1, 0, 0] for k in ks}, going)
-        assert not [r for r in rows if r["figure"] == "drop"]
-        assert decay.headline(rows).startswith("no drop")
-
-
-def test_the_ladder_goes_as_far_as_nine_tenths_of_the_responses_and_on():
-    lengths = [41] + [101] * 18 + [201]
-    ks = decay.ladder(lengths)
-    assert ks == [0, 12, 25, 37, 50, 75, 125, 150, 175]
-    assert [sum(n > k for n in lengths) >= 18 for k in ks] == [True] * 6 + [False] * 3
-    assert decay.ladder([1, 1]) == [0] and decay.ladder([3, 3]) == [0, 1, 2]
 
 
 def test_a_token_that_was_not_compared_is_null():

@@ -1,0 +1,68 @@
+"""Boxes in text of any shape."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from esr_cli.graders.boxed import LONGEST, boxes, first_box, last_box
+from esr_cli.graders.normal import normal, spell
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        (r"\boxed{1} then \boxed{2}", ["1", "2"]),
+        (r"\boxed{\frac{1}{2}}", [r"\frac{1}{2}"]),
+        (r"\fbox{3}", ["3"]),
+        (r"\boxed {4}", ["4"]),
+        (r"$\boxed 5$ and \(\boxed -7\)", ["5", "-7"]),
+        (r"$\boxed5$", ["5"]),
+        (r"put it in \boxed please", []),
+        ("in \\boxed form\nas $5$", []),
+        (r"in $\boxed$ notation", []),
+        (r"\boxedx{4}", []),
+        (r"\boxed{\{1,2\}}", [r"\{1,2\}"]),
+        (r"\boxed{\left\{ 1 \right.}", [r"\left\{ 1 \right."]),
+        (r"\boxed{6} and \boxed{7", ["6"]),
+        (r"\boxed{ 8 \boxed{9}", ["9"]),
+        (r"\boxed{x = \boxed{5}}", ["5"]),
+        (r"a \\ \boxed{5} \\\boxed{6} \\boxed{7}", ["5", "6", "7"]),
+        (r"} \boxed{5} {", ["5"]),
+        (r"\boxed{}", [""]),
+        ("\\boxed{5}\\boxed{" + "1" * LONGEST + "}", ["5", "1" * LONGEST]),
+        ("\\boxed{5}\\boxed{" + "1" * (LONGEST + 1) + "}", ["5", ""]),
+    ],
+)
+def test_boxes(text, held):
+    assert boxes(text) == held
+    assert (first_box(text), last_box(text)) == ((held or [None])[0], (held or [None])[-1])
+
+
+HOSTILE_TEXTS = [
+    "\\boxed{" * 5000,
+    "\\boxed{" + "{" * 3000 + "5" + "}" * 3000 + "}",
+    "$" * 100_000,
+    "\0" * 100_000,
+    "\\boxed " * 100_000,
+    "\\boxed" + " " * 1_000_000,
+    "\\" * 1_000_000,
+    "\\frac" * 100_000,
+    "{" * 1_000_000,
+    "1,000" * 100_000,
+    "1." * 200_000,
+    "\\boxed{\\boxed{" * 3000 + "}" * 6000,
+    "\\text{" * 100_000,
+    "1 " * 500_000,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=lambda text: repr(text[:12]))
+def test_text_of_any_shape_takes_linear_time(text):
+    start = time.perf_counter()
+    boxes(text)
+    spell(text)
+    normal(text[:LONGEST])
+    # Each takes well under a second; quadratic time would take minutes.
+    assert time.perf_counter() - start < 5

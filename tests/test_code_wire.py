@@ -1,0 +1,91 @@
+"""What comes back from the sandbox: values, digests, and output that is malformed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from esr_cli.graders import harness, wire
+
+VALUES = [
+    None, True, 0, -(1 << 49), 1 << 51, -(10**5000), 0.1, -0.0, 1e300, float("inf"), 1j, -2.5 - 0j,
+    "", 'q"\\\n\ud800é', b"\x00\xff", [], (), set(), frozenset({1}), {}, [[1, (2, {"a": {3}})], {}],
+    {(1, 2): [None], True: "x"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_a_value_comes_back_as_it_was(value):
+    back = wire.decode(json.loads(harness.Speller(10**6).spell(value)))
+    assert back == value and type(back) is type(value)
+    if isinstance(value, float | complex):
+        assert str(back) == str(value)  # the sign of zero as well
+
+
+def test_subclasses_and_numpy_scalars_come_back_as_their_base():
+    class Text(str):
+        def __str__(self):
+            return "lie"
+
+    class Many(list):
+        def __iter__(self):
+            return iter("lie")
+
+    given = [Text("a"), Many([1]), np.float64(0.5), np.int32(7), np.bool_(True)]
+    back = wire.decode(json.loads(harness.Speller(999).spell(given)))
+    assert back == ["a", [1], 0.5, 7, True]
+    assert [type(item) for item in back] == [str, list, float, int, bool]
+    assert isinstance(wire.decode(json.loads(harness.Speller(99).spell(range(3)))), wire.Opaque)
+    assert isinstance(wire.decode(json.loads(harness.Speller(99).spell(np.ones(3)))), wire.Opaque)
+
+
+def test_equal_values_share_a_digest_and_others_do_not():
+    same = [[1, [2, "a"]], [1.0, [2, "a"]], [True, [np.int64(2), "a"]], [1 + 0j, [2.0, "a"]]]
+    assert len({harness.digest(value) for value in same}) == 1
+    other = [
+        [1, (2, "a")],
+        (1, [2, "a"]),
+        [1, [2, "b"]],
+        [1, [2], "a"],
+        [[1], [2, "a"]],
+        [1, 2, "a"],
+    ]
+    assert len({harness.digest(value) for value in [same[0], *other]}) == 1 + len(other)
+    assert harness.digest({3, 1, "x"}) == harness.digest(frozenset({"x", 1, 3.0}))
+    assert harness.digest({1: [2], "a": 0}) == harness.digest({"a": 0.0, True: [2]})
+    assert harness.digest({1: 2}) != harness.digest({2: 1})
+    for value in ([float("nan")], [object()], [[len]]):
+        with pytest.raises(harness.NoForm):
+            harness.digest(value)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        b'x ["ready"]\nx ["ok",0.1,"int",["x",1]]\n',
+        b'x ["ready"]\nx ["ok",0.1,"int",["i","0x1"]]\n',
+        b'x ["ready"]\nx ["ok",0.1,"int",{"i":"1"}]\n',
+        b'x ["ready"]\nx ["ok",0.1,"int",["s",["l"]]]\n',
+        b'x ["ready"]\nx ["ok",0.1,"int",["d",1]]\n',
+        b'x ["ready"]\nx ["ok",0.1,"int",[]]\n',
+        b'x ["ready"]\nx ["ok",0.1,"int"]\n',
+        b'x ["ready"]\nx ["ready"]\n',
+        b'x ["ready"]\ny ["ok",0.1,"int",1]\n',
+        b'x ["ready"]\nx ["ok",0.1,"int",1]\nx ["ok",0.1,"int",1]\n',
+        b'x ["ready"]\nx ["ok",0.1,"int",' + b"[" * 99999 + b"]\n",
+        b'x ["ready"]\nx ["ok",0.1,"int",' + b"9" * 9999 + b"]\n",
+        b'x ["ready"]\n\xff\n',
+        b'x ["ok",0.1,"int",1]\n',
+        b"\n",
+    ],
+    ids=lambda output: repr(output)[:48],
+)
+def test_malformed_output_is_a_failure(output):
+    assert list(wire.read(output, "x", 1)) == [wire.Failure(wire.MALFORMED)]
+
+
+def test_a_line_that_was_cut_off_counts_as_missing():
+    whole = b'x ["ready"]\nx ["ok",0.1,"int",1]\n'
+    assert list(wire.read(whole + b'x ["ok",0.1,"in', "x", 2)) == [wire.Result(1, "int", 0.1)]

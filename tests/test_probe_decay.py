@@ -1,0 +1,112 @@
+"""The decay probe: what the teacher goes on from, the drop that is told, and the ladder of k."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import esr, rows
+from test_cli import read
+from test_probe_command import PROBE, value
+from test_probes import find
+
+from esr_cli import pairing, probe_decay, probe_plan
+from esr_cli.config import ModelConfig, PairConfig, ProbeCommandConfig
+from esr_cli.graders import lab
+from esr_cli.graders.plain import PlainGrader
+from esr_cli.models.lab import lab_tokenizer
+from esr_cli.models.lab_bytes import bytes_tokenizer
+from esr_cli.models.spelling import Spelling
+from esr_cli.probe_material import Material
+from esr_cli.probes import decay
+from esr_cli.statistics import paired
+
+
+def test_a_teacher_that_is_the_student_goes_on_as_the_student_did(tmp_path):
+    """Greedy, wherever the text is cut: nothing is lost or doubled where prefix and rest meet."""
+    done = esr(
+        *PROBE, "pair.teacher.path=esr:student", "benchmark.lab.temperature=0", "samples=1",
+        "prompts=12", "probe=[decay,profile]", "probe.decay.at=[0,1,5,40,81]", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [folder] = (tmp_path / "runs" / "lab").iterdir()
+    found = rows(folder, "decay.jsonl")
+    shares = [r["value"] for r in found if r["figure"] == "accuracy"]
+    assert len(shares) == 7 and len(set(shares)) == 1 and shares[0] > 0
+    assert value(rows(folder, "profile.jsonl"), "suggested_tokens", who="before") is None
+
+
+def test_the_teacher_keeps_to_what_it_was_given(tmp_path):
+    """The third token is the strategy: given three the student's choice stands, given two the
+    teacher makes its own.
+    """
+    asked = ("rollout=eager", "execution=inline", "prompts=16", "samples=1")
+    config = read(*asked, command="probe", schema=ProbeCommandConfig)
+    material = Material(probe_plan.plan(config), tmp_path, PlainGrader(lab.grade))
+
+    def strategies(graded):
+        return [each.responses[0].text.split()[2] for each in graded]
+
+    own = strategies(material.graded("before"))
+    assert set(own) == {"quick", "careful"}
+    assert strategies(probe_decay.continued(material, 3).graded) == own
+    assert strategies(probe_decay.continued(material, 2).graded) == ["careful"] * 16
+    material.close()
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_a_prefix_is_the_same_text_in_the_teachers_tokens(text):
+    words = lab_tokenizer()
+    teacher = bytes_tokenizer() if text else words
+    pair = PairConfig(in_package("student"), in_package("student"))
+    pair.alignment = "text" if text else "auto"
+    reader = pairing.settle(pair, words, teacher).reader
+    ids = words("plan : careful , one by one . \n a : 6 + 5 = 4 ; so the answer is").input_ids
+    for k in range(len(ids) + 1):
+        theirs = reader.read((*ids[:k], words.eos_token_id)).ids
+        assert "".join(Spelling(teacher)(theirs)) == "".join(Spelling(words)(ids[:k]))
+
+
+def in_package(name):
+    return ModelConfig(path=f"esr:{name}")
+
+
+def decayed(right, going):
+    student, teacher = [[0], [0], [1], [0]], [[1], [1], [1], [0]]
+    return decay.rows(
+        {k: [[bool(r)] for r in each] for k, each in right.items()},
+        {k: [[bool(g)] for g in each] for k, each in going.items()},
+        student, teacher,
+    )  # fmt: skip
+
+
+def test_decay_is_paired_over_questions_as_far_as_nine_tenths_go():
+    """At 8 all go, at 16 three of four: what is graded there is partly the student's own."""
+    rows = decayed(
+        {0: [1, 1, 1, 0], 8: [1, 0, 1, 0], 16: [0, 0, 1, 0]},
+        {0: [1] * 4, 8: [1] * 4, 16: [1, 1, 0, 1]},
+    )
+    assert find(rows, "accuracy", who="continued", at=16)["value"] == 0.25
+    assert find(rows, "share_going", at=16)["value"] == 0.75
+    fall = find(rows, "drop")
+    assert (fall["value"], fall["from"], fall["to"], fall["share_going"]) == (0.25, 0, 8, 1)
+    told = paired([1, 0, 1, 0], [1, 1, 1, 0])[1:]
+    assert (fall["low"], fall["high"]) == pytest.approx(told, abs=1e-5)
+    # Of those that still go: none is right by the teacher, nor was it by the student.
+    among = {who: find(rows, "accuracy_going", who=who, at=16) for who in ("continued", "student")}
+    assert {each["value"] for each in among.values()} == {0} and among["student"]["n"] == 3
+    assert find(rows, "accuracy_going", who="teacher", at=16)["value"] == pytest.approx(2 / 3, 1e-5)
+
+
+def test_no_drop_without_a_beginning_and_without_a_k_that_most_responses_pass():
+    for ks in ((0, 16), (8, 16), (0,)):
+        going = {k: [1, 1, k < 16, 1] for k in ks}
+        rows = decayed({k: [1, 1, 0, 0] for k in ks}, going)
+        assert not [r for r in rows if r["figure"] == "drop"]
+        assert decay.headline(rows).startswith("no drop")
+
+
+def test_the_ladder_goes_as_far_as_nine_tenths_of_the_responses_and_on():
+    lengths = [41] + [101] * 18 + [201]
+    ks = decay.ladder(lengths)
+    assert ks == [0, 12, 25, 37, 50, 75, 125, 150, 175]
+    assert [sum(n > k for n in lengths) >= 18 for k in ks] == [True] * 6 + [False] * 3
+    assert decay.ladder([1, 1]) == [0] and decay.ladder([3, 3]) == [0, 1, 2]
