@@ -22,6 +22,8 @@ from esr_cli.tasks.lab import LabTask
 from esr_cli.tasks.training import DataTask
 from esr_cli.types import Sampling
 
+Task = LabTask | DataTask
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -54,9 +56,7 @@ def build_teacher(**settings: Any) -> Any:
     return Teacher(**settings)
 
 
-def make_task(
-    config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: Any
-) -> LabTask | DataTask:
+def make_task(config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> Task:
     """The task named in the configuration; raises `ConfigError` where its data cannot be used."""
     student = Chat.of(student_tokenizer, config.pair.student)
     teacher = Chat.of(teacher_tokenizer, config.pair.teacher)
@@ -78,11 +78,9 @@ def assemble(
     pair, execution = config.pair, config.execution
     device = loading.pick_device(execution.device)
     dtype = loading.pick_dtype(pair.dtype, device)
-    chosen = pair.student
-    rows = loading.load_shape(chosen.path, chosen.revision, chosen.trust_remote_code).vocab_size
     engine = place_engine(
         config.rollout, execution, pair.student, dtype, pair.context_tokens, folder, warn,
-        pairing.shared.barred(rows),
+        barred_ids(pair.student, pairing),
     )  # fmt: skip
     teacher = place_teacher(config, dtype, pairing, folder, warn)
     for worker in (engine, teacher):
@@ -101,6 +99,12 @@ def assemble(
         shared_only=True,
     )
     return Parts(RemoteEngine(engine), far_teacher, student, sampling, lengths_of(config))
+
+
+def barred_ids(student: ModelConfig, pairing: Pairing) -> tuple[int, ...]:
+    """The student's ids that training rollouts may not draw, since the teacher lacks them."""
+    shape = loading.load_shape(student.path, student.revision, student.trust_remote_code)
+    return pairing.shared.barred(shape.vocab_size)
 
 
 def place_engine(

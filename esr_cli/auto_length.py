@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from esr_cli import disk, probe, probe_plan
+from esr_cli import assembly, disk, probe, probe_plan
 from esr_cli.checks import room
 from esr_cli.checks.finding import refuse
 from esr_cli.config import ConfigError, ProbeCommandConfig, TrainConfig, gate
@@ -18,14 +18,15 @@ from esr_cli.probes import profile
 FREE = dict.fromkeys(("prompts", "seed"))
 
 
-def settled(config: TrainConfig, folder: Path) -> tuple[TrainConfig, str]:
+def settled(config: TrainConfig, folder: Path, task: assembly.Task) -> tuple[TrainConfig, str]:
     """The settings with a number in place of `auto`, and a line on where it comes from.
 
     What an earlier `esr probe source=task` found is taken, where it drew as this run will and asked
     as many prompts or more, of whatever seed, so that runs that differ in it alone train on one N;
-    else the profile is measured into `probes-before` of the run's folder, on the run's own first
-    prompts: no held-out question chooses N. Settings without `auto` come back as they are. Raises
-    `ConfigError` where the profile gives no N, or one that the other settings cannot use.
+    else the profile is measured into `probes-before` of the run's folder, on the first prompts of
+    its `task`: no held-out question chooses N. Settings without `auto` come back as they are.
+
+    Raises `ConfigError` where the profile gives no N, or one that the other settings cannot use.
     """
     if not config.auto_length:
         return config, ""
@@ -37,7 +38,7 @@ def settled(config: TrainConfig, folder: Path) -> tuple[TrainConfig, str]:
         # Of other settings, from a run that was given up before it began.
         (found / "profile.jsonl").unlink(missing_ok=True)
         found.mkdir(parents=True, exist_ok=True)
-        probe.measure(asked, found)
+        probe.measure(asked, found, task)
     rows = disk.read_rows(found / "profile.jsonl")
     n = profile.suggested(rows)
     if n is None:
@@ -54,9 +55,9 @@ def profile_of(config: TrainConfig) -> ProbeCommandConfig:
     return gate.typed({**plain, "probe": {"profile": {}}, "source": "task"}, ProbeCommandConfig)
 
 
-def check(config: TrainConfig) -> None:
+def check(config: TrainConfig, task: assembly.Task) -> None:
     """Raises `ConfigError` where the profile could not be measured; loads no model."""
-    probe_plan.plan(profile_of(config))
+    probe_plan.plan(profile_of(config), task)
 
 
 def _earlier(config: TrainConfig, folder: Path) -> Iterator[Path]:

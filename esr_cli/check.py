@@ -85,11 +85,11 @@ def _known(config: TrainConfig, report: _Report) -> whole.Known:
         report.attempt(
             "benchmarks", lambda: _benchmarks(config, student, pairing.stop_ids, report)
         )  # fmt: skip
-    if config.auto_length:
-        with suppress(ConfigError):
-            report.attempt("rollout length", lambda: auto_length.check(config))
     task = report.attempt("data", lambda: assembly.make_task(config, student, teacher))
     report.add(Finding("ok", "data", task.report))
+    if config.auto_length:
+        with suppress(ConfigError):
+            report.attempt("rollout length", lambda: auto_length.check(config, task))
     known = report.attempt("data", lambda: whole.look(config, student, teacher, pairing, task))
     for each in whole.findings(known):
         report.add(each)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from esr_cli import benchmarks, disk, probe_plan, probe_rows
+from esr_cli import assembly, benchmarks, disk, probe_plan, probe_rows
 from esr_cli.config import ConfigError, ProbeCommandConfig, gate
 from esr_cli.config.probe import PROBES
 from esr_cli.plots import probes as plots
@@ -20,8 +20,9 @@ def run(config: ProbeCommandConfig, overrides: list[str]) -> None:
     measure(config, probe_plan.folder_of(config, overrides))
 
 
-def measure(config: ProbeCommandConfig, folder: Path) -> None:
+def measure(config: ProbeCommandConfig, folder: Path, task: assembly.Task | None = None) -> None:
     """Every probe of resolved settings into `folder`; one that is there already is not made again.
+    `task` is that of the settings where it is loaded already.
 
     Raises `ConfigError` before any model loads.
     """
@@ -29,7 +30,7 @@ def measure(config: ProbeCommandConfig, folder: Path) -> None:
     owed = [name for name in names if not is_there(config, name, folder)]
     if owed:
         with ExitStack() as stack:
-            material = _material(config, owed, folder, stack)
+            material = _material(config, owed, folder, stack, task)
             for name in owed:
                 rows = probe_rows.of(name, config, material)
                 _write(config, name, folder, rows)
@@ -59,11 +60,15 @@ def is_there(config: ProbeCommandConfig, name: str, folder: Path) -> bool:
 
 
 def _material(
-    config: ProbeCommandConfig, owed: list[str], folder: Path, stack: ExitStack
+    config: ProbeCommandConfig,
+    owed: list[str],
+    folder: Path,
+    stack: ExitStack,
+    task: assembly.Task | None,
 ) -> Material | None:
     if owed == ["stability"]:
         return None
-    plan = probe_plan.plan(config)
+    plan = probe_plan.plan(config, task)
     grader = benchmarks.grader(plan.benchmark.config, config.sandbox, print)
     stack.callback(grader.close)
     material = Material(plan, folder, grader)

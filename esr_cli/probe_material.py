@@ -61,10 +61,13 @@ class Material:
         """The engine that holds the weights of whoever answers."""
         if self._live != who:
             self.close()
-            config = self.plan.config
+            config, plan = self.plan.config, self.plan
+            barred: tuple[int, ...] = ()
+            if plan.exams[who].sampling.shared_only:
+                barred = assembly.barred_ids(plan.models[who], plan.pairing)
             worker = assembly.place_engine(
-                config.rollout, config.execution, self.plan.models[who], self.dtype,
-                config.pair.context_tokens, self.folder, self.say,
+                config.rollout, config.execution, plan.models[who], self.dtype,
+                config.pair.context_tokens, self.folder, self.say, barred,
             )  # fmt: skip
             self._keep(who, worker, RemoteEngine(worker))
         return self._handle

@@ -113,8 +113,11 @@ def _with(tree: dict[str, Any], other: dict[str, Any], path: list[str]) -> dict[
     return {**tree, key: _with(tree[key], other[key], rest) if rest else other[key]}
 
 
-def plan(config: ProbeCommandConfig) -> Plan:
-    """Checks models, tokenizers, data and room of resolved settings; raises `ConfigError`."""
+def plan(config: ProbeCommandConfig, task: assembly.Task | None = None) -> Plan:
+    """Checks models, tokenizers, data and room of resolved settings; raises `ConfigError`.
+
+    `task` is that of the settings where it is loaded already.
+    """
     benchmark = _task(config) if config.source == "task" else _benchmark(config)
     config = with_weights(config)
     student, teacher = preflight.check_models(config)
@@ -123,7 +126,8 @@ def plan(config: ProbeCommandConfig) -> Plan:
     own = preflight.exam(benchmark, pair.student, student, config.seed, pairing.stop_ids)
     theirs = preflight.exam(benchmark, pair.teacher, teacher, config.seed, pairing.teacher_ends)
     if config.source == "task":
-        own, theirs = _as_rollouts(config, own, theirs)
+        task = task or assembly.make_task(config, student, teacher)
+        own, theirs = _as_rollouts(config, own, theirs, task)
     else:
         chats = Chat.of(student, pair.student), Chat.of(teacher, pair.teacher)
         own = replace(own, prompts=preflight.prompts_of(benchmark, *chats))
@@ -170,15 +174,21 @@ def _task(config: ProbeCommandConfig) -> Benchmark:
     return Benchmark(config.task.name, drawn, [])
 
 
-def _as_rollouts(config: ProbeCommandConfig, own: Exam, theirs: Exam) -> tuple[Exam, Exam]:
-    """The first prompts of training; its data have left out what the context has no room for."""
-    task = assembly.make_task(config, own.tokenizer, theirs.tokenizer)
+def _as_rollouts(
+    config: ProbeCommandConfig, own: Exam, theirs: Exam, task: assembly.Task
+) -> tuple[Exam, Exam]:
+    """The first prompts of training; its data have left out what the context has no room for.
+
+    The student draws only tokens that the teacher has, as in training.
+    """
     prompts = task.train(0, min(config.prompts, task.available))
     read = [replace(each, student_ids=each.teacher_ids) for each in prompts]
     own, theirs = (
         replace(
             exam, prompts=asked,
-            sampling=replace(exam.sampling, top_k=config.rollout.top_k, purpose="probe"),
+            sampling=replace(
+                exam.sampling, top_k=config.rollout.top_k, purpose="probe", shared_only=exam is own
+            ),
         )
         for exam, asked in ((own, prompts), (theirs, read))
     )  # fmt: skip

@@ -19,7 +19,8 @@ def settings(config: ProbeCommandConfig, name: str) -> dict[str, Any]:
     asked = {key: plain[key] for key in ("pair", "source", "seed", "prompts", "samples")}
     if config.source == "task":
         drawn = {key: plain["rollout"][key] for key in ("temperature", "top_p", "top_k")}
-        asked |= {"task": plain["task"], "rollout": drawn}
+        # Profiles that were drawn before tokens were barred have not this line, and are others.
+        asked |= {"task": plain["task"], "rollout": drawn | {"shared_only": True}}
     else:
         asked |= {"benchmark": plain["benchmark"], "limit": plain["limit"]}
     return found | asked | {

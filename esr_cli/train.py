@@ -44,7 +44,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
     start = disk.step_of(last) if last else 0
     with Interrupts() as interrupts, ExitStack() as stack:
         stack.enter_context(run_folder.held(folder))
-        asked, measured = auto_length.settled(asked, folder)
+        asked, measured = auto_length.settled(asked, folder, task)
         config, plain = replace(config, rollout=asked.rollout), gate.as_plain(asked)
         if last:
             run_folder.rewind(folder, start, plain)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 from conftest import SHORT, esr, rows
 from test_cli import read
 from test_probe_command import value
 
-from esr_cli import assembly, auto_length, disk, probe_plan
-from esr_cli.config import gate
+from esr_cli import assembly, auto_length, disk, preflight, probe_plan
+from esr_cli.config import ProbeCommandConfig, gate
+from esr_cli.graders import lab
+from esr_cli.graders.plain import PlainGrader
+from esr_cli.probe_material import Material
 from esr_cli.probe_settings import settings
 from esr_cli.probes import profile
 from esr_cli.probes.reads import Read
@@ -27,6 +31,26 @@ def test_n_is_sought_where_and_as_the_run_will_draw(tmp_path):
     config, words = found.config, found.tokenizers
     task = assembly.make_task(config, words["student"], words["teacher"])
     assert exam.prompts == task.train(0, 128)
+    # What training may not draw, this does not either; an evaluation may, and so may the teacher.
+    assert exam.sampling.shared_only and not found.exams["teacher"].sampling.shared_only
+    asked = read("rollout=eager", command="probe", schema=ProbeCommandConfig)
+    assert not probe_plan.plan(asked).exams["before"].sampling.shared_only
+
+
+def test_the_profile_is_drawn_without_tokens_that_the_teacher_lacks(tmp_path, monkeypatch):
+    config = read("+rollout_len=auto", "rollout=eager", "execution=inline")
+    given = assembly.make_task(config, *preflight.check_models(config))
+    made = []
+    monkeypatch.setattr(assembly, "make_task", lambda *_: made.append(1))
+    plan = probe_plan.plan(replace(auto_length.profile_of(config), prompts=4), given)
+    # The word that the student would begin with.
+    lost = plan.tokenizers["student"]("plan").input_ids[0]
+    monkeypatch.setattr(type(plan.pairing.shared), "barred", lambda self, rows: (lost,))
+    material = Material(plan, tmp_path, PlainGrader(lab.grade))
+    drawn = [each.response_ids for each in material.rollouts("before")]
+    material.close()
+    assert len(drawn) == 4 and not made
+    assert all(lost not in ids for ids in drawn)
 
 
 def test_an_earlier_profile_serves_with_as_many_prompts_drawn_alike(tmp_path):
