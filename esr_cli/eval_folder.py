@@ -9,6 +9,7 @@ from typing import Any
 from esr_cli.config import ConfigError, EvalConfig, gate
 from esr_cli.disk import Rows, append_rows, read_rows, write_rows
 from esr_cli.evaluation import Evaluation
+from esr_cli.reporting.runs import alike, settings_at
 from esr_cli.run_folder import name_of, need_writable
 
 # What names the folder above, or does not change the figures.
@@ -48,12 +49,15 @@ def done_of_run(folder: Path) -> Done:
 
 def rows_of_run(folder: Path, name: str) -> Rows:
     """The rows of `eval.jsonl` or `generations.jsonl` that a run left, and then those that
-    `esr eval run=` added in folders of their own, of what was not evaluated before.
+    `esr eval run=` added in folders of their own, of what was not evaluated before; as in reports
+    where it asked as the run did.
     """
     found: Rows = []
     seen: Done = set()
+    config = settings_at(folder / "config.yaml")
     for place in (folder, *sorted(folder.glob("eval/*"))):
-        evaluated = done(place) - seen
+        asked = settings_at(place / "config.yaml")
+        evaluated = {key for key in done(place) - seen if alike(asked, config, key[0])}
         found += [row for row in read_rows(place / name) if _key(row) in evaluated]
         seen |= evaluated
     return found

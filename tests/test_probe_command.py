@@ -232,6 +232,13 @@ def test_stability_reads_what_was_evaluated_later_and_needs_no_complete_run(unbr
         {**r, "step": at, "value": 0.0, "low": 0.0} for at in (0, 7) for r in own if r["step"] == 0
     ]
     (run / "eval" / "all" / "eval.jsonl").write_text("\n".join(map(json.dumps, later)))
+    saved = gate.read_yaml(run / "config.yaml")
+    gate.write_yaml(saved, run / "eval" / "all" / "config.yaml")
+    # What was asked of other questions is left out, as it is of reports.
+    (run / "eval" / "other").mkdir()
+    gate.write_yaml({**saved, "limit": 3}, run / "eval" / "other" / "config.yaml")
+    other = [{**r, "step": 8} for r in later]
+    (run / "eval" / "other" / "eval.jsonl").write_text("\n".join(map(json.dumps, other)))
     again = esr(*PROBE, f"run={run}", "probe=stability")
     assert again.returncode == 0, again.stderr
     found = {r["at"]: r["value"] for r in rows(run / "probes", "stability.jsonl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import unquote
 
 import pytest
@@ -86,7 +87,7 @@ def test_rows_without_what_they_should_have_are_passed_by(tmp_path):
         file.write(
             b'{"step": 1, "benchmark": "lab", "metric": "avg@2", "value": 0.5, "low": null}\n'
         )
-        file.write(b'[1]\n7\n{"step": "\xff\xfe"}\n')
+        file.write(b'[1]\n7\n{"note": "\xff\xfe"}\n')
     with (run / "generations.jsonl").open("ab") as file:
         file.write(b'\xff\n[]\n{"benchmark": "lab", "step": 2}\n')
     write_rows(tmp_path / "nfull" / "metrics.jsonl", [
@@ -94,10 +95,65 @@ def test_rows_without_what_they_should_have_are_passed_by(tmp_path):
     ])  # fmt: skip
     write_probe(run / "probes", "commitment", [{"value": 1.0}, {"who": "teacher"}])
     write_probe(run / "probes", "decay", [{"figure": "accuracy", "who": "teacher", "value": 0.5}])
-    assert read_rows(run / "eval.jsonl")[-1]["step"] == "\ufffd\ufffd"
+    assert read_rows(run / "eval.jsonl")[-1]["note"] == "\ufffd\ufffd"
     written(tmp_path)
     (group,) = open_book(tmp_path).groups
     assert [arm.done[0].steps("lab") for arm in group.arms] == [[0, 2], [0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "reason"),
+    [
+        ("metrics.jsonl", {"step": 9, "time/step_s": "fast"}, 'time/step_s="fast" is not a number'),
+        ("metrics.jsonl", {"step": 9, "memory/peak_gib": [1]}, "peak_gib=[1] is not a number"),
+        ("eval.jsonl", {"value": "0.5"}, 'value="0.5" is not a number'),
+        ("eval.jsonl", {"value": True}, "value=true is not a number"),
+        ("eval.jsonl", {"value": 0.5, "high": {}}, "high={} is not a number"),
+        ("eval.jsonl", {"step": "9", "value": 0.5}, 'step="9" is not a number'),
+        ("eval.jsonl", {"metric": 4, "value": 0.5}, "metric=4 is not a text"),
+        ("generations.jsonl", {"id": "q", "correct": 1}, "correct=1 is not a list of verdicts"),
+        ("generations.jsonl", {"id": [1], "correct": [1]}, "id=[1] is not a text or a number"),
+        ("generations.jsonl", {"id": "q", "responses": [1]}, "responses=[1] is not a list"),
+        ("probes/decay.jsonl", {"figure": "drop", "value": "x"}, 'value="x" is not a number'),
+        ("eval/more/eval.jsonl", {"value": "0.5"}, "more/eval.jsonl line 1: "),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_told_by_file_and_line(tmp_path, capsys, name, row, reason):
+    write_run(tmp_path / "good", "+rollout_len=32", right=RIGHT)
+    run = write_run(tmp_path / "bad", "+rollout_len=full", right=RIGHT)
+    (run / name).parent.mkdir(parents=True, exist_ok=True)
+    told = {"step": 2, "benchmark": "lab", "metric": "avg@2"} if "eval" in name else {}
+    with (run / name).open("a") as file:
+        file.write(json.dumps({**told, **row}) + "\n")
+    lines = len((run / name).read_text().splitlines())
+    assert "1 unreadable" in written(tmp_path)
+    said = [line for line in capsys.readouterr().out.splitlines() if "unreadable (" in line]
+    [line] = said
+    assert line.startswith(f"{run}: unreadable (") and reason in line, line
+    assert f"{name.split('/')[-1]} line {lines}: " in line
+
+
+def test_a_broken_evaluation_of_the_teacher_and_probe_of_a_pair_cost_themselves(tmp_path, capsys):
+    run = write_run(tmp_path / "run", "+rollout_len=32", right=RIGHT)
+    teacher = gate.read_yaml(run / "config.yaml")["pair"]["teacher"]["path"]
+    (tmp_path / "teacher").mkdir()
+    gate.write_yaml({"model": teacher}, tmp_path / "teacher" / "config.yaml")
+    row = {"step": 0, "benchmark": "lab", "metric": "avg@2", "value": "1.0"}
+    write_rows(tmp_path / "teacher" / "eval.jsonl", [row])
+    write_probe(tmp_path / "lab" / "probes-x", "decay", [{"figure": "drop", "value": []}])
+    written(tmp_path)
+    said = capsys.readouterr().out
+    assert 'unreadable (teacher/eval.jsonl line 1: value="1.0" is not a number)' in said
+    assert "unreadable (probes-x/decay.jsonl line 1: value=[] is not a number)" in said
+
+
+def test_a_metric_that_only_begins_like_avg_is_passed_by(tmp_path):
+    run = write_run(tmp_path / "run", "+rollout_len=32", right=RIGHT)
+    with (run / "eval.jsonl").open("a") as file:
+        row = {"step": 2, "benchmark": "lab", "metric": "avg@all", "value": 0.5}
+        file.write(json.dumps(row) + "\n")
+    written(tmp_path)
+    assert runs.read(run).row("lab", "avg@", 2)["metric"] == "avg@2"
 
 
 def test_a_run_that_failed_and_goes_on_is_no_failed_run(tmp_path):

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from esr_cli.config import gate
 from esr_cli.disk import Rows, conf_dir
 from esr_cli.reporting import arms as arms_
 from esr_cli.reporting.arms import Arm
-from esr_cli.reporting.runs import Run, loose_probes, places, read, settings_at, teacher_evals
+from esr_cli.reporting.runs import (
+    Run,
+    loose_probes,
+    places,
+    probes_in,
+    read,
+    settings_at,
+    teacher_evals,
+)
 from esr_cli.reporting.settings import ROLES, differing
 
+Made = TypeVar("Made")
 PAPER = conf_dir() / "experiment" / "paper"
 
 
@@ -156,27 +166,39 @@ class Book:
 
 def open_book(folder: Path) -> Book:
     """Reads every run at or below `folder` that can be read."""
-    runs, unreadable = [], {}
-    for place in places(folder):
-        try:
-            runs.append(_whole(read(place)))
-        # Whatever is wrong with one folder, the others are to be reported.
-        except Exception as error:
-            unreadable[place] = _reason(error)
+    unreadable: dict[Path, str] = {}
+    found = places(folder)
+    runs = [run for place in found for run in _tried(place, unreadable, _whole_at, place)]
     rules = gate.read_yaml(PAPER / "claims.yaml")
     arms = arms_.gather(runs)
     groups = []
     for pair, task in dict.fromkeys((arm.pair, arm.task) for arm in arms):
         own = tuple(arm for arm in arms if (arm.pair, arm.task) == (pair, task))
-        teacher = teacher_evals(folder, own[0].runs[0])
-        groups.append(Group(pair, task, own, rules["scales"][arms_.scale_of(pair)], (), teacher))
-    groups = _with_loose(groups, loose_probes(folder, runs))
+        evals = _tried(folder, unreadable, teacher_evals, folder, own[0].runs[0])
+        scale = rules["scales"][arms_.scale_of(pair)]
+        groups.append(Group(pair, task, own, scale, (), next(iter(evals), [])))
+    loose = [(place, probes) for place in loose_probes(folder, found)
+             for probes in _tried(place, unreadable, probes_in, place)]  # fmt: skip
+    groups = _with_loose(groups, loose)
     paper = gate.read_yaml(PAPER / "results.yaml")
     return Book(folder, tuple(runs), unreadable, tuple(groups), rules["claims"], paper)
 
 
-def _whole(run: Run) -> Run:
-    """The run; raises where its settings lack what no report can do without."""
+def _tried(
+    place: Path, unreadable: dict[Path, str], make: Callable[..., Made], *given: Any
+) -> list[Made]:
+    """What it makes; nothing where it fails, with the reason among the unreadable."""
+    try:
+        return [make(*given)]
+    # Whatever is wrong with one folder, the others are to be reported.
+    except Exception as error:
+        unreadable[place] = _reason(error)
+        return []
+
+
+def _whole_at(place: Path) -> Run:
+    """The run there; raises where its settings lack what no report can do without."""
+    run = read(place)
     [arm] = arms_.gather([run])
     _ = (arm.pair, arm.task, arm.tune, arm.timed, run.seed, run.config["pair"]["teacher"]["path"])
     return run

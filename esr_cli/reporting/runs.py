@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from esr_cli.config import gate
 from esr_cli.disk import Rows, headlines, read_rows
+from esr_cli.reporting import lines
 from esr_cli.statistics import Interval
 
 # One figure a question, by benchmark and step.
@@ -75,8 +75,9 @@ def of_metric(rows: Iterable[dict[str, Any]], metric: str) -> dict[str, Any] | N
     """The row of a metric; one that ends in `@` stands for the largest k."""
     if not metric.endswith("@"):
         return next((row for row in rows if row["metric"] == metric), None)
-    own = [row for row in rows if row["metric"].startswith(metric)]
-    return max(own, key=lambda row: int(row["metric"].removeprefix(metric)), default=None)
+    own = {row["metric"].removeprefix(metric): row
+           for row in rows if row["metric"].startswith(metric)}  # fmt: skip
+    return own[max(known, key=int)] if (known := list(filter(str.isdecimal, own))) else None
 
 
 def places(folder: Path) -> list[Path]:
@@ -87,7 +88,7 @@ def places(folder: Path) -> list[Path]:
 
 def read(folder: Path) -> Run:
     """One run, with what `esr probe run=` added to its folder, and `esr eval run=` where it asked
-    as the run did; raises where its settings cannot be read.
+    as the run did; raises where its settings or its figures cannot be read.
     """
     config = gate.read_yaml(folder / "config.yaml")
     if not config or not isinstance(config, dict):
@@ -98,10 +99,10 @@ def read(folder: Path) -> Run:
     for place in (folder, *sorted(folder.glob("eval/*"))):
         seen = {(row["benchmark"], row["step"]) for row in evals}
         asked = settings_at(place / "config.yaml")
-        rows = [row for row in _figures(place) if _alike(asked, config, row["benchmark"])]
+        rows = [row for row in _figures(place) if alike(asked, config, row["benchmark"])]
         new = {(row["benchmark"], row["step"]) for row in rows} - seen
         evals += [row for row in rows if (row["benchmark"], row["step"]) in new]
-        for row in _lines(place / "generations.jsonl"):
+        for row in lines.read(place / "generations.jsonl", lines.GENERATIONS):
             key = (row.get("benchmark"), row.get("step"))
             if key in new and row.get("correct") and "id" in row:
                 count = len(row["correct"])
@@ -109,8 +110,9 @@ def read(folder: Path) -> Run:
                 several = sum(text.count(BOX) > 1 for text in row.get("responses", ()))
                 boxes.setdefault(key, {})[row["id"]] = several / count
     return Run(
-        folder, config, _state(folder), read_rows(folder / "metrics.jsonl"), evals, right, boxes,
-        probes_in(folder / "probes"), read_rows(folder / "environment.jsonl"),
+        folder, config, _state(folder), list(lines.read(folder / "metrics.jsonl", lines.METRICS)),
+        evals, right, boxes, probes_in(folder / "probes"),
+        read_rows(folder / "environment.jsonl"),
     )  # fmt: skip
 
 
@@ -130,20 +132,23 @@ def settings_at(path: Path) -> dict[str, Any]:
 
 
 def probes_in(folder: Path) -> dict[str, Rows]:
-    """The rows of every probe in a folder of probes, by its name."""
-    return {path.stem: rows for path in sorted(folder.glob("*.jsonl")) if (rows := read_rows(path))}
+    """The rows of every probe in a folder of probes, by its name; raises where one is broken."""
+    found = {
+        path.stem: list(lines.read(path, lines.PROBE)) for path in sorted(folder.glob("*.jsonl"))
+    }
+    return {name: rows for name, rows in found.items() if rows}
 
 
-def loose_probes(folder: Path, runs: list[Run]) -> list[tuple[Path, dict[str, Rows]]]:
-    """Folders of probes that belong to no run: of a pair before any training."""
-    of_runs = {run.folder for run in runs}
-    places = sorted({path.parent for path in folder.rglob("*.jsonl") if _of_probes(path)})
-    found = [(place, probes_in(place)) for place in places if place.parent not in of_runs]
-    return [(place, rows) for place, rows in found if rows]
+def loose_probes(folder: Path, of_runs: Iterable[Path]) -> list[Path]:
+    """Folders of probes that belong to none of the folders of runs: of a pair before training."""
+    found = sorted({path.parent for path in folder.rglob("*.jsonl") if _of_probes(path)})
+    return [place for place in found if place.parent not in of_runs]
 
 
 def teacher_evals(folder: Path, run: Run) -> Rows:
-    """Figures of the run's teacher, where `esr eval model=TEACHER` left them below `folder`."""
+    """Figures of the run's teacher, where `esr eval model=TEACHER` left them below `folder`;
+    raises where they are broken.
+    """
     wanted = run.config["pair"]["teacher"]["path"]
     for path in sorted(folder.rglob("eval.jsonl")):
         if settings_at(path.with_name("config.yaml")).get("model") == wanted:
@@ -171,28 +176,17 @@ def _state(folder: Path) -> str:
 def _figures(place: Path) -> Rows:
     """Rows of an evaluation that are whole."""
     found = []
-    for row in read_rows(place / "eval.jsonl"):
+    for row in lines.read(place / "eval.jsonl", lines.EVAL):
         if None not in (row.get(key) for key in ("benchmark", "step", "metric", "value")):
             _, low, high = interval_of(row)
             found.append({**row, "low": low, "high": high})
     return found
 
 
-def _alike(asked: dict[str, Any], config: dict[str, Any], benchmark: str) -> bool:
-    """Whether an evaluation asked as many questions as the run did, and in the same way where the
-    run asked that benchmark at all.
+def alike(asked: dict[str, Any], config: dict[str, Any], benchmark: str) -> bool:
+    """Whether an evaluation with the settings `asked` asked as many questions as the run did, and
+    in the same way where the run asked that benchmark at all.
     """
     ours, theirs = ((each.get("benchmark") or {}).get(benchmark) for each in (config, asked))
     same = ours is None or ours == theirs
     return "limit" in asked and asked["limit"] == config["limit"] and same
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    # One at a time: responses of long runs are larger than memory may be.
-    if path.is_file():
-        with path.open(errors="replace") as file:
-            for line in file:
-                with contextlib.suppress(json.JSONDecodeError):
-                    row = json.loads(line)
-                    if isinstance(row, dict):
-                        yield row
