@@ -16,10 +16,10 @@ from esr_cli.types import Rollout
 
 
 class Clock:
-    """Seconds by phase of one step."""
+    """Seconds by phase of one step; those named at the start are told even if they never come."""
 
-    def __init__(self) -> None:
-        self._began, self._spent = time.perf_counter(), dict[str, float]()
+    def __init__(self, *phases: str) -> None:
+        self._began, self._spent = time.perf_counter(), dict.fromkeys(phases, 0.0)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -28,7 +28,7 @@ class Clock:
         yield
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self._spent[name] = time.perf_counter() - began
+        self._spent[name] = self._spent.get(name, 0.0) + time.perf_counter() - began
 
     def times(self) -> dict[str, float]:
         """`time/<phase>_s` for every phase, and `time/step_s` for all since the start."""

@@ -17,13 +17,12 @@ from esr_cli.config import TrainConfig, gate
 from esr_cli.dry_run import with_weights
 from esr_cli.examiner import Examiner
 from esr_cli.gauge import Gauge, Outside
-from esr_cli.measure import Clock, Interrupts, gpu_name, kl_profile, rollout_metrics
+from esr_cli.measure import Interrupts, gpu_name, kl_profile, rollout_metrics
 from esr_cli.outcome import finish
 from esr_cli.pairing import settle
 from esr_cli.proc import peak_gib
-from esr_cli.student import Update
+from esr_cli.steps import Steps
 from esr_cli.tracking import Tracker
-from esr_cli.types import Rollout
 
 MOST_SKIPS = 5
 
@@ -72,23 +71,6 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
             raise RuntimeError(f"{error or 'interrupted'}\n{_how_on(folder)}") from error
 
 
-def take(
-    parts: assembly.Parts, task: Any, config: TrainConfig, step: int, limits: Sequence[int]
-) -> tuple[list[Rollout], Update, dict[str, float]]:
-    """One step with at most so many tokens of each response: its rollouts, the update, seconds."""
-    clock = Clock()
-    with clock.phase("sync"):
-        parts.engine.load_weights(parts.student.weights())
-    prompts = task.train(step, config.prompts_per_step)
-    with clock.phase("generate"):
-        rollouts = parts.engine.generate(prompts, parts.sampling.at(step, limits))
-    with clock.phase("score"):
-        scores = parts.teacher.score(rollouts)
-    with clock.phase("train"):
-        update = parts.student.update(rollouts, scores, step)
-    return rollouts, update, clock.times()
-
-
 class Loop:
     """The loop, and what happens around a step when it is due."""
 
@@ -96,7 +78,8 @@ class Loop:
         self, config: TrainConfig, folder: Path, parts: assembly.Parts, task: Any,
         examiner: Examiner, tracker: Tracker,
     ) -> None:  # fmt: skip
-        self.config, self.folder, self.parts, self.task = config, folder, parts, task
+        self.config, self.folder, self.parts = config, folder, parts
+        self.steps = Steps(parts, task, config)
         self.examiner, self.tracker = examiner, tracker
         dtype = str(parts.student.model.dtype).removeprefix("torch.")
         # What top_p and top_k leave out, the trainer's log-probabilities still count.
@@ -120,9 +103,8 @@ class Loop:
         interrupts.waiting = True
         self.tracker.begin()
         for step in range(start, self.config.steps):
-            count = self.config.prompts_per_step * self.parts.sampling.samples
-            limits = self.parts.lengths.lengths_at(step, count)
-            rollouts, update, times = take(self.parts, self.task, self.config, step, limits)
+            ahead = self._limits(step + 1) if self._runs_on(step + 1) else ()
+            rollouts, update, times = self.steps.take(step, self._limits(step), ahead)
             metrics = update.metrics | rollout_metrics(rollouts) | times
             if not update.skipped:
                 profile = kl_profile(update.kl_by_rollout)
@@ -135,9 +117,24 @@ class Loop:
                 raise RuntimeError(f"stopped by {interrupts.came} after step {step + 1}")
         interrupts.waiting = False
 
+    def _limits(self, step: int) -> Sequence[int]:
+        count = self.config.prompts_per_step * self.parts.sampling.samples
+        return self.parts.lengths.lengths_at(step, count)
+
+    def _runs_on(self, step: int) -> bool:
+        """Whether rollouts of a step may be drawn before its weights are there.
+
+        Not after a save, so that a run that goes on from it draws the same ones.
+        """
+        due = self._save_due(step) or self._eval_due(step)
+        return self.config.rollout.staleness == 1 and not due
+
+    def _save_due(self, step: int) -> bool:
+        return step == self.config.steps or step % self.config.save_every == 0
+
     def _when_due(self, step: int, stopping: bool) -> None:
         ends = step == self.config.steps
-        if ends or stopping or step % self.config.save_every == 0:
+        if stopping or self._save_due(step):
             snapshot.save(self.folder, step, self.parts.student, self.config.keep_checkpoints)
         if ends or (self._eval_due(step) and not stopping):
             self._evaluate(step)
@@ -168,7 +165,7 @@ class Loop:
             self.tracker.warn(f"{update.skipped}; the step is skipped")
         else:
             self.skipped_in_a_row = 0
-            if self.comparable:
+            if self.comparable and self.steps.fresh:
                 self.gauge.check(update.metrics)
             self.outside.check(update.metrics)
         if self.skipped_in_a_row >= MOST_SKIPS:

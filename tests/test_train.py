@@ -40,6 +40,18 @@ def test_a_run_leaves_everything_it_promises(unbroken):
     assert (unbroken / "engine.log").exists() and (unbroken / "teacher.log").exists()
 
 
+def test_rollouts_drawn_ahead_are_of_the_weights_before_the_update(unbroken, tmp_path):
+    done = esr(
+        "train", "rollout=eager", *SHORT, "steps=6", "save_every=3", "run_dir=run",
+        "rollout.staleness=1", "strict=true", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    gaps = [row["rollout/logprob_gap_max"] for row in rows(tmp_path / "run")]
+    # Nothing is drawn across a save, so that what goes on from there draws the same.
+    assert [gap < 1e-4 for gap in gaps] == [True, False, False, True, False, False]
+    assert rows(tmp_path / "run")[0]["train/loss"] == rows(unbroken)[0]["train/loss"]
+
+
 def test_the_same_command_again_is_refused_by_name(unbroken):
     done = esr("train", "rollout=eager", "run_dir=run", cwd=unbroken.parent)
     assert done.returncode == 2 and "complete run" in done.stderr

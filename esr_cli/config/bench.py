@@ -42,6 +42,8 @@ class BenchConfig(TrainConfig):
         need_choice("peer", self.peer or "trl", ("trl",))
         need(self.repeats > 0, "repeats", self.repeats, "give 1 or more")
         need(self.warmup >= 0, "warmup", self.warmup, "give 0 or more")
+        stale = self.rollout.staleness
+        need(not stale, "rollout.staleness", stale, "steps are timed one by one; leave it out")
         need(self.resume is None, "resume", self.resume, "goes with esr train; leave it out")
 
     def tokens(self, length: Any) -> int:

@@ -20,7 +20,8 @@ class RolloutConfig:
     """`max_tokens` is N, the rollout length (`rollout_len` on the command line), `full`, or
     `auto`: measured before the run starts.
 
-    `max_sequences` bounds how many responses are decoded side by side.
+    `max_sequences` bounds how many responses are decoded side by side. `staleness=1` draws the next
+    step's rollouts while this one trains, from the weights before its update (docs/performance.md).
     """
 
     engine: str = "vllm"
@@ -30,6 +31,7 @@ class RolloutConfig:
     top_k: int = 0
     max_sequences: int = 128
     gpu_memory_utilization: float = 0.4
+    staleness: int = 0
 
     def __post_init__(self) -> None:
         need_choice("rollout", self.engine, ("vllm", "eager"))
@@ -38,4 +40,5 @@ class RolloutConfig:
         need(0 <= heat <= 2, "rollout.temperature", heat, "give a number in [0, 2]")
         need(0 < self.top_p <= 1, "rollout.top_p", self.top_p, "give a number in (0, 1]")
         need(self.top_k >= 0, "rollout.top_k", self.top_k, "give 0 (all tokens) or more")
+        need(self.staleness in (0, 1), "rollout.staleness", self.staleness, "give 0 or 1")
         need(self.max_sequences > 0, "rollout.max_sequences", self.max_sequences, "give 1 or more")

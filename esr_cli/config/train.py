@@ -66,6 +66,11 @@ class TrainConfig:
         need(self.eval_every >= 0, "eval_every", self.eval_every, "give 0 (never) or more")
         need(self.keep_checkpoints > 0, "keep_checkpoints", self.keep_checkpoints, "give 1 or more")
         check_evaluation(self.benchmark, self.limit, self.sandbox)
+        stale, place = self.rollout.staleness, self.execution.engine
+        need(
+            not stale or place == "process", "rollout.staleness", stale,
+            f"the engine draws ahead in a process of its own; execution.engine is {place}",
+        )  # fmt: skip
         limit = self.pair.context_tokens
         length = self.rollout_tokens
         need(length < limit, "rollout_len", length, f"stay below pair.context_tokens={limit}")

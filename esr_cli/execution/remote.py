@@ -17,7 +17,16 @@ class RemoteEngine:
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
         """See `Engine.generate`."""
-        return self.worker.call("generate", prompts, sampling)
+        self.begin(prompts, sampling)
+        return self.finish()
+
+    def begin(self, prompts: list[Prompt], sampling: Sampling) -> None:
+        """Has rollouts drawn without waiting; nothing else may be asked before `finish`."""
+        self.worker.begin("generate", prompts, sampling)
+
+    def finish(self) -> list[Rollout]:
+        """The rollouts that `begin` asked for."""
+        return self.worker.finish()
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """See `Engine.load_weights`; the same memory as the last time is not sent again."""

@@ -16,6 +16,9 @@ import torch.multiprocessing  # noqa: F401
 
 from esr_cli.execution.processes import GONE, launched, method_of
 
+# A method and its arguments.
+Call = tuple[str, tuple[Any, ...]]
+
 
 class WorkerError(RuntimeError):
     """A worker raised, could not start, or died more often than allowed."""
@@ -28,14 +31,25 @@ class InlineWorker:
         self.name = name
         self._worker: Any = None
         self._build, self._settings = build, settings
+        self._asked: Call = ("", ())
 
     def start(self) -> None:
         """Nothing to launch ahead of time."""
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Calls the method, making the worker first where needed."""
+        self.begin(method, *arguments)
+        return self.finish()
+
+    def begin(self, method: str, *arguments: Any) -> None:
+        """Only remembers what is asked: it is done in `finish`."""
+        self._asked = method, arguments
+
+    def finish(self) -> Any:
+        """The result of what was begun."""
         if self._worker is None:
             self._worker = self._build(**self._settings)
+        method, arguments = self._asked
         return method_of(self._worker, method)(*arguments)
 
     def close(self) -> None:
@@ -64,6 +78,7 @@ class ProcessWorker:
         self._build, self._settings = build, settings
         self._restarts_left, self._remember, self._on_restart = restarts, remember, on_restart
         self._last_calls: dict[str, tuple[Any, ...]] = {}
+        self._asked: Call | None = None
         self._process: Any = None
         self._pipe: Any = None
         self._ready = False
@@ -82,16 +97,37 @@ class ProcessWorker:
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Calls the method there; restarts a dead worker and repeats, up to the limit."""
-        while True:
-            try:
-                self._wait_ready()
-                result = self._ask(method, arguments)
-            except GONE:
-                self._start_again()
-                continue
-            if method in self._remember:
-                self._last_calls[method] = arguments
-            return result
+        self.begin(method, *arguments)
+        return self.finish()
+
+    def begin(self, method: str, *arguments: Any) -> None:
+        """Has the method called without waiting; nothing else may be asked before `finish`."""
+        assert self._asked is None, f"{self._asked} is not finished"
+        with contextlib.suppress(*GONE):  # seen in `finish`, which repeats the call
+            self._wait_ready()
+            self._pipe.send((method, arguments))
+        self._asked = method, arguments
+
+    def finish(self) -> Any:
+        """The result of what was begun, from a worker made again where this one died."""
+        assert self._asked is not None, "nothing was begun"
+        (method, arguments), asked = self._asked, True
+        try:
+            while True:
+                try:
+                    if not asked:
+                        self._wait_ready()
+                        self._pipe.send((method, arguments))
+                    result = self._receive(method)
+                    break
+                except GONE:
+                    self._start_again()
+                    asked = False
+        finally:
+            self._asked = None
+        if method in self._remember:
+            self._last_calls[method] = arguments
+        return result
 
     def close(self) -> None:
         """Ends the process; waits ten seconds before it insists."""

@@ -12,9 +12,9 @@ from esr_cli.checks.tuning import skeleton
 from esr_cli.config import TrainConfig
 from esr_cli.models import loading
 from esr_cli.pairing import settle
+from esr_cli.steps import Steps
 from esr_cli.timing import ceilings
 from esr_cli.timing.floors import Work, floors
-from esr_cli.train import take
 from esr_cli.types import Rollout
 
 
@@ -35,6 +35,7 @@ class Ours:
         self.task = assembly.make_task(config, *tokenizers)
         pairing = settle(pair, *tokenizers)
         self.parts = assembly.assemble(config, Path(folder), pairing, self._stack, print)
+        self._steps = Steps(self.parts, self.task, config)
         self._outlines = skeleton(pair.student), skeleton(pair.teacher)
         self._device = loading.pick_device(config.execution.device)
         self._dtype = loading.pick_dtype(pair.dtype, self._device)
@@ -56,9 +57,7 @@ class Ours:
             for worker in workers.values():
                 worker.call("forget_peak")
         count = self.config.prompts_per_step * self.parts.sampling.samples
-        rollouts, update, times = take(
-            self.parts, self.task, self.config, number, (tokens,) * count
-        )  # fmt: skip
+        rollouts, update, times = self._steps.take(number, (tokens,) * count)
         peaks = {}
         if weigh:
             peaks = {"trainer": proc.peak_gib()}
