@@ -1,0 +1,78 @@
+"""Where a step of the lab pair spends its time: operations by their own time, phase by phase.
+
+    python scripts/profile_step.py [N] [key=value ...]
+
+One step of `esr bench` with the eager engine, at N=64 where none is given, everything in this one
+process. The wall time is a median without the profiler; the operations are those of one step under
+it, and their times a share of its own, since it slows small ones down.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from hydra import compose, initialize_config_dir  # noqa: TID251
+from torch.profiler import ProfilerActivity, profile
+
+from esr_cli import bench
+from esr_cli.config import BenchConfig, gate
+from esr_cli.disk import conf_dir
+from esr_cli.timing.ours import Ours, on_engine
+
+REPEATS, SHOWN = 9, 7
+INLINE = ("execution.engine=inline", "execution.teacher=inline")
+
+
+def configured(tokens: int, overrides: list[str]) -> Any:
+    """The configuration of `esr bench` for one length and everything inline."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        tree = compose("bench", [*INLINE, *overrides])
+    config = replace(gate.read(tree, BenchConfig), rollout_lens=[tokens])
+    return bench._found(on_engine(bench._trained(config), "eager"))
+
+
+def tell(phase: str, work: Callable[[], Any]) -> None:
+    """The phase's wall time, how many operations it calls, and those that take longest."""
+    seconds = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        work()
+    found = sorted(profiled.key_averages(), key=lambda each: -each.self_cpu_time_total)
+    whole, calls = sum(each.self_cpu_time_total for each in found), sum(e.count for e in found)
+    print(f"\n{phase}: {1000 * median(seconds):.1f} ms, {calls:,} calls")
+    for each in found[:SHOWN]:
+        share = each.self_cpu_time_total / whole
+        print(f"  {share:5.1%}  {each.count:6,} x  {each.key[:60]}")
+
+
+def main() -> None:
+    """Prints the three phases."""
+    tokens = int(sys.argv[1]) if sys.argv[1:] and sys.argv[1].isdigit() else 64
+    overrides = [each for each in sys.argv[1:] if "=" in each]
+    with tempfile.TemporaryDirectory() as folder:
+        config = configured(tokens, overrides)
+        made = Ours(config, folder)
+        engine, teacher, student = made.parts.engine, made.parts.teacher, made.parts.student
+        prompts = made.task.train(0, config.prompts_per_step)
+        count = config.prompts_per_step * made.parts.sampling.samples
+        sampling = made.parts.sampling.at(0, (tokens,) * count)
+        rollouts = engine.generate(prompts, sampling)
+        scores = teacher.score(rollouts)
+        student.update(rollouts, scores, 0)
+        tell("generate", lambda: engine.generate(prompts, sampling))
+        tell("score", lambda: teacher.score(rollouts))
+        tell("train", lambda: student.update(rollouts, scores, 0))
+        made.close()
+
+
+if __name__ == "__main__":
+    main()
