@@ -175,6 +175,16 @@ def test_micro_batches_hold_all_and_keep_to_the_budget():
         assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= 40
 
 
+def test_micro_batches_of_unlike_lengths_are_hardly_padded():
+    lengths = [200 + 50 * i for i in range(17)]
+    groups = batching.micro_batches(lengths, 16384)
+    padded = sum(len(group) * max(lengths[i] for i in group) for group in groups)
+    assert sorted(i for group in groups for i in group) == list(range(17))
+    assert padded < 1.15 * sum(lengths) and len(groups) < 8
+    # Few tokens stay together whatever their padding.
+    assert len(batching.micro_batches([100, 50, 10], 16384)) == 1
+
+
 def renumbered(folder, target):
     """The same teacher with its tokens under other ids: rows of weights and vocabulary moved."""
     tokenizer, model = load_tokenizer(str(folder)), AutoModelForCausalLM.from_pretrained(folder)

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import torch
 
+# Tokens of a group that is not worth growing, and the share of its longest that is long enough.
+ENOUGH_TOKENS, NEARLY = 2048, 0.9
+
 
 def micro_batches(lengths: list[int], budget_tokens: int) -> list[list[int]]:
     """Indices grouped so that a group, padded to its longest, stays within the budget.
 
-    Sorted by length, longest first; a sequence above the budget goes alone.
+    Sorted by length, longest first; a sequence above the budget goes alone. A group that is large
+    enough to keep a device busy takes in none that would be padded by much.
     """
     groups: list[list[int]] = []
+    held, longest = 0, 0
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        full = not groups or (len(groups[-1]) + 1) * lengths[groups[-1][0]] > budget_tokens
-        if full:
+        length = lengths[index]
+        over = bool(groups) and (len(groups[-1]) + 1) * longest > budget_tokens
+        if not groups or over or (held >= ENOUGH_TOKENS and length < NEARLY * longest):
             groups.append([])
+            held, longest = 0, length
         groups[-1].append(index)
+        held += length
     return groups
 
 
