@@ -59,7 +59,8 @@ class _Layer:
         self.gate_up, _ = _beside(mlp.gate_proj, mlp.up_proj)
         self.out, self.out_bias = _beside(attention.o_proj)
         self.down, _ = _beside(mlp.down_proj)
-        self.before, self.after = layer.input_layernorm, layer.post_attention_layernorm
+        self.before = layer.input_layernorm.weight
+        self.after = layer.post_attention_layernorm.weight
         self._attention = attention
 
     def norms(self) -> torch.Tensor | None:
@@ -80,7 +81,9 @@ class Decoder:
         self.heads, self.pairs = config.num_attention_heads, config.num_key_value_heads
         self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.layers = [_Layer(layer) for layer in model.model.layers]
+        self.embedding, self.last = model.model.embed_tokens.weight, model.model.norm.weight
         self._eps = torch.tensor(config.rms_norm_eps, device=model.device)
+        self._plain = model.dtype == torch.float32 and model.device.type == "cpu"
         self._turns: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @classmethod
@@ -169,9 +172,9 @@ class Decoder:
         """`hidden_ND` of tokens at their places, after all layers."""
         tables = self._rotation(cache.shut_BKP.shape[-1])
         cos, sin = (table[places_N][:, None] for table in tables)
-        hidden_ND = self.model.model.embed_tokens(ids_N)
+        hidden_ND = F.embedding(ids_N, self.embedding)
         for number, (layer, norm_HD) in enumerate(zip(self.layers, cache.norms, strict=True)):
-            found = self._norm(hidden_ND, layer.before.weight) @ layer.qkv
+            found = self._norm(hidden_ND, layer.before) @ layer.qkv
             if layer.qkv_bias is not None:
                 found += layer.qkv_bias
             found = found.view(len(ids_N), -1, self.width)
@@ -183,17 +186,17 @@ class Decoder:
             hidden_ND = torch.addmm(hidden_ND, answer, layer.out)
             if layer.out_bias is not None:
                 hidden_ND += layer.out_bias
-            read = self._norm(hidden_ND, layer.after.weight) @ layer.gate_up
+            read = self._norm(hidden_ND, layer.after) @ layer.gate_up
             gate, up = read.chunk(2, -1)
             hidden_ND = torch.addmm(hidden_ND, F.silu(gate).mul_(up), layer.down)
         return hidden_ND
 
     def _head(self, hidden_BD: torch.Tensor) -> torch.Tensor:
-        return self.model.lm_head(self._norm(hidden_BD, self.model.model.norm.weight))
+        return self.model.lm_head(self._norm(hidden_BD, self.last))
 
     def _norm(self, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         width = x.shape[-1]
-        if x.dtype == torch.float32 and x.device.type == "cpu":
+        if self._plain:
             # A few small operations; the library's own are more there.
             length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
             root = torch.addcmul(self._eps, length, length, value=1 / width).rsqrt_()
