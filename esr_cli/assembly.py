@@ -11,6 +11,7 @@ from typing import Any
 from esr_cli import proc, training_data
 from esr_cli.config import ExecutionConfig, ModelConfig, RolloutConfig, TrainConfig
 from esr_cli.distill.lengths import Lengths
+from esr_cli.execution import processes
 from esr_cli.execution.remote import Kept, RemoteEngine, RemoteTeacher
 from esr_cli.execution.worker import Worker, place
 from esr_cli.models import loading
@@ -86,6 +87,8 @@ def assemble(
     for worker in (engine, teacher):
         stack.callback(worker.close)
         worker.start()
+    # A run that is gone on with may need fewer than its command line made expect.
+    processes.let_go()
     far_teacher = RemoteTeacher(teacher)
     student = _student(config, dtype, device, far_teacher, pairing, warn)
     sampling = Sampling(

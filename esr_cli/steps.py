@@ -35,6 +35,7 @@ class Steps:
             self._begin(step, limits, clock)
         with clock.phase("generate"):
             rollouts = self.parts.engine.finish()
+        self._begun = -1
         if ahead:
             self._begin(step + 1, ahead, clock)
         with clock.phase("score"):

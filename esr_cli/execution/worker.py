@@ -31,7 +31,7 @@ class InlineWorker:
         self.name = name
         self._worker: Any = None
         self._build, self._settings = build, settings
-        self._asked: Call = ("", ())
+        self._asked: Call | None = None
 
     def start(self) -> None:
         """Nothing to launch ahead of time."""
@@ -47,9 +47,10 @@ class InlineWorker:
 
     def finish(self) -> Any:
         """The result of what was begun."""
+        assert self._asked is not None, "nothing was begun"
+        (method, arguments), self._asked = self._asked, None
         if self._worker is None:
             self._worker = self._build(**self._settings)
-        method, arguments = self._asked
         return method_of(self._worker, method)(*arguments)
 
     def close(self) -> None:
