@@ -1,7 +1,8 @@
 """`esr bench`: the real loop timed by phase, beside what the machine could do, and beside a peer.
 
-Every arm (our loop on each engine, a peer) lives in a process of its own, and they take turns: a
-step of each at each length, again and again, so that what else the machine does meets all alike.
+Every arm (our loop on each engine, a peer) lives in a process of its own, and they take turns: two
+steps of each at each length, again and again, so that what else the machine does meets all alike.
+Of the two the second counts, as in a loop, where a step follows a step.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from esr_cli.timing.trl import Trl
 
 # Small enough to leave the weights as they are, so that every step has the same work.
 LEARNING_RATE = 1e-12
+# Steps of an arm before it is another's turn, whose processes then find caches cold.
+IN_A_ROW = 2
 # Equal up to the order of sums; a vocabulary that is compared in part differs by what is left out.
 AGREE = 1e-4
 NOT_IN_NAME = re.compile(r"(out|data_dir|repeats|warmup|tracking)[.=]|pair=")
@@ -106,7 +109,7 @@ def _arms(
         own = {"config": on_engine(base, engine), "folder": str(folder / "logs" / engine)}
         arms[engine] = _placed(engine, Ours, own, folder, stack)
     if config.peer:
-        steps = (config.warmup + config.repeats) * len(config.rollout_lens)
+        steps = IN_A_ROW * (config.warmup + config.repeats) * len(config.rollout_lens)
         own = {"config": base, "folder": str(folder / "logs" / "trl"), "steps": steps}
         # On a CPU vLLM packs its weights, and what TRL hands over finds no place.
         own["vllm"] = "vllm" in config.engines and loading.pick_device("auto") != "cpu"
@@ -160,13 +163,14 @@ def _measure(config: BenchConfig, arms: dict[str, ProcessWorker]) -> tuple[Steps
         weigh = turn == max(0, config.warmup - 1)
         for length, tokens in lengths.items():
             for arm, worker in arms.items():
-                step = worker.call("step", number, tokens, weigh)
+                for place in range(IN_A_ROW):
+                    step = worker.call("step", number + place, tokens, weigh)
                 step.pop("rollouts", None)
                 if turn >= config.warmup:
                     found[arm, length].append(step)
                 if weigh:
                     weighed[arm, length].append(step)
-            number += 1
+            number += IN_A_ROW
         print(f"round {turn + 1} of {config.warmup + config.repeats}", flush=True)
     return found, weighed
 

@@ -133,7 +133,7 @@ class _Noise:
     def next(self, logits_BV: torch.Tensor) -> torch.Tensor:
         """Noise of the next token, shaped like its logits."""
         columns, device = logits_BV.shape[1], logits_BV.device
-        ahead = min(64, max(1, 8192 // columns))
+        ahead = min(16, max(1, 8192 // columns))
         if self._used % ahead == 0:
             drawn = [
                 torch.empty(ahead, columns, device=device).exponential_(generator=stream)
