@@ -13,7 +13,9 @@ OF_ENGINE = {
 
 
 def launch(config: TrainConfig | EvalConfig) -> None:
-    """For a run or an evaluation as configured."""
+    """For a run or an evaluation as configured; not where other settings may count, or no model."""
+    if getattr(config, "resume", None) or getattr(config, "generations", None):
+        return
     if config.execution.engine == "process":
         processes.launch_ahead("engine", *OF_ENGINE[config.rollout.engine])
     if isinstance(config, TrainConfig) and config.execution.teacher == "process":

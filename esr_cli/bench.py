@@ -17,6 +17,8 @@ from typing import Any
 
 from esr_cli import disk, environment, preflight, run_folder
 from esr_cli.bench_print import show
+from esr_cli.checks import tuning
+from esr_cli.checks.finding import refuse
 from esr_cli.config import BenchConfig, ConfigError, TrainConfig
 from esr_cli.dry_run import with_weights
 from esr_cli.execution.worker import ProcessWorker, WorkerError
@@ -45,6 +47,9 @@ def run(config: BenchConfig, overrides: list[str]) -> None:
         preflight.check_models(on_engine(outlined, engine), drawn=False)
     if config.peer:
         _check_peer(base)
+    pair = outlined.pair
+    models = {"student": tuning.skeleton(pair.student), "teacher": tuning.skeleton(pair.teacher)}
+    refuse(tuning.compiling(models, base.tune))
     run_folder.need_writable("out", folder)
     ready = with_weights(base)
     with ExitStack() as stack:

@@ -37,6 +37,10 @@ def summarize(folder: Path) -> dict[str, Any]:
     before: dict[str, Any] = {}
     for row in evals:
         before.setdefault(row["benchmark"], row)
+    # What was drawn from older weights tells of these, not of a fault.
+    fresh = [
+        row.get("rollout/logprob_gap_max", 0.0) for row in rows if not row.get("rollout/stale")
+    ]
     times = [key for key in rows[0] if key.startswith("time/")]
     return {
         "steps": rows[-1]["step"],
@@ -44,7 +48,7 @@ def summarize(folder: Path) -> dict[str, Any]:
         "after": {row["benchmark"]: row for row in evals},
         "tokens": sum(row["rollout/tokens"] for row in rows),
         "median": {key: median(row[key] for row in rows) for key in times},
-        "logprob_gap_max": max(row.get("rollout/logprob_gap_max", 0.0) for row in rows),
+        "logprob_gap_max": max(fresh, default=0.0),
         "skipped_steps": sum(row["train/skipped"] for row in rows),
         "memory/peak_gib": rows[-1]["memory/peak_gib"],
     }

@@ -106,6 +106,8 @@ class Loop:
             ahead = self._limits(step + 1) if self._runs_on(step + 1) else ()
             rollouts, update, times = self.steps.take(step, self._limits(step), ahead)
             metrics = update.metrics | rollout_metrics(rollouts) | times
+            if self.config.rollout.staleness:
+                metrics["rollout/stale"] = float(not self.steps.fresh)
             if not update.skipped:
                 profile = kl_profile(update.kl_by_rollout)
                 self.tracker.append("kl_by_position.jsonl", {"step": step + 1, **profile})
@@ -124,7 +126,8 @@ class Loop:
     def _runs_on(self, step: int) -> bool:
         """Whether rollouts of a step may be drawn before its weights are there.
 
-        Not after a save, so that a run that goes on from it draws the same ones.
+        Not after a save that is due, so that a run that goes on from it draws the same ones; one
+        that was stopped between two of them goes on with fresh ones.
         """
         due = self._save_due(step) or self._eval_due(step)
         return self.config.rollout.staleness == 1 and not due

@@ -34,7 +34,7 @@ OTHERS = {
 PROMPTS = [Prompt(f"p{n}", "", tuple(range(3 + n, 7 + 5 * n)), ()) for n in (0, 1, 4)]
 
 
-def engine(folder, kind, more):
+def engine(folder, kind, more, dtype="float32"):
     torch.manual_seed(0)
     shape = AutoConfig.for_model(kind, **{**SIZES, **more})
     model = AutoModelForCausalLM.from_config(shape)
@@ -42,7 +42,7 @@ def engine(folder, kind, more):
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     model.save_pretrained(folder)
-    return EagerEngine(str(folder), "float32", max_sequences=16)
+    return EagerEngine(str(folder), dtype, max_sequences=16)
 
 
 def same(ours, theirs):
@@ -67,6 +67,26 @@ def test_it_draws_what_the_library_draws(kind, temperature, tmp_path):
         made.decoder = decoder
         same(ours, theirs)
         made.load_weights(moved)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_bfloat16_it_asks_the_device_once_a_token(kind, tmp_path):
+    made = engine(tmp_path, kind, KINDS[kind], "bfloat16")
+    assert made.decoder is not None
+    sampling = Sampling(20, temperature=0.7, seed=1)
+    with torch.profiler.profile() as profiled:
+        ours = made.generate(PROMPTS, sampling)
+    asked = [each.count for each in profiled.key_averages() if "local_scalar" in each.key]
+    assert sum(asked) <= 20, "an operation waits for the device"
+    made.decoder = None
+    theirs = made.generate(PROMPTS, sampling)
+    for one, other in zip(ours, theirs, strict=True):
+        # Near ties may fall either way; up to there both have drawn from the same.
+        pairs = zip(one.response_ids, other.response_ids, one.logprobs, other.logprobs, strict=True)
+        for token, same_token, weight, same_weight in pairs:
+            if token != same_token:
+                break
+            assert weight == pytest.approx(same_weight, abs=0.1)
 
 
 @pytest.mark.parametrize("kind", OTHERS)

@@ -19,7 +19,7 @@ from esr_cli.execution.worker import WorkerError, place
 class Counter:
     """Adds tensors up; dies or raises when asked."""
 
-    def __init__(self, start: float) -> None:
+    def __init__(self, start: float, more: tuple[int, ...] = ()) -> None:
         if start < 0:
             raise ValueError("starts below zero")
         self.total = torch.tensor([start])
@@ -90,6 +90,56 @@ def test_a_killed_worker_is_made_again_and_told_what_it_knew():
     with pytest.raises(WorkerError, match="died"):
         worker.call("die")
     worker.close()
+
+
+def test_one_that_dies_at_work_is_asked_again_when_its_answer_is_wanted():
+    worker = place("process", "counter", Counter, {"start": 1.0}, restarts=1, on_restart=str)
+    worker.call("plus", torch.tensor([1.0]))
+    worker.begin("sleep", 0.2)
+    os.kill(worker.pid, signal.SIGKILL)
+    assert worker.finish() is None
+    assert worker.call("plus", torch.tensor([2.0])).item() == 3.0
+    worker.close()
+
+
+def test_one_at_work_is_not_waited_for_at_the_end():
+    worker = place("process", "counter", Counter, {"start": 1.0})
+    worker.call("plus", torch.tensor([1.0]))
+    worker.begin("sleep", 60.0)
+    began = time.monotonic()
+    worker.close()
+    assert time.monotonic() - began < 8 and worker.pid is None
+
+
+def test_orders_larger_than_a_pipe_keep_nobody_waiting():
+    worker = place("process", "counter", Counter, {"start": 1.0, "more": tuple(range(200_000))})
+    began = time.monotonic()
+    worker.start()
+    assert worker._orders.is_alive() or time.monotonic() - began < 0.5
+    assert worker.call("plus", torch.tensor([2.0])).item() == 3.0
+    worker.close()
+
+
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_a_worker_lives_where_a_stream_is_closed(closed, tmp_path):
+    code = (
+        "from pathlib import Path\n"
+        "from test_execution import Counter, place, processes, torch\n"
+        "if __name__ == '__main__':\n"
+        "    processes.launch_ahead('counter', 'json')\n"
+        "    worker = place('process', 'counter', Counter, {'start': 1.0})\n"
+        f"    found = worker.call('plus', torch.tensor([1.0])).item()\n"
+        f"    Path({str(tmp_path / 'found')!r}).write_text(str(found))\n"
+        "    worker.close()\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    there = Path(__file__).parent
+    subprocess.run(
+        f"{sys.executable} {script} {closed}>&-", shell=True, check=True,
+        env={**os.environ, "PYTHONPATH": f"{there}:{there.parent}"},
+    )  # fmt: skip
+    assert (tmp_path / "found").read_text() == "2.0"
 
 
 def test_a_group_wide_sigterm_leaves_the_worker_alone():

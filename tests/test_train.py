@@ -48,7 +48,10 @@ def test_rollouts_drawn_ahead_are_of_the_weights_before_the_update(unbroken, tmp
     assert done.returncode == 0, done.stdout + done.stderr
     gaps = [row["rollout/logprob_gap_max"] for row in rows(tmp_path / "run")]
     # Nothing is drawn across a save, so that what goes on from there draws the same.
-    assert [gap < 1e-4 for gap in gaps] == [True, False, False, True, False, False]
+    stale = [row["rollout/stale"] for row in rows(tmp_path / "run")]
+    assert stale == [0, 1, 1, 0, 1, 1] and [gap > 1e-4 for gap in gaps] == list(map(bool, stale))
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["logprob_gap_max"] < 1e-4
     assert rows(tmp_path / "run")[0]["train/loss"] == rows(unbroken)[0]["train/loss"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from typing import Any
@@ -77,10 +78,14 @@ def targets(model: Any, tune: TuneConfig) -> list[Finding]:
 
 
 def compiling(models: dict[str, Any], tune: TuneConfig) -> list[Finding]:
-    """An error where `tune.compile` lacks what it needs: a C++ compiler, layers that it knows."""
+    """An error where `tune.compile` lacks what it needs: a compiler, layers that it knows."""
     if not tune.compile:
         return []
     said, compiler = "tune.compile=true", os.environ.get("CXX", "g++")
+    if torch.cuda.is_available():
+        compiler = os.environ.get("CC", "gcc")
+        if importlib.util.find_spec("triton") is None:
+            return [Finding("error", "tuning", f"{said}: Triton is not installed", "install it")]
     if shutil.which(compiler) is None:
         return [Finding("error", "tuning", f"{said}: there is no {compiler}", "install it")]
     return [

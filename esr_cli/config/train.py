@@ -71,6 +71,11 @@ class TrainConfig:
             not stale or place == "process", "rollout.staleness", stale,
             f"the engine draws ahead in a process of its own; execution.engine is {place}",
         )  # fmt: skip
+        kind = self.loss.divergence
+        need(
+            not stale or kind != "policy_gradient", "rollout.staleness", stale,
+            "loss.divergence=policy_gradient takes tokens for drawn from the present weights",
+        )  # fmt: skip
         limit = self.pair.context_tokens
         length = self.rollout_tokens
         need(length < limit, "rollout_len", length, f"stay below pair.context_tokens={limit}")

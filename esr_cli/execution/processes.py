@@ -41,6 +41,7 @@ def launched(name: str) -> Launched:
         process, pipe = _ahead.pop(name)
         if process.is_alive():
             return process, pipe
+        pipe.close()
     return _launch(name, ())
 
 
@@ -99,13 +100,16 @@ def _serve(pipe: Connection, parent: int, modules: tuple[str, ...]) -> None:
             # By descriptor, since libraries write past Python's own streams.
             with open(log, "ab") as file:
                 _write_to(file.fileno(), file.fileno())
-        os.write(2, said)
+        if said:
+            os.write(2, said)
         _answer(pipe, build, settings)
 
 
 def _import(modules: tuple[str, ...]) -> bytes:
     """Imports them, and gives what they print, for which there is no place yet."""
-    before = os.dup(1), os.dup(2)
+    if not modules:
+        return b""
+    before = _copy(1), _copy(2)
     with tempfile.TemporaryFile() as file:
         _write_to(file.fileno(), file.fileno())
         for module in modules:
@@ -113,12 +117,21 @@ def _import(modules: tuple[str, ...]) -> bytes:
             with contextlib.suppress(Exception):
                 importlib.import_module(module)
         _write_to(*before)
+        for descriptor in before:
+            os.close(descriptor)
         file.seek(0)
         return file.read()
 
 
+def _copy(descriptor: int) -> int:
+    try:
+        return os.dup(descriptor)
+    except OSError:  # closed by who started us
+        return os.open(os.devnull, os.O_WRONLY)
+
+
 def _write_to(out: int, error: int) -> None:
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
     os.dup2(out, 1)
     os.dup2(error, 2)

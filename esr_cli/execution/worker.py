@@ -8,7 +8,9 @@ a worker that died is made again, its remembered calls are repeated, and so is t
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 # What teaches pipes to carry tensors in shared memory.
@@ -43,6 +45,7 @@ class InlineWorker:
 
     def begin(self, method: str, *arguments: Any) -> None:
         """Only remembers what is asked: it is done in `finish`."""
+        assert self._asked is None, f"{self._asked} is not finished"
         self._asked = method, arguments
 
     def finish(self) -> Any:
@@ -93,8 +96,10 @@ class ProcessWorker:
         """Launches the process without waiting, so that several start side by side."""
         self._process, self._pipe = launched(self.name)
         self._ready = False
-        with contextlib.suppress(*GONE):  # its death is seen by who waits for it
-            self._pipe.send((self._build, self._settings, self._log))
+        # Orders may be larger than a pipe holds before they are read, which is after imports.
+        orders = ForkingPickler.dumps((self._build, self._settings, self._log))
+        self._orders = threading.Thread(target=_send, args=(self._pipe, orders), daemon=True)
+        self._orders.start()
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Calls the method there; restarts a dead worker and repeats, up to the limit."""
@@ -131,12 +136,13 @@ class ProcessWorker:
         return result
 
     def close(self) -> None:
-        """Ends the process; waits ten seconds before it insists."""
+        """Ends the process: at once if it is at work, else it has ten seconds to end by itself."""
         if self._process is None:
             return
-        with contextlib.suppress(*GONE, OSError):
-            self._pipe.send(None)
-        self._process.join(10)
+        if self._asked is None and self._ready:
+            with contextlib.suppress(*GONE, OSError):
+                self._pipe.send(None)
+            self._process.join(10)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -148,6 +154,7 @@ class ProcessWorker:
             self.start()
         if self._ready:
             return
+        self._orders.join()
         self._receive("start")
         self._ready = True
         for method, arguments in self._last_calls.items():
@@ -176,6 +183,11 @@ class ProcessWorker:
 
 
 Worker = InlineWorker | ProcessWorker
+
+
+def _send(pipe: Any, orders: Any) -> None:
+    with contextlib.suppress(*GONE, OSError):  # its death is seen by who waits for it
+        pipe.send_bytes(orders)
 
 
 def place(where: str, name: str, build: Callable[..., Any], settings: dict[str, Any],

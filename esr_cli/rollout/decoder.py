@@ -38,8 +38,9 @@ class Cache:
 
     def keep(self, rows_B: torch.Tensor) -> None:
         """Goes on with these of the rows, any of which may be there more than once."""
-        self.keys = [keys[rows_B] for keys in self.keys]
-        self.values = [values[rows_B] for values in self.values]
+        # One layer at a time: two whole caches may not fit.
+        for number, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
+            self.keys[number], self.values[number] = keys[rows_B], values[rows_B]
         self.shut_BKP, self.next_B = self.shut_BKP[rows_B], self.next_B[rows_B]
 
 
@@ -82,7 +83,8 @@ class Decoder:
         self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.layers = [_Layer(layer) for layer in model.model.layers]
         self.embedding, self.last = model.model.embed_tokens.weight, model.model.norm.weight
-        self._eps = torch.tensor(config.rms_norm_eps, device=model.device)
+        self._eps = config.rms_norm_eps
+        self._eps_there = torch.tensor(self._eps, device=model.device)
         self._plain = model.dtype == torch.float32 and model.device.type == "cpu"
         self._turns: tuple[torch.Tensor, torch.Tensor] | None = None
 
@@ -143,11 +145,10 @@ class Decoder:
             keys, kept = cache.keys[number], cache.values[number]
             keys[..., at], kept[:, :, at] = turned[:, self.heads :], values
             queries = turned[:, : self.heads].reshape(groups, -1, self.width)
-            score = torch.baddbmm(
-                shut, queries, keys.view(groups, *shape)[..., : cache.filled],
-                alpha=self.width**-0.5,
-            )  # fmt: skip
-            share = score.softmax(-1, dtype=torch.float32).to(score.dtype)
+            # Scores are summed in fp32, as the fused kernels do; of fp32 nothing is copied.
+            looked = keys.view(groups, *shape)[..., : cache.filled].float()
+            score = torch.baddbmm(shut, queries.float(), looked, alpha=self.width**-0.5)
+            share = score.softmax(-1).to(kept.dtype)
             kept = kept.view(groups, *shape[::-1])[:, : cache.filled]
             return torch.bmm(share, kept).view(rows, -1)
 
@@ -158,7 +159,7 @@ class Decoder:
     def _cache(self, mask_BL: torch.Tensor, more: int) -> Cache:
         rows, count = mask_BL.shape
         places, like = count + more, self.layers[0].qkv
-        shut_BKP = like.new_zeros(rows, self.pairs, places)
+        shut_BKP = torch.zeros(rows, self.pairs, places, device=like.device)
         shut_BKP[..., :count].masked_fill_(~mask_BL.bool()[:, None], -torch.inf)
         return Cache(
             [like.new_zeros(rows, self.pairs, self.width, places) for _ in self.layers],
@@ -199,9 +200,9 @@ class Decoder:
         if self._plain:
             # A few small operations; the library's own are more there.
             length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-            root = torch.addcmul(self._eps, length, length, value=1 / width).rsqrt_()
+            root = torch.addcmul(self._eps_there, length, length, value=1 / width).rsqrt_()
             return (x * root).mul_(scale)
-        return F.rms_norm(x, (width,), eps=float(self._eps)) * scale
+        return F.rms_norm(x, (width,), eps=self._eps) * scale
 
     def _rotation(self, places: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Tables by place of cosines and, for what is rolled by half a head, signed sines."""
@@ -215,7 +216,7 @@ class Decoder:
 
     @torch.inference_mode()
     def _agrees(self) -> bool:
-        ids_BL = torch.arange(1, 17, device=self.model.device).view(2, 8)
+        ids_BL = torch.arange(1, 17, device=self.model.device).view(2, 8) % len(self.embedding)
         mask_BL = torch.ones_like(ids_BL)
         mask_BL[1, :3] = 0
         places_BL = (mask_BL.cumsum(-1) - 1).clamp(min=0)
@@ -224,7 +225,8 @@ class Decoder:
         ).logits[:, -1]
         _, cache = self.read(ids_BL[:, :7], mask_BL[:, :7], 1)
         found = self.next(ids_BL[:, 7], cache)
-        tolerance = TOLERANCE.get(found.dtype, 0.0)
+        # A model that says nearly the same of everything must agree more closely.
+        tolerance = TOLERANCE.get(found.dtype, 0.0) * min(1.0, float(expected.float().std()))
         return bool(torch.allclose(found, expected, rtol=tolerance, atol=tolerance))
 
 
