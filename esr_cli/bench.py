@@ -47,9 +47,10 @@ def run(config: BenchConfig, overrides: list[str]) -> None:
         preflight.check_models(on_engine(outlined, engine), drawn=False)
     if config.peer:
         _check_peer(base)
-    pair = outlined.pair
-    models = {"student": tuning.skeleton(pair.student), "teacher": tuning.skeleton(pair.teacher)}
-    refuse(tuning.compiling(models, base.tune))
+    if base.tune.compile:
+        roles = ("student", "teacher")
+        models = {role: tuning.skeleton(getattr(outlined.pair, role)) for role in roles}
+        refuse(tuning.compiling(models, base.tune))
     run_folder.need_writable("out", folder)
     ready = with_weights(base)
     with ExitStack() as stack:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from esr_cli import proc
 from esr_cli.statistics import repeats
 from esr_cli.types import Rollout
 
@@ -26,8 +27,7 @@ class Clock:
         """Times what runs inside, the device's work included."""
         began = time.perf_counter()
         yield
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        proc.settle()
         self._spent[name] = self._spent.get(name, 0.0) + time.perf_counter() - began
 
     def times(self) -> dict[str, float]:

@@ -60,12 +60,9 @@ def is_there(config: ProbeCommandConfig, name: str, folder: Path) -> bool:
 
 
 def _material(
-    config: ProbeCommandConfig,
-    owed: list[str],
-    folder: Path,
-    stack: ExitStack,
+    config: ProbeCommandConfig, owed: list[str], folder: Path, stack: ExitStack,
     task: assembly.Task | None,
-) -> Material | None:
+) -> Material | None:  # fmt: skip
     if owed == ["stability"]:
         return None
     plan = probe_plan.plan(config, task)

@@ -46,6 +46,14 @@ def keep_freed_memory() -> None:
         tell(MMAP_THRESHOLD, OLD_MOST)
 
 
+def settle() -> None:
+    """Waits for the device, where there is one: its work is only under way when a call returns."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def peak_gib() -> float:
     """Peak memory: on the device, or resident without one."""
     import torch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from esr_cli import proc
 from esr_cli.distill.head import Head
 from esr_cli.execution.worker import Worker
 from esr_cli.types import Engine, Prompt, Rollout, Sampling, Scores
@@ -30,7 +31,8 @@ class RemoteEngine:
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """See `Engine.load_weights`; the same memory as the last time is not sent again."""
-        _settle()
+        # What is only under way would be read half done.
+        proc.settle()
         # What was sent is held, so that no other tensor can come to lie in its place.
         if _places(weights) == _places(self._sent):
             self.worker.call("load_again")
@@ -57,17 +59,12 @@ class Kept:
     def load_again(self) -> None:
         """Loads what the weights given last hold now."""
         self.engine.load_weights(self._weights)
-        _settle()
+        # The trainer may move its weights once this returns.
+        proc.settle()
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
         """See `Engine.generate`."""
         return self.engine.generate(prompts, sampling)
-
-
-def _settle() -> None:
-    """Waits for the device: what is only under way would be read, or overwritten, half done."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def _places(weights: dict[str, torch.Tensor]) -> dict[str, int]:

@@ -109,26 +109,21 @@ class ProcessWorker:
     def begin(self, method: str, *arguments: Any) -> None:
         """Has the method called without waiting; nothing else may be asked before `finish`."""
         assert self._asked is None, f"{self._asked} is not finished"
-        with contextlib.suppress(*GONE):  # seen in `finish`, which repeats the call
-            self._wait_ready()
-            self._pipe.send((method, arguments))
+        self._tell((method, arguments))
         self._asked = method, arguments
 
     def finish(self) -> Any:
         """The result of what was begun, from a worker made again where this one died."""
         assert self._asked is not None, "nothing was begun"
-        (method, arguments), asked = self._asked, True
+        method, arguments = self._asked
         try:
             while True:
                 try:
-                    if not asked:
-                        self._wait_ready()
-                        self._pipe.send((method, arguments))
                     result = self._receive(method)
                     break
                 except GONE:
                     self._start_again()
-                    asked = False
+                    self._tell(self._asked)
         finally:
             self._asked = None
         if method in self._remember:
@@ -159,6 +154,11 @@ class ProcessWorker:
         self._ready = True
         for method, arguments in self._last_calls.items():
             self._ask(method, arguments)
+
+    def _tell(self, call: Call) -> None:
+        with contextlib.suppress(*GONE):  # seen by who receives, and then told again
+            self._wait_ready()
+            self._pipe.send(call)
 
     def _ask(self, method: str, arguments: tuple[Any, ...]) -> Any:
         self._pipe.send((method, arguments))

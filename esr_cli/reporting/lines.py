@@ -32,10 +32,10 @@ BOUNDS = {"value": NUMBER, "low": NUMBER, "high": NUMBER}
 EVAL = {**WHERE, "metric": TEXT, **BOUNDS}
 GENERATIONS = {**WHERE, "id": NAME, "correct": VERDICTS, "responses": TEXTS}
 PROBE = {"figure": TEXT, "who": TEXT, "range": TEXT, "at": NUMBER, **BOUNDS}
-PHASES = ("generate", "score", "train", "sync", "step")
+PHASES = ("generate", "score", "train", "sync")
 METRICS = {
     "step": NUMBER, "rollout/tokens": NUMBER, "memory/peak_gib": NUMBER,
-    **{f"time/{phase}_s": NUMBER for phase in PHASES},
+    **{f"time/{phase}_s": NUMBER for phase in (*PHASES, "step")},
 }  # fmt: skip
 
 

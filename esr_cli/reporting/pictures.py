@@ -11,9 +11,9 @@ from esr_cli.reporting import numbers
 from esr_cli.reporting.arm_tables import teacher
 from esr_cli.reporting.arms import Arm
 from esr_cli.reporting.book import Group
+from esr_cli.reporting.lines import PHASES
 from esr_cli.reporting.numbers import Number
 
-PHASES = ("generate", "score", "train", "sync")
 UNIT = "accuracy, avg@k (%)"
 
 

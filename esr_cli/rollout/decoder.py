@@ -119,6 +119,7 @@ class Decoder:
         looked = mask_BL.bool()[:, None, None] & (own <= own[:, None]) | (own == own[:, None])
 
         def attend(number: int, turned: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+            """Every token to its own text, and all of them kept."""
             turned = turned.view(rows, count, -1, self.width).transpose(1, 2)
             values = values.reshape(rows, count, -1, self.width).transpose(1, 2)
             cache.keys[number][..., :count] = turned[:, self.heads :].transpose(2, 3)
@@ -142,6 +143,7 @@ class Decoder:
         shut = cache.shut_BKP.view(groups, 1, -1)[..., : cache.filled]
 
         def attend(number: int, turned: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+            """The one token of each text to what was kept, itself included."""
             keys, kept = cache.keys[number], cache.values[number]
             keys[..., at], kept[:, :, at] = turned[:, self.heads :], values
             queries = turned[:, : self.heads].reshape(groups, -1, self.width)

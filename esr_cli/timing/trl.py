@@ -163,8 +163,7 @@ class Trl:
     def _spend(self, phase: str, work: Callable[..., Any], *given: Any, **named: Any) -> Any:
         began = time.perf_counter()
         found = work(*given, **named)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        proc.settle()
         self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - began
         return found
 
@@ -174,8 +173,7 @@ class Trl:
 
     def tell(self) -> None:
         """After it."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        proc.settle()
         self._done.release()
 
 
