@@ -50,7 +50,7 @@ def settle() -> None:
     """Waits for the device, where there is one: its work is only under way when a call returns."""
     import torch
 
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
 
@@ -58,7 +58,7 @@ def peak_gib() -> float:
     """Peak memory: on the device, or resident without one."""
     import torch
 
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**30
     with contextlib.suppress(OSError):
         known = re.search(r"VmHWM:\s+(\d+) kB", (OWN / "status").read_text())
@@ -74,7 +74,7 @@ def forget_peak() -> None:
     """
     import torch
 
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
     else:
         give_back = getattr(_libc(), "malloc_trim", None)

@@ -103,9 +103,9 @@ class Student:
         # One division by what the whole step counts, whatever the micro-batches.
         denominator = sum(part.denominator for part in parts)
         loss = sum(part.loss for part in parts) / denominator if denominator else math.nan
-        for parameter in self.parameters.values():
-            if parameter.grad is not None and denominator:
-                parameter.grad /= denominator
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        if denominator and gradients:
+            torch._foreach_div_(gradients, denominator)
         norm = float(
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
         )

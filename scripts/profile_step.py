@@ -2,9 +2,10 @@
 
     python scripts/profile_step.py [N] [key=value ...]
 
-One step of `esr bench` with the eager engine, at N=64 where none is given, everything in this one
-process. The wall time is a median without the profiler; the operations are those of one step under
-it, and their times a share of its own, since it slows small ones down.
+One step of `esr bench` with the eager engine (or the first of `engines=`), at N=64 where none is
+given, everything in this one process. The wall time is a median without the profiler; the
+operations are those of one step under it, and their times a share of its own, since it slows small
+ones down. On a GPU kernels are told beside them, and how long the GPU was at work.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_dir  # noqa: TID251
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from esr_cli import bench
+from esr_cli import bench, proc
 from esr_cli.config import BenchConfig, gate
 from esr_cli.disk import conf_dir
+from esr_cli.dry_run import with_weights
 from esr_cli.timing.ours import Ours, on_engine
 
 REPEATS, SHOWN = 9, 7
@@ -34,7 +38,8 @@ def configured(tokens: int, overrides: list[str]) -> Any:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         tree = compose("bench", [*INLINE, *overrides])
     config = replace(gate.read(tree, BenchConfig), rollout_lens=[tokens])
-    return bench._found(on_engine(bench._trained(config), "eager"))
+    engine = config.engines[0] if any("engines=" in each for each in overrides) else "eager"
+    return bench._found(with_weights(on_engine(bench._trained(config), engine)))
 
 
 def tell(phase: str, work: Callable[[], Any]) -> None:
@@ -43,19 +48,32 @@ def tell(phase: str, work: Callable[[], Any]) -> None:
     for _ in range(REPEATS):
         began = time.perf_counter()
         work()
+        proc.settle()
         seconds.append(time.perf_counter() - began)
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+    kinds = [ProfilerActivity.CPU]
+    kinds += [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
+    with profile(activities=kinds) as profiled:
         work()
-    found = sorted(profiled.key_averages(), key=lambda each: -each.self_cpu_time_total)
-    whole, calls = sum(each.self_cpu_time_total for each in found), sum(e.count for e in found)
+        proc.settle()
+    averages = profiled.key_averages()
+    calls = sum(each.count for each in averages if each.self_cpu_time_total)
     print(f"\n{phase}: {1000 * median(seconds):.1f} ms, {calls:,} calls")
+    _most(averages, "self_cpu_time_total", "cpu")
+    if torch.cuda.is_available():
+        kernels = [each for each in averages if each.device_type == DeviceType.CUDA]
+        _most(kernels, "self_device_time_total", "gpu")
+
+
+def _most(events: list[Any], by: str, where: str) -> None:
+    found = sorted(events, key=lambda each: -getattr(each, by))
+    whole = sum(getattr(each, by) for each in found)
+    print(f"  {where}: {whole / 1000:.1f} ms under the profiler")
     for each in found[:SHOWN]:
-        share = each.self_cpu_time_total / whole
-        print(f"  {share:5.1%}  {each.count:6,} x  {each.key[:60]}")
+        print(f"    {getattr(each, by) / whole:5.1%}  {each.count:6,} x  {each.key[:70]}")
 
 
 def main() -> None:
-    """Prints the three phases."""
+    """Prints the phases."""
     tokens = int(sys.argv[1]) if sys.argv[1:] and sys.argv[1].isdigit() else 64
     overrides = [each for each in sys.argv[1:] if "=" in each]
     with tempfile.TemporaryDirectory() as folder:
@@ -71,6 +89,7 @@ def main() -> None:
         tell("generate", lambda: engine.generate(prompts, sampling))
         tell("score", lambda: teacher.score(rollouts))
         tell("train", lambda: student.update(rollouts, scores, 0))
+        tell("sync", lambda: engine.load_weights(student.weights()))
         made.close()
 
 

@@ -9,7 +9,7 @@ Compared is what each model says given that its token lies inside.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 
@@ -60,7 +60,7 @@ class Shared:
         if hidden is not None:
             inside_RV.index_fill_(1, hidden, -torch.inf)
         if len(self.ends) > 1:
-            folded = torch.tensor(self.ends, device=inside_RV.device)
+            folded = _index(self.ends, inside_RV.device)
             ends_R1 = inside_RV[:, folded].logsumexp(-1, keepdim=True)
             inside_RV.index_fill_(1, folded, -torch.inf)
             inside_RV[:, folded[:1]] = ends_R1
@@ -75,8 +75,8 @@ class Shared:
         slope_RV = torch.zeros_like(scaled_RV)
         slope_RV[:, : self.size] = slope_RW
         if len(self.ends) > 1:
-            among_RE = scaled_RV[:, list(self.ends)].softmax(-1)
-            slope_RV[:, list(self.ends)] = slope_RW[:, list(self.ends[:1])] * among_RE
+            folded = _index(self.ends, slope_RV.device)
+            slope_RV[:, folded] = slope_RW[:, folded[:1]] * scaled_RV[:, folded].softmax(-1)
         return slope_RV
 
     def column(self, token_ids_R: torch.Tensor) -> torch.Tensor:
@@ -121,6 +121,12 @@ class Shared:
         if len(self.ends) > 1:
             lost_V[list(self.ends)] = False
         return lost_V if bool(lost_V.any()) else None
+
+
+@cache
+def _index(ids: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """Kept where it is used: to bring a few numbers to a device is to wait for it."""
+    return torch.tensor(ids, device=device)
 
 
 @dataclass(frozen=True)

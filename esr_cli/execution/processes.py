@@ -144,14 +144,21 @@ def _answer(pipe: Connection, build: Callable[..., Any], settings: dict[str, Any
         pipe.send((False, traceback.format_exc()))
         return
     pipe.send((True, None))
-    while (message := pipe.recv()) is not None:
-        method, arguments = message
+    while True:
         try:
+            # Tensors on a device arrive as handles, which may fail to open.
+            message = pipe.recv()
+            if message is None:
+                return
+            method, arguments = message
             reply = (True, method_of(worker, method)(*arguments))
+        except GONE:
+            raise
         except Exception:
             reply = (False, traceback.format_exc())
         pipe.send(reply)
-        del message, arguments, reply
+        del reply
+        message = arguments = None
 
 
 # What every worker answers: of the process that it lives in.

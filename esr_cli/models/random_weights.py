@@ -38,7 +38,8 @@ def built(
             """All of the model's folder."""
             if weights:
                 torch.manual_seed(seed)
-                made = AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, dtype))
+                with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+                    made = AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, dtype))
                 made.save_pretrained(target)
             else:
                 shape.save_pretrained(target)

@@ -67,6 +67,12 @@ class LoraTuning:
         self.model = model
         self.adapted = get_peft_model(model, lora_config(rank, alpha, targets))
         self._merged: dict[str, torch.Tensor] = {}
+        blocks = {name.rpartition(".")[0] for name, _ in self._layers()}
+        self._beside = {
+            name.replace(".base_layer", ""): own.detach()
+            for name, own in model.named_parameters()
+            if not own.requires_grad and _block(name) in blocks
+        }
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The adapters' parameters by name."""
@@ -82,14 +88,15 @@ class LoraTuning:
     def merged(self) -> dict[str, torch.Tensor]:
         """Base weight plus adapter for each adapted layer, out of place: nothing drifts.
 
-        The same memory at every call.
+        The same memory at every call. Beside them what stays in the same blocks, as it is: vLLM
+        lays queries, keys and values together and reloads them, biases included, whole.
         """
         for name, layer in self._layers():
             base = layer.get_base_layer().weight
             if f"{name}.weight" not in self._merged:
                 self._merged[f"{name}.weight"] = torch.empty_like(base)
-            self._merged[f"{name}.weight"].copy_(base + layer.get_delta_weight("default"))
-        return dict(self._merged)
+            torch.add(base, layer.get_delta_weight("default"), out=self._merged[f"{name}.weight"])
+        return self._beside | self._merged
 
     def _layers(self) -> list[tuple[str, Any]]:
         return [(n, m) for n, m in self.model.named_modules() if isinstance(m, LoraLayer)]
@@ -107,6 +114,11 @@ class LoraTuning:
         """Writes the adapter in peft's own format."""
         self.adapted.save_pretrained(str(folder))
         return True
+
+
+def _block(name: str) -> str:
+    """`layers.0.self_attn` of `layers.0.self_attn.q_proj.base_layer.weight`."""
+    return name.replace(".base_layer", "").rpartition(".")[0].rpartition(".")[0]
 
 
 def lora_config(rank: int, alpha: int, targets: list[str]) -> LoraConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ class EagerEngine:
     ) -> None:  # fmt: skip
         self.model = loading.load_model(path, dtype, device, revision, trust_remote_code)
         self.max_sequences, self.decoder = max_sequences, Decoder.of(self.model)
+        if self.decoder is None:
+            print("decoding with the library's own forward pass, which is slower")
         rows = self.model.config.get_text_config().vocab_size
         self.barred = torch.tensor([i for i in barred_ids if i < rows], device=device).long()
 
@@ -93,6 +96,8 @@ class _Text:
     ) -> None:
         self.model, self.decoder, self.mask_BL, self.more = model, decoder, mask_BL, more
         self.cache: Any = None
+        # Our pass for one more token: as it is, then the graph captured of it.
+        self._next: Any = None
 
     def logits(self, ids_BL: torch.Tensor) -> torch.Tensor:
         """`logits_BV` after the last of these tokens: the prompts, then one more at a time."""
@@ -100,7 +105,7 @@ class _Text:
             logits_BV, self.cache = self.decoder.read(ids_BL, self.mask_BL, self.more)
             return logits_BV
         if self.decoder:
-            return self.decoder.next(ids_BL[:, 0], self.cache)
+            return self._one_more(self.decoder, ids_BL[:, 0])
         if self.cache is None:
             self.cache = DynamicCache(config=self.model.config.get_text_config())
         else:
@@ -111,9 +116,18 @@ class _Text:
             past_key_values=self.cache, logits_to_keep=1,
         ).logits[:, -1]  # fmt: skip
 
+    def _one_more(self, decoder: Decoder, ids_B: torch.Tensor) -> torch.Tensor:
+        if self._next is None:
+            self._next = partial(decoder.next, cache=self.cache)
+        elif ids_B.is_cuda and isinstance(self._next, partial):
+            # It has run once in these shapes, as capturing wants.
+            self._next = decoder.captured(ids_B, self.cache)
+        return self._next(ids_B)
+
     def keep(self, rows_B: torch.Tensor) -> None:
         """Goes on with these of the texts, any of which may be there more than once."""
         if self.decoder:
+            self._next = None
             self.cache.keep(rows_B)
         else:
             self.cache.batch_select_indices(rows_B)

@@ -16,8 +16,13 @@ from esr_cli.types import Prompt, Rollout, Sampling
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+# Its other runner draws otherwise, and takes no processors of logits.
+os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
 
 GIB = 2**30
+# Batches for which decoding is captured ahead; one between two is filled up. vLLM's own many more
+# take longer to capture than they save.
+GRAPHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
 class VllmEngine:
@@ -29,26 +34,22 @@ class VllmEngine:
         barred_ids: tuple[int, ...] = (), trust_remote_code: bool = False,
     ) -> None:  # fmt: skip
         self.on_cpu = not torch.cuda.is_available()
-        if self.on_cpu:
-            shape = loading.load_shape(path, revision, trust_remote_code)
-            room = _cache_gib(shape, dtype, max_model_len, max_sequences)
-            os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(room)
-            # What it compiles ahead of time on the CPU it fails to load again, and compiles anew at
-            # every start; the compiler's own cache holds.
-            os.environ.setdefault("VLLM_USE_AOT_COMPILE", "0")
+        shape = loading.load_shape(path, revision, trust_remote_code)
+        cache = _cache_bytes(shape, dtype, max_model_len, max_sequences)
+        share = 0 if self.on_cpu else gpu_memory_utilization * _card_bytes()
+        options: dict[str, Any] = {"dtype": dtype}
+        options |= (
+            _on_cpu(cache, max_model_len) if self.on_cpu
+            else _on_cuda(cache, share, max_sequences)
+        )  # fmt: skip
         # Starting an engine overwrites the random state of its process.
         python_state, torch_state = random.getstate(), torch.get_rng_state()
         from vllm import LLM
 
-        options: dict[str, Any] = {"dtype": dtype}
-        if self.on_cpu:
-            # A prefill in pieces breaks seeded requests on the CPU, so one must fit whole.
-            options["enable_chunked_prefill"] = False
-            options["max_num_batched_tokens"] = max(4096, max_model_len)
         self.bar = _Bar(barred_ids)
         if barred_ids:
             options["logits_processors"] = [_processor(self.bar)]
-        self.llm = LLM(
+        self.llm: Any = LLM(
             model=path, revision=revision, tokenizer_revision=revision,
             trust_remote_code=trust_remote_code,
             max_model_len=max_model_len, max_num_seqs=max_sequences,
@@ -60,10 +61,15 @@ class VllmEngine:
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Hands new weights over and forgets the prefix cache, whose keys they outdate."""
-        iterator = iter(weights.items())
-        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iterator})
         if self.on_cpu:
+            self.llm.collective_rpc(
+                "reload_weights", kwargs={"weights_iterator": iter(weights.items())}
+            )
             self.llm.apply_model(_repack_tied_head)
+        else:
+            # In place, where graphs look for them. Reloading would lay whole layers out anew, and
+            # vLLM 0.23 then loses the biases of those that are handed over in part.
+            self.llm.apply_model(lambda model: model.load_weights(iter(weights.items())))
         assert self.llm.reset_prefix_cache(), "vLLM kept its prefix cache over a weight load"
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
@@ -149,7 +155,36 @@ def _rollout(prompt: Prompt, sample: int, output: Any) -> Rollout:
     return Rollout(prompt, sample, tokens, logprobs, output.finish_reason)
 
 
-def _cache_gib(shape: Any, dtype: str, max_model_len: int, max_sequences: int) -> int:
-    """KV cache in whole GiB for `max_sequences` of full length, at least 1."""
+def _on_cpu(cache: int, max_model_len: int) -> dict[str, Any]:
+    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, -(-cache // GIB)))
+    # What it compiles ahead of time on the CPU it fails to load again, and compiles anew at
+    # every start; the compiler's own cache holds.
+    os.environ.setdefault("VLLM_USE_AOT_COMPILE", "0")
+    # A prefill in pieces breaks seeded requests on the CPU, so one must fit whole.
+    longest = max(4096, max_model_len)
+    return {"enable_chunked_prefill": False, "max_num_batched_tokens": longest}
+
+
+def _on_cuda(cache: int, share: float, max_sequences: int) -> dict[str, Any]:
+    """Decoding as one graph a batch size, of vLLM's own kernels: there is nothing to compile.
+
+    The cache is as large as it can ever be used, unless that may leave too little of the share for
+    the weights: then vLLM sees for itself what is left.
+    """
+    sizes = [size for size in GRAPHS if size < max_sequences] + [min(max_sequences, GRAPHS[-1])]
+    options: dict[str, Any] = {
+        "compilation_config": {
+            "mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": sizes,
+        }
+    }  # fmt: skip
+    return options | ({"kv_cache_memory_bytes": cache} if cache < share / 2 else {})
+
+
+def _card_bytes() -> int:
+    return torch.cuda.get_device_properties(0).total_memory
+
+
+def _cache_bytes(shape: Any, dtype: str, max_model_len: int, max_sequences: int) -> int:
+    """The KV cache of `max_sequences` of full length."""
     size = torch.finfo(getattr(torch, dtype)).bits // 8
-    return max(1, -(-cache_bytes(shape, size) * max_model_len * max_sequences // GIB))
+    return cache_bytes(shape, size) * max_model_len * max_sequences

@@ -40,6 +40,9 @@ class Ours:
         self._device = loading.pick_device(config.execution.device)
         self._dtype = loading.pick_dtype(pair.dtype, self._device)
         self.ceilings: ceilings.Ceilings | None = None
+        # An arm is ready when its workers are.
+        for each in (self.parts.engine, self.parts.teacher):
+            each.worker.call("peak_gib")
 
     def measure_ceilings(self) -> None:
         """To be called before the first step, when nothing else is at work."""
