@@ -120,6 +120,9 @@ def _arms(
         # On a CPU vLLM packs its weights, and what TRL hands over finds no place.
         own["vllm"] = "vllm" in config.engines and loading.pick_device("auto") != "cpu"
         arms["trl"] = _placed("trl", Trl, own, folder, stack)
+    # Ours side by side; a peer's engine measures how much memory is left, and needs it at rest.
+    for engine in config.engines:
+        arms[engine].start()
     for name, worker in arms.items():
         print(f"starting {name}", flush=True)
         worker.call("peak_gib")
