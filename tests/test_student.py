@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from esr_cli.config import PairConfig, TuneConfig
 from esr_cli.distill.divergence import Options
 from esr_cli.distill.positions import Rule
-from esr_cli.models import batching
+from esr_cli.models import batching, tuning
 from esr_cli.models.loading import load_tokenizer
 from esr_cli.pairing import settle
 from esr_cli.student import Objective, Student
@@ -225,3 +225,33 @@ def test_a_teacher_with_other_ids_is_read_and_compared_in_the_students_order(
     ours = teacher.head().logits(teacher.score(ROLLOUTS).hidden_RD)
     found = other.head().logits(other.score(theirs).hidden_RD)
     assert torch.allclose(ours, found, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_adapted_layers_train_as_pefts_own(tiny_pair, dtype):
+    """The sum of weight and adapter in one product: the same values and the same gradients."""
+    model = load(tiny_pair).to(dtype)
+    made = tuning.LoraTuning(model, 4, 8, ["q_proj", "down_proj"])
+    with torch.no_grad():
+        for parameter in made.trainable().values():
+            parameter.normal_(std=0.2)
+    made.publish()
+    ids_BL = torch.arange(3, 27).view(2, 12)
+
+    def taken():
+        logits_BLV = model(input_ids=ids_BL).logits.float()
+        logits_BLV.log_softmax(-1)[..., 5].mean().backward()
+        found = {name: p.grad.clone() for name, p in made.trainable().items()}
+        model.zero_grad()
+        return logits_BLV.detach(), found
+
+    ours, our_gradients = taken()
+    for _, layer in made._layers():
+        del layer.forward
+    theirs, their_gradients = taken()
+    close = 1e-4 if dtype == torch.float32 else 0.05
+    assert (ours - theirs).norm() < close * theirs.norm()
+    assert len(our_gradients) == 8
+    for name, gradient in our_gradients.items():
+        assert gradient.dtype == torch.float32
+        assert (gradient - their_gradients[name]).norm() < close * their_gradients[name].norm()

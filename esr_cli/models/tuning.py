@@ -10,6 +10,10 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 
 from esr_cli.config import TuneConfig
+from esr_cli.models.adapted import read_through
+
+# What peft calls an adapter that is given no name.
+ADAPTER = "default"
 
 
 class FullTuning:
@@ -66,13 +70,19 @@ class LoraTuning:
     def __init__(self, model: Any, rank: int, alpha: int, targets: list[str]) -> None:
         self.model = model
         self.adapted = get_peft_model(model, lora_config(rank, alpha, targets))
-        self._merged: dict[str, torch.Tensor] = {}
+        self._merged = {
+            f"{name}.weight": torch.empty_like(layer.get_base_layer().weight)
+            for name, layer in self._layers()
+        }
         blocks = {name.rpartition(".")[0] for name, _ in self._layers()}
         self._beside = {
             name.replace(".base_layer", ""): own.detach()
             for name, own in model.named_parameters()
             if not own.requires_grad and _block(name) in blocks
         }
+        for name, layer in self._layers():
+            read_through(layer, self._merged[f"{name}.weight"], ADAPTER)
+        self.publish()
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The adapters' parameters by name."""
@@ -81,21 +91,19 @@ class LoraTuning:
     def collect(self) -> None:
         """Nothing to do: the optimizer moves the model's own parameters."""
 
-    def publish(self) -> None:
-        """Nothing to do, see `collect`."""
-
     @torch.no_grad()
-    def merged(self) -> dict[str, torch.Tensor]:
-        """Base weight plus adapter for each adapted layer, out of place: nothing drifts.
-
-        The same memory at every call. Beside them what stays in the same blocks, as it is: vLLM
-        lays queries, keys and values together and reloads them, biases included, whole.
-        """
+    def publish(self) -> None:
+        """Base weight plus adapter for each adapted layer, out of place: nothing drifts."""
         for name, layer in self._layers():
-            base = layer.get_base_layer().weight
-            if f"{name}.weight" not in self._merged:
-                self._merged[f"{name}.weight"] = torch.empty_like(base)
-            torch.add(base, layer.get_delta_weight("default"), out=self._merged[f"{name}.weight"])
+            base, delta = layer.get_base_layer().weight, layer.get_delta_weight(ADAPTER)
+            torch.add(base, delta, out=self._merged[f"{name}.weight"])
+
+    def merged(self) -> dict[str, torch.Tensor]:
+        """The sums as last published, always the same memory.
+
+        Beside them what stays in the same blocks, as it is: vLLM lays queries, keys and values
+        together and reloads them, biases included, whole.
+        """
         return self._beside | self._merged
 
     def _layers(self) -> list[tuple[str, Any]]:

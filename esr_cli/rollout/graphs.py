@@ -18,6 +18,8 @@ class Graph:
     """
 
     def __init__(self, step: Callable[[torch.Tensor], torch.Tensor], ids_B: torch.Tensor) -> None:
+        # It owns tensors that the graph reads, by their addresses.
+        self._step = step
         self._ids_B, self._graph = ids_B.clone(), torch.cuda.CUDAGraph()
         beside = torch.cuda.Stream()
         beside.wait_stream(torch.cuda.current_stream())
