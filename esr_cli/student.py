@@ -129,9 +129,9 @@ class Student:
     def _backward(self, rollouts: list[Rollout], scores: Scores, step: int) -> list[_Part]:
         sequences = [batching.inputs(r.prompt.student_ids, r.response_ids) for r in rollouts]
         spans = batching.offsets([len(r.response_ids) for r in rollouts])
-        budget = self.config.micro_batch_tokens
+        budget, device = self.config.micro_batch_tokens, self.model.device.type
         parts = []
-        for group in batching.micro_batches(list(map(len, sequences)), budget):
+        for group in batching.micro_batches(list(map(len, sequences)), budget, device):
             chosen = [rollouts[i] for i in group]
             states_RX = batching.response_rows(
                 self._read(batching.pad([sequences[i] for i in group], self.model.device)),

@@ -48,7 +48,8 @@ class Teacher:
             r.prompt.teacher_ids + reading.ids
             for r, reading in zip(rollouts, readings, strict=True)
         ]
-        groups = batching.micro_batches(list(map(len, sequences)), self.micro_batch_tokens)
+        lengths = list(map(len, sequences))
+        groups = batching.micro_batches(lengths, self.micro_batch_tokens, self.device)
         found: list[torch.Tensor] = [torch.empty(0)] * len(rollouts)
         for group in groups:
             states = self._read(batching.pad([sequences[i] for i in group], self.device))

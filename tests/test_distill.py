@@ -152,7 +152,7 @@ def test_where_nothing_is_barred_the_drawn_token_is_scored_over_all_rows():
 
 def test_rows_past_the_shared_vocabulary_get_no_gradient_and_a_short_teacher_is_refused():
     hidden, head, teacher, tokens = inputs()
-    short = (teacher[0], teacher[1].cut(V - 4))
+    short = (teacher[0], teacher[1].picked(range(V - 4)))
     reverse_kl(hidden, head, short, tokens, uniform(), vocabulary=V - 4).loss.backward()
     assert head.weight_VD.grad[V - 4 :].eq(0).all() and head.bias_V.grad[V - 4 :].eq(0).all()
     assert head.weight_VD.grad[: V - 4].ne(0).any()
@@ -225,3 +225,14 @@ def test_extreme_logits_stay_finite_in_fp32(size):
     assert torch.isfinite(gradient).all()
     same = reverse_kl(hidden * size, head, head.logits(hidden * size).detach(), tokens, uniform())
     assert (same.kl_R >= 0).all() and same.kl_R.max() < 1e-5
+
+
+@pytest.mark.parametrize("columns", [range(13), (4, 2, 9, 7, 1)])
+def test_a_picked_head_in_16_bits_is_filled_up_and_says_nothing_of_it(columns):
+    columns = tuple(columns)
+    head = Head(torch.randn(20, D).bfloat16(), torch.randn(20).bfloat16())
+    hidden = torch.randn(3, D).bfloat16()
+    picked = head.picked(columns)
+    assert len(picked.weight_VD) % 8 == 0 and picked.rows == len(columns)
+    assert torch.equal(picked.logits(hidden), head.logits(hidden)[:, list(columns)])
+    assert len(Head(head.weight_VD.float()).picked(columns).weight_VD) == len(columns)

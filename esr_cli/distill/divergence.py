@@ -82,6 +82,7 @@ def divergence(
     Raises AssertionError when a side has fewer columns than the shared vocabulary or rows differ
     in number. Source: arXiv 2605.27028 for the reverse KL.
     """
+    assert not isinstance(student, tuple) or not student[1].spare, "spare rows do not train"
     rows = columns(student)
     shared = options.shared or Shared(rows)
     if isinstance(shared, Shared):

@@ -8,37 +8,44 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
+# Matrix units take 16-bit rows of a multiple of so many numbers; others several times as long.
+ALIGNED = 8
+
 
 @dataclass(frozen=True)
 class Head:
-    """hidden -> logits: linear, then `scale`, then `softcap * tanh(logits / softcap)` if set."""
+    """hidden -> logits: linear, then `scale`, then `softcap * tanh(logits / softcap)` if set.
+
+    The last `spare` rows of weight and bias are no outputs.
+    """
 
     weight_VD: torch.Tensor
     bias_V: torch.Tensor | None = None
     scale: float = 1.0
     softcap: float | None = None
+    spare: int = 0
 
     @property
     def rows(self) -> int:
         """Output rows V, padding included."""
-        return self.weight_VD.shape[0]
-
-    def cut(self, vocabulary: int) -> Head:
-        """The head of the first `vocabulary` ids, sharing memory with this one."""
-        bias_V = None if self.bias_V is None else self.bias_V[:vocabulary]
-        return replace(self, weight_VD=self.weight_VD[:vocabulary], bias_V=bias_V)
+        return self.weight_VD.shape[0] - self.spare
 
     def picked(self, columns: Sequence[int]) -> Head:
         """The head of the given ids in the given order; of the first ids, without a copy."""
-        if list(columns) == list(range(len(columns))):
-            return self.cut(len(columns))
-        chosen = torch.tensor(columns, device=self.weight_VD.device)
+        count, spare = len(columns), 0
+        if self.weight_VD.element_size() == 2:
+            spare = min(-count % ALIGNED, len(self.weight_VD) - count)
+        if list(columns) == list(range(count)):
+            chosen: slice | torch.Tensor = slice(0, count + spare)
+        else:
+            filled = [*columns, *[columns[0]] * spare]
+            chosen = torch.tensor(filled, device=self.weight_VD.device)
         bias_V = None if self.bias_V is None else self.bias_V[chosen]
-        return replace(self, weight_VD=self.weight_VD[chosen], bias_V=bias_V)
+        return replace(self, weight_VD=self.weight_VD[chosen], bias_V=bias_V, spare=spare)
 
     def raw(self, hidden_RD: torch.Tensor) -> torch.Tensor:
         """`logits_RV` in at least fp32, before soft-capping."""
-        logits_RV = F.linear(hidden_RD, self.weight_VD, self.bias_V)
+        logits_RV = F.linear(hidden_RD, self.weight_VD, self.bias_V)[:, : self.rows]
         if logits_RV.dtype != torch.float64:
             logits_RV = logits_RV.float()
         return logits_RV if self.scale == 1 else logits_RV * self.scale

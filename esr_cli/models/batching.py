@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import torch
 
-# Tokens of a group that is not worth growing, and the share of its longest that is long enough.
-ENOUGH_TOKENS, NEARLY = 2048, 0.9
+# Tokens of a group that is not worth growing. On a GPU the launches of a pass take as long as some
+# thousands of tokens; on a CPU they hardly count.
+ENOUGH_TOKENS = {"cpu": 2048, "cuda": 8192}
+# The share of a group's longest that is long enough for it.
+NEARLY = 0.9
 
 
-def micro_batches(lengths: list[int], budget_tokens: int) -> list[list[int]]:
+def micro_batches(
+    lengths: list[int], budget_tokens: int, device: str = "cpu"
+) -> list[list[int]]:  # fmt: skip
     """Indices grouped so that a group, padded to its longest, stays within the budget.
 
     Sorted by length, longest first; a sequence above the budget goes alone. A group that is large
     enough to keep a device busy takes in none that would be padded by much.
     """
     groups: list[list[int]] = []
+    enough = ENOUGH_TOKENS["cuda" if device.startswith("cuda") else "cpu"]
     held, longest = 0, 0
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         length = lengths[index]
         over = bool(groups) and (len(groups[-1]) + 1) * longest > budget_tokens
-        if not groups or over or (held >= ENOUGH_TOKENS and length < NEARLY * longest):
+        if not groups or over or (held >= enough and length < NEARLY * longest):
             groups.append([])
             held, longest = 0, length
         groups[-1].append(index)

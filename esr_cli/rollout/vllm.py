@@ -20,6 +20,8 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
 
 GIB = 2**30
+# Prompt tokens read at once: more only take memory, which the activations of as many fill.
+PREFILL_TOKENS = 8192
 # Batches for which decoding is captured ahead; one between two is filled up. vLLM's own many more
 # take longer to capture than they save.
 GRAPHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -173,6 +175,7 @@ def _on_cuda(cache: int, share: float, max_sequences: int) -> dict[str, Any]:
     """
     sizes = [size for size in GRAPHS if size < max_sequences] + [min(max_sequences, GRAPHS[-1])]
     options: dict[str, Any] = {
+        "max_num_batched_tokens": PREFILL_TOKENS,
         "compilation_config": {
             "mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": sizes,
         }
