@@ -227,6 +227,14 @@ def test_a_teacher_with_other_ids_is_read_and_compared_in_the_students_order(
     assert torch.allclose(ours, found, atol=1e-5)
 
 
+def test_blocks_are_handed_over_whole(tiny_pair):
+    """vLLM reloads queries, keys and values together, and what it is not given is lost."""
+    made = tuning.LoraTuning(load(tiny_pair), 4, 8, ["q_proj"])
+    parts = {name.split("layers.0.")[1] for name in made.merged() if "layers.0." in name}
+    names = {"q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm"}
+    assert parts == {f"self_attn.{name}.weight" for name in names}
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_adapted_layers_train_as_pefts_own(tiny_pair, dtype):
     """The sum of weight and adapter in one product: the same values and the same gradients."""
