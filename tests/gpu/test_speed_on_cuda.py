@@ -22,7 +22,9 @@ def test_our_decoding_pass_agrees_with_the_library(dtype, tiny_pair):
     engine = EagerEngine(str(tiny_pair / "student"), dtype, 16, "cuda")
     assert engine.decoder is not None
     prompts = [Prompt(str(n), "", tuple(range(3, 9 + n)), ()) for n in range(3)]
-    sampling = Sampling(12, temperature=0.7, samples=2, seed=1)
+    # Some leave early, so that a graph is captured anew for those that are left.
+    lengths = (40, 3, 40, 5, 4, 2)
+    sampling = Sampling(40, temperature=0.7, samples=2, seed=1, lengths=lengths)
     ours, engine.decoder = engine.generate(prompts, sampling), None
     theirs = engine.generate(prompts, sampling)
     # In bfloat16 near ties may fall either way; what was drawn alike must weigh alike.
@@ -55,7 +57,7 @@ def test_a_bench_at_real_sizes(pair, tmp_path):
     peer = ["peer=trl"] if importlib.util.find_spec("trl") else []
     done = esr(
         "bench", f"pair={pair}", "pair.weights=random", "task=gsm8k", f"data_dir={data}",
-        "lengths=[100,1000]", f"engines={engines}", "repeats=3", "warmup=1", *peer, "out=found",
+        "lengths=[100,1000]", f"engines={engines}", "repeats=2", "warmup=1", *peer, "out=found",
         "tune.gradient_checkpointing=true", "rollout.gpu_memory_utilization=0.2", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
