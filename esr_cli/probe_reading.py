@@ -28,7 +28,8 @@ def read(
     teacher_head = teacher.head()
     sequences = [batching.inputs(r.prompt.student_ids, r.response_ids) for r in rollouts]
     found: list[Any] = [None] * len(rollouts)
-    for group in batching.micro_batches(list(map(len, sequences)), budget_tokens):
+    lengths = list(map(len, sequences))
+    for group in batching.micro_batches(lengths, budget_tokens, model.device.type):
         chosen = [rollouts[i] for i in group]
         input_ids_BL = batching.pad([sequences[i] for i in group], model.device)
         states_RX = batching.response_rows(

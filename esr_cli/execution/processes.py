@@ -146,14 +146,17 @@ def _answer(pipe: Connection, build: Callable[..., Any], settings: dict[str, Any
     pipe.send((True, None))
     while True:
         try:
-            # Tensors on a device arrive as handles, which may fail to open.
             message = pipe.recv()
-            if message is None:
-                return
-            method, arguments = message
-            reply = (True, method_of(worker, method)(*arguments))
         except GONE:
             raise
+        except Exception:  # tensors on a device arrive as handles, which may fail to open
+            pipe.send((False, traceback.format_exc()))
+            continue
+        if message is None:
+            return
+        try:
+            method, arguments = message
+            reply = (True, method_of(worker, method)(*arguments))
         except Exception:
             reply = (False, traceback.format_exc())
         pipe.send(reply)

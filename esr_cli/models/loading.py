@@ -65,9 +65,6 @@ def load_model(
     if device.startswith("cuda"):
         # cuDNN's attention plans anew for every length, and lengths change at every step.
         torch.backends.cuda.enable_cudnn_sdp(False)
-        if dtype == "bfloat16":
-            # What stays in fp32 beside such weights (adapters) needs no more than tf32's digits.
-            torch.set_float32_matmul_precision("high")
     return model.to(device).eval()
 
 

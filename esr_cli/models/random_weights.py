@@ -28,6 +28,8 @@ def built(
     """
     shape = shape_of(key, model)
     drawn = {"shape": model.shape, "path": model.path, "family": model.family}
+    # The same seed gives other numbers there.
+    drawn |= {"device": "cuda"} if torch.cuda.is_available() else {}
     name = disk.hash_of(drawn | {"dtype": dtype, "seed": seed})
     cache = Path(os.environ.get("ESR_CACHE", "~/.cache/esr")).expanduser()
     folder = cache / ("random" if weights else "outlines") / name
@@ -41,6 +43,8 @@ def built(
                 with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
                     made = AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, dtype))
                 made.save_pretrained(target)
+                del made
+                torch.cuda.empty_cache()
             else:
                 shape.save_pretrained(target)
                 GenerationConfig.from_model_config(shape).save_pretrained(target)

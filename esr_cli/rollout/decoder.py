@@ -144,13 +144,13 @@ class Decoder:
         cache.filled += 1
         return self._next(ids_B, cache, cache.filled - 1, cache.filled)
 
-    def captured(self, ids_B: torch.Tensor, cache: Cache) -> Callable[[torch.Tensor], torch.Tensor]:
+    def captured(self, cache: Cache) -> Callable[[torch.Tensor], torch.Tensor]:
         """`next` on this very cache as a CUDA graph, for as long as no text leaves it.
 
         A graph knows one length, so all places are looked at and those to come are shut.
         """
-        places = cache.shut_BKP.shape[-1]
-        at_1 = torch.tensor([cache.filled], device=ids_B.device)
+        places, device = cache.shut_BKP.shape[-1], cache.shut_BKP.device
+        at_1 = torch.tensor([cache.filled], device=device)
         cache.shut_BKP[..., cache.filled :] = -torch.inf
 
         def step(ids_B: torch.Tensor) -> torch.Tensor:
@@ -159,7 +159,7 @@ class Decoder:
             at_1.add_(1)
             return logits_BV
 
-        graph = Graph(step, ids_B)
+        graph = Graph(step)
 
         def replay(ids_B: torch.Tensor) -> torch.Tensor:
             cache.filled += 1

@@ -96,7 +96,7 @@ class _Text:
     ) -> None:
         self.model, self.decoder, self.mask_BL, self.more = model, decoder, mask_BL, more
         self.cache: Any = None
-        # Our pass for one more token: as it is, then the graph captured of it.
+        # Our pass for one more token; on CUDA a graph of it.
         self._next: Any = None
 
     def logits(self, ids_BL: torch.Tensor) -> torch.Tensor:
@@ -118,10 +118,8 @@ class _Text:
 
     def _one_more(self, decoder: Decoder, ids_B: torch.Tensor) -> torch.Tensor:
         if self._next is None:
-            self._next = partial(decoder.next, cache=self.cache)
-        elif ids_B.is_cuda and isinstance(self._next, partial):
-            # It has run once in these shapes, as capturing wants.
-            self._next = decoder.captured(ids_B, self.cache)
+            plain = partial(decoder.next, cache=self.cache)
+            self._next = decoder.captured(self.cache) if ids_B.is_cuda else plain
         return self._next(ids_B)
 
     def keep(self, rows_B: torch.Tensor) -> None:
@@ -148,13 +146,12 @@ class _Noise:
         """Noise of the next token, shaped like its logits."""
         columns, device = logits_BV.shape[1], logits_BV.device
         # On a GPU every draw is a launch, which takes longer than what it draws.
-        ahead = 8 if device.type == "cuda" else min(16, max(1, 8192 // columns))
+        ahead = 4 if device.type == "cuda" else min(16, max(1, 8192 // columns))
         if self._used % ahead == 0:
-            drawn = [
-                torch.empty(ahead, columns, device=device).exponential_(generator=stream)
-                for stream in self.streams
-            ]
-            self._drawn_BTV = torch.stack(drawn).log_().neg_()
+            drawn_BTV = torch.empty(len(self.streams), ahead, columns, device=device)
+            for row_TV, stream in zip(drawn_BTV, self.streams, strict=True):
+                row_TV.exponential_(generator=stream)
+            self._drawn_BTV = drawn_BTV.log_().neg_()
         self._used += 1
         return self._drawn_BTV[:, (self._used - 1) % ahead]
 

@@ -11,32 +11,45 @@ import torch
 
 
 class Graph:
-    """`step(ids_B)` as it is launched again and again: the same addresses, lengths and kernels.
+    """`step(ids_B)` again and again, always in the same shapes: the first time as it is, so that
+    every kernel is loaded, and from the second on as it was captured.
 
-    `step` has run before in the same shapes, so that every kernel is loaded; it neither asks the
-    device nor draws. What it returns is overwritten by the next call.
+    `step` neither asks the device nor draws. What it returns is overwritten by the next call.
     """
 
-    def __init__(self, step: Callable[[torch.Tensor], torch.Tensor], ids_B: torch.Tensor) -> None:
+    def __init__(self, step: Callable[[torch.Tensor], torch.Tensor]) -> None:
         # It owns tensors that the graph reads, by their addresses.
         self._step = step
-        self._ids_B, self._graph = ids_B.clone(), torch.cuda.CUDAGraph()
-        beside = torch.cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
-            self._graph.capture_begin(pool=_pool(), capture_error_mode="thread_local")
-            self._found = step(self._ids_B)
-            self._graph.capture_end()
-        torch.cuda.current_stream().wait_stream(beside)
+        self._ids_B: Any = None
+        self._graph: Any = None
 
     def __call__(self, ids_B: torch.Tensor) -> torch.Tensor:
         """The step for these ids."""
+        if self._ids_B is None:
+            self._ids_B = ids_B.clone()
+            return self._step(ids_B)
         self._ids_B.copy_(ids_B)
+        if self._graph is None:
+            self._capture()
         self._graph.replay()
         return self._found
 
+    def _capture(self) -> None:
+        pool, beside = _place()
+        graph, now = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        beside.wait_stream(now)
+        with torch.cuda.stream(beside):
+            graph.capture_begin(pool=pool.id, capture_error_mode="thread_local")
+            try:
+                self._found = self._step(self._ids_B)
+            finally:
+                graph.capture_end()
+        now.wait_stream(beside)
+        self._graph = graph
+
 
 @cache
-def _pool() -> Any:
-    """One for all: a batch captures into the memory of the one before it."""
-    return torch.cuda.graph_pool_handle()
+def _place() -> tuple[Any, Any]:
+    """Memory and stream of all captures. The pool is held, since one that no graph is left of
+    cannot be captured into again."""
+    return torch.cuda.MemPool(), torch.cuda.Stream()

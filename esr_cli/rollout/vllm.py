@@ -20,6 +20,10 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
 
 GIB = 2**30
+# Settings of architectures whose weights are not kept as they are saved.
+OTHER_FORMS = ("num_experts", "num_local_experts", "n_routed_experts", "kv_lora_rank")
+# The cache is handed out in blocks of so many tokens.
+BLOCK = 16
 # Prompt tokens read at once: more only take memory, which the activations of as many fill.
 PREFILL_TOKENS = 8192
 # Batches for which decoding is captured ahead; one between two is filled up. vLLM's own many more
@@ -37,6 +41,8 @@ class VllmEngine:
     ) -> None:  # fmt: skip
         self.on_cpu = not torch.cuda.is_available()
         shape = loading.load_shape(path, revision, trust_remote_code)
+        # Experts and latent attention are kept in other forms, which loading alone leaves old.
+        self.in_place = not self.on_cpu and not any(getattr(shape, x, 0) for x in OTHER_FORMS)
         cache = _cache_bytes(shape, dtype, max_model_len, max_sequences)
         share = 0 if self.on_cpu else gpu_memory_utilization * _card_bytes()
         options: dict[str, Any] = {"dtype": dtype}
@@ -63,15 +69,15 @@ class VllmEngine:
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Hands new weights over and forgets the prefix cache, whose keys they outdate."""
-        if self.on_cpu:
+        if self.in_place:
+            # Reloading lays whole layers out anew, which takes five times as long.
+            self.llm.apply_model(lambda model: model.load_weights(iter(weights.items())))
+        else:
             self.llm.collective_rpc(
                 "reload_weights", kwargs={"weights_iterator": iter(weights.items())}
             )
+        if self.on_cpu:
             self.llm.apply_model(_repack_tied_head)
-        else:
-            # In place, where graphs look for them. Reloading would lay whole layers out anew, and
-            # vLLM 0.23 then loses the biases of those that are handed over in part.
-            self.llm.apply_model(lambda model: model.load_weights(iter(weights.items())))
         assert self.llm.reset_prefix_cache(), "vLLM kept its prefix cache over a weight load"
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
@@ -188,6 +194,7 @@ def _card_bytes() -> int:
 
 
 def _cache_bytes(shape: Any, dtype: str, max_model_len: int, max_sequences: int) -> int:
-    """The KV cache of `max_sequences` of full length."""
+    """The KV cache of `max_sequences` of full length, in blocks, of which vLLM keeps one."""
     size = torch.finfo(getattr(torch, dtype)).bits // 8
-    return cache_bytes(shape, size) * max_model_len * max_sequences
+    blocks = -(-max_model_len // BLOCK) * max_sequences + 1
+    return cache_bytes(shape, size) * BLOCK * blocks
