@@ -12,7 +12,8 @@ import torch
 
 class Graph:
     """`step(ids_B)` again and again, always in the same shapes: the first time as it is, so that
-    every kernel is loaded, and from the second on as it was captured.
+    every kernel is loaded, and from the second on as it was captured, or as it is where it
+    cannot be.
 
     `step` neither asks the device nor draws. What it returns is overwritten by the next call.
     """
@@ -22,15 +23,22 @@ class Graph:
         self._step = step
         self._ids_B: Any = None
         self._graph: Any = None
+        self._captures = True
 
     def __call__(self, ids_B: torch.Tensor) -> torch.Tensor:
         """The step for these ids."""
         if self._ids_B is None:
             self._ids_B = ids_B.clone()
             return self._step(ids_B)
-        self._ids_B.copy_(ids_B)
+        if self._graph is None and self._captures:
+            try:
+                self._capture()
+            except RuntimeError as error:
+                self._captures = False
+                print(f"decoding without a graph, which is slower: {error}", flush=True)
         if self._graph is None:
-            self._capture()
+            return self._step(ids_B)
+        self._ids_B.copy_(ids_B)
         self._graph.replay()
         return self._found
 
