@@ -237,7 +237,7 @@ def test_blocks_are_handed_over_whole(tiny_pair):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_adapted_layers_train_as_pefts_own(tiny_pair, dtype):
-    """The sum of weight and adapter in one product: the same values and the same gradients."""
+    """By the sum of weight and adapter, or in 16 bits apart: the same values and gradients."""
     model = load(tiny_pair).to(dtype)
     made = tuning.LoraTuning(model, 4, 8, ["q_proj", "down_proj"])
     with torch.no_grad():

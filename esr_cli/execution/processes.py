@@ -154,14 +154,13 @@ def _answer(pipe: Connection, build: Callable[..., Any], settings: dict[str, Any
             continue
         if message is None:
             return
+        method, arguments = message
         try:
-            method, arguments = message
             reply = (True, method_of(worker, method)(*arguments))
         except Exception:
             reply = (False, traceback.format_exc())
         pipe.send(reply)
-        del reply
-        message = arguments = None
+        del message, arguments, reply
 
 
 # What every worker answers: of the process that it lives in.

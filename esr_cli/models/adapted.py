@@ -50,6 +50,7 @@ class _Adapted(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None,
         a_RI: torch.Tensor, b_OR: torch.Tensor, scale: float, summed: bool,
     ) -> torch.Tensor:  # fmt: skip
+        """`(..., O)` of `x`, which is `(..., I)`."""
         ctx.save_for_backward(x, weight_OI, a_RI, b_OR)
         ctx.scale, ctx.summed = scale, summed
         found = F.linear(x, weight_OI, bias_O)
@@ -61,6 +62,7 @@ class _Adapted(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+        """Gradients of `x` and of both factors, in the types that these have."""
         x, weight_OI, a_RI, b_OR = ctx.saved_tensors
         x_NI, grad_NO, near_RI = _rows(x), _rows(grad), a_RI.to(x.dtype)
         low_NR = (x_NI @ near_RI.T).mul_(ctx.scale)

@@ -11,9 +11,7 @@ ENOUGH_TOKENS = {"cpu": 2048, "cuda": 8192}
 NEARLY = 0.9
 
 
-def micro_batches(
-    lengths: list[int], budget_tokens: int, device: str = "cpu"
-) -> list[list[int]]:  # fmt: skip
+def micro_batches(lengths: list[int], budget_tokens: int, device: str = "cpu") -> list[list[int]]:
     """Indices grouped so that a group, padded to its longest, stays within the budget.
 
     Sorted by length, longest first; a sequence above the budget goes alone. A group that is large

@@ -76,7 +76,7 @@ class LoraTuning:
         }
         blocks = {name.rpartition(".")[0] for name, _ in self._layers()}
         self._beside = {
-            name.replace(".base_layer", ""): own.detach()
+            _own(name): own.detach()
             for name, own in model.named_parameters()
             if not own.requires_grad and _block(name) in blocks
         }
@@ -112,7 +112,7 @@ class LoraTuning:
     def save(self, folder: Path) -> None:
         """Writes the merged model; the adapter is kept apart by `save_adapter`."""
         weights = {
-            name.replace(".base_layer", ""): tensor
+            _own(name): tensor
             for name, tensor in self.model.state_dict().items()
             if ".lora_" not in name
         }
@@ -124,9 +124,14 @@ class LoraTuning:
         return True
 
 
+def _own(name: str) -> str:
+    """What the model itself calls a tensor that peft has put into an adapted layer."""
+    return name.replace(".base_layer", "")
+
+
 def _block(name: str) -> str:
     """`layers.0.self_attn` of `layers.0.self_attn.q_proj.base_layer.weight`."""
-    return name.replace(".base_layer", "").rpartition(".")[0].rpartition(".")[0]
+    return _own(name).rpartition(".")[0].rpartition(".")[0]
 
 
 def lora_config(rank: int, alpha: int, targets: list[str]) -> LoraConfig:

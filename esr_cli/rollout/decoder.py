@@ -234,13 +234,13 @@ class Decoder:
 
     def _norm(self, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         width = x.shape[-1]
-        if not self._plain and scale.dim() == 1:
-            return F.rms_norm(x, (width,), scale, self._eps)
         if self._plain:
             # A few small operations; the library's own are more there.
             length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
             root = torch.addcmul(self._eps_there, length, length, value=1 / width).rsqrt_()
             return (x * root).mul_(scale)
+        if scale.dim() == 1:
+            return F.rms_norm(x, (width,), scale, self._eps)
         return F.rms_norm(x, (width,), eps=self._eps) * scale
 
     def _rotation(self, places: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -44,12 +44,11 @@ class VllmEngine:
         # Experts and latent attention are kept in other forms, which loading alone leaves old.
         self.in_place = not self.on_cpu and not any(getattr(shape, x, 0) for x in OTHER_FORMS)
         cache = _cache_bytes(shape, dtype, max_model_len, max_sequences)
-        share = 0 if self.on_cpu else gpu_memory_utilization * _card_bytes()
         options: dict[str, Any] = {"dtype": dtype}
-        options |= (
-            _on_cpu(cache, max_model_len) if self.on_cpu
-            else _on_cuda(cache, share, max_sequences)
-        )  # fmt: skip
+        if self.on_cpu:
+            options |= _on_cpu(cache, max_model_len)
+        else:
+            options |= _on_cuda(cache, max_sequences, gpu_memory_utilization)
         # Starting an engine overwrites the random state of its process.
         python_state, torch_state = random.getstate(), torch.get_rng_state()
         from vllm import LLM
@@ -173,12 +172,13 @@ def _on_cpu(cache: int, max_model_len: int) -> dict[str, Any]:
     return {"enable_chunked_prefill": False, "max_num_batched_tokens": longest}
 
 
-def _on_cuda(cache: int, share: float, max_sequences: int) -> dict[str, Any]:
+def _on_cuda(cache: int, max_sequences: int, share_of_card: float) -> dict[str, Any]:
     """Decoding as one graph a batch size, of vLLM's own kernels: there is nothing to compile.
 
     The cache is as large as it can ever be used, unless that may leave too little of the share for
     the weights: then vLLM sees for itself what is left.
     """
+    share = share_of_card * torch.cuda.get_device_properties(0).total_memory
     sizes = [size for size in GRAPHS if size < max_sequences] + [min(max_sequences, GRAPHS[-1])]
     options: dict[str, Any] = {
         "max_num_batched_tokens": PREFILL_TOKENS,
@@ -187,10 +187,6 @@ def _on_cuda(cache: int, share: float, max_sequences: int) -> dict[str, Any]:
         }
     }  # fmt: skip
     return options | ({"kv_cache_memory_bytes": cache} if cache < share / 2 else {})
-
-
-def _card_bytes() -> int:
-    return torch.cuda.get_device_properties(0).total_memory
 
 
 def _cache_bytes(shape: Any, dtype: str, max_model_len: int, max_sequences: int) -> int:
