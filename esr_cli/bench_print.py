@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from esr_cli.disk import Rows
 from esr_cli.timing.record import PHASES
 
 
@@ -19,6 +21,11 @@ def show(record: dict[str, Any]) -> None:
             f"matrices {facts['flops_per_s'] / 1e9:,.0f} GFLOP/s in {facts['dtype']}"
         )
     for arm in dict.fromkeys(row["arm"] for row in record["rows"]):
+        console.print(
+            f"\n{arm}: {record['pair']}, {record['tune']}, {record['responses']} responses a step; "
+            f"median seconds of {record['repeats']} steps, below them times the floor; "
+            "peaks of memory by process"
+        )
         console.print(_table(record, arm))
     for arm, line in record["line"].items():
         if line:
@@ -35,26 +42,26 @@ def show(record: dict[str, Any]) -> None:
 
 
 def _table(record: dict[str, Any], arm: str) -> Table:
-    title = (
-        f"{arm}: {record['pair']}, {record['tune']}, {record['responses']} responses a step; "
-        f"median seconds of {record['repeats']} steps, below them times the floor"
-    )
-    table = Table(title=title, title_justify="left")
-    for heading in ("N", *PHASES, "floor", "peak GiB"):
+    peaks = {(row["length"], row["process"]): row["gib"] for row in _of(arm, record["memory"])}
+    processes = list(dict.fromkeys(process for _, process in peaks))
+    # No more than 80 columns, which is what there is where output goes to a file.
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    for heading in ("N", *PHASES, "floor", *(f"{process}\nGiB" for process in processes)):
         table.add_column(heading, justify="right")
-    own = [row for row in record["rows"] if row["arm"] == arm]
+    own = _of(arm, record["rows"])
     for length in dict.fromkeys(row["length"] for row in own):
         found = {row["phase"]: row for row in own if row["length"] == length}
         floor = found["step"]["floor"]
-        peaks = [
-            f"{row['process']} {row['gib']:.2f}" for row in record["memory"]
-            if (row["arm"], row["length"]) == (arm, length)
-        ]  # fmt: skip
         table.add_row(
             length, *(_cell(found[phase]) for phase in PHASES),
-            "" if floor is None else f"{floor:.3f}", "\n".join(peaks),
+            "" if floor is None else f"{floor:.3f}",
+            *(f"{peaks[length, process]:.2f}" for process in processes),
         )  # fmt: skip
     return table
+
+
+def _of(arm: str, rows: Rows) -> Rows:
+    return [row for row in rows if row["arm"] == arm]
 
 
 def _cell(row: dict[str, Any]) -> str:
