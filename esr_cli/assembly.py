@@ -177,7 +177,8 @@ def _student(
     model.generation_config.eos_token_id = list(pairing.stop_ids)
     head = teacher.head()
     if head is not None:
-        head = head.to(device)
+        # What is another process's memory on a device is undefined once that process is gone.
+        head = head.to(device, copy=device.startswith("cuda"))
     objective = objective_of(config, pairing.shared.to(device))
     student = Student(model, head, config.tune, objective, config.steps)
     for role, splits in (("student", student.splits), ("teacher", head is not None)):

@@ -31,10 +31,11 @@ from esr_cli.timing.trl import Trl
 
 # Small enough to leave the weights as they are, so that every step has the same work.
 LEARNING_RATE = 1e-12
+PEER = "trl"
 # Steps of an arm before it is another's turn, whose processes then find caches cold.
 IN_A_ROW = 2
-# Equal up to the order of sums; a vocabulary that is compared in part differs by what is left out.
-AGREE = 1e-4
+# Relative: equal up to the order of sums in fp32, and up to what 16 bits round.
+AGREE = {"float32": 1e-4, "bfloat16": 1e-2}
 NOT_IN_NAME = re.compile(r"(out|data_dir|repeats|warmup|tracking)[.=]|pair=")
 
 
@@ -57,11 +58,13 @@ def run(config: BenchConfig, overrides: list[str]) -> None:
         arms = _arms(config, _found(ready), folder, stack)
         loss = _compare_losses(config, arms)
         steps, weighed = _measure(config, arms)
-        facts = {name: worker.call("facts") for name, worker in arms.items() if name != "trl"}
+        facts = {name: worker.call("facts") for name, worker in arms.items() if name != PEER}
     told = _record(config, steps, facts, loss) | {"memory": record.memory(weighed)}
     disk.write_json(folder / "bench.json", told)
     show(told)
     print(f"{folder / 'bench.json'}\n{plot.draw(told, folder)}")
+    if config.peer and PEER not in arms:
+        raise WorkerError(f"{PEER} failed, and is left out of the bench: {folder}/logs/{PEER}.log")
 
 
 def _folder(config: BenchConfig, overrides: list[str]) -> Path:
@@ -116,20 +119,34 @@ def _arms(
         arms[engine] = _placed(engine, Ours, own, folder, stack)
     if config.peer:
         steps = IN_A_ROW * (config.warmup + config.repeats) * len(config.rollout_lens)
-        own = {"config": base, "folder": str(folder / "logs" / "trl"), "steps": steps}
+        own = {"config": base, "folder": str(folder / "logs" / PEER), "steps": steps}
         # On a CPU vLLM packs its weights, and what TRL hands over finds no place.
-        own["vllm"] = "vllm" in config.engines and loading.pick_device("auto") != "cpu"
-        arms["trl"] = _placed("trl", Trl, own, folder, stack)
+        on_cpu = loading.pick_device(base.execution.device) == "cpu"
+        own["vllm"] = "vllm" in config.engines and not on_cpu
+        arms[PEER] = _placed(PEER, Trl, own, folder, stack)
     # Ours side by side; a peer's engine measures how much memory is left, and needs it at rest.
     for engine in config.engines:
         arms[engine].start()
-    for name, worker in arms.items():
+    for name in list(arms):
         print(f"starting {name}", flush=True)
-        worker.call("peak_gib")
+        _ask(arms, name, "peak_gib")
     # With all arms at rest: another that starts would lower the ceilings.
     for engine in config.engines:
         arms[engine].call("measure_ceilings")
     return arms
+
+
+def _ask(arms: dict[str, ProcessWorker], name: str, method: str, *given: Any) -> Any:
+    """What an arm answers; none where a peer fails, which is left out then: what ours measured,
+    and what they took to start, is not lost by it."""
+    try:
+        return arms[name].call(method, *given)
+    except WorkerError as error:
+        if name != PEER:
+            raise
+        print(f"going on without {name}: {error}", flush=True)
+        arms.pop(name).close()
+        return None
 
 
 def _placed(
@@ -141,25 +158,30 @@ def _placed(
     worker = ProcessWorker(name, kind, settings, log=str(log))
 
     def close() -> None:
-        with suppress(WorkerError):  # it may be what failed
-            worker.call("close")
+        if worker.ready:
+            with suppress(WorkerError):  # it may be what failed
+                worker.call("close")
         worker.close()
 
     stack.callback(close)
     return worker
 
 
-def _compare_losses(config: BenchConfig, arms: dict[str, ProcessWorker]) -> dict[str, float] | None:
-    """Both losses of one batch of completions, before any step has been taken with them."""
-    if "trl" not in arms:
+def _compare_losses(config: BenchConfig, arms: dict[str, ProcessWorker]) -> dict[str, Any] | None:
+    """Both losses of one batch of completions, before any step of the peer."""
+    if PEER not in arms:
         return None
-    ours = arms[config.engines[0]].call("step", 0, config.tokens(config.rollout_lens[0]))
-    theirs = arms["trl"].call("loss", ours["rollouts"])
-    apart = abs(ours["loss"] - theirs) / abs(theirs)
+    own = arms[config.engines[0]]
+    rollouts = own.call("step", 0, config.tokens(config.rollout_lens[0]))["rollouts"]
+    ours, theirs = own.call("loss", rollouts), _ask(arms, PEER, "loss", rollouts)
+    if theirs is None:
+        return None
+    tolerance = AGREE[own.call("facts")["dtype"]]
+    apart = abs(ours - theirs) / abs(theirs)
     rest = f"{apart:.1e} apart; esr compares what both vocabularies share, trl all rows"
-    verdict = "the same" if apart < AGREE else rest
-    print(f"loss on the same completions: esr {ours['loss']:.6f}, trl {theirs:.6f}: {verdict}")
-    return {"esr": ours["loss"], "trl": theirs, "relative": apart}
+    verdict = f"the same ({apart:.0e} apart)" if apart < tolerance else rest
+    print(f"loss on the same completions: esr {ours:.6f}, trl {theirs:.6f}: {verdict}")
+    return {"esr": ours, "trl": theirs, "relative": apart, "tolerance": tolerance}
 
 
 def _measure(config: BenchConfig, arms: dict[str, ProcessWorker]) -> tuple[Steps, Steps]:
@@ -171,17 +193,28 @@ def _measure(config: BenchConfig, arms: dict[str, ProcessWorker]) -> tuple[Steps
     for turn in range(config.warmup + config.repeats):
         weigh = turn == max(0, config.warmup - 1)
         for length, tokens in lengths.items():
-            for arm, worker in arms.items():
-                for place in range(IN_A_ROW):
-                    step = worker.call("step", number + place, tokens, weigh)
-                step.pop("rollouts", None)
-                if turn >= config.warmup:
+            for arm in list(arms):
+                step = _last_of(arms, arm, number, tokens, weigh)
+                if step and turn >= config.warmup:
                     found[arm, length].append(step)
-                if weigh:
+                if step and weigh:
                     weighed[arm, length].append(step)
             number += IN_A_ROW
         print(f"round {turn + 1} of {config.warmup + config.repeats}", flush=True)
-    return found, weighed
+    kept = [key for key in found if key[0] in arms]
+    return {key: found[key] for key in kept}, {key: weighed[key] for key in kept}
+
+
+def _last_of(
+    arms: dict[str, ProcessWorker], arm: str, number: int, tokens: int, weigh: bool
+) -> dict[str, Any] | None:
+    """The last of an arm's steps in a row; none where it is a peer that failed."""
+    step = None
+    for place in range(IN_A_ROW):
+        step = _ask(arms, arm, "step", number + place, tokens, weigh) if arm in arms else None
+    if step:
+        step.pop("rollouts", None)
+    return step
 
 
 def _record(

@@ -47,19 +47,19 @@ def keep_freed_memory() -> None:
 
 
 def settle() -> None:
-    """Waits for the device, where there is one: its work is only under way when a call returns."""
+    """Waits for the devices, where there are: their work is only under way when a call returns."""
     import torch
 
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
+    for device in _devices():
+        torch.cuda.synchronize(device)
 
 
 def peak_gib() -> float:
-    """Peak memory: on the device, or resident without one."""
+    """Peak memory: on the devices, or resident without any."""
     import torch
 
-    if torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated() / 2**30
+    if devices := _devices():
+        return sum(map(torch.cuda.max_memory_allocated, devices)) / 2**30
     with contextlib.suppress(OSError):
         known = re.search(r"VmHWM:\s+(\d+) kB", (OWN / "status").read_text())
         if known:
@@ -68,20 +68,30 @@ def peak_gib() -> float:
 
 
 def forget_peak() -> None:
-    """Begins the peak anew from what is in use; on Linux only where there is no device.
+    """Begins the peak anew from what is in use; on Linux only where there are no devices.
 
     What was kept of freed memory is given back, and the next step pays for it.
     """
     import torch
 
-    if torch.cuda.is_initialized():
-        torch.cuda.reset_peak_memory_stats()
-    else:
+    devices = _devices()
+    for device in devices:
+        torch.cuda.reset_peak_memory_stats(device)
+    if not devices:
         give_back = getattr(_libc(), "malloc_trim", None)
         if give_back:
             give_back(0)
         with contextlib.suppress(OSError):
             (OWN / "clear_refs").write_text(FORGET_PEAK)
+
+
+def _devices() -> list[int]:
+    """Those that this process holds memory of; asking another would take some of it."""
+    import torch
+
+    if not torch.cuda.is_initialized():
+        return []
+    return [each for each in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(each)]
 
 
 def _libc() -> ctypes.CDLL | None:

@@ -73,7 +73,10 @@ class Student:
         self.splits = loading.head_agrees(model, loading.head_of(model))
         self.tuning = tuning.make(model, config)
         if config.gradient_checkpointing:
-            model.gradient_checkpointing_enable()
+            # There is no dropout whose random state a layer's second pass would need.
+            model.gradient_checkpointing_enable(
+                {"use_reentrant": False, "preserve_rng_state": False}
+            )
             model.enable_input_require_grads()
         if config.compile:
             loading.compile_layers(model)

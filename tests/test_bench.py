@@ -8,8 +8,10 @@ import json
 import pytest
 from conftest import esr
 
+from esr_cli import bench
 from esr_cli.checks.tuning import outline
 from esr_cli.config import TuneConfig
+from esr_cli.execution.worker import ProcessWorker, WorkerError
 from esr_cli.timing import record
 from esr_cli.timing.ceilings import Ceilings, measure
 from esr_cli.timing.floors import Work, floors
@@ -136,6 +138,34 @@ def test_what_cannot_be_timed_is_said_in_one_line(given, says, tmp_path):
     assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1, (
         done.stderr
     )
+
+
+class Failing:
+    """An arm whose steps fail from the second on."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def step(self, *_) -> dict:
+        self.steps += 1
+        if self.steps > 1:
+            raise MemoryError("the card is full")
+        return taken(1.0, 8)
+
+
+@pytest.mark.parametrize("name", ["trl", "eager"])
+def test_a_peer_that_fails_is_left_out_and_ours_is_not(name, capsys):
+    arms = {name: ProcessWorker(name, Failing, {})}
+    try:
+        if name == "trl":
+            assert bench._last_of(arms, name, 0, 8, False) is None and arms == {}
+            assert "the card is full" in capsys.readouterr().out
+        else:
+            with pytest.raises(WorkerError, match="the card is full"):
+                bench._last_of(arms, name, 0, 8, False)
+    finally:
+        for worker in arms.values():
+            worker.close()
 
 
 def test_a_loss_that_the_peer_lacks_is_refused(tmp_path):

@@ -112,16 +112,26 @@ def test_gradient_checkpointing_changes_memory_only(tiny_pair, teacher):
     assert one.metrics["train/grad_norm"] == pytest.approx(other.metrics["train/grad_norm"], 1e-6)
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_compiled_layers_take_the_same_step(tiny_pair, teacher, method):
-    plain, fused = (student(tiny_pair, teacher, method=method, compile=on) for on in (False, True))
+@pytest.mark.parametrize(
+    ("method", "dtype", "apart"),
+    [
+        ("full", torch.float32, 1e-4),
+        ("lora", torch.float32, 1e-4),
+        ("lora", torch.bfloat16, 3e-2),
+    ],
+)
+def test_compiled_layers_take_the_same_step(tiny_pair, teacher, method, dtype, apart):
+    plain, fused = (
+        student(tiny_pair, teacher, method=method, compile=on, model=load(tiny_pair).to(dtype))
+        for on in (False, True)
+    )
     for step in range(2):
         # Of other lengths, which must not need a program of their own.
         rollouts = ROLLOUTS[step:]
         scores = teacher.score(rollouts)
         one, other = (made.update(rollouts, scores, step) for made in (plain, fused))
         for name in ("train/loss", "train/grad_norm"):
-            assert one.metrics[name] == pytest.approx(other.metrics[name], 1e-4), name
+            assert one.metrics[name] == pytest.approx(other.metrics[name], apart), name
     assert list(plain.weights()) == list(fused.weights())
 
 
@@ -254,7 +264,7 @@ def test_adapted_layers_train_as_pefts_own(tiny_pair, dtype):
         return logits_BLV.detach(), found
 
     ours, our_gradients = taken()
-    for _, layer in made._layers():
+    for _, layer in made._layers:
         del layer.forward
     theirs, their_gradients = taken()
     close = 1e-4 if dtype == torch.float32 else 0.05

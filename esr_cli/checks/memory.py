@@ -15,7 +15,7 @@ from esr_cli.checks.tuning import adapted, trained
 from esr_cli.config import TrainConfig
 from esr_cli.distill.divergence import Options
 from esr_cli.models import loading
-from esr_cli.models.shapes import cache_bytes, sizes
+from esr_cli.models.shapes import cache_bytes, engine_cache, sizes
 
 GIB = 2**30
 # fp32 copies of a tile's logits that are alive at once in the divergence.
@@ -57,9 +57,11 @@ def needs(
 
     cache, reserved = cache_bytes(_shape(student), size), 0.0
     if torch.cuda.is_available() and config.rollout.engine == "vllm":
-        # vLLM takes its share of the card, whatever it needs.
-        whole = torch.cuda.get_device_properties(0).total_memory
-        reserved = config.rollout.gpu_memory_utilization * whole - own * size
+        # It is taken whole, as the engine starts.
+        card = torch.cuda.get_device_properties(0).total_memory
+        share, most = config.rollout.gpu_memory_utilization * card, config.rollout.max_sequences
+        limits = config.pair.context_tokens, most, share
+        reserved = engine_cache(_shape(student), size, *limits) or share - own * size
     columns = _shape(student).vocab_size
     tile = Options(tile_tokens=config.loss.tile_tokens).tile(columns) * columns * 4 * TILE_COPIES
     return [

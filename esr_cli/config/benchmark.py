@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from esr_cli.config.errors import need, need_choice
+from esr_cli.config.rollout import check_temperature
 
 KINDS = ("lab", "math", "code", "tools")
 
@@ -53,8 +54,7 @@ class BenchmarkConfig:
         need_choice("benchmark.kind", self.kind, KINDS)
         for key in ("samples", "max_tokens", "problems"):
             need(getattr(self, key) > 0, f"benchmark.*.{key}", getattr(self, key), "give 1 or more")
-        heat = self.temperature
-        need(0 <= heat <= 2, "benchmark.*.temperature", heat, "give a number in [0, 2]")
+        check_temperature("benchmark.*.temperature", self.temperature)
         need(0 < self.top_p <= 1, "benchmark.*.top_p", self.top_p, "give a number in (0, 1]")
         need("{problem}" in self.wording, "wording", self.wording, "it must hold {problem}")
         for k in self.pass_at:

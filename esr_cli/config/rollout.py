@@ -15,6 +15,13 @@ def check_length(key: str, value: Any) -> None:
         raise ConfigError(f"{key}={value}: give a positive number of tokens, full, or auto")
 
 
+def check_temperature(key: str, value: float) -> None:
+    """Raises `ConfigError` unless `value` is 0 or one that both engines sample at."""
+    # vLLM takes what is colder for 0.01.
+    fits = value == 0 or 0.01 <= value <= 2
+    need(fits, key, value, "give 0 (always the likeliest token) or a number in [0.01, 2]")
+
+
 @dataclass
 class RolloutConfig:
     """`max_tokens` is N, the rollout length (`rollout_len` on the command line), `full`, or
@@ -36,8 +43,7 @@ class RolloutConfig:
     def __post_init__(self) -> None:
         need_choice("rollout", self.engine, ("vllm", "eager"))
         check_length("rollout_len", self.max_tokens)
-        heat = self.temperature
-        need(0 <= heat <= 2, "rollout.temperature", heat, "give a number in [0, 2]")
+        check_temperature("rollout.temperature", self.temperature)
         need(0 < self.top_p <= 1, "rollout.top_p", self.top_p, "give a number in (0, 1]")
         need(self.top_k >= 0, "rollout.top_k", self.top_k, "give 0 (all tokens) or more")
         need(self.staleness in (0, 1), "rollout.staleness", self.staleness, "give 0 or 1")

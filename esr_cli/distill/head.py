@@ -66,7 +66,7 @@ class Head:
         """`logits_RV` as the model itself gives them, in at least fp32."""
         return self.cap(self.raw(hidden_RD))
 
-    def to(self, device: str | torch.device) -> Head:
-        """The same head elsewhere."""
-        bias_V = None if self.bias_V is None else self.bias_V.to(device)
-        return replace(self, weight_VD=self.weight_VD.to(device), bias_V=bias_V)
+    def to(self, device: str | torch.device, copy: bool = False) -> Head:
+        """The same head elsewhere; of memory of its own if it is to be a copy."""
+        bias_V = None if self.bias_V is None else self.bias_V.to(device, copy=copy)
+        return replace(self, weight_VD=self.weight_VD.to(device, copy=copy), bias_V=bias_V)

@@ -92,6 +92,11 @@ class ProcessWorker:
         """The process id while the worker lives."""
         return self._process.pid if self._process is not None else None
 
+    @property
+    def ready(self) -> bool:
+        """Whether the worker was made, so that a call does not wait for that."""
+        return self._ready
+
     def start(self) -> None:
         """Launches the process without waiting, so that several start side by side."""
         self._process, self._pipe = launched(self.name)

@@ -70,17 +70,20 @@ class LoraTuning:
     def __init__(self, model: Any, rank: int, alpha: int, targets: list[str]) -> None:
         self.model = model
         self.adapted = get_peft_model(model, lora_config(rank, alpha, targets))
+        self._layers: list[tuple[str, Any]] = [
+            (n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer)
+        ]
         self._merged = {
             f"{name}.weight": torch.empty_like(layer.get_base_layer().weight)
-            for name, layer in self._layers()
+            for name, layer in self._layers
         }
-        blocks = {name.rpartition(".")[0] for name, _ in self._layers()}
+        blocks = {name.rpartition(".")[0] for name, _ in self._layers}
         self._beside = {
             _own(name): own.detach()
             for name, own in model.named_parameters()
             if not own.requires_grad and _block(name) in blocks
         }
-        for name, layer in self._layers():
+        for name, layer in self._layers:
             read_through(layer, self._merged[f"{name}.weight"], ADAPTER)
         self.publish()
 
@@ -94,7 +97,7 @@ class LoraTuning:
     @torch.no_grad()
     def publish(self) -> None:
         """Base weight plus adapter for each adapted layer, out of place: nothing drifts."""
-        for name, layer in self._layers():
+        for name, layer in self._layers:
             base, delta = layer.get_base_layer().weight, layer.get_delta_weight(ADAPTER)
             torch.add(base, delta, out=self._merged[f"{name}.weight"])
 
@@ -105,9 +108,6 @@ class LoraTuning:
         together and reloads them, biases included, whole.
         """
         return self._beside | self._merged
-
-    def _layers(self) -> list[tuple[str, Any]]:
-        return [(n, m) for n, m in self.model.named_modules() if isinstance(m, LoraLayer)]
 
     def save(self, folder: Path) -> None:
         """Writes the merged model; the adapter is kept apart by `save_adapter`."""

@@ -21,6 +21,7 @@ ROPES = ("default", "linear", "llama3")
 # Mean gap in logits that the order of sums explains, in standard deviations of the logits, by the
 # type of the weights: a wrong angle or bias makes it many times as large.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
+ALIGNED = 8
 
 
 @dataclass
@@ -129,10 +130,15 @@ class Decoder:
             values = values.reshape(rows, count, -1, self.width).transpose(1, 2)
             cache.keys[number][..., :count] = turned[:, self.heads :].transpose(2, 3)
             cache.values[number][:, :, :count] = values
+            queries, keys = turned[:, : self.heads], turned[:, self.heads :]
+            shared = self.heads != self.pairs
+            if shared and queries.is_cuda:
+                # The fused kernels that take a mask there have a head of keys for each of queries.
+                each, shared = self.heads // self.pairs, False
+                keys, values = (x.repeat_interleave(each, 1) for x in (keys, values))
             answer = F.scaled_dot_product_attention(
-                turned[:, : self.heads], turned[:, self.heads :], values, attn_mask=looked,
-                enable_gqa=self.heads != self.pairs,
-            )  # fmt: skip
+                queries, keys, values, attn_mask=looked, enable_gqa=shared
+            )
             return answer.transpose(1, 2).reshape(rows * count, -1)
 
         places_BL = (mask_BL.cumsum(-1) - 1).clamp(min=0)
@@ -195,7 +201,8 @@ class Decoder:
 
     def _cache(self, mask_BL: torch.Tensor, more: int) -> Cache:
         rows, count = mask_BL.shape
-        places, like = count + more, self.layers[0].qkv
+        # Rows of the cache begin where fused kernels want them to.
+        places, like = -(-(count + more) // ALIGNED) * ALIGNED, self.layers[0].qkv
         shut_BKP = torch.zeros(rows, self.pairs, places, device=like.device)
         shut_BKP[..., :count].masked_fill_(~mask_BL.bool()[:, None], -torch.inf)
         return Cache(
@@ -212,21 +219,20 @@ class Decoder:
         cos, sin = (table[places_N][:, None] for table in tables)
         hidden_ND = F.embedding(ids_N, self.embedding)
         for number, (layer, norm_HD) in enumerate(zip(self.layers, cache.norms, strict=True)):
-            found = self._norm(hidden_ND, layer.before) @ layer.qkv
-            if layer.qkv_bias is not None:
-                found += layer.qkv_bias
+            found, bias = self._norm(hidden_ND, layer.before), layer.qkv_bias
+            found = found @ layer.qkv if bias is None else torch.addmm(bias, found, layer.qkv)
             found = found.view(len(ids_N), -1, self.width)
             turned = found[:, : self.heads + self.pairs]
             if norm_HD is not None:
                 turned = self._norm(turned, norm_HD)
             turned = torch.addcmul(turned * cos, turned.roll(self.width // 2, -1), sin)
             answer = attend(number, turned, found[:, -self.pairs :])
-            hidden_ND = torch.addmm(hidden_ND, answer, layer.out)
+            hidden_ND.addmm_(answer, layer.out)
             if layer.out_bias is not None:
                 hidden_ND += layer.out_bias
             read = self._norm(hidden_ND, layer.after) @ layer.gate_up
             gate, up = read.chunk(2, -1)
-            hidden_ND = torch.addmm(hidden_ND, F.silu(gate).mul_(up), layer.down)
+            hidden_ND.addmm_(F.silu(gate).mul_(up), layer.down)
         return hidden_ND
 
     def _head(self, hidden_BD: torch.Tensor) -> torch.Tensor:

@@ -10,8 +10,12 @@ import torch
 from transformers import DynamicCache
 
 from esr_cli.models import loading
+from esr_cli.rollout import graphs
 from esr_cli.rollout.decoder import Decoder
 from esr_cli.types import Prompt, Rollout, Sampling
+
+# Fewer texts than these take a GPU as long: it reads all weights for any of them.
+FEWEST = 32
 
 
 class EagerEngine:
@@ -24,6 +28,9 @@ class EagerEngine:
     ) -> None:  # fmt: skip
         self.model = loading.load_model(path, dtype, device, revision, trust_remote_code)
         self.max_sequences, self.decoder = max_sequences, Decoder.of(self.model)
+        if device != "cpu":
+            # Where the decoder laid weights together, their old places are free.
+            torch.cuda.empty_cache()
         if self.decoder is None:
             print("decoding with the library's own forward pass, which is slower")
         rows = self.model.config.get_text_config().vocab_size
@@ -33,9 +40,9 @@ class EagerEngine:
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Copies the named weights in place; a name the model lacks is a broken invariant."""
         own = self.model.state_dict()
-        for name, tensor in weights.items():
-            assert name in own, f"the engine's model has no weight {name}"
-            own[name].copy_(tensor)
+        unknown = [name for name in weights if name not in own]
+        assert not unknown, f"the engine's model has no weight {unknown[0]}"
+        torch._foreach_copy_([own[name] for name in weights], list(weights.values()))
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
         """`sampling.samples` rollouts a prompt, prompt by prompt."""
@@ -61,6 +68,7 @@ class EagerEngine:
         text = _Text(self.model, self.decoder, mask_BL, max(row.limit for row in rows))
         noise = _Noise([row.stream for row in rows])
         bars = sampling.shared_only and len(self.barred) > 0
+        fewest = FEWEST if device.type == "cuda" else 0
         logits_BV = text.logits(ids_BL)
         if len(asked) < len(rows):
             of_B = torch.tensor([asked[row.prompt.student_ids] for row in rows], device=device)
@@ -79,7 +87,7 @@ class EagerEngine:
                 return
             ids_BL = token_B[:, None]
             # A few long responses among many short ones are decoded on their own.
-            if 2 * len(going) <= len(rows):
+            if 2 * len(going) <= len(rows) > fewest:
                 rows = [rows[b] for b in going]
                 kept_B = torch.tensor(going, device=device)
                 text.keep(kept_B)
@@ -119,7 +127,8 @@ class _Text:
     def _one_more(self, decoder: Decoder, ids_B: torch.Tensor) -> torch.Tensor:
         if self._next is None:
             plain = partial(decoder.next, cache=self.cache)
-            self._next = decoder.captured(self.cache) if ids_B.is_cuda else plain
+            captures = ids_B.is_cuda and not graphs.faults
+            self._next = decoder.captured(self.cache) if captures else plain
         return self._next(ids_B)
 
     def keep(self, rows_B: torch.Tensor) -> None:

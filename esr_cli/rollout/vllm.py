@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from esr_cli.models import loading
-from esr_cli.models.shapes import cache_bytes
+from esr_cli.models.shapes import engine_cache, engine_share, plain, whole_cache
 from esr_cli.types import Prompt, Rollout, Sampling
 
 # Read by vLLM as it is imported: an engine process of its own would hide the weight hand-over.
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-# Its other runner draws otherwise, and takes no processors of logits.
+# Its other runner draws otherwise; with bars it has not been tried.
 os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
 
 GIB = 2**30
-# Settings of architectures whose weights are not kept as they are saved.
-OTHER_FORMS = ("num_experts", "num_local_experts", "n_routed_experts", "kv_lora_rank")
-# The cache is handed out in blocks of so many tokens.
-BLOCK = 16
 # Prompt tokens read at once: more only take memory, which the activations of as many fill.
 PREFILL_TOKENS = 8192
 # Batches for which decoding is captured ahead; one between two is filled up. vLLM's own many more
@@ -39,32 +39,32 @@ class VllmEngine:
         gpu_memory_utilization: float = 0.4, revision: str | None = None,
         barred_ids: tuple[int, ...] = (), trust_remote_code: bool = False,
     ) -> None:  # fmt: skip
-        self.on_cpu = not torch.cuda.is_available()
+        self.on_cpu, self.bar = not torch.cuda.is_available(), _Bar(barred_ids)
         shape = loading.load_shape(path, revision, trust_remote_code)
-        # Experts and latent attention are kept in other forms, which loading alone leaves old.
-        self.in_place = not self.on_cpu and not any(getattr(shape, x, 0) for x in OTHER_FORMS)
-        cache = _cache_bytes(shape, dtype, max_model_len, max_sequences)
-        options: dict[str, Any] = {"dtype": dtype}
+        # What is kept in another form than it is saved in, loading alone would leave old.
+        self.in_place = not self.on_cpu and plain(shape)
+        size = torch.finfo(getattr(torch, dtype)).bits // 8
         if self.on_cpu:
-            options |= _on_cpu(cache, max_model_len)
+            cache = whole_cache(shape, size, max_model_len, max_sequences)
+            options = _on_cpu(cache, max_model_len, gpu_memory_utilization)
         else:
-            options |= _on_cuda(cache, max_sequences, gpu_memory_utilization)
-        # Starting an engine overwrites the random state of its process.
-        python_state, torch_state = random.getstate(), torch.get_rng_state()
-        from vllm import LLM
+            options = _on_cuda(shape, size, max_model_len, max_sequences, gpu_memory_utilization)
+        options["dtype"] = dtype
+        with _left_as_it_was():
+            from vllm import LLM
 
-        self.bar = _Bar(barred_ids)
-        if barred_ids:
-            options["logits_processors"] = [_processor(self.bar)]
-        self.llm: Any = LLM(
-            model=path, revision=revision, tokenizer_revision=revision,
-            trust_remote_code=trust_remote_code,
-            max_model_len=max_model_len, max_num_seqs=max_sequences,
-            gpu_memory_utilization=gpu_memory_utilization, logprobs_mode="processed_logprobs",
-            generation_config="vllm", disable_log_stats=True, **options,
-        )  # fmt: skip
-        random.setstate(python_state)
-        torch.set_rng_state(torch_state)
+            self.llm: Any = LLM(
+                model=path, revision=revision, tokenizer_revision=revision,
+                trust_remote_code=trust_remote_code,
+                max_model_len=max_model_len, max_num_seqs=max_sequences,
+                logprobs_mode="processed_logprobs",
+                generation_config="vllm", disable_log_stats=True, **options,
+            )  # fmt: skip
+            if barred_ids:
+                self.llm.apply_model(partial(_bar_head, bar=self.bar))
+            if not self.on_cpu:
+                # The first call compiles what reads log-probabilities.
+                self.generate([Prompt("", "", (0,), ())], Sampling(2, temperature=1.0))
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Hands new weights over and forgets the prefix cache, whose keys they outdate."""
@@ -77,7 +77,8 @@ class VllmEngine:
             )
         if self.on_cpu:
             self.llm.apply_model(_repack_tied_head)
-        assert self.llm.reset_prefix_cache(), "vLLM kept its prefix cache over a weight load"
+        forgot = self.llm.reset_prefix_cache()
+        assert forgot, "vLLM kept its prefix cache over a weight load"
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
         """`sampling.samples` rollouts a prompt, prompt by prompt."""
@@ -104,28 +105,26 @@ class _Bar:
 
     def __init__(self, ids: tuple[int, ...]) -> None:
         self.ids, self.on = ids, False
+        self._columns: Any = None
+
+    def apply(self, logits_BV: torch.Tensor) -> torch.Tensor:
+        """The logits, in place, without what is barred."""
+        if self._columns is None:
+            # They may lack padding rows that the trainer's model has.
+            ids = [id for id in self.ids if id < logits_BV.shape[-1]]
+            self._columns = torch.tensor(ids, dtype=torch.long, device=logits_BV.device)
+        return logits_BV.index_fill_(-1, self._columns, -torch.inf)
 
 
-def _processor(bar: _Bar) -> type:
-    """A logits processor for a whole engine: one operation a step, whatever the requests are."""
-    from vllm.v1.sample.logits_processor import LogitsProcessor
+def _bar_head(model: Any, bar: _Bar) -> None:
+    """Bars where the logits are made: whatever draws from them, and at no cost a request."""
+    made = model.compute_logits
 
-    class Barred(LogitsProcessor):
-        def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
-            # Its logits may lack padding rows that the trainer's model has.
-            width = vllm_config.model_config.get_vocab_size()
-            self.ids = torch.tensor([id for id in bar.ids if id < width], device=device)
+    def compute_logits(*given: Any, **named: Any) -> Any:
+        logits_BV = made(*given, **named)
+        return bar.apply(logits_BV) if bar.on and logits_BV is not None else logits_BV
 
-        def is_argmax_invariant(self) -> bool:
-            return False
-
-        def update_state(self, batch_update: Any) -> None:
-            pass
-
-        def apply(self, logits: torch.Tensor) -> torch.Tensor:
-            return logits.index_fill_(-1, self.ids, -torch.inf) if bar.on else logits
-
-    return Barred
+    model.compute_logits = compute_logits
 
 
 def _repack_tied_head(model: Any) -> None:
@@ -151,46 +150,64 @@ def _request(sampling: Sampling, limit: int, seed: int) -> Any:
         ignore_eos=True,
         seed=seed,
         logprobs=0,
+        flat_logprobs=True,
         detokenize=False,
     )
 
 
 def _rollout(prompt: Prompt, sample: int, output: Any) -> Rollout:
-    tokens = tuple(output.token_ids)
-    rows = zip(tokens, output.logprobs, strict=True)
-    logprobs = tuple(row[token].logprob for token, row in rows)
+    tokens, logprobs = tuple(output.token_ids), tuple(output.logprobs.logprobs)
+    assert len(tokens) == len(logprobs), "vLLM gave other than one log-probability a token"
     return Rollout(prompt, sample, tokens, logprobs, output.finish_reason)
 
 
-def _on_cpu(cache: int, max_model_len: int) -> dict[str, Any]:
+def _on_cpu(cache: int, max_model_len: int, share: float) -> dict[str, Any]:
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, -(-cache // GIB)))
     # What it compiles ahead of time on the CPU it fails to load again, and compiles anew at
     # every start; the compiler's own cache holds.
     os.environ.setdefault("VLLM_USE_AOT_COMPILE", "0")
     # A prefill in pieces breaks seeded requests on the CPU, so one must fit whole.
     longest = max(4096, max_model_len)
-    return {"enable_chunked_prefill": False, "max_num_batched_tokens": longest}
+    return {
+        "enable_chunked_prefill": False, "max_num_batched_tokens": longest,
+        "gpu_memory_utilization": share,
+    }  # fmt: skip
 
 
-def _on_cuda(cache: int, max_sequences: int, share_of_card: float) -> dict[str, Any]:
+def _on_cuda(
+    shape: Any, size: int, max_model_len: int, max_sequences: int, share_of_card: float
+) -> dict[str, Any]:
     """Decoding as one graph a batch size, of vLLM's own kernels: there is nothing to compile.
 
-    The cache is as large as it can ever be used, unless that may leave too little of the share for
-    the weights: then vLLM sees for itself what is left.
+    The cache is no larger than it can ever be used. Where the weights cannot be reckoned from the
+    shape, vLLM sees for itself what they leave of its share of the card.
     """
-    share = share_of_card * torch.cuda.get_device_properties(0).total_memory
-    sizes = [size for size in GRAPHS if size < max_sequences] + [min(max_sequences, GRAPHS[-1])]
+    card = torch.cuda.get_device_properties(0).total_memory
+    sizes = [each for each in GRAPHS if each < max_sequences] + [min(max_sequences, GRAPHS[-1])]
     options: dict[str, Any] = {
-        "max_num_batched_tokens": PREFILL_TOKENS,
+        "max_num_batched_tokens": max(PREFILL_TOKENS, max_sequences),
         "compilation_config": {
             "mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": sizes,
-        }
+        },
+        "gpu_memory_utilization": share_of_card,
     }  # fmt: skip
-    return options | ({"kv_cache_memory_bytes": cache} if cache < share / 2 else {})
+    cache = engine_cache(shape, size, max_model_len, max_sequences, share_of_card * card)
+    if cache:
+        # Of the share it asks only whether as much is free.
+        taken = engine_share(shape, size, cache) / card
+        options |= {"kv_cache_memory_bytes": cache, "gpu_memory_utilization": taken}
+    return options
 
 
-def _cache_bytes(shape: Any, dtype: str, max_model_len: int, max_sequences: int) -> int:
-    """The KV cache of `max_sequences` of full length, in blocks, of which vLLM keeps one."""
-    size = torch.finfo(getattr(torch, dtype)).bits // 8
-    blocks = -(-max_model_len // BLOCK) * max_sequences + 1
-    return cache_bytes(shape, size) * BLOCK * blocks
+@contextmanager
+def _left_as_it_was() -> Iterator[None]:
+    """Starting an engine overwrites the random states of its process, and a device's stream."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    with ExitStack() as kept:
+        kept.enter_context(torch.random.fork_rng(devices))
+        if devices:
+            kept.enter_context(torch.cuda.stream(torch.cuda.current_stream()))
+        yield
+    random.setstate(python_state)
+    np.random.set_state(numpy_state)

@@ -73,6 +73,16 @@ class Ours:
             "loss": update.metrics["train/loss"], "rollouts": rollouts,
         }  # fmt: skip
 
+    def loss(self, rollouts: list[Rollout]) -> float:
+        """The loss of completions with the teacher reading the student's prompt, as a peer has it;
+        takes a step with them."""
+        alike = [
+            replace(each, prompt=replace(each.prompt, teacher_ids=each.prompt.student_ids))
+            for each in rollouts
+        ]
+        scores = self.parts.teacher.score(alike)
+        return self.parts.student.update(alike, scores, 0).metrics["train/loss"]
+
     def facts(self) -> dict[str, Any]:
         """The measured ceilings and the device they are of."""
         return {**vars(self.ceilings), "device": self._device}

@@ -17,10 +17,14 @@ import torch
 from esr_cli import assembly, proc
 from esr_cli.config import TrainConfig
 from esr_cli.models import loading, tuning
+from esr_cli.pairing import settle
 from esr_cli.types import Rollout
 
-# Room for a cache of what colocated vLLM may need on a CPU.
-CPU_CACHE_GIB = "1"
+# It refuses to train on several GPUs without being launched for that; its vLLM has to run on what
+# ours runs on, and to report to nobody.
+ENVIRONMENT = {
+    "CUDA_VISIBLE_DEVICES": "0", "VLLM_USE_V2_MODEL_RUNNER": "0", "VLLM_NO_USAGE_STATS": "1",
+}  # fmt: skip
 
 
 class Trl:
@@ -32,18 +36,22 @@ class Trl:
 
     def __init__(self, config: TrainConfig, folder: str, steps: int, vllm: bool) -> None:
         self.config, self._seconds = config, dict[str, float]()
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", CPU_CACHE_GIB)
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
         self._failed: BaseException | None = None
         self._lengths: list[int] = []
         pair = config.pair
-        tokenizer = loading.load_tokenizer(pair.student.path, pair.student.revision)
-        teacher_tokenizer = loading.load_tokenizer(pair.teacher.path, pair.teacher.revision)
-        task = assembly.make_task(config, tokenizer, teacher_tokenizer)
+        tokenizers = [
+            loading.load_tokenizer(each.path, each.revision, each.trust_remote_code)
+            for each in (pair.student, pair.teacher)
+        ]
+        self._stop_ids = list(settle(pair, *tokenizers).stop_ids)
+        task = assembly.make_task(config, *tokenizers)
         batches = [task.train(step, config.prompts_per_step) for step in range(steps)]
         self._trainer = self._make(
             [each.student_ids for batch in batches for each in batch],
-            tokenizer,
+            tokenizers[0],
             folder,
             steps,
             vllm,
@@ -82,6 +90,7 @@ class Trl:
         self._done.acquire()
         if self._failed:
             raise self._failed
+        assert "generate" in self._seconds, "trl's trainer has ended, and took no step"
         spent = {"step": time.perf_counter() - began, **self._seconds}
         spent["train"] = spent["step"] - sum(self._seconds.values())
         return {
@@ -125,6 +134,8 @@ class Trl:
             loading.load_model(each.path, dtype, device, each.revision, each.trust_remote_code)
             for each in (pair.student, pair.teacher)
         ]
+        # By its own settings a student may go on where the pair's responses end.
+        loaded[0].generation_config.eos_token_id = self._stop_ids
         lora = tune.method == "lora"
         adapters = tuning.lora_config(tune.rank, tune.alpha, tune.targets) if lora else None
         if tokenizer.pad_token_id is None:
@@ -140,7 +151,8 @@ class Trl:
         return trainer
 
     def _time(self, trainer: Any) -> None:
-        """Adds up the seconds of generation, of the hand-over, and of the teacher."""
+        """Adds up the seconds of generation, of the hand-over (with LoRA it merges and parts
+        again), and of the teacher."""
         generate, score = trainer._generate_single_turn, trainer._get_last_hidden_state
         teacher = trainer.accelerator.unwrap_model(trainer.teacher_model)
 
@@ -157,10 +169,13 @@ class Trl:
 
         trainer._generate_single_turn, trainer._get_last_hidden_state = generating, scoring
         if trainer.use_vllm:
+            trainer.vllm_generation.generation_kwargs = {"stop_token_ids": self._stop_ids}
             sync = trainer.vllm_generation.sync_weights
             trainer.vllm_generation.sync_weights = lambda: self._spend("sync", sync)
 
     def _spend(self, phase: str, work: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        # What is still under way is not this phase's.
+        proc.settle()
         began = time.perf_counter()
         found = work(*given, **named)
         proc.settle()

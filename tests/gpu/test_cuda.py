@@ -8,8 +8,10 @@ from conftest import SHORT, esr, rows
 pytestmark = pytest.mark.gpu
 
 
-@pytest.mark.parametrize("engine", ["eager", "vllm"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+# vLLM's attention takes tf32 where there is fp32: its log-probabilities are another precision's.
+@pytest.mark.parametrize(
+    ("engine", "dtype"), [("eager", "float32"), ("eager", "bfloat16"), ("vllm", "bfloat16")]
+)
 def test_a_run_on_cuda_keeps_engine_and_trainer_together(engine, dtype, tmp_path):
     if engine == "vllm":
         pytest.importorskip("vllm")
