@@ -19,7 +19,7 @@ from esr_cli.checks import machine, meeting, memory, room, tuning
 from esr_cli.checks.finding import Finding, refuse
 from esr_cli.config import ConfigError, ModelConfig, PairConfig, TuneConfig
 from esr_cli.distill.shared import Shared
-from esr_cli.models import loading
+from esr_cli.models import loading, shapes
 from esr_cli.models.lab import LabConfig, lab_model, lab_tokenizer
 from esr_cli.models.loading import load_tokenizer
 from esr_cli.models.random_weights import shape_of
@@ -45,6 +45,30 @@ def test_a_good_pair(tmp_path):
         assert part in out, (part, out)
     assert "error" not in out and "warning" not in out
     assert list(tmp_path.iterdir()) == [], "a check left something behind"
+
+
+def shape_at_real_size(kind="qwen2", **more):
+    return AutoConfig.for_model(
+        kind, vocab_size=151936, hidden_size=1536, intermediate_size=8960, num_hidden_layers=28,
+        num_attention_heads=12, num_key_value_heads=2, tie_word_embeddings=True, **more,
+    )  # fmt: skip
+
+
+def test_an_engines_cache_is_what_it_can_use_of_what_it_may_take():
+    shape, gib = shape_at_real_size(), 2**30
+    count = sum(each.numel() for each in tuning.outline(shape).parameters())
+    assert shapes.weight_bytes(shape, 2) == pytest.approx(2 * count, rel=1e-3)
+    # Two times 128 keys and values of 28 layers, in blocks of 16 tokens, and one block more.
+    wanted = 28 * 2 * 256 * 2 * 16 * (100 * 16 + 1)
+    assert shapes.whole_cache(shape, 2, 1600, 16) == wanted
+    limits = shape, 2, 1600, 16
+    assert shapes.engine_cache(*limits, 40 * gib) == wanted
+    assert shapes.engine_share(shape, 2, wanted) < 2 * count + wanted + 2 * gib
+    # A small share leaves less, or not one sequence; experts cannot be reckoned.
+    tight = shapes.engine_share(shape, 2, wanted // 2)
+    assert shapes.engine_cache(*limits, tight) == wanted // 2
+    assert shapes.engine_cache(*limits, 2 * gib) == 0
+    assert shapes.engine_cache(shape_at_real_size("qwen3_moe"), 2, 1600, 16, 40 * gib) == 0
 
 
 def broken_row(tmp_path):

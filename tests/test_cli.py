@@ -34,6 +34,13 @@ def test_a_senseless_length_is_one_line(value):
     assert str(caught.value).startswith("rollout_len=") and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["-1", "0.001", "2.5"])
+def test_a_temperature_that_an_engine_would_change_is_one_line(value):
+    with pytest.raises(ConfigError, match=r"in \[0.01, 2\]"):
+        read(f"rollout.temperature={value}")
+    assert read("rollout.temperature=0").rollout.temperature == 0
+
+
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 # A group that no setting chooses by itself, or several times over.
 PLACE = {
