@@ -178,7 +178,8 @@ def _student(
     head = teacher.head()
     if head is not None:
         # What is another process's memory on a device is undefined once that process is gone.
-        head = head.to(device, copy=device.startswith("cuda"))
+        apart = config.execution.teacher == "process" and device.startswith("cuda")
+        head = head.to(device, copy=apart)
     objective = objective_of(config, pairing.shared.to(device))
     student = Student(model, head, config.tune, objective, config.steps)
     for role, splits in (("student", student.splits), ("teacher", head is not None)):

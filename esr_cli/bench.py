@@ -23,6 +23,8 @@ from esr_cli.config import BenchConfig, ConfigError, TrainConfig
 from esr_cli.dry_run import with_weights
 from esr_cli.execution.worker import ProcessWorker, WorkerError
 from esr_cli.models import loading
+from esr_cli.models.vocabulary import Alignment
+from esr_cli.pairing import settle
 from esr_cli.plots import bench as plot
 from esr_cli.timing import record
 from esr_cli.timing.ours import Ours, on_engine
@@ -40,14 +42,15 @@ NOT_IN_NAME = re.compile(r"(out|data_dir|repeats|warmup|tracking)[.=]|pair=")
 
 
 def run(config: BenchConfig, overrides: list[str]) -> None:
-    """Times as configured; raises `ConfigError` before any model loads."""
+    """Times as configured; raises `ConfigError` before any model loads, and `WorkerError` where a
+    peer failed, when all else has been measured and written."""
     folder = _folder(config, overrides)
     base = _trained(config)
     outlined = with_weights(base, drawn=False)
     for engine in config.engines:
-        preflight.check_models(on_engine(outlined, engine), drawn=False)
+        tokenizers = preflight.check_models(on_engine(outlined, engine), drawn=False)
     if config.peer:
-        _check_peer(base)
+        _check_peer(base, settle(outlined.pair, *tokenizers).alignment)
     if base.tune.compile:
         roles = ("student", "teacher")
         models = {role: tuning.skeleton(getattr(outlined.pair, role)) for role in roles}
@@ -64,7 +67,7 @@ def run(config: BenchConfig, overrides: list[str]) -> None:
     show(told)
     print(f"{folder / 'bench.json'}\n{plot.draw(told, folder)}")
     if config.peer and PEER not in arms:
-        raise WorkerError(f"{PEER} failed, and is left out of the bench: {folder}/logs/{PEER}.log")
+        raise WorkerError(f"{PEER} failed and is left out: {folder}/logs/{PEER}.log")
 
 
 def _folder(config: BenchConfig, overrides: list[str]) -> Path:
@@ -96,9 +99,11 @@ def _found(config: TrainConfig) -> TrainConfig:
     return replace(config, pair=replace(config.pair, student=student, teacher=teacher))
 
 
-def _check_peer(config: TrainConfig) -> None:
+def _check_peer(config: TrainConfig, alignment: Alignment) -> None:
     if importlib.util.find_spec("trl") is None:
         raise ConfigError("peer=trl: TRL is not installed; pip install 'esr-cli[trl]'")
+    if alignment.kind != "ids":
+        raise ConfigError("peer=trl: TRL takes pairs with the same token ids; leave the peer out")
     for key, value, same in (
         ("loss.divergence", config.loss.divergence, "reverse_kl"),
         ("loss.select", config.loss.select, "all"),
@@ -144,8 +149,11 @@ def _ask(arms: dict[str, ProcessWorker], name: str, method: str, *given: Any) ->
     except WorkerError as error:
         if name != PEER:
             raise
-        print(f"going on without {name}: {error}", flush=True)
-        arms.pop(name).close()
+        failed = arms.pop(name)
+        failed.close()
+        with Path(str(failed.log)).open("a") as log:
+            log.write(f"{error}\n")
+        print(f"going on without {name}: {str(error).splitlines()[-1]}", flush=True)
         return None
 
 
@@ -167,8 +175,8 @@ def _placed(
     return worker
 
 
-def _compare_losses(config: BenchConfig, arms: dict[str, ProcessWorker]) -> dict[str, Any] | None:
-    """Both losses of one batch of completions, before any step of the peer."""
+def _compare_losses(config: BenchConfig, arms: dict[str, ProcessWorker]) -> dict[str, float] | None:
+    """Both losses of one batch of completions, before any step of the peer's."""
     if PEER not in arms:
         return None
     own = arms[config.engines[0]]
@@ -227,5 +235,5 @@ def _record(
         "responses": config.prompts_per_step * config.rollouts_per_prompt,
         "repeats": config.repeats, "rows": record.rows(steps), "work": record.work(steps),
         "line": {arm: record.line(steps, arm) for arm in dict.fromkeys(arm for arm, _ in steps)},
-        "loss": loss, "ratio_to_trl": record.ratios(steps, "trl"),
+        "loss": loss, "ratio_to_trl": record.ratios(steps, PEER),
     }  # fmt: skip

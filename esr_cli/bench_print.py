@@ -65,5 +65,5 @@ def _of(arm: str, rows: Rows) -> Rows:
 
 
 def _cell(row: dict[str, Any]) -> str:
-    told = f"{row['seconds']:.3f}"
+    told = f"{row['seconds']:.{3 if row['seconds'] < 100 else 1}f}"
     return told if not row["floor"] else f"{told}\n{row['seconds'] / row['floor']:.1f}x"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 
 import pytest
 from conftest import esr
+from test_cli import read
 
 from esr_cli import bench
 from esr_cli.checks.tuning import outline
-from esr_cli.config import TuneConfig
+from esr_cli.config import BenchConfig, TuneConfig
 from esr_cli.execution.worker import ProcessWorker, WorkerError
 from esr_cli.timing import record
 from esr_cli.timing.ceilings import Ceilings, measure
@@ -141,31 +143,57 @@ def test_what_cannot_be_timed_is_said_in_one_line(given, says, tmp_path):
 
 
 class Failing:
-    """An arm whose steps fail from the second on."""
+    """A peer that fails in the place that its configuration names, and tells when it is made."""
 
-    def __init__(self) -> None:
-        self.steps = 0
+    def __init__(self, config, folder, steps, vllm) -> None:
+        self.place = os.environ["FAILS_IN"]
+        with open("made", "a") as file:
+            file.write("made\n")
+        self._fail("start")
+
+    def _fail(self, place: str) -> None:
+        if place == self.place:
+            raise MemoryError("the card is full")
+
+    def loss(self, _) -> float:
+        self._fail("loss")
+        return 1.0
 
     def step(self, *_) -> dict:
-        self.steps += 1
-        if self.steps > 1:
-            raise MemoryError("the card is full")
+        self._fail("step")
         return taken(1.0, 8)
 
+    def close(self) -> None:
+        """Nothing to end."""
 
-@pytest.mark.parametrize("name", ["trl", "eager"])
-def test_a_peer_that_fails_is_left_out_and_ours_is_not(name, capsys):
-    arms = {name: ProcessWorker(name, Failing, {})}
-    try:
-        if name == "trl":
-            assert bench._last_of(arms, name, 0, 8, False) is None and arms == {}
-            assert "the card is full" in capsys.readouterr().out
-        else:
-            with pytest.raises(WorkerError, match="the card is full"):
-                bench._last_of(arms, name, 0, 8, False)
-    finally:
-        for worker in arms.values():
-            worker.close()
+
+@pytest.mark.parametrize("place", ["start", "loss", "step"])
+def test_a_peer_that_fails_is_left_out_and_ours_is_written(place, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("trl")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAILS_IN", place)
+    monkeypatch.setattr(bench, "Trl", Failing)
+    given = [
+        "peer=trl", "engines=[eager]", "lengths=[4]", "repeats=1", "warmup=0", "out=found",
+        "prompts_per_step=2",
+    ]  # fmt: skip
+    with pytest.raises(WorkerError, match="trl failed and is left out"):
+        bench.run(read(*given, command="bench", schema=BenchConfig), given)
+    assert (tmp_path / "made").read_text() == "made\n", "it was made again to be closed"
+    assert "going on without trl: MemoryError: the card is full" in capsys.readouterr().out
+    assert "MemoryError" in (tmp_path / "found" / "logs" / "trl.log").read_text()
+    found = json.loads((tmp_path / "found" / "bench.json").read_text())
+    assert {row["arm"] for row in found["rows"]} == {"eager"} and found["ratio_to_trl"] == {}
+
+
+def test_what_ours_fails_in_ends_the_bench(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAILS_IN", "step")
+    monkeypatch.chdir(tmp_path)
+    settings = {"config": None, "folder": "", "steps": 0, "vllm": False}
+    worker = ProcessWorker("eager", Failing, settings)
+    with pytest.raises(WorkerError, match="the card is full"):
+        bench._ask({"eager": worker}, "eager", "step", 0, 4, False)
+    worker.close()
 
 
 def test_a_loss_that_the_peer_lacks_is_refused(tmp_path):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -49,8 +50,8 @@ def test_a_good_pair(tmp_path):
 
 def shape_at_real_size(kind="qwen2", **more):
     return AutoConfig.for_model(
-        kind, vocab_size=151936, hidden_size=1536, intermediate_size=8960, num_hidden_layers=28,
-        num_attention_heads=12, num_key_value_heads=2, tie_word_embeddings=True, **more,
+        kind, vocab_size=151936, hidden_size=1536, num_hidden_layers=28, num_attention_heads=12,
+        num_key_value_heads=2, tie_word_embeddings=True, **{"intermediate_size": 8960, **more},
     )  # fmt: skip
 
 
@@ -68,7 +69,31 @@ def test_an_engines_cache_is_what_it_can_use_of_what_it_may_take():
     tight = shapes.engine_share(shape, 2, wanted // 2)
     assert shapes.engine_cache(*limits, tight) == wanted // 2
     assert shapes.engine_cache(*limits, 2 * gib) == 0
-    assert shapes.engine_cache(shape_at_real_size("qwen3_moe"), 2, 1600, 16, 40 * gib) == 0
+    for unlike in (
+        shape_at_real_size("qwen3_moe"),
+        shape_at_real_size("gemma3n_text", intermediate_size=[64] * 28),
+        AutoConfig.for_model("bamba"),
+        AutoConfig.for_model("qwen3_5_text"),
+    ):
+        assert shapes.engine_cache(unlike, 2, 1600, 16, 40 * gib) == 0
+    # Of layers of unlike kinds some places stay empty.
+    mixed = AutoConfig.for_model("gemma3_text", num_hidden_layers=26)
+    alone = shapes.cache_bytes(mixed, 2) * 16 * (100 * 16 + 1)
+    assert alone * 1.19 < shapes.whole_cache(mixed, 2, 1600, 16) < alone * 1.21
+
+
+def test_what_vllm_takes_of_a_card_is_counted(monkeypatch):
+    """As it would be on a card of 80 GiB: cache and workspaces, whatever the responses need."""
+    card = SimpleNamespace(total_memory=80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    model = tuning.outline(shape_at_real_size())
+    given = ["pair=qwen25math_1p5b__qwen3_1p7b", "pair.context_tokens=1600"]
+    for more, taken in ((16, 2 * 256 * 28 * 2 * 16 * 1601 + 2 * 2**30), (10**4, 32 * 2**30)):
+        config = read(*given, f"rollout.max_sequences={more}")
+        found = {n.part: n for n in memory.needs(config, model, model, 90, 100)}
+        whole = taken - (0 if more == 16 else shapes.weight_bytes(shape_at_real_size(), 2))
+        assert found["engine's cache"].at_n == pytest.approx(whole / 2**30, rel=1e-3)
 
 
 def broken_row(tmp_path):

@@ -15,7 +15,7 @@ from esr_cli.checks.tuning import adapted, trained
 from esr_cli.config import TrainConfig
 from esr_cli.distill.divergence import Options
 from esr_cli.models import loading
-from esr_cli.models.shapes import cache_bytes, engine_cache, sizes
+from esr_cli.models.shapes import ENGINE_ROOM, cache_bytes, engine_cache, sizes
 
 GIB = 2**30
 # fp32 copies of a tile's logits that are alive at once in the divergence.
@@ -55,13 +55,7 @@ def needs(
         sequence = prompt_tokens + n
         return min(rows * sequence, max(config.tune.micro_batch_tokens, sequence))
 
-    cache, reserved = cache_bytes(_shape(student), size), 0.0
-    if torch.cuda.is_available() and config.rollout.engine == "vllm":
-        # It is taken whole, as the engine starts.
-        card = torch.cuda.get_device_properties(0).total_memory
-        share, most = config.rollout.gpu_memory_utilization * card, config.rollout.max_sequences
-        limits = config.pair.context_tokens, most, share
-        reserved = engine_cache(_shape(student), size, *limits) or share - own * size
+    cache, reserved = cache_bytes(_shape(student), size), _reserved(config, student, size)
     columns = _shape(student).vocab_size
     tile = Options(tile_tokens=config.loss.tile_tokens).tile(columns) * columns * 4 * TILE_COPIES
     return [
@@ -69,7 +63,7 @@ def needs(
         fixed("optimizer and gradients", _optimizer(config, student, size)),
         fixed("teacher's weights", theirs * size),
         fixed("engine's weights", own * size),
-        both("engine's cache", lambda n: max(reserved, cache * rows * (prompt_tokens + n))),
+        both("engine's cache", lambda n: reserved or cache * rows * (prompt_tokens + n)),
         both("activations", lambda n: _activations(config, student, size) * micro_batch(n)),
         fixed("weights on their way", _handed_over(config, student, size)),
         both("states of the teacher", lambda n: rows * n * _shape(teacher).hidden_size * size),
@@ -112,6 +106,17 @@ def _remedy(config: TrainConfig) -> str:
     ways = [] if tune.gradient_checkpointing else ["tune.gradient_checkpointing=true"]
     ways += [f"tune.micro_batch_tokens={tune.micro_batch_tokens // 4}", *_lighter(config)]
     return f"try {', or '.join(ways)}"
+
+
+def _reserved(config: TrainConfig, student: Any, size: int) -> float:
+    """Bytes that vLLM takes beside its weights as it starts on a device; on a CPU it takes none."""
+    if not torch.cuda.is_available() or config.rollout.engine != "vllm":
+        return 0
+    share = config.rollout.gpu_memory_utilization
+    share *= torch.cuda.get_device_properties(0).total_memory
+    shape, most = _shape(student), config.rollout.max_sequences
+    cache = engine_cache(shape, size, config.pair.context_tokens, most, share)
+    return cache + ENGINE_ROOM if cache else share - _count(student) * size
 
 
 def _optimizer(config: TrainConfig, student: Any, size: int) -> float:

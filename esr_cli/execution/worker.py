@@ -78,7 +78,7 @@ class ProcessWorker:
         on_restart: Callable[[str], None] = print,
         log: str | None = None,
     ) -> None:
-        self.name, self._log = name, log
+        self.name, self.log = name, log
         self._build, self._settings = build, settings
         self._restarts_left, self._remember, self._on_restart = restarts, remember, on_restart
         self._last_calls: dict[str, tuple[Any, ...]] = {}
@@ -102,7 +102,7 @@ class ProcessWorker:
         self._process, self._pipe = launched(self.name)
         self._ready = False
         # Orders may be larger than a pipe holds before they are read, which is after imports.
-        orders = ForkingPickler.dumps((self._build, self._settings, self._log))
+        orders = ForkingPickler.dumps((self._build, self._settings, self.log))
         self._orders = threading.Thread(target=_send, args=(self._pipe, orders), daemon=True)
         self._orders.start()
 
@@ -147,7 +147,7 @@ class ProcessWorker:
             self._process.kill()
             self._process.join()
         self._pipe.close()
-        self._process = None
+        self._process, self._ready = None, False
 
     def _wait_ready(self) -> None:
         if self._process is None:
@@ -178,7 +178,7 @@ class ProcessWorker:
     def _start_again(self) -> None:
         self._process.join(5)
         died = f"the {self.name}'s process died (exit status {self._process.exitcode})"
-        where = f"; its last words are in {self._log}" if self._log else ""
+        where = f"; its last words are in {self.log}" if self.log else ""
         if self._restarts_left == 0:
             raise WorkerError(died + where)
         self._restarts_left -= 1

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-# Settings of architectures whose weights engines do not keep as they are saved.
+# Settings of architectures whose weights engines do not keep as they are saved, or whose layers
+# are of another kind: experts, latent attention, states.
 OTHER_FORMS = (
-    "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "kv_lora_rank",
+    "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "ffn_config",
+    "kv_lora_rank", "mamba_d_state", "mamba_expand", "conv_L_cache",
 )  # fmt: skip
+ATTENTION = {"full_attention", "sliding_attention"}
 # Engines hand their cache out in blocks of so many tokens.
 BLOCK = 16
 # What an engine takes beside weights and cache: activations, graphs, workspaces.
@@ -44,7 +47,11 @@ def cache_bytes(shape: Any, size: int) -> int:
 
 def plain(shape: Any) -> bool:
     """Whether an engine keeps the weights as they are saved, and `weight_bytes` can tell them."""
-    return not any(getattr(shape, name, 0) for name in OTHER_FORMS)
+    return (
+        not any(getattr(shape, name, 0) for name in OTHER_FORMS)
+        and set(getattr(shape, "layer_types", None) or ()) <= ATTENTION
+        and isinstance(getattr(shape, "intermediate_size", 0), int)
+    )
 
 
 def weight_bytes(shape: Any, size: int) -> int:
@@ -68,10 +75,11 @@ def whole_cache(shape: Any, size: int, tokens: int, sequences: int) -> int:
 def engine_cache(shape: Any, size: int, tokens: int, sequences: int, share: float) -> int:
     """The cache of an engine that may take `share` bytes in all: as much as it can use, or what
     weights and workspaces leave. 0 where that is not one sequence, or not to be reckoned."""
-    left = int(share) - engine_share(shape, size, 0)
-    if not plain(shape) or left < whole_cache(shape, size, tokens, 1):
+    if not plain(shape):
         return 0
-    return min(left, whole_cache(shape, size, tokens, sequences))
+    left = int(share) - engine_share(shape, size, 0)
+    fits = left >= whole_cache(shape, size, tokens, 1)
+    return min(left, whole_cache(shape, size, tokens, sequences)) if fits else 0
 
 
 def engine_share(shape: Any, size: int, cache: int) -> int:

@@ -14,7 +14,7 @@ from esr_cli.rollout import graphs
 from esr_cli.rollout.decoder import Decoder
 from esr_cli.types import Prompt, Rollout, Sampling
 
-# Fewer texts than these take a GPU as long: it reads all weights for any of them.
+# So many texts or fewer take a GPU as long: it reads all weights for any of them.
 FEWEST = 32
 
 

@@ -180,7 +180,7 @@ def _on_cuda(
     """Decoding as one graph a batch size, of vLLM's own kernels: there is nothing to compile.
 
     The cache is no larger than it can ever be used. Where the weights cannot be reckoned from the
-    shape, vLLM sees for itself what they leave of its share of the card.
+    shape, or leave no room by that, vLLM sees for itself what they leave of its share of the card.
     """
     card = torch.cuda.get_device_properties(0).total_memory
     sizes = [each for each in GRAPHS if each < max_sequences] + [min(max_sequences, GRAPHS[-1])]

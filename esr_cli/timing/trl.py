@@ -20,12 +20,6 @@ from esr_cli.models import loading, tuning
 from esr_cli.pairing import settle
 from esr_cli.types import Rollout
 
-# It refuses to train on several GPUs without being launched for that; its vLLM has to run on what
-# ours runs on, and to report to nobody.
-ENVIRONMENT = {
-    "CUDA_VISIBLE_DEVICES": "0", "VLLM_USE_V2_MODEL_RUNNER": "0", "VLLM_NO_USAGE_STATS": "1",
-}  # fmt: skip
-
 
 class Trl:
     """TRL with vLLM colocated, or with the generation of transformers.
@@ -36,8 +30,7 @@ class Trl:
 
     def __init__(self, config: TrainConfig, folder: str, steps: int, vllm: bool) -> None:
         self.config, self._seconds = config, dict[str, float]()
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        _prepare_environment(config.execution.device)
         self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
         self._failed: BaseException | None = None
         self._lengths: list[int] = []
@@ -115,7 +108,7 @@ class Trl:
         from trl import DistillationConfig, DistillationTrainer
 
         config, pair, tune = self.config, self.config.pair, self.config.tune
-        device = loading.pick_device(config.execution.device)
+        device = loading.pick_device(config.execution.device).partition(":")[0]
         dtype = loading.pick_dtype(pair.dtype, device)
         settings = DistillationConfig(
             output_dir=folder, max_steps=steps, per_device_train_batch_size=config.prompts_per_step,
@@ -190,6 +183,19 @@ class Trl:
         """After it."""
         proc.settle()
         self._done.release()
+
+
+def _prepare_environment(device: str) -> None:
+    """What has to be known before CUDA and vLLM are asked anything.
+
+    It refuses to train on several GPUs without being launched for that, so it sees one alone; its
+    vLLM runs on what ours runs on, and reports to nobody.
+    """
+    number = int(device.partition(":")[2] or 0)
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[number] if seen else str(number)
+    os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 
 def _ids(texts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:

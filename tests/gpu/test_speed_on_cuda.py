@@ -36,8 +36,12 @@ def test_our_decoding_pass_agrees_with_the_library(kind, dtype, tmp_path):
     theirs = made.generate(PROMPTS, sampling)
     if dtype == "float32":
         same(calls[0], theirs)
-    else:
-        near(calls[0], theirs)
+        return
+    near(calls[0], theirs)
+    # Most are compared beyond where a graph is captured anew.
+    long = [pair for pair in zip(calls[0], theirs, strict=True) if len(pair[0].response_ids) == 60]
+    alike = [a for a, b in long if a.response_ids[:35] == b.response_ids[:35]]
+    assert 2 * len(alike) > len(long)
 
 
 def test_compiled_layers_train_on_cuda(tmp_path):
