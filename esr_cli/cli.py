@@ -52,8 +52,9 @@ def main() -> None:
     if arguments[0] == "completion":
         _complete(arguments[1:])
         return
-    from esr_cli import jobs
+    from esr_cli import jobs, proc
 
+    proc.spin_briefly()
     jobs.die_with_parent()
     command = arguments[0]
     if command not in COMMANDS:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 SET_PARENT_DEATH_SIGNAL = 1
 FORGET_PEAK = "5"
+# How often a thread of torch's on a CPU looks for work before it sleeps; by itself 300,000 times.
+SPINS = "10000"
 # What of glibc's malloc can be set (malloc.h), and the most that it takes.
 TRIM_THRESHOLD, MMAP_THRESHOLD, MOST = -1, -3, 2**31 - 1
 OLD_MOST = 2**25
@@ -44,6 +46,16 @@ def keep_freed_memory() -> None:
     tell = getattr(_libc(), "mallopt", None)
     if tell and tell(TRIM_THRESHOLD, MOST) and not tell(MMAP_THRESHOLD, MOST):
         tell(MMAP_THRESHOLD, OLD_MOST)
+
+
+def spin_briefly() -> None:
+    """Called before torch is imported, for this process and those that it starts.
+
+    Threads that wait keep a core from whoever has work, and several times as long as it takes to
+    find the next small product (docs/performance.md). What the user has set stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def settle() -> None:

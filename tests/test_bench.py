@@ -174,7 +174,7 @@ def test_a_peer_that_fails_is_left_out_and_ours_is_written(place, tmp_path, monk
     monkeypatch.setenv("FAILS_IN", place)
     monkeypatch.setattr(bench, "Trl", Failing)
     given = [
-        "peer=trl", "engines=[eager]", "lengths=[4]", "repeats=1", "warmup=0", "out=found",
+        "peer=trl", "engines=[eager]", "rollout_lens=[4]", "repeats=1", "warmup=0", "out=found",
         "prompts_per_step=2",
     ]  # fmt: skip
     with pytest.raises(WorkerError, match="trl failed and is left out"):

@@ -88,7 +88,10 @@ def test_what_vllm_takes_of_a_card_is_counted(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
     model = tuning.outline(shape_at_real_size())
-    given = ["pair=qwen25math_1p5b__qwen3_1p7b", "pair.context_tokens=1600"]
+    given = [
+        "pair=qwen25math_1p5b__qwen3_1p7b", "pair.context_tokens=1600",
+        "pair.max_response_tokens=1000",
+    ]  # fmt: skip
     for more, taken in ((16, 2 * 256 * 28 * 2 * 16 * 1601 + 2 * 2**30), (10**4, 32 * 2**30)):
         config = read(*given, f"rollout.max_sequences={more}")
         found = {n.part: n for n in memory.needs(config, model, model, 90, 100)}

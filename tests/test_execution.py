@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from esr_cli import proc
 from esr_cli.execution import processes
 from esr_cli.execution.worker import WorkerError, place
 
@@ -216,3 +217,11 @@ def gone(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+@pytest.mark.parametrize("given", [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "ACTIVE"}])
+def test_threads_spin_briefly_unless_the_user_says_otherwise(given, monkeypatch):
+    found = dict(given)
+    monkeypatch.setattr(os, "environ", found)
+    proc.spin_briefly()
+    assert found == (given or {"GOMP_SPINCOUNT": proc.SPINS})
