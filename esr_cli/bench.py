@@ -142,8 +142,10 @@ def _arms(
 
 
 def _ask(arms: dict[str, ProcessWorker], name: str, method: str, *given: Any) -> Any:
-    """What an arm answers; none where a peer fails, which is left out then: what ours measured,
-    and what they took to start, is not lost by it."""
+    """What an arm answers; none where a peer fails or has failed, and is left out: what ours
+    measured, and what they took to start, is not lost by it."""
+    if name not in arms:
+        return None
     try:
         return arms[name].call(method, *given)
     except WorkerError as error:
@@ -217,9 +219,8 @@ def _last_of(
     arms: dict[str, ProcessWorker], arm: str, number: int, tokens: int, weigh: bool
 ) -> dict[str, Any] | None:
     """The last of an arm's steps in a row; none where it is a peer that failed."""
-    step = None
     for place in range(IN_A_ROW):
-        step = _ask(arms, arm, "step", number + place, tokens, weigh) if arm in arms else None
+        step = _ask(arms, arm, "step", number + place, tokens, weigh)
     if step:
         step.pop("rollouts", None)
     return step

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from esr_cli.distill.head import ALIGNED
 from esr_cli.rollout.graphs import Graph
 
 KINDS = ("llama", "qwen2", "qwen3")
@@ -21,7 +22,6 @@ ROPES = ("default", "linear", "llama3")
 # Mean gap in logits that the order of sums explains, in standard deviations of the logits, by the
 # type of the weights: a wrong angle or bias makes it many times as large.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
-ALIGNED = 8
 
 
 @dataclass
@@ -131,13 +131,12 @@ class Decoder:
             cache.keys[number][..., :count] = turned[:, self.heads :].transpose(2, 3)
             cache.values[number][:, :, :count] = values
             queries, keys = turned[:, : self.heads], turned[:, self.heads :]
-            shared = self.heads != self.pairs
-            if shared and queries.is_cuda:
+            if queries.is_cuda and self.pairs < self.heads:
                 # The fused kernels that take a mask there have a head of keys for each of queries.
-                each, shared = self.heads // self.pairs, False
+                each = self.heads // self.pairs
                 keys, values = (x.repeat_interleave(each, 1) for x in (keys, values))
             answer = F.scaled_dot_product_attention(
-                queries, keys, values, attn_mask=looked, enable_gqa=shared
+                queries, keys, values, attn_mask=looked, enable_gqa=keys.shape[1] < self.heads
             )
             return answer.transpose(1, 2).reshape(rows * count, -1)
 
@@ -201,8 +200,8 @@ class Decoder:
 
     def _cache(self, mask_BL: torch.Tensor, more: int) -> Cache:
         rows, count = mask_BL.shape
-        # In 16 bits products are fast over rows of a multiple of so many numbers.
-        places, like = -(-(count + more) // ALIGNED) * ALIGNED, self.layers[0].qkv
+        places, like = count + more, self.layers[0].qkv
+        places += -places % ALIGNED
         shut_BKP = torch.zeros(rows, self.pairs, places, device=like.device)
         shut_BKP[..., :count].masked_fill_(~mask_BL.bool()[:, None], -torch.inf)
         return Cache(
