@@ -8,8 +8,8 @@ from itertools import groupby
 from statistics import fmean
 from typing import Any
 
+from esr_cli.base.files import Rows, headlines
 from esr_cli.config import AlarmsConfig
-from esr_cli.disk import Rows, headlines
 
 REMEDIES = {
     "repeats": "lower tune.learning_rate, shorten rollout_len, or go back to an earlier checkpoint",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esr_cli import proc, training_data
+from esr_cli import training_data
+from esr_cli.base import process
 from esr_cli.config import ExecutionConfig, ModelConfig, RolloutConfig, TrainConfig
 from esr_cli.distill.lengths import Lengths
 from esr_cli.execution import processes
@@ -39,7 +40,7 @@ class Parts:
 
 def build_engine(kind: str, settings: dict[str, Any]) -> Any:
     """The engine itself; called where it will live, so that only there vLLM is imported."""
-    proc.keep_freed_memory()
+    process.keep_freed_memory()
     if kind == "vllm":
         from esr_cli.rollout.vllm import VllmEngine
 
@@ -51,7 +52,7 @@ def build_engine(kind: str, settings: dict[str, Any]) -> Any:
 
 def build_teacher(**settings: Any) -> Any:
     """The teacher itself, where it will live."""
-    proc.keep_freed_memory()
+    process.keep_freed_memory()
     from esr_cli.teacher import Teacher
 
     return Teacher(**settings)
@@ -75,7 +76,7 @@ def assemble(
 
     What a worker prints goes to `engine.log` and `teacher.log` in the run's folder.
     """
-    proc.keep_freed_memory()
+    process.keep_freed_memory()
     pair, execution = config.pair, config.execution
     device = loading.pick_device(execution.device)
     dtype = loading.pick_dtype(pair.dtype, device)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from esr_cli import assembly, disk, probe, probe_plan
+from esr_cli import assembly, probe, probe_plan
+from esr_cli.base import files
 from esr_cli.checks import room
 from esr_cli.checks.finding import refuse
 from esr_cli.config import ConfigError, ProbeCommandConfig, TrainConfig, gate
@@ -39,7 +40,7 @@ def settled(config: TrainConfig, folder: Path, task: assembly.Task) -> tuple[Tra
         (found / "profile.jsonl").unlink(missing_ok=True)
         found.mkdir(parents=True, exist_ok=True)
         probe.measure(asked, found, task)
-    rows = disk.read_rows(found / "profile.jsonl")
+    rows = files.read_rows(found / "profile.jsonl")
     n = profile.suggested(rows)
     if n is None:
         raise ConfigError("rollout_len=auto: student and teacher do not differ; give a number")

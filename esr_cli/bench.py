@@ -15,7 +15,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import disk, environment, preflight, run_folder
+from esr_cli import environment, preflight, run_folder
+from esr_cli.base import files
 from esr_cli.bench_print import show
 from esr_cli.checks import tuning
 from esr_cli.checks.finding import refuse
@@ -63,7 +64,7 @@ def run(config: BenchConfig, overrides: list[str]) -> None:
         steps, weighed = _measure(config, arms)
         facts = {name: worker.call("facts") for name, worker in arms.items() if name != PEER}
     told = _record(config, steps, facts, loss) | {"memory": record.memory(weighed)}
-    disk.write_json(folder / "bench.json", told)
+    files.write_json(folder / "bench.json", told)
     show(told)
     print(f"{folder / 'bench.json'}\n{plot.draw(told, folder)}")
     if config.peer and PEER not in arms:

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli.disk import Rows
+from esr_cli.base.files import Rows
 from esr_cli.timing.record import PHASES
 
 

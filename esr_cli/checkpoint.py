@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from esr_cli import disk
-from esr_cli.disk import CheckpointError
+from esr_cli.base import files
+from esr_cli.base.files import CheckpointError
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
 Tensors = dict[str, torch.Tensor]
@@ -27,14 +27,14 @@ def save(run_dir: Path, step: int, tensors: Tensors, state: dict[str, Any], keep
         )
         (folder / STATE).write_text(json.dumps(state))
 
-    before = disk.latest(run_dir)
+    before = files.latest(run_dir)
     target = run_dir / "checkpoints" / f"step-{step:06d}"
     try:
-        disk.write_folder(target, write)
+        files.write_folder(target, write)
     except CheckpointError as error:
         left = f"{before.name} is intact" if before else "there is none before it"
         raise CheckpointError(f"{error}; {left}") from error
-    for old in disk.checkpoints(run_dir)[:-keep]:
+    for old in files.checkpoints(run_dir)[:-keep]:
         shutil.rmtree(old)
     return target
 

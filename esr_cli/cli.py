@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from esr_cli import disk
-from esr_cli.disk import conf_dir
+from esr_cli.base import files
+from esr_cli.base.files import conf_dir
 
 # The module, the settings, and what the list says.
 COMMANDS = {
@@ -52,9 +52,10 @@ def main() -> None:
     if arguments[0] == "completion":
         _complete(arguments[1:])
         return
-    from esr_cli import jobs, proc
+    from esr_cli import jobs
+    from esr_cli.base import process
 
-    proc.spin_briefly()
+    process.spin_briefly()
     jobs.die_with_parent()
     command = arguments[0]
     if command not in COMMANDS:
@@ -124,7 +125,7 @@ def _no_option(arguments: list[str]) -> str:
     """Which argument chooses an option of a group by what is no name, and what there is."""
     for argument in arguments:
         group = argument.lstrip("+").partition("=")[0].partition("@")[0]
-        options = disk.options(group)
+        options = files.options(group)
         if options and not re.search(r"=[\[\w]*[A-Za-z]", argument):
             return f"{argument}: no such option; there are {', '.join(options)}"
     return "a group's option is chosen by its name"

@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from esr_cli.base.files import Rows, read_rows
+from esr_cli.base.statistics import paired
 from esr_cli.config import CompareConfig, ConfigError
-from esr_cli.disk import Rows, read_rows
-from esr_cli.statistics import paired
 
 
 @dataclass(frozen=True)

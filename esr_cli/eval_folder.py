@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from esr_cli.base.files import Rows, append_rows, read_rows, write_rows
 from esr_cli.config import ConfigError, EvalConfig, gate
-from esr_cli.disk import Rows, append_rows, read_rows, write_rows
 from esr_cli.evaluation import Evaluation
 from esr_cli.reporting.runs import alike, settings_at
 from esr_cli.run_folder import name_of, need_writable

@@ -12,7 +12,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import benchmarks, disk, eval_folder, generations
+from esr_cli import benchmarks, eval_folder, generations
+from esr_cli.base import files
 from esr_cli.benchmarks import Benchmark
 from esr_cli.config import EvalConfig
 from esr_cli.eval_folder import Done
@@ -76,7 +77,7 @@ def _print(folder: Path) -> None:
     table = Table(title=str(folder), title_justify="left")
     for heading in ("benchmark", "step", "metric", "value", "95 % interval", "n"):
         table.add_column(heading, justify="left" if heading in ("benchmark", "metric") else "right")
-    shown = [row for row in disk.read_rows(folder / "eval.jsonl") if not FILE_ONLY(row["metric"])]
+    shown = [row for row in files.read_rows(folder / "eval.jsonl") if not FILE_ONLY(row["metric"])]
     for (benchmark, step), rows in groupby(shown, key=lambda row: (row["benchmark"], row["step"])):
         for row in rows:
             form = "{:,.0f}" if row["metric"].startswith("length") else "{:.3f}"

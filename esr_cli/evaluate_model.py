@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, disk, preflight, run_folder, snapshot
+from esr_cli import assembly, preflight, run_folder, snapshot
+from esr_cli.base import files
 from esr_cli.benchmarks import Benchmark
 from esr_cli.config import ConfigError, EvalConfig, ModelConfig, TrainConfig, gate
 from esr_cli.dry_run import with_weights
@@ -99,10 +100,10 @@ def _of_run(config: EvalConfig) -> Asked:
     folder = Path(str(config.run))
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"run={folder}: holds no run; name a folder that esr train made")
-    kept = disk.checkpoints(folder)
+    kept = files.checkpoints(folder)
     trained = gate.typed(run_folder.saved_config(folder), TrainConfig)
     if config.checkpoints == "last" and (folder / "summary.json").is_file():
-        step = disk.read_rows(folder / "metrics.jsonl")[-1]["step"]
+        step = files.read_rows(folder / "metrics.jsonl")[-1]["step"]
         # The chat template was saved with it, whichever it was, and so were the ends of text.
         path = str(folder.absolute() / "student")
         model = replace(trained.pair.student, path=path, revision=None, chat_template=None)
@@ -113,7 +114,7 @@ def _of_run(config: EvalConfig) -> Asked:
     pairing = settle(trained.pair, *preflight.check_models(trained))
     wanted = kept if config.checkpoints == "all" else kept[-1:]
     load = _Checkpoints(trained)
-    states = [Weights(disk.step_of(path), partial(load, path)) for path in wanted]
+    states = [Weights(files.step_of(path), partial(load, path)) for path in wanted]
     return trained.pair.student, states, pairing.stop_ids
 
 

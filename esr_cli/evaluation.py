@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from esr_cli import disk
+from esr_cli.base import files
+from esr_cli.base.statistics import repeats
 from esr_cli.benchmarks import Benchmark
 from esr_cli.graders.figures import Graded, Response, figures, grade_all
-from esr_cli.statistics import repeats
 from esr_cli.types import Engine, Grader, Prompt, Rollout, Sampling
 
 Responses = Mapping[str, Sequence[Response]]
@@ -63,7 +63,7 @@ def judge(benchmark: Benchmark, grader: Grader, responses: Responses, step: int)
 
 def settings_hash(benchmark: Benchmark) -> str:
     """Eight hexadecimal digits that change with wording, sampling or budget; not with a limit."""
-    return disk.hash_of(asdict(benchmark.config))[:8]
+    return files.hash_of(asdict(benchmark.config))[:8]
 
 
 def _generation(told: dict[str, Any], graded: Graded) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esr_cli import proc
+from esr_cli.base import process as proc
 
 PARENT = "ESR_PARENT"
 # Jobs that run now, in whichever thread; signals that asked for their end.

@@ -11,7 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from esr_cli import disk, proc
+from esr_cli.base import files
+from esr_cli.base import process as proc
 from esr_cli.config import ConfigError, LabConfig
 
 PAIR = ("teacher", "student", "lab.json")
@@ -70,7 +71,7 @@ def _train_both(config: LabConfig, partial: Path) -> None:
     for role in ("teacher", "student"):
         record[role] = json.loads((partial / role / "lab_accuracy.json").read_text())
         (partial / role / "lab_accuracy.json").unlink()
-    disk.write_json(partial / "lab.json", record)
+    files.write_json(partial / "lab.json", record)
 
 
 def build(role: str, config: LabConfig, folder: Path, parent: int) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esr_cli import disk, jobs
+from esr_cli import jobs
+from esr_cli.base import files
 from esr_cli.config import CellConfig, ConfigError, MatrixConfig, ReproduceConfig, gate
 from esr_cli.config.errors import did_you_mean, need
 
@@ -46,7 +47,7 @@ class Cell:
 
     def noted(self) -> dict[str, Any]:
         """What its note says: `asked`, `state`, and of one that ended `seconds` and `reason`."""
-        told = disk.read_json(self.note) if self.note.is_file() else {"state": TO_DO}
+        told = files.read_json(self.note) if self.note.is_file() else {"state": TO_DO}
         # A run that was removed, or what was measured with it, is to be had again.
         made = "summary.json" if self.command == "train" else "probes"
         gone = told["state"] == COMPLETE and self.run and not (self.run / made).exists()
@@ -61,8 +62,8 @@ class Cell:
     def state(self) -> str:
         """What became of it so far, in a word or two."""
         said = str(self.noted()["state"])
-        last = disk.latest(self.run) if self.run and self.command == "train" else None
-        return f"at step {disk.step_of(last)}" if last and said == BEGUN else said
+        last = files.latest(self.run) if self.run and self.command == "train" else None
+        return f"at step {files.step_of(last)}" if last and said == BEGUN else said
 
 
 def read(path: Path) -> MatrixConfig:
@@ -164,6 +165,6 @@ def _cell(
     )
     return Cell(
         arm=f"{name}@{measured}" if measured else name, seed=seed, command=each.command,
-        arguments=tuple(given), asked=disk.hash_of({"asked": asked}), needs=needs,
+        arguments=tuple(given), asked=files.hash_of({"asked": asked}), needs=needs,
         seconds=each.seconds, alone=each.alone, out=out, run=run, gib=each.gib,
     )  # fmt: skip

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from esr_cli import proc
-from esr_cli.statistics import repeats
+from esr_cli.base import process
+from esr_cli.base.statistics import repeats
 from esr_cli.types import Rollout
 
 
@@ -27,7 +27,7 @@ class Clock:
         """Times what runs inside, the device's work included."""
         began = time.perf_counter()
         yield
-        proc.settle()
+        process.settle()
         self._spent[name] = self._spent.get(name, 0.0) + time.perf_counter() - began
 
     def times(self) -> dict[str, float]:

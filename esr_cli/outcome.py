@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import disk
+from esr_cli.base import files
 from esr_cli.config import TrainConfig
 from esr_cli.plots.run import draw
 from esr_cli.student import Student
@@ -20,20 +20,20 @@ def finish(
     config: TrainConfig, folder: Path, student: Student, tokenizer: Any, tracker: Tracker
 ) -> None:
     """Writes `student/`, `plots/` and, last of all, `summary.json`; prints the table."""
-    disk.write_folder(folder / "student", lambda path: student.save(path, tokenizer))
+    files.write_folder(folder / "student", lambda path: student.save(path, tokenizer))
     if config.tune.method == "lora":
-        disk.write_folder(folder / "adapter", student.tuning.save_adapter)
+        files.write_folder(folder / "adapter", student.tuning.save_adapter)
     figures = draw(folder)
     summary = summarize(folder)
     tracker.finish(summary, figures)
-    disk.write_json(folder / "summary.json", summary)
+    files.write_json(folder / "summary.json", summary)
     _print(summary, folder)
 
 
 def summarize(folder: Path) -> dict[str, Any]:
     """First and last accuracy of each benchmark, medians of the phase times, tokens in all."""
-    rows = disk.read_rows(folder / "metrics.jsonl")
-    evals = disk.headlines(disk.read_rows(folder / "eval.jsonl"))
+    rows = files.read_rows(folder / "metrics.jsonl")
+    evals = files.headlines(files.read_rows(folder / "eval.jsonl"))
     before: dict[str, Any] = {}
     for row in evals:
         before.setdefault(row["benchmark"], row)

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, benchmarks, disk, probe_plan, probe_rows
+from esr_cli import assembly, benchmarks, probe_plan, probe_rows
+from esr_cli.base import files
 from esr_cli.config import ConfigError, ProbeCommandConfig, gate
 from esr_cli.config.probe import PROBES
 from esr_cli.plots import probes as plots
@@ -37,7 +38,7 @@ def measure(config: ProbeCommandConfig, folder: Path, task: assembly.Task | None
     for name in names:
         if name not in owed:
             print(f"{name}: already there, {folder / name}.jsonl")
-        rows = disk.read_rows(folder / f"{name}.jsonl")
+        rows = files.read_rows(folder / f"{name}.jsonl")
         print(f"{name}: {probe_rows.headline(name, rows)}\n  {_picture(folder, name)}", flush=True)
 
 
@@ -77,7 +78,7 @@ def _write(config: ProbeCommandConfig, name: str, folder: Path, rows: list[dict[
     """The rows last: where they are, all of the probe is."""
     plots.draw(name, rows, folder, _context(config))
     gate.write_yaml(settings(config, name), folder / f"{name}.yaml")
-    disk.write_rows(folder / f"{name}.jsonl", rows)
+    files.write_rows(folder / f"{name}.jsonl", rows)
 
 
 def _context(config: ProbeCommandConfig) -> str:

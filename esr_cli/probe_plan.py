@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, benchmarks, disk, preflight, run_folder
+from esr_cli import assembly, benchmarks, preflight, run_folder
+from esr_cli.base import files
 from esr_cli.benchmarks import Benchmark
 from esr_cli.config import BenchmarkConfig, ConfigError, ModelConfig, ProbeCommandConfig, gate
 from esr_cli.dry_run import with_weights
@@ -64,7 +65,7 @@ def resolve(config: ProbeCommandConfig, overrides: list[str]) -> ProbeCommandCon
     needed = FILES if list(config.probe) == ["stability"] else ("summary.json", "config.yaml")
     missing = [name for name in needed if not (folder / name).is_file()]
     if missing:
-        unfinished = f"; go on with: esr train resume={folder}" if disk.latest(folder) else ""
+        unfinished = f"; go on with: esr train resume={folder}" if files.latest(folder) else ""
         raise ConfigError(
             f"run={folder}: holds no complete run ({missing[0]} is missing){unfinished}"
         )
@@ -146,7 +147,7 @@ def plan(config: ProbeCommandConfig, task: assembly.Task | None = None) -> Plan:
         )
         preflight.check_model("run", models["after"], config.rollout)
         exams["after"] = own
-        steps["after"] = disk.read_rows(folder / "metrics.jsonl")[-1]["step"]
+        steps["after"] = files.read_rows(folder / "metrics.jsonl")[-1]["step"]
     tokenizers = {"student": student, "teacher": teacher}
     return Plan(config, benchmark, pairing, tokenizers, models, exams, steps)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from esr_cli import disk, eval_folder
+from esr_cli import eval_folder
+from esr_cli.base import files
 from esr_cli.config import ProbeCommandConfig, gate
 
 
@@ -25,7 +26,7 @@ def settings(config: ProbeCommandConfig, name: str) -> dict[str, Any]:
         asked |= {"benchmark": plain["benchmark"], "limit": plain["limit"]}
     return found | asked | {
         "engine": config.rollout.engine, "temperature": config.loss.temperature,
-        "data_dir": disk.data_folder(config.data_dir), "weights": _weights(config),
+        "data_dir": files.data_folder(config.data_dir), "weights": _weights(config),
     }  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def _run(config: ProbeCommandConfig) -> dict[str, Any] | None:
         return None
     folder = Path(config.run)
     saved = gate.read_yaml(folder / "config.yaml")
-    step = disk.read_rows(folder / "metrics.jsonl")[-1]["step"]
+    step = files.read_rows(folder / "metrics.jsonl")[-1]["step"]
     return {"config_hash": saved["config_hash"], "step": step}
 
 

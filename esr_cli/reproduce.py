@@ -15,7 +15,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import disk, jobs, matrix, report, run_folder
+from esr_cli import jobs, matrix, report, run_folder
+from esr_cli.base import files
 from esr_cli.config import ConfigError, MatrixConfig, ReportConfig, ReproduceConfig
 from esr_cli.matrix import BEGUN, COMPLETE, FAILED, Cell
 
@@ -35,7 +36,7 @@ PAPER_GIB = 40
 def run(config: ReproduceConfig, overrides: list[str]) -> None:
     """Runs what is missing and reports; raises RuntimeError where a cell failed."""
     scale = _scale() if config.scale == "auto" else config.scale
-    chosen = matrix.read(disk.conf_dir() / MATRICES / f"{scale}.yaml")
+    chosen = matrix.read(files.conf_dir() / MATRICES / f"{scale}.yaml")
     quick = "-quick" if config.quick else ""
     out = Path(config.out or f"runs/reproduce-{scale}{quick}")
     cells = matrix.cells(chosen, config, out)
@@ -52,7 +53,7 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
         _list(chosen, cells, f"{scale}: {chosen.about}")
         return
     with run_folder.held(out, "out"):
-        disk.write_json(out / KEPT, told)
+        files.write_json(out / KEPT, told)
         try:
             failed = Runner(cells, config.jobs or chosen.jobs, chosen.threads).run()
         except KeyboardInterrupt:
@@ -70,7 +71,7 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
 
 def _refuse_others(out: Path, told: dict[str, Any], cells: Sequence[Cell]) -> None:
     """Raises `ConfigError` where `out` holds what was made with other settings."""
-    before = disk.read_json(out / KEPT) if (out / KEPT).is_file() else told
+    before = files.read_json(out / KEPT) if (out / KEPT).is_file() else told
     other = [key for key in told if before.get(key) != told[key]]
     if other:
         asked, made = _plain(told[other[0]]), _plain(before.get(other[0]))
@@ -114,7 +115,7 @@ class Runner:
         while owed or running:
             for cell in self._ready(owed)[: most - len(running)]:
                 owed.remove(cell)
-                disk.write_json(_made(cell.note), {"asked": cell.asked, "state": BEGUN})
+                files.write_json(_made(cell.note), {"asked": cell.asked, "state": BEGUN})
                 running[pool.submit(self._one, cell)] = cell
             if not running:
                 # What is left needs cells that failed.
@@ -145,7 +146,7 @@ class Runner:
             if (cell.run / "summary.json").is_file():
                 return jobs.Ended(0, 0.0)
             here = jobs.text(str(cell.run))
-            resumes = disk.latest(cell.run) is not None
+            resumes = files.latest(cell.run) is not None
             arguments = [f"resume={here}"] if resumes else [*arguments, f"run_dir={here}"]
         try:
             return jobs.run(cell.command, arguments, log, None if cell.alone else self.threads)
@@ -155,7 +156,7 @@ class Runner:
     def _note(self, cell: Cell, ended: jobs.Ended, owed: list[Cell]) -> None:
         state = FAILED if ended.status else COMPLETE
         told = {"asked": cell.asked, "state": state, "seconds": round(ended.seconds, 1)}
-        disk.write_json(_made(cell.note), told | {"reason": ended.reason})
+        files.write_json(_made(cell.note), told | {"reason": ended.reason})
         self._reasons.append(ended.reason)
         if ended.status:
             self.failed[cell.id] = ended.reason
@@ -190,7 +191,7 @@ def _accuracy(cell: Cell) -> str:
     # Runs for their timings answer hardly any question.
     if cell.run is None or cell.command != "train" or cell.alone:
         return ""
-    summary = disk.read_json(cell.run / "summary.json")
+    summary = files.read_json(cell.run / "summary.json")
     rows = [next(iter(summary[when].values())) for when in ("before", "after")]
     return " -> ".join(f"{row['value']:.3f}" for row in rows)
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from esr_cli import disk, environment, mirror
+from esr_cli import environment, mirror
+from esr_cli.base import files
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.config.train import NO_DIFFERENCE
 
@@ -35,7 +36,7 @@ def free_folder(config: TrainConfig, overrides: list[str]) -> Path:
     folder = Path(config.run_dir or Path("runs") / config.pair.name / name_of(overrides))
     if (folder / "summary.json").exists():
         raise ConfigError(f"run_dir={folder}: holds a complete run; choose another run_dir")
-    if disk.latest(folder) is not None:
+    if files.latest(folder) is not None:
         raise ConfigError(f"run_dir={folder}: holds an unfinished run; go on with resume={folder}")
     return folder
 
@@ -56,7 +57,7 @@ def difference(folder: Path, config: TrainConfig) -> str:
 
     Empty where they agree in all that changes figures, or where nothing was saved.
     """
-    saved_one = disk.latest(folder) is not None or (folder / "summary.json").is_file()
+    saved_one = files.latest(folder) is not None or (folder / "summary.json").is_file()
     if not saved_one or not (folder / "config.yaml").is_file():
         return ""
     saved, wanted = saved_config(folder), gate.as_plain(config)
@@ -99,7 +100,7 @@ def held(folder: Path, key: str = "run_dir") -> Iterator[None]:
 def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path, Path]:
     """The saved configuration of `resume=` (steps may grow), its folder, its last checkpoint."""
     folder = Path(config.resume or "")
-    last = disk.latest(folder)
+    last = files.latest(folder)
     if last is None or not (folder / "config.yaml").is_file():
         raise ConfigError(f"resume={folder}: holds no checkpoint; name the folder of a saved run")
     need_writable("resume", folder)
@@ -138,14 +139,14 @@ def rewind(folder: Path, step: int, plain: dict[str, Any]) -> None:
     (folder / "summary.json").unlink(missing_ok=True)
     for name in CUT_BACK:
         if (folder / name).exists():
-            disk.truncate_jsonl(folder / name, step)
+            files.truncate_jsonl(folder / name, step)
 
 
 def forget_evaluation(folder: Path, step: int) -> None:
     """Drops what an evaluation left that was cut off before its figures were written."""
     for name in ("generations.jsonl", "samples.jsonl"):
         if (folder / name).exists():
-            disk.truncate_jsonl(folder / name, step - 1)
+            files.truncate_jsonl(folder / name, step - 1)
 
 
 def need_writable(key: str, folder: Path) -> None:
@@ -160,7 +161,7 @@ def need_writable(key: str, folder: Path) -> None:
 
 
 def _write_config(folder: Path, plain: dict[str, Any]) -> None:
-    gate.write_yaml({**plain, "config_hash": disk.hash_of(plain)}, folder / "config.yaml")
+    gate.write_yaml({**plain, "config_hash": files.hash_of(plain)}, folder / "config.yaml")
 
 
 def _keys(overrides: list[str]) -> list[str]:
@@ -206,7 +207,7 @@ def name_of(
         return name
     # What tells it from its siblings is not cut, nor what is short for the sake of a long path.
     named = _legible(sorted(kept, key=lambda part: (part not in told, len(part))))
-    return f"{named[:MOST_CHARS]}-{disk.hash_of({'': name})}"
+    return f"{named[:MOST_CHARS]}-{files.hash_of({'': name})}"
 
 
 def _legible(parts: list[str]) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from esr_cli import checkpoint, disk
+from esr_cli import checkpoint
+from esr_cli.base import files
 from esr_cli.models.tuning import Tuning
 from esr_cli.run_folder import CUT_BACK
 from esr_cli.student import Student
@@ -20,7 +21,7 @@ def save(folder: Path, step: int, student: Student, keep: int) -> Path:
     """
     for name in CUT_BACK:
         if (folder / name).exists():
-            disk.sync(folder / name)
+            files.sync(folder / name)
     tensors = {f"weight/{name}": p.detach() for name, p in student.parameters.items()}
     tensors |= checkpoint.pack_optimizer(student.optimizer, list(student.parameters))
     state = {"step": step, "total_steps": student.total_steps}

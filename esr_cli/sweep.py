@@ -23,7 +23,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import disk, jobs, run_folder
+from esr_cli import jobs, run_folder
+from esr_cli.base import files
 from esr_cli.config import ConfigError, TrainConfig
 
 # What chooses the sweep, and what the sweep itself decides for each of its runs.
@@ -81,7 +82,7 @@ def run_one(command: str, config: Any, overrides: list[str], number: int, sweep:
     except (ConfigError, OSError, ValueError, LookupError) as error:
         # One folder that cannot be read or written stops no other run.
         outcome = replace(run, state=FAILED, reason=str(error) or type(error).__name__)
-    disk.write_json(sweep / f"{number:03d}.json", asdict(outcome))
+    files.write_json(sweep / f"{number:03d}.json", asdict(outcome))
 
 
 def _other(command: str, run: Outcome) -> Outcome:
@@ -100,7 +101,7 @@ def _train(config: TrainConfig, overrides: list[str], run: Outcome, sweep: Path)
         return Outcome(**told | {"state": BEFORE} | _accuracies(folder))
     here, group = jobs.text(str(folder)), jobs.text(config.tracking.group or sweep.name)
     anew = [*run.asked, f"run_dir={here}", f"tracking.group={group}"]
-    arguments = [f"resume={here}"] if disk.latest(folder) else anew
+    arguments = [f"resume={here}"] if files.latest(folder) else anew
     ended = jobs.run("train", arguments, Path(run.log))
     told |= {"seconds": ended.seconds, "reason": ended.reason}
     if ended.status or not (folder / "summary.json").is_file():
@@ -110,7 +111,7 @@ def _train(config: TrainConfig, overrides: list[str], run: Outcome, sweep: Path)
 
 def _accuracies(folder: Path) -> dict[str, float]:
     """The headline of the first benchmark, before and after."""
-    summary = disk.read_json(folder / "summary.json")
+    summary = files.read_json(folder / "summary.json")
     found = ((when, next(iter(summary[when].values()), None)) for when in ("before", "after"))
     return {when: row["value"] for when, row in found if row}
 
@@ -133,7 +134,7 @@ class Watch:
         self._held.enter_context(run_folder.held(self.sweep))
         for old in (*self.sweep.glob("[0-9]*.json"), *self.sweep.glob("[0-9]*.log")):
             old.unlink()
-        disk.write_json(self.sweep / VARIED, sorted(self._varied))
+        files.write_json(self.sweep / VARIED, sorted(self._varied))
         self._launched_before = set(self.sweep.glob(LAUNCHED))
         self._thread.start()
         return self

@@ -13,9 +13,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from esr_cli import disk
+from esr_cli.base import files
+from esr_cli.base.files import Rows
 from esr_cli.config import TrackingConfig
-from esr_cli.disk import Rows
 from esr_cli.mirror import Mirror
 
 COLUMNS = {
@@ -80,13 +80,13 @@ class Tracker:
     def log_eval(self, rows: Rows, generations: Rows, seconds: float) -> None:
         """An evaluation: all responses, a few of each benchmark to look at, and the figures."""
         step = rows[0]["step"]
-        disk.append_rows(self.run_dir / "generations.jsonl", generations)
+        files.append_rows(self.run_dir / "generations.jsonl", generations)
         self._log_samples(step, generations)
         # Last, since figures mean that their responses are there.
-        disk.append_rows(self.run_dir / "eval.jsonl", rows)
+        files.append_rows(self.run_dir / "eval.jsonl", rows)
         figures = {f"eval/{row['benchmark']}/{row['metric']}": row["value"] for row in rows}
         self.mirror.log(step, figures)
-        for row in disk.headlines(rows):
+        for row in files.headlines(rows):
             low, high = row["low"], row["high"]
             self.note(
                 f"step {step}: {row['benchmark']} {row['metric']} {row['value']:.3f} "
@@ -101,7 +101,7 @@ class Tracker:
                 first = {"response": row["responses"][0]}
                 first |= {key: row[key][0] for key in ("correct", "reason")}
                 shown.append({"step": step} | {key: {**row, **first}[key] for key in columns})
-        disk.append_rows(self.run_dir / "samples.jsonl", shown)
+        files.append_rows(self.run_dir / "samples.jsonl", shown)
         if shown:
             data = [[row[column] for column in columns] for row in shown]
             self.mirror.table(step, "samples", columns, data)
@@ -131,7 +131,7 @@ class Tracker:
 
     def append(self, name: str, row: dict[str, Any]) -> None:
         """One JSON line at the end of a file of the run folder."""
-        disk.append_rows(self.run_dir / name, [row])
+        files.append_rows(self.run_dir / name, [row])
 
     def _open_bar(self, start: int) -> Progress:
         bar = Progress(

@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, auto_length, disk, environment, preflight, run_folder, snapshot
+from esr_cli import assembly, auto_length, environment, preflight, run_folder, snapshot
 from esr_cli.alarms import Alarms
+from esr_cli.base import files
+from esr_cli.base.process import peak_gib
 from esr_cli.checks import whole
 from esr_cli.checks.finding import refuse
 from esr_cli.config import TrainConfig, gate
@@ -20,7 +22,6 @@ from esr_cli.gauge import Gauge, Outside
 from esr_cli.measure import Interrupts, gpu_name, kl_profile, rollout_metrics
 from esr_cli.outcome import finish
 from esr_cli.pairing import settle
-from esr_cli.proc import peak_gib
 from esr_cli.steps import Steps
 from esr_cli.tracking import Tracker
 
@@ -40,7 +41,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
     examiner = Examiner(config, tokenizer, pairing.stop_ids, print)
     if last is None:
         folder = run_folder.free_folder(asked, overrides)
-    start = disk.step_of(last) if last else 0
+    start = files.step_of(last) if last else 0
     with Interrupts() as interrupts, ExitStack() as stack:
         stack.enter_context(run_folder.held(folder))
         asked, measured = auto_length.settled(asked, folder, task)
@@ -89,7 +90,7 @@ class Loop:
         uncut = config.rollout_tokens >= config.pair.max_response_tokens
         self.alarms = Alarms(config.alarms, uncut and config.lengths.schedule == "constant")
         self.alarms.recall(
-            disk.read_rows(folder / "metrics.jsonl"), disk.read_rows(folder / "eval.jsonl")
+            files.read_rows(folder / "metrics.jsonl"), files.read_rows(folder / "eval.jsonl")
         )
         self.skipped_in_a_row = 0
 
@@ -147,7 +148,7 @@ class Loop:
         return step in (0, self.config.steps) or bool(every and step % every == 0)
 
     def _evaluated(self, step: int) -> bool:
-        return any(row["step"] == step for row in disk.read_rows(self.folder / "eval.jsonl"))
+        return any(row["step"] == step for row in files.read_rows(self.folder / "eval.jsonl"))
 
     def _evaluate(self, step: int) -> None:
         began = time.perf_counter()
@@ -186,7 +187,7 @@ def _tags(config: TrainConfig) -> list[str]:
 
 
 def _how_on(folder: Path) -> str:
-    last = disk.latest(folder)
+    last = files.latest(folder)
     if last is None:
         return f"no checkpoint was saved yet; start again (the folder is {folder})"
     return f"{last.name} is saved; go on with: esr train resume={folder}"

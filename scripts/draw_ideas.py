@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from esr_cli.disk import Rows, read_rows
+from esr_cli.base.files import Rows, read_rows
 from esr_cli.plots.style import COLOURS, INK, figure
 
 PICTURES = Path(__file__).parent.parent / "docs" / "ideas"

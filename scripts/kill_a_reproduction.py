@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from esr_cli.disk import read_rows
+from esr_cli.base.files import read_rows
 
 KILLS = 3
 LATEST_S = 240

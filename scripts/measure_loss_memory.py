@@ -14,7 +14,7 @@ import time
 
 import torch
 
-from esr_cli import proc
+from esr_cli.base import process
 from esr_cli.distill.divergence import Options, divergence
 from esr_cli.distill.head import Head
 
@@ -61,10 +61,10 @@ def main() -> int:
     """1 when the two computations do not agree."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 16_000
     x = inputs(count)
-    proc.forget_peak()
-    before, began = proc.peak_gib(), time.perf_counter()
+    process.forget_peak()
+    before, began = process.peak_gib(), time.perf_counter()
     tiled(x)
-    above = proc.peak_gib() - before
+    above = process.peak_gib() - before
     print(
         f"R={count:,} V={V:,} D={D:,}: {above:.2f} GiB above its inputs, "
         f"{time.perf_counter() - began:.0f} s; dense logits would take "

@@ -23,9 +23,10 @@ from hydra import compose, initialize_config_dir  # noqa: TID251
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from esr_cli import bench, proc
+from esr_cli import bench
+from esr_cli.base import process
+from esr_cli.base.files import conf_dir
 from esr_cli.config import BenchConfig, gate
-from esr_cli.disk import conf_dir
 from esr_cli.dry_run import with_weights
 from esr_cli.timing.ours import Ours, on_engine
 
@@ -48,13 +49,13 @@ def tell(phase: str, work: Callable[[], Any]) -> None:
     for _ in range(REPEATS):
         began = time.perf_counter()
         work()
-        proc.settle()
+        process.settle()
         seconds.append(time.perf_counter() - began)
     kinds = [ProfilerActivity.CPU]
     kinds += [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
     with profile(activities=kinds) as profiled:
         work()
-        proc.settle()
+        process.settle()
     averages = profiled.key_averages()
     calls = sum(each.count for each in averages if each.self_cpu_time_total)
     print(f"\n{phase}: {1000 * median(seconds):.1f} ms, {calls:,} calls")

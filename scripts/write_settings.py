@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import esr_cli.config
+from esr_cli.base.files import conf_dir
 from esr_cli.cli import COMMANDS
 from esr_cli.completion import groups
 from esr_cli.config import gate
 from esr_cli.config.schema import by_name
-from esr_cli.disk import conf_dir
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 HEAD = """# Settings

@@ -10,7 +10,8 @@ from conftest import SHORT, esr, rows
 from test_cli import read
 from test_probe_command import value
 
-from esr_cli import assembly, auto_length, disk, preflight, probe_plan
+from esr_cli import assembly, auto_length, preflight, probe_plan
+from esr_cli.base import files
 from esr_cli.config import ProbeCommandConfig, gate
 from esr_cli.graders import lab
 from esr_cli.graders.plain import PlainGrader
@@ -58,7 +59,7 @@ def test_an_earlier_profile_serves_with_as_many_prompts_drawn_alike(tmp_path):
     wanted = settings(auto_length.profile_of(run), "profile")
     (tmp_path / "probes-before").mkdir()
     rows_of = profile.rows([Read("q", ("a", "b"), *[np.array([1.0, 3.0])] * 5)], "before", 0.45)
-    disk.write_rows(tmp_path / "probes-before" / "profile.jsonl", rows_of)
+    files.write_rows(tmp_path / "probes-before" / "profile.jsonl", rows_of)
     for change, serves in (
         ({}, True), ({"prompts": 1000}, True), ({"seed": 9}, True), ({"prompts": 100}, False),
         ({"rollout": {**wanted["rollout"], "top_p": 0.9}}, False), ({"source": "x"}, False),

@@ -7,7 +7,8 @@ import json
 import pytest
 import torch
 
-from esr_cli import checkpoint, disk
+from esr_cli import checkpoint
+from esr_cli.base import files
 from esr_cli.plots import run as plots
 
 
@@ -18,9 +19,9 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(disk.CheckpointError, match=r"No space left.*step-000001 is intact"):
+    with pytest.raises(files.CheckpointError, match=r"No space left.*step-000001 is intact"):
         checkpoint.save(tmp_path, 2, {"a": torch.zeros(2)}, {"step": 2}, keep=2)
-    last = disk.latest(tmp_path)
+    last = files.latest(tmp_path)
     tensors, state = checkpoint.load(last)
     assert state == {"step": 1} and torch.equal(tensors["a"], torch.ones(2))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000001"]
@@ -65,7 +66,7 @@ def test_an_optimizer_goes_on_to_the_bit():
 def test_records_are_cut_back_and_a_broken_last_line_goes(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
-    disk.truncate_jsonl(path, 2)
+    files.truncate_jsonl(path, 2)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
 
 

@@ -14,8 +14,8 @@ import pytest
 from conftest import ROOT, esr
 
 from esr_cli import completion
+from esr_cli.base.files import conf_dir
 from esr_cli.cli import COMMANDS
-from esr_cli.disk import conf_dir
 
 SCHEMAS = {name: each[1] for name, each in COMMANDS.items()}
 START = {

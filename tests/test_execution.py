@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from esr_cli import proc
+from esr_cli.base import process as proc
 from esr_cli.execution import processes
 from esr_cli.execution.worker import WorkerError, place
 

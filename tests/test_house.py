@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "esr_cli").rglob("*.py"))
-BASE = {"config", "types", "disk", "statistics", "proc"}
+BASE = {"base", "config", "types"}
 LOW = {"distill", "models"}
 PARTS = {
     "tasks", "rollout", "teacher", "student", "checkpoint", "tracking", "mirror", "plots",
@@ -55,7 +55,7 @@ def allowed(where: str) -> set[str] | None:
     if where in LOW:
         return BASE | LOW
     if where in {"graders", "plots"}:
-        return {where, "types", "disk", "statistics"}
+        return {where, "base", "types"}
     if where == "reporting":
         return BASE | {"plots", where}
     if where == "tracking":

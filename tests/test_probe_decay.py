@@ -9,6 +9,7 @@ from test_probe_command import PROBE, value
 from test_probes import find
 
 from esr_cli import pairing, probe_decay, probe_plan
+from esr_cli.base.statistics import paired
 from esr_cli.config import ModelConfig, PairConfig, ProbeCommandConfig
 from esr_cli.graders import lab
 from esr_cli.graders.plain import PlainGrader
@@ -17,7 +18,6 @@ from esr_cli.models.lab_bytes import bytes_tokenizer
 from esr_cli.models.spelling import Spelling
 from esr_cli.probe_material import Material
 from esr_cli.probes import decay
-from esr_cli.statistics import paired
 
 
 def test_a_teacher_that_is_the_student_goes_on_as_the_student_did(tmp_path):

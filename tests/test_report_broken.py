@@ -10,8 +10,8 @@ from run_folders import write_probe, write_run
 from test_report_page import Page
 
 from esr_cli import report
+from esr_cli.base.files import read_rows, write_rows
 from esr_cli.config import ConfigError, ReportConfig, gate
-from esr_cli.disk import read_rows, write_rows
 from esr_cli.reporting import runs
 from esr_cli.reporting.book import open_book
 from esr_cli.reporting.drawings import inline

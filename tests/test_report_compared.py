@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from run_folders import write_probe, write_run
 
+from esr_cli.base.files import read_rows, write_rows
 from esr_cli.config import gate
-from esr_cli.disk import read_rows, write_rows
 from esr_cli.reporting.book import Group, open_book
 from esr_cli.reporting.claims import DOES_NOT, NOISY, SHOWS, UNMEASURED, judge
 

@@ -16,8 +16,8 @@ import pytest
 from run_folders import write_probe, write_run
 
 from esr_cli import report
+from esr_cli.base.files import write_rows
 from esr_cli.config import ConfigError, ReportConfig
-from esr_cli.disk import write_rows
 from esr_cli.plots.style import INK, figure
 from esr_cli.reporting.drawings import inline
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from run_folders import write_probe, write_run
 
+from esr_cli.base.files import append_rows, write_rows
 from esr_cli.config import gate
-from esr_cli.disk import append_rows, write_rows
 from esr_cli.reporting import pictures
 from esr_cli.reporting.book import Book, open_book
 from esr_cli.reporting.content import SHAPES

@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_dir
 from run_folders import write_run
 
 from esr_cli import run_folder
+from esr_cli.base.files import conf_dir
 from esr_cli.config import ConfigError, TrainConfig, gate
-from esr_cli.disk import conf_dir
 
 
 @pytest.mark.parametrize(("typed", "told"), [

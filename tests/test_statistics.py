@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from esr_cli import statistics
+from esr_cli.base import statistics
 from esr_cli.graders.figures import Graded, Response, figures, grade_all
 from esr_cli.graders.plain import PlainGrader
 from esr_cli.types import Grade

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from esr_cli import disk
+from esr_cli.base import files
 from esr_cli.config.errors import ConfigError, did_you_mean
 from esr_cli.config.schema import by_name
 
@@ -52,7 +52,7 @@ def as_plain(config: Any) -> dict[str, Any]:
 
 def write_yaml(config: dict[str, Any], path: Path) -> None:
     """Writes a plain mapping as yaml, so that the file is whole or as it was."""
-    disk.write_text(path, OmegaConf.to_yaml(OmegaConf.create(config)))
+    files.write_text(path, OmegaConf.to_yaml(OmegaConf.create(config)))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def one_line(error: Exception, known: Callable[[], Iterable[str]] = list) -> str
     missing = MISSING.search(lines[0]) if lines else None
     if missing:
         group, chosen = missing.groups()
-        options = disk.options(group)
+        options = files.options(group)
         near = did_you_mean(chosen, options, f"{group}=")
         told = f"{group}={chosen}: no such option; there are {', '.join(options)}"
         return f"{told}; {near}" if near else told

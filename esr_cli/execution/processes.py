@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from esr_cli import proc
+from esr_cli.base import process as proc
 
 GONE = (EOFError, ConnectionError, BrokenPipeError)
 # A process and our end of its pipe.

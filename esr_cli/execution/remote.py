@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from esr_cli import proc
+from esr_cli.base import process
 from esr_cli.distill.head import Head
 from esr_cli.execution.worker import Worker
 from esr_cli.types import Engine, Prompt, Rollout, Sampling, Scores
@@ -32,7 +32,7 @@ class RemoteEngine:
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """See `Engine.load_weights`; the same memory as the last time is not sent again."""
         # What is only under way would be read half done.
-        proc.settle()
+        process.settle()
         # What was sent is held, so that no other tensor can come to lie in its place.
         if _places(weights) == _places(self._sent):
             self.worker.call("load_again")
@@ -60,7 +60,7 @@ class Kept:
         """Loads what the weights given last hold now."""
         self.engine.load_weights(self._weights)
         # The trainer may move its weights once this returns.
-        proc.settle()
+        process.settle()
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
         """See `Engine.generate`."""

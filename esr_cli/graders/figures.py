@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from esr_cli import statistics
+from esr_cli.base import statistics
 from esr_cli.types import Grade, Grader
 
 QUANTILES = (0.1, 0.5, 0.9)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from esr_cli import disk
+from esr_cli.base import files
 from esr_cli.config import ConfigError, ModelConfig
 from esr_cli.config.errors import did_you_mean
 from esr_cli.models import loading
@@ -30,7 +30,7 @@ def built(
     drawn = {"shape": model.shape, "path": model.path, "family": model.family}
     # The same seed gives other numbers there.
     drawn |= {"device": "cuda"} if torch.cuda.is_available() else {}
-    name = disk.hash_of(drawn | {"dtype": dtype, "seed": seed})
+    name = files.hash_of(drawn | {"dtype": dtype, "seed": seed})
     cache = Path(os.environ.get("ESR_CACHE", "~/.cache/esr")).expanduser()
     folder = cache / ("random" if weights else "outlines") / name
     if not folder.is_dir():
@@ -50,7 +50,7 @@ def built(
                 GenerationConfig.from_model_config(shape).save_pretrained(target)
             tokenizer.save_pretrained(target)
 
-        disk.write_folder(folder, write)
+        files.write_folder(folder, write)
     return replace(model, path=str(folder), revision=None)
 
 
@@ -78,7 +78,7 @@ def shape_of(key: str, model: ModelConfig) -> Any:
 
 
 def _tokenizer(key: str, model: ModelConfig, data_dir: str | None) -> Any:
-    ranks = disk.find_data(RANKS, data_dir)
+    ranks = files.find_data(RANKS, data_dir)
     if model.family and ranks:
         return qwen_tokenizer(ranks, model.family)
     try:

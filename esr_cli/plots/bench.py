@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from esr_cli.disk import Rows
+from esr_cli.base.files import Rows
 from esr_cli.plots.style import figure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from esr_cli.disk import Rows
+from esr_cli.base.files import Rows
 from esr_cli.plots.style import INK
 
 SAID = {"before": "student before", "after": "student after", "teacher": "teacher"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import Any
 
-from esr_cli.disk import Rows
+from esr_cli.base.files import Rows
 
 COLOURS = {"before": "0.45", "after": "C0", "student": "0.45", "teacher": "C2", "continued": "C3"}
 # The N between which the paper finds accuracy to stay the same.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from esr_cli.disk import Rows
+from esr_cli.base.files import Rows
 from esr_cli.plots import probe_bars, probe_curves, samples
 from esr_cli.plots.style import figure
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from esr_cli.disk import Rows, headlines, read_rows
+from esr_cli.base.files import Rows, headlines, read_rows
 from esr_cli.plots.style import figure
 
 PHASES = ("generate", "score", "train", "sync")

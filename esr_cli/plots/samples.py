@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from esr_cli.disk import Rows, write_text
+from esr_cli.base.files import Rows, write_text
 
 WHO = ("before", "after", "teacher")
 SAID = {"before": "Student before training", "after": "Student after training",

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from esr_cli.base.statistics import bootstrap, interval, resampled_sums, summed_by
 from esr_cli.probes.reads import Read, Rows, padded, questions, row
-from esr_cli.statistics import bootstrap, interval, resampled_sums, summed_by
 
 Lengths = Mapping[str, Sequence[Sequence[int]]]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from esr_cli.base.statistics import mean_interval, paired
 from esr_cli.probes.reads import Rows, row
-from esr_cli.statistics import mean_interval, paired
 
 # Up to the k that so many of the responses pass, what is graded is the teacher's work.
 GOING = 0.9

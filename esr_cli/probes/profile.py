@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from esr_cli.base.statistics import Z_95, interval, resampled_sums, summed_by
 from esr_cli.probes.reads import Read, Rows, padded, questions, row
-from esr_cli.statistics import Z_95, interval, resampled_sums, summed_by
 
 BY_POSITION = {
     "reverse_kl": "kl", "student_entropy": "student_entropy", "teacher_entropy": "teacher_entropy",

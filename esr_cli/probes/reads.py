@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from esr_cli.statistics import Interval
+from esr_cli.base.statistics import Interval
 
 Rows = list[dict[str, Any]]
 

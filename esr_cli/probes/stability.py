@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from esr_cli.base.statistics import Interval, mean_interval, paired
 from esr_cli.probes.reads import Rows, row
-from esr_cli.statistics import Interval, mean_interval, paired
 
 BOX = "\\boxed{"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from esr_cli.disk import hash_of
+from esr_cli.base.files import hash_of
 from esr_cli.reporting.runs import Run
 from esr_cli.reporting.settings import LEFT_OUT, ROLES, flat, under
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from esr_cli.base.files import Rows, conf_dir
 from esr_cli.config import gate
-from esr_cli.disk import Rows, conf_dir
 from esr_cli.reporting import arms as arms_
 from esr_cli.reporting.arms import Arm
 from esr_cli.reporting.runs import (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from esr_cli.disk import Rows
+from esr_cli.base.files import Rows
 from esr_cli.reporting import numbers
 from esr_cli.reporting.arms import Arm
 from esr_cli.reporting.book import Group

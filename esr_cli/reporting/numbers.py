@@ -16,9 +16,7 @@ from statistics import median
 
 import numpy as np
 
-from esr_cli.reporting.arms import Arm
-from esr_cli.reporting.runs import Run, Scores
-from esr_cli.statistics import (
+from esr_cli.base.statistics import (
     Interval,
     bootstrap,
     mean_difference,
@@ -26,6 +24,8 @@ from esr_cli.statistics import (
     over_seeds,
     seed_spread,
 )
+from esr_cli.reporting.arms import Arm
+from esr_cli.reporting.runs import Run, Scores
 
 # Chooses a step of a run, or none.
 Moment = Callable[[Run, str], "int | None"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from esr_cli.disk import Rows
+from esr_cli.base.files import Rows
 from esr_cli.reporting.book import Book, Group, Probe
 from esr_cli.reporting.tables import (
     OURS,

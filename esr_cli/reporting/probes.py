@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esr_cli.disk import Rows
+from esr_cli.base.files import Rows
 from esr_cli.reporting.book import Book, Probe
 from esr_cli.reporting.tables import Cell, Row, Table
 

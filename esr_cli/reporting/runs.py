@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from esr_cli.base.files import Rows, headlines, read_rows
+from esr_cli.base.statistics import Interval
 from esr_cli.config import gate
-from esr_cli.disk import Rows, headlines, read_rows
 from esr_cli.reporting import lines
-from esr_cli.statistics import Interval
 
 # One figure a question, by benchmark and step.
 Scores = dict[tuple[str, int], dict[str, float]]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from esr_cli.base.files import data_folder, find_data, hash_of
 from esr_cli.config import ConfigError, HubConfig
-from esr_cli.disk import data_folder, find_data, hash_of
 
 NAMES = {str: "a text", int: "a whole number", float: "a number", list: "a list", dict: "an object"}
 

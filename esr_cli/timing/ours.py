@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, proc
+from esr_cli import assembly
+from esr_cli.base import process
 from esr_cli.checks.tuning import skeleton
 from esr_cli.config import TrainConfig
 from esr_cli.models import loading
@@ -56,14 +57,14 @@ class Ours:
         """
         workers = {"engine": self.parts.engine.worker, "teacher": self.parts.teacher.worker}
         if weigh:
-            proc.forget_peak()
+            process.forget_peak()
             for worker in workers.values():
                 worker.call("forget_peak")
         count = self.config.prompts_per_step * self.parts.sampling.samples
         rollouts, update, times = self._steps.take(number, (tokens,) * count)
         peaks = {}
         if weigh:
-            peaks = {"trainer": proc.peak_gib()}
+            peaks = {"trainer": process.peak_gib()}
             peaks |= {name: worker.call("peak_gib") for name, worker in workers.items()}
         seconds = {name.removeprefix("time/")[:-2]: value for name, value in times.items()}
         return {

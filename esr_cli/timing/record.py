@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from esr_cli.disk import Rows
-from esr_cli.statistics import bootstrap
+from esr_cli.base.files import Rows
+from esr_cli.base.statistics import bootstrap
 
 PHASES = ("generate", "score", "train", "sync", "other", "step")
 # A step of one arm at one length, as `Ours.step` and `Trl.step` tell it.

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from esr_cli import assembly, proc
+from esr_cli import assembly
+from esr_cli.base import process
 from esr_cli.config import TrainConfig
 from esr_cli.models import loading, tuning
 from esr_cli.pairing import settle
@@ -77,7 +78,7 @@ class Trl:
             trainer.vllm_generation.max_completion_length = tokens
         self._seconds.clear()
         if weigh:
-            proc.forget_peak()
+            process.forget_peak()
         began = time.perf_counter()
         self._go.release()
         self._done.acquire()
@@ -87,7 +88,7 @@ class Trl:
         spent = {"step": time.perf_counter() - began, **self._seconds}
         spent["train"] = spent["step"] - sum(self._seconds.values())
         return {
-            "seconds": spent, "gib": {"trainer": proc.peak_gib()} if weigh else {},
+            "seconds": spent, "gib": {"trainer": process.peak_gib()} if weigh else {},
             "tokens": sum(self._lengths), "longest": max(self._lengths),
         }  # fmt: skip
 
@@ -168,10 +169,10 @@ class Trl:
 
     def _spend(self, phase: str, work: Callable[..., Any], *given: Any, **named: Any) -> Any:
         # What is still under way is not this phase's.
-        proc.settle()
+        process.settle()
         began = time.perf_counter()
         found = work(*given, **named)
-        proc.settle()
+        process.settle()
         self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - began
         return found
 
@@ -181,7 +182,7 @@ class Trl:
 
     def tell(self) -> None:
         """After it."""
-        proc.settle()
+        process.settle()
         self._done.release()
 
 

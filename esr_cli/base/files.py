@@ -43,8 +43,9 @@ def write_folder(target: Path, write: Callable[[Path], Any]) -> None:
 
 def conf_dir() -> Path:
     """The folder of yaml files: inside the installed package, or beside it in a checkout."""
-    packaged = Path(__file__).parent / "conf"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "conf"
+    package = Path(__file__).parent.parent
+    packaged = package / "conf"
+    return packaged if packaged.is_dir() else package.parent / "conf"
 
 
 def options(group: str) -> list[str]:
