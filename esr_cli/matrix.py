@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esr_cli import jobs
 from esr_cli.base import files
 from esr_cli.config import CellConfig, ConfigError, MatrixConfig, ReproduceConfig, gate
 from esr_cli.config.errors import did_you_mean, need
+from esr_cli.execution import jobs
 
 TO_DO, BEGUN, COMPLETE, FAILED = "to do", "begun", "complete", "failed"
 

@@ -15,9 +15,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import jobs, matrix, report, run_folder
+from esr_cli import matrix, report, run_folder
 from esr_cli.base import files
 from esr_cli.config import ConfigError, MatrixConfig, ReportConfig, ReproduceConfig
+from esr_cli.execution import jobs
 from esr_cli.matrix import BEGUN, COMPLETE, FAILED, Cell
 
 MATRICES = "experiment/paper"

@@ -17,8 +17,8 @@ from typing import Any, get_args, get_type_hints
 
 import esr_cli.config
 from esr_cli.base.files import conf_dir
-from esr_cli.cli import COMMANDS
-from esr_cli.completion import groups
+from esr_cli.cli.completion import groups
+from esr_cli.cli.main import COMMANDS
 from esr_cli.config import gate
 from esr_cli.config.schema import by_name
 

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from esr_cli import run_folder
-from esr_cli.cli import conf_dir
+from esr_cli.base.files import conf_dir
 from esr_cli.config import ConfigError, LabConfig, ProbeCommandConfig, TrainConfig, gate
 
 

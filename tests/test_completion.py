@@ -13,9 +13,9 @@ import time
 import pytest
 from conftest import ROOT, esr
 
-from esr_cli import completion
 from esr_cli.base.files import conf_dir
-from esr_cli.cli import COMMANDS
+from esr_cli.cli import completion
+from esr_cli.cli.main import COMMANDS
 
 SCHEMAS = {name: each[1] for name, each in COMMANDS.items()}
 START = {

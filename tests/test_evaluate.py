@@ -108,7 +108,7 @@ def test_responses_made_elsewhere_need_no_model_and_no_torch(evaluated, tmp_path
     path.write_text("".join(json.dumps(row) + "\n" for row in made))
     code = (
         "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
-        "from esr_cli.cli import main; main()"
+        "from esr_cli.cli.main import main; main()"
     )
     command = [sys.executable, "-c", code, "eval", f"generations={path}", *LAB, "out=graded"]
     done = subprocess.run(

@@ -107,7 +107,7 @@ def test_two_ctrl_c_leave_at_once(tmp_path):
 def test_without_vllm_the_remedy_is_named(tmp_path):
     code = (
         "import sys; sys.modules['vllm'] = None; sys.argv = ['esr', 'train', 'tracking=none']\n"
-        "from esr_cli.cli import main; main()"
+        "from esr_cli.cli.main import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=LAB.parent.parent, capture_output=True, text=True

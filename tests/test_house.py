@@ -19,7 +19,7 @@ PARTS = {
     "graders", "probes", "execution", "gauge", "alarms",
 }  # fmt: skip
 ONE_PLACE = {
-    "hydra": "cli.py",
+    "hydra": "cli/main.py",
     "omegaconf": "config",
     "vllm": "rollout/vllm.py",
     "wandb": "mirror.py",
@@ -111,6 +111,6 @@ def test_what_is_public_is_documented(path):
 
 def test_the_command_line_loads_nothing_heavy():
     heavy = "{'torch', 'vllm', 'wandb', 'transformers'} & set(sys.modules)"
-    code = f"import sys, esr_cli.cli, esr_cli.config, esr_cli.config.gate; print({heavy})"
+    code = f"import sys, esr_cli.cli.main, esr_cli.config, esr_cli.config.gate; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "set()", done.stdout + done.stderr

@@ -159,7 +159,7 @@ def test_one_run_is_enough_and_out_may_be_elsewhere(folder, tmp_path):
 
 def test_the_command_loads_nothing_heavy(folder, tmp_path):
     code = (
-        "import sys; from esr_cli import cli\n"
+        "import sys; from esr_cli.cli import main as cli\n"
         "title = 'title=Sunday, it\\'s N=32'\n"
         f"sys.argv = ['esr', 'report', 'runs={folder / 'failed'}', 'out={tmp_path}', title]\n"
         "cli.main()\n"

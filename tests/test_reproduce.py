@@ -13,7 +13,8 @@ from hydra import compose, initialize_config_dir
 
 import esr_cli.config
 from esr_cli import matrix, reproduce
-from esr_cli.cli import COMMANDS, _quoted, conf_dir
+from esr_cli.base.files import conf_dir
+from esr_cli.cli.main import COMMANDS, _quoted
 from esr_cli.config import ConfigError, ReproduceConfig, gate
 
 SCALES = ("lab", "paper")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from esr_cli import completion
-from esr_cli.cli import COMMANDS
+from esr_cli.cli import completion
+from esr_cli.cli.main import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "settings.md").read_text()

@@ -10,8 +10,10 @@ import time
 import pytest
 from conftest import SHORT, esr, launch, rows, same_end
 
-from esr_cli import jobs, run_folder, sweep
+from esr_cli import run_folder
+from esr_cli.cli import sweep
 from esr_cli.config import ConfigError, TrainConfig, gate
+from esr_cli.execution import jobs
 
 FEW = (*SHORT[1:], "rollout=eager", "tracking=none", "steps=2")
 
@@ -89,7 +91,7 @@ def test_a_mistake_in_all_of_a_sweep_is_one_line_and_status_2(tmp_path):
 
 
 def test_a_named_sweep_knows_its_runs_and_a_key_given_replaces_its_values():
-    from esr_cli.cli import _counts
+    from esr_cli.cli.main import _counts
 
     assert _counts(["+sweep=lengths"]) == {"+sweep": 1, "rollout_len": 5, "seed": 3}
     assert _counts(["+sweep=lengths", "seed=4"])["seed"] == 1

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from transformers import AutoTokenizer
 
 from esr_cli import benchmarks, preflight
-from esr_cli.cli import conf_dir
+from esr_cli.base.files import conf_dir
 from esr_cli.config import BenchmarkConfig, ConfigError, EvalConfig, HubConfig, ModelConfig, gate
 from esr_cli.models.loading import PACKAGED
 from esr_cli.tasks import code, math, rows, tools

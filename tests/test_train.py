@@ -116,7 +116,7 @@ def test_the_gauge_fires_when_the_hand_over_is_left_out(engine, tmp_path):
     if engine == "vllm":
         pytest.importorskip("vllm")
     code = (
-        "from esr_cli.cli import main\n"
+        "from esr_cli.cli.main import main\n"
         "from esr_cli.execution.remote import RemoteEngine\n"
         "RemoteEngine.load_weights = lambda self, weights: None\n"
         "if __name__ == '__main__': main()\n"

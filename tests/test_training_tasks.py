@@ -12,9 +12,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from esr_cli import train, training_data
+from esr_cli.base.files import conf_dir
 from esr_cli.checks import room
 from esr_cli.checks.finding import refuse
-from esr_cli.cli import conf_dir
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.tasks import filters
 from esr_cli.tasks.chat import Chat

@@ -52,8 +52,8 @@ def main() -> None:
     if arguments[0] == "completion":
         _complete(arguments[1:])
         return
-    from esr_cli import jobs
     from esr_cli.base import process
+    from esr_cli.execution import jobs
 
     process.spin_briefly()
     jobs.die_with_parent()
@@ -77,13 +77,13 @@ def main() -> None:
 
 
 def _settings(command: str) -> list[str]:
-    from esr_cli import completion
+    from esr_cli.cli import completion
 
     return completion.settings(command, COMMANDS[command][1])
 
 
 def _complete(arguments: list[str]) -> None:
-    from esr_cli import completion
+    from esr_cli.cli import completion
 
     try:
         text = completion.answer(arguments, {name: each[1] for name, each in COMMANDS.items()})
@@ -133,8 +133,9 @@ def _no_option(arguments: list[str]) -> str:
 
 def _sweep(command: str, arguments: list[str]) -> None:
     """Runs a sweep; exits 1 where one of its runs failed."""
-    from esr_cli import jobs, sweep
+    from esr_cli.cli import sweep
     from esr_cli.config.errors import ConfigError
+    from esr_cli.execution import jobs
 
     folder = sweep.folder_for(command, arguments)
     watch = sweep.Watch(folder, _counts(arguments))
@@ -197,7 +198,7 @@ def _quoted(argument: str) -> str:
     or letters beyond ASCII, the items of a list that do (`overrides=[steps=3]`), and a title, which
     may be anything. What holds quotes itself is left as it is.
     """
-    from esr_cli import jobs
+    from esr_cli.execution import jobs
 
     key, sign, value = argument.partition("=")
     if value[:1] == "[" and value[-1:] == "]" and "=" in value and not QUOTES.search(value):
@@ -216,7 +217,7 @@ def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
     from hydra.types import RunMode
 
     import esr_cli.config
-    from esr_cli import ahead
+    from esr_cli.cli import prelaunch
     from esr_cli.config import ConfigError, gate
 
     module, schema, _ = COMMANDS[command]
@@ -228,7 +229,7 @@ def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
             return
         config = gate.read(tree, getattr(esr_cli.config, schema))
         if command in ("train", "eval"):
-            ahead.launch(config)
+            prelaunch.launch(config)
         importlib.import_module(f"esr_cli.{module}").run(config, overrides)
     except (ConfigError, RuntimeError, OSError) as error:
         # Kept for after the job: Hydra prints a text of its own around what it sees raised.
@@ -239,8 +240,9 @@ def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
 
 def _one_of_a_sweep(command: str, tree: Any, hydra: Any, overrides: list[str]) -> None:
     import esr_cli.config
-    from esr_cli import jobs, sweep
+    from esr_cli.cli import sweep
     from esr_cli.config import ConfigError, gate
+    from esr_cli.execution import jobs
 
     try:
         config = gate.read(tree, getattr(esr_cli.config, COMMANDS[command][1]))
@@ -254,7 +256,3 @@ def _one_of_a_sweep(command: str, tree: Any, hydra: Any, overrides: list[str]) -
 def _leave(message: str, status: int) -> None:
     print(f"esr: {message}", file=sys.stderr)
     raise SystemExit(status)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""The command line: the command table, sweeps, completion. Loads nothing heavy."""
