@@ -15,7 +15,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import environment, preflight, run_folder
+from esr_cli import preflight
 from esr_cli.base import files
 from esr_cli.bench_print import show
 from esr_cli.checks import tuning
@@ -27,6 +27,8 @@ from esr_cli.models import loading
 from esr_cli.models.vocabulary import Alignment
 from esr_cli.pairing import settle
 from esr_cli.plots import bench as plot
+from esr_cli.runs import environment
+from esr_cli.runs import folder as run_folder
 from esr_cli.timing import record
 from esr_cli.timing.ours import Ours, on_engine
 from esr_cli.timing.record import Steps

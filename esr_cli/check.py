@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import assembly, auto_length, preflight, run_folder
+from esr_cli import assembly, auto_length, preflight
 from esr_cli.checks import machine, meeting, whole
 from esr_cli.checks.finding import Finding
 from esr_cli.checks.memory import Need
@@ -18,6 +18,7 @@ from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.dry_run import with_weights
 from esr_cli.examiner import Examiner
 from esr_cli.pairing import settle
+from esr_cli.runs import folder as run_folder
 from esr_cli.tasks.chat import Chat
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}

@@ -9,8 +9,8 @@ from typing import Any
 from esr_cli.base.files import Rows, append_rows, read_rows, write_rows
 from esr_cli.config import ConfigError, EvalConfig, gate
 from esr_cli.evaluation import Evaluation
-from esr_cli.reporting.runs import alike, settings_at
-from esr_cli.run_folder import name_of, need_writable
+from esr_cli.runs.folder import name_of, need_writable
+from esr_cli.runs.record import alike, settings_at
 
 # What names the folder above, or does not change the figures.
 NOT_IN_NAME = re.compile(r"(out|model|revision|run|generations|data_dir|sandbox)=|execution[.=]")

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, benchmarks, preflight, run_folder
+from esr_cli import assembly, benchmarks, preflight
 from esr_cli.base import files
 from esr_cli.benchmarks import Benchmark
 from esr_cli.config import BenchmarkConfig, ConfigError, ModelConfig, ProbeCommandConfig, gate
 from esr_cli.dry_run import with_weights
 from esr_cli.evaluation import Exam
 from esr_cli.pairing import Pairing, settle
+from esr_cli.runs import folder as run_folder
 from esr_cli.tasks.chat import Chat
 from esr_cli.types import Question
 

@@ -7,21 +7,15 @@ from pathlib import Path
 import torch
 
 from esr_cli import checkpoint
-from esr_cli.base import files
 from esr_cli.models.tuning import Tuning
-from esr_cli.run_folder import CUT_BACK
 from esr_cli.student import Student
 
 
 def save(folder: Path, step: int, student: Student, keep: int) -> Path:
     """Trained weights, optimizer and random states after `step` steps.
 
-    The rows told so far are on disk before it counts on them.
     The schedule and the data position follow from the step alone.
     """
-    for name in CUT_BACK:
-        if (folder / name).exists():
-            files.sync(folder / name)
     tensors = {f"weight/{name}": p.detach() for name, p in student.parameters.items()}
     tensors |= checkpoint.pack_optimizer(student.optimizer, list(student.parameters))
     state = {"step": step, "total_steps": student.total_steps}

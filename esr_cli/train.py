@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, auto_length, environment, preflight, run_folder, snapshot
-from esr_cli.alarms import Alarms
+from esr_cli import assembly, auto_length, preflight, snapshot
 from esr_cli.base import files
 from esr_cli.base.process import peak_gib
 from esr_cli.checks import whole
@@ -19,11 +18,14 @@ from esr_cli.config import TrainConfig, gate
 from esr_cli.dry_run import with_weights
 from esr_cli.examiner import Examiner
 from esr_cli.gauge import Gauge, Outside
-from esr_cli.measure import Interrupts, gpu_name, kl_profile, rollout_metrics
 from esr_cli.outcome import finish
 from esr_cli.pairing import settle
+from esr_cli.runs import environment
+from esr_cli.runs import folder as run_folder
+from esr_cli.runs.alarms import Alarms
+from esr_cli.runs.metrics import Interrupts, gpu_name, kl_profile, rollout_metrics
+from esr_cli.runs.tracking import Tracker
 from esr_cli.steps import Steps
-from esr_cli.tracking import Tracker
 
 MOST_SKIPS = 5
 
@@ -139,6 +141,7 @@ class Loop:
     def _when_due(self, step: int, stopping: bool) -> None:
         ends = step == self.config.steps
         if stopping or self._save_due(step):
+            run_folder.sync_records(self.folder)
             snapshot.save(self.folder, step, self.parts.student, self.config.keep_checkpoints)
         if ends or (self._eval_due(step) and not stopping):
             self._evaluate(step)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from esr_cli import environment
 from esr_cli.base.files import append_rows, conf_dir, write_json, write_rows
 from esr_cli.config import TrainConfig, gate
+from esr_cli.runs import environment
 
 
 def settings(*overrides: str) -> dict:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from conftest import SHORT, esr
 
-from esr_cli.alarms import Alarms
 from esr_cli.config import AlarmsConfig, ConfigError
+from esr_cli.runs.alarms import Alarms
 
 
 def step(repeats=0.0, ended=1.0, length=100.0):

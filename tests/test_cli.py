@@ -10,9 +10,9 @@ from conftest import esr
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from esr_cli import run_folder
 from esr_cli.base.files import conf_dir
 from esr_cli.config import ConfigError, LabConfig, ProbeCommandConfig, TrainConfig, gate
+from esr_cli.runs import folder as run_folder
 
 
 def read(*overrides, command="train", schema=TrainConfig):

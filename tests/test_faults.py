@@ -17,7 +17,7 @@ import pytest
 from conftest import SHORT, esr, rows, same_end, start, wait_for_step
 from safetensors.torch import load_file, save_file
 
-from esr_cli.measure import Interrupts
+from esr_cli.runs.metrics import Interrupts
 
 LAB = Path(__file__).parent.parent / "esr_cli" / "lab_pair"
 

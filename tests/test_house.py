@@ -15,14 +15,14 @@ FILES = sorted((ROOT / "esr_cli").rglob("*.py"))
 BASE = {"base", "config", "types"}
 LOW = {"distill", "models"}
 PARTS = {
-    "tasks", "rollout", "teacher", "student", "checkpoint", "tracking", "mirror", "plots",
-    "graders", "probes", "execution", "gauge", "alarms",
+    "tasks", "rollout", "teacher", "student", "checkpoint", "plots", "graders", "probes",
+    "execution", "gauge", "runs",
 }  # fmt: skip
 ONE_PLACE = {
     "hydra": "cli/main.py",
     "omegaconf": "config",
     "vllm": "rollout/vllm.py",
-    "wandb": "mirror.py",
+    "wandb": "runs/wandb_mirror.py",
     "ray": "execution",
 }
 
@@ -57,9 +57,7 @@ def allowed(where: str) -> set[str] | None:
     if where in {"graders", "plots"}:
         return {where, "base", "types"}
     if where == "reporting":
-        return BASE | {"plots", where}
-    if where == "tracking":
-        return BASE | {"mirror", where}
+        return BASE | {"plots", "runs", where}
     if where in PARTS:
         return BASE | LOW | {where}
     return None

@@ -11,7 +11,7 @@ from test_tracking import tell
 from wandb_log import of, values
 
 from esr_cli.config import TrackingConfig, gate
-from esr_cli.tracking import Tracker
+from esr_cli.runs.tracking import Tracker
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from run_folders import write_run
 
-from esr_cli.reporting import arms, runs
+from esr_cli.reporting import arms
 from esr_cli.reporting.book import open_book
 from esr_cli.reporting.claims import judge
+from esr_cli.runs import record
 
 RIGHT = {0: [[0, 1]], 2: [[1, 1]]}
 
@@ -17,7 +18,7 @@ def gathered(tmp_path):
     def gather(*each: tuple[str, ...]):
         for index, overrides in enumerate(each):
             write_run(tmp_path / f"run{index}", *overrides, right=RIGHT)
-        return arms.gather([runs.read(place) for place in runs.places(tmp_path)])
+        return arms.gather([record.read(place) for place in record.places(tmp_path)])
 
     return gather
 
@@ -68,7 +69,7 @@ def test_only_complete_runs_give_numbers_and_one_a_seed(tmp_path):
     write_run(tmp_path / "again", "+rollout_len=32", right={0: [[0, 0]], 1: [[0, 0]]})
     for state in ("unfinished", "failed"):
         write_run(tmp_path / state, "+rollout_len=32", "seed=5", right=RIGHT, state=state)
-    (arm,) = arms.gather([runs.read(place) for place in runs.places(tmp_path)])
+    (arm,) = arms.gather([record.read(place) for place in record.places(tmp_path)])
     assert [run.state for run in arm.runs] == ["complete", "complete", "failed", "unfinished"]
     assert [run.folder.name for run in arm.done.values()] == ["a"]
 

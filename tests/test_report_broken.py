@@ -12,9 +12,9 @@ from test_report_page import Page
 from esr_cli import report
 from esr_cli.base.files import read_rows, write_rows
 from esr_cli.config import ConfigError, ReportConfig, gate
-from esr_cli.reporting import runs
 from esr_cli.reporting.book import open_book
 from esr_cli.reporting.drawings import inline
+from esr_cli.runs import record
 
 RIGHT = {0: [[0, 1]] * 8, 2: [[1, 1]] * 8}
 
@@ -153,7 +153,7 @@ def test_a_metric_that_only_begins_like_avg_is_passed_by(tmp_path):
         row = {"step": 2, "benchmark": "lab", "metric": "avg@all", "value": 0.5}
         file.write(json.dumps(row) + "\n")
     written(tmp_path)
-    assert runs.read(run).row("lab", "avg@", 2)["metric"] == "avg@2"
+    assert record.read(run).row("lab", "avg@", 2)["metric"] == "avg@2"
 
 
 def test_a_run_that_failed_and_goes_on_is_no_failed_run(tmp_path):
@@ -162,7 +162,7 @@ def test_a_run_that_failed_and_goes_on_is_no_failed_run(tmp_path):
 
     def state(*said: str) -> str:
         (run / "esr.log").write_text("".join(f"2026-01-01 10:00:00 {each}\n" for each in said))
-        return runs.read(run).state
+        return record.read(run).state
 
     assert state(*first, *["warning: late"] * 9) == "failed"
     assert state(*first, "run folder: x", "step 2: lab failed: no") == "unfinished"
@@ -184,11 +184,11 @@ def added(run, **changed) -> None:
 def test_an_added_evaluation_counts_where_it_asked_as_the_run_did(tmp_path):
     run = write_run(tmp_path / "run", "+rollout_len=32", right=RIGHT)
     added(run)
-    assert runs.read(run).steps("lab") == [0, 2, 5] and runs.read(run).steps("gsm8k") == [5]
+    assert record.read(run).steps("lab") == [0, 2, 5] and record.read(run).steps("gsm8k") == [5]
     added(run, limit=10)
-    assert runs.read(run).steps("lab") == [0, 2] and not runs.read(run).steps("gsm8k")
+    assert record.read(run).steps("lab") == [0, 2] and not record.read(run).steps("gsm8k")
     added(run, benchmark={"lab": {"samples": 1}})
-    assert runs.read(run).steps("lab") == [0, 2]
+    assert record.read(run).steps("lab") == [0, 2]
 
 
 def test_of_several_k_the_largest_stands_and_no_other_metric(tmp_path):
@@ -197,7 +197,9 @@ def test_of_several_k_the_largest_stands_and_no_other_metric(tmp_path):
     names = ("pass@2", "pass@16", "pass@4", "first_boxed@4", "not_avg@9")
     rows = [*read_rows(run / "eval.jsonl"), *({**more, "metric": name} for name in names)]
     write_rows(run / "eval.jsonl", rows)
-    told = {name: runs.read(run).row("lab", name, 2) for name in ("pass@", "first_boxed@", "avg@")}
+    told = {
+        name: record.read(run).row("lab", name, 2) for name in ("pass@", "first_boxed@", "avg@")
+    }
     assert [row["metric"] for row in told.values()] == ["pass@16", "first_boxed@4", "avg@2"]
 
 

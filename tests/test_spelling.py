@@ -7,9 +7,9 @@ from conftest import esr
 from hydra import compose, initialize_config_dir
 from run_folders import write_run
 
-from esr_cli import run_folder
 from esr_cli.base.files import conf_dir
 from esr_cli.config import ConfigError, TrainConfig, gate
+from esr_cli.runs import folder as run_folder
 
 
 @pytest.mark.parametrize(("typed", "told"), [

@@ -10,10 +10,10 @@ import time
 import pytest
 from conftest import SHORT, esr, launch, rows, same_end
 
-from esr_cli import run_folder
 from esr_cli.cli import sweep
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.execution import jobs
+from esr_cli.runs import folder as run_folder
 
 FEW = (*SHORT[1:], "rollout=eager", "tracking=none", "steps=2")
 

@@ -9,7 +9,7 @@ import pytest
 import wandb_log
 
 from esr_cli.config import TrackingConfig
-from esr_cli.tracking import Tracker
+from esr_cli.runs.tracking import Tracker
 
 METRICS = {"train/loss": 0.5, "time/train_s": 0.25}
 EVAL = {

@@ -23,10 +23,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import run_folder
 from esr_cli.base import files
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.execution import jobs
+from esr_cli.runs import folder as run_folder
 
 # What chooses the sweep, and what the sweep itself decides for each of its runs.
 OF_THE_SWEEP = re.compile(r"\+*(sweep|cluster)=")

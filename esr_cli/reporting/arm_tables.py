@@ -9,7 +9,6 @@ from esr_cli.reporting.arms import Arm, scale_of
 from esr_cli.reporting.book import Book, Group
 from esr_cli.reporting.measures import matching
 from esr_cli.reporting.numbers import Number
-from esr_cli.reporting.runs import interval_of, of_metric
 from esr_cli.reporting.tables import (
     BEST,
     LAST,
@@ -27,6 +26,7 @@ from esr_cli.reporting.tables import (
     thinned,
     without_empty_columns,
 )  # fmt: skip
+from esr_cli.runs.record import interval_of, of_metric
 
 
 def arms(book: Book, spec: Spec) -> Table | None:

@@ -12,7 +12,8 @@ from esr_cli.base.files import Rows, conf_dir
 from esr_cli.config import gate
 from esr_cli.reporting import arms as arms_
 from esr_cli.reporting.arms import Arm
-from esr_cli.reporting.runs import (
+from esr_cli.reporting.settings import ROLES, differing
+from esr_cli.runs.record import (
     Run,
     loose_probes,
     places,
@@ -21,7 +22,6 @@ from esr_cli.reporting.runs import (
     settings_at,
     teacher_evals,
 )
-from esr_cli.reporting.settings import ROLES, differing
 
 Made = TypeVar("Made")
 PAPER = conf_dir() / "experiment" / "paper"

@@ -17,8 +17,8 @@ from esr_cli.reporting.claims import DOES_NOT, NOISY, SHOWS, UNMEASURED, Judged,
 from esr_cli.reporting.facts import facts
 from esr_cli.reporting.pictures import Picture, pictures
 from esr_cli.reporting.probes import View, views
-from esr_cli.reporting.runs import Run
 from esr_cli.reporting.tables import Cell, Row, Spec, Table, cell
+from esr_cli.runs.record import Run
 
 SHAPES: dict[str, Callable[[Book, Spec], Table | None]] = {
     "arms": arm_tables.arms, "steps": arm_tables.steps, **probe_tables.SHAPES, **run_tables.SHAPES,

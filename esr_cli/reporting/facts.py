@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from esr_cli.reporting.runs import Run
+from esr_cli.runs.record import Run
 
 
 def facts(runs: tuple[Run, ...], unreadable: int = 0) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from esr_cli.reporting import numbers
 from esr_cli.reporting.arms import Arm
 from esr_cli.reporting.book import Group
 from esr_cli.reporting.numbers import Number
-from esr_cli.reporting.runs import interval_of
+from esr_cli.runs.record import interval_of
 
 Claim = dict[str, Any]
 CLOCKS = ("seconds_ratio", "memory_ratio")

@@ -25,7 +25,7 @@ from esr_cli.base.statistics import (
     seed_spread,
 )
 from esr_cli.reporting.arms import Arm
-from esr_cli.reporting.runs import Run, Scores
+from esr_cli.runs.record import Run, Scores
 
 # Chooses a step of a run, or none.
 Moment = Callable[[Run, str], "int | None"]

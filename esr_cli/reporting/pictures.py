@@ -11,8 +11,8 @@ from esr_cli.reporting import numbers
 from esr_cli.reporting.arm_tables import teacher
 from esr_cli.reporting.arms import Arm
 from esr_cli.reporting.book import Group
-from esr_cli.reporting.lines import PHASES
 from esr_cli.reporting.numbers import Number
+from esr_cli.runs.lines import PHASES
 
 UNIT = "accuracy, avg@k (%)"
 

@@ -9,7 +9,6 @@ from esr_cli.reporting.arms import Arm
 from esr_cli.reporting.book import Book
 from esr_cli.reporting.claims import seeds
 from esr_cli.reporting.numbers import Number
-from esr_cli.reporting.runs import Run
 from esr_cli.reporting.tables import (
     LAST,
     OURS,
@@ -25,6 +24,7 @@ from esr_cli.reporting.tables import (
     paper_row,
     thinned,
 )  # fmt: skip
+from esr_cli.runs.record import Run
 
 
 def lengths(book: Book, spec: Spec) -> Table | None:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from esr_cli.base import files
 from esr_cli.base.files import Rows
 from esr_cli.config import TrackingConfig
-from esr_cli.mirror import Mirror
+from esr_cli.runs.wandb_mirror import Mirror
 
 COLUMNS = {
     "loss": ("train/loss", "{:.4f}"),

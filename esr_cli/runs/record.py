@@ -12,7 +12,7 @@ from typing import Any
 from esr_cli.base.files import Rows, headlines, read_rows
 from esr_cli.base.statistics import Interval
 from esr_cli.config import gate
-from esr_cli.reporting import lines
+from esr_cli.runs import lines
 
 # One figure a question, by benchmark and step.
 Scores = dict[tuple[str, int], dict[str, float]]

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from esr_cli import environment, mirror
 from esr_cli.base import files
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.config.train import NO_DIFFERENCE
+from esr_cli.runs import environment, wandb_mirror
 
 # The pair names the folder above; what changes no figure names none.
 NOT_IN_NAME = re.compile(rf"({'|'.join(NO_DIFFERENCE)})[.=]|(pair|sweep|cluster)=")
@@ -26,7 +26,7 @@ MOST_CHARS = 120
 def open_new(folder: Path, plain: dict[str, Any]) -> None:
     """Begins a new run in its folder, which is held."""
     # What a run left that died before its first checkpoint would mix with the new figures.
-    for name in (*CUT_BACK, environment.FILE, mirror.ID):
+    for name in (*CUT_BACK, environment.FILE, wandb_mirror.ID):
         (folder / name).unlink(missing_ok=True)
     _write_config(folder, plain)
 
@@ -140,6 +140,13 @@ def rewind(folder: Path, step: int, plain: dict[str, Any]) -> None:
     for name in CUT_BACK:
         if (folder / name).exists():
             files.truncate_jsonl(folder / name, step)
+
+
+def sync_records(folder: Path) -> None:
+    """Puts the rows logged so far on disk, before a checkpoint counts on them."""
+    for name in CUT_BACK:
+        if (folder / name).exists():
+            files.sync(folder / name)
 
 
 def forget_evaluation(folder: Path, step: int) -> None:
