@@ -18,7 +18,7 @@ from esr_cli.execution.worker import Worker, place
 from esr_cli.models import loading
 from esr_cli.pairing import Pairing
 from esr_cli.plan import lengths_of, objective_of
-from esr_cli.student import Student
+from esr_cli.student.student import Student
 from esr_cli.tasks.chat import Chat
 from esr_cli.tasks.lab import LabTask
 from esr_cli.tasks.training import DataTask
@@ -53,7 +53,7 @@ def build_engine(kind: str, settings: dict[str, Any]) -> Any:
 def build_teacher(**settings: Any) -> Any:
     """The teacher itself, where it will live."""
     process.keep_freed_memory()
-    from esr_cli.teacher import Teacher
+    from esr_cli.teacher.teacher import Teacher
 
     return Teacher(**settings)
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, preflight, snapshot
+from esr_cli import assembly, preflight
 from esr_cli.base import files
 from esr_cli.benchmarks import Benchmark
 from esr_cli.config import ConfigError, EvalConfig, ModelConfig, TrainConfig, gate
@@ -17,9 +17,10 @@ from esr_cli.dry_run import with_weights
 from esr_cli.eval_folder import Done
 from esr_cli.evaluation import Exam, Responses
 from esr_cli.execution.remote import RemoteEngine
-from esr_cli.models import loading, tuning
+from esr_cli.models import loading
 from esr_cli.pairing import settle
 from esr_cli.runs import folder as run_folder
+from esr_cli.student import snapshot, tuning
 
 
 @dataclass(frozen=True)

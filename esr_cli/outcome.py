@@ -13,7 +13,7 @@ from esr_cli.base import files
 from esr_cli.config import TrainConfig
 from esr_cli.plots.run import draw
 from esr_cli.runs.tracking import Tracker
-from esr_cli.student import Student
+from esr_cli.student.student import Student
 
 
 def finish(

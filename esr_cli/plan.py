@@ -7,7 +7,7 @@ from esr_cli.distill.divergence import Options
 from esr_cli.distill.lengths import Lengths
 from esr_cli.distill.positions import Rule
 from esr_cli.distill.shared import Grouped, Shared
-from esr_cli.student import Objective
+from esr_cli.student.student import Objective
 
 
 def lengths_of(config: TrainConfig) -> Lengths:

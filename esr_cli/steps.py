@@ -8,7 +8,7 @@ from typing import Any
 from esr_cli.assembly import Parts
 from esr_cli.config import TrainConfig
 from esr_cli.runs.metrics import Clock
-from esr_cli.student import Update
+from esr_cli.student.student import Update
 from esr_cli.types import Rollout
 
 

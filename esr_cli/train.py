@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, auto_length, preflight, snapshot
+from esr_cli import assembly, auto_length, preflight
 from esr_cli.base import files
 from esr_cli.base.process import peak_gib
 from esr_cli.checks import whole
@@ -26,6 +26,7 @@ from esr_cli.runs.alarms import Alarms
 from esr_cli.runs.metrics import Interrupts, gpu_name, kl_profile, rollout_metrics
 from esr_cli.runs.tracking import Tracker
 from esr_cli.steps import Steps
+from esr_cli.student import snapshot
 
 MOST_SKIPS = 5
 

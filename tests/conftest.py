@@ -18,7 +18,7 @@ from esr_cli.models.lab import lab_model, lab_tokenizer
 from esr_cli.models.lab_bytes import bytes_tokenizer
 from esr_cli.models.reading import Reading
 from esr_cli.runs.folder import CUT_BACK
-from esr_cli.teacher import Teacher
+from esr_cli.teacher.teacher import Teacher
 
 ROOT = Path(__file__).parent.parent
 

@@ -20,7 +20,7 @@ from esr_cli.models.reading import reader
 from esr_cli.models.vocabulary import align
 from esr_cli.rollout.eager import EagerEngine
 from esr_cli.tasks.chat import Chat, prompt
-from esr_cli.teacher import Teacher
+from esr_cli.teacher.teacher import Teacher
 from esr_cli.types import Question
 
 TURNS = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}"

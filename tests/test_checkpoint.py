@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
-from esr_cli import checkpoint
 from esr_cli.base import files
 from esr_cli.plots import run as plots
+from esr_cli.student import checkpoint
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):

@@ -13,8 +13,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from esr_cli.models import loading
-from esr_cli.models.tuning import LoraTuning
 from esr_cli.rollout.eager import EagerEngine
+from esr_cli.student.tuning import LoraTuning
 from esr_cli.types import Prompt, Sampling
 
 EOS = 2

@@ -13,11 +13,12 @@ from transformers import AutoModelForCausalLM
 from esr_cli.config import PairConfig, TuneConfig
 from esr_cli.distill.divergence import Options
 from esr_cli.distill.positions import Rule
-from esr_cli.models import batching, tuning
+from esr_cli.models import batching
 from esr_cli.models.loading import load_tokenizer
 from esr_cli.pairing import settle
-from esr_cli.student import Objective, Student
-from esr_cli.teacher import Teacher
+from esr_cli.student import tuning
+from esr_cli.student.student import Objective, Student
+from esr_cli.teacher.teacher import Teacher
 from esr_cli.types import HiddenScores, LogitScores, Prompt, Rollout
 
 STEPS = 10

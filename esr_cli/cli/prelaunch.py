@@ -19,4 +19,4 @@ def launch(config: TrainConfig | EvalConfig) -> None:
     if config.execution.engine == "process":
         processes.launch_ahead("engine", *OF_ENGINE[config.rollout.engine])
     if isinstance(config, TrainConfig) and config.execution.teacher == "process":
-        processes.launch_ahead("teacher", "esr_cli.teacher")
+        processes.launch_ahead("teacher", "esr_cli.teacher.teacher")

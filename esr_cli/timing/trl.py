@@ -17,8 +17,9 @@ import torch
 from esr_cli import assembly
 from esr_cli.base import process
 from esr_cli.config import TrainConfig
-from esr_cli.models import loading, tuning
+from esr_cli.models import loading
 from esr_cli.pairing import settle
+from esr_cli.student import tuning
 from esr_cli.types import Rollout
 
 

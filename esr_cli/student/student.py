@@ -13,7 +13,8 @@ from esr_cli.config import TuneConfig
 from esr_cli.distill import positions
 from esr_cli.distill.divergence import Figures, Options, Side, divergence, figures
 from esr_cli.distill.head import Head
-from esr_cli.models import batching, loading, tuning
+from esr_cli.models import batching, loading
+from esr_cli.student import tuning
 from esr_cli.types import HiddenScores, Rollout, Sampling, Scores
 
 NOT_FINITE = "loss or gradient is not finite (a lower tune.learning_rate may help)"

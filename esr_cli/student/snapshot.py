@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from esr_cli import checkpoint
-from esr_cli.models.tuning import Tuning
-from esr_cli.student import Student
+from esr_cli.student import checkpoint
+from esr_cli.student.student import Student
+from esr_cli.student.tuning import Tuning
 
 
 def save(folder: Path, step: int, student: Student, keep: int) -> Path:

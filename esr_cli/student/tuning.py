@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 
 from esr_cli.config import TuneConfig
-from esr_cli.models.adapted import read_through
+from esr_cli.student.adapted import read_through
 
 # What peft calls an adapter that is given no name.
 ADAPTER = "default"

@@ -1,0 +1,1 @@
+"""The model in training: its tuning, its steps, its checkpoints."""
