@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.base.files import Rows, append_rows, read_rows, write_rows
+from esr_cli.benchmarks.exam import Evaluation
 from esr_cli.config import ConfigError, EvalConfig, gate
-from esr_cli.evaluation import Evaluation
 from esr_cli.runs.folder import name_of, need_writable
 from esr_cli.runs.record import alike, settings_at
 

@@ -12,12 +12,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import benchmarks, eval_folder, generations
+from esr_cli import eval_folder
 from esr_cli.base import files
-from esr_cli.benchmarks import Benchmark
+from esr_cli.benchmarks import catalog
+from esr_cli.benchmarks import responses as generations
+from esr_cli.benchmarks.catalog import Benchmark
+from esr_cli.benchmarks.exam import Responses, judge
 from esr_cli.config import EvalConfig
 from esr_cli.eval_folder import Done
-from esr_cli.evaluation import Responses, judge
 from esr_cli.types import Grader
 
 # The median length says enough on a terminal.
@@ -26,11 +28,11 @@ FILE_ONLY = re.compile(r"length_\w+/(mean|p10|p90)$").match
 
 def run(config: EvalConfig, overrides: list[str]) -> None:
     """Evaluates as configured; raises `ConfigError` before any model loads."""
-    chosen = benchmarks.load_all(config.benchmark, config.data_dir, config.limit)
+    chosen = catalog.load_all(config.benchmark, config.data_dir, config.limit)
     with ExitStack() as stack:
         graders = {}
         for each in chosen:
-            graders[each.name] = benchmarks.grader(each.config, config.sandbox, print)
+            graders[each.name] = catalog.grader(each.config, config.sandbox, print)
             stack.callback(graders[each.name].close)
         asked = _asked(config, chosen)
         folder = eval_folder.open_for(config, overrides)

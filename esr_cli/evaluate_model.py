@@ -11,11 +11,11 @@ from typing import Any
 
 from esr_cli import assembly, preflight
 from esr_cli.base import files
-from esr_cli.benchmarks import Benchmark
+from esr_cli.benchmarks.catalog import Benchmark
+from esr_cli.benchmarks.exam import Exam, Responses
 from esr_cli.config import ConfigError, EvalConfig, ModelConfig, TrainConfig, gate
 from esr_cli.dry_run import with_weights
 from esr_cli.eval_folder import Done
-from esr_cli.evaluation import Exam, Responses
 from esr_cli.execution.remote import RemoteEngine
 from esr_cli.models import loading
 from esr_cli.pairing import settle

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from esr_cli import benchmarks, preflight
+from esr_cli import preflight
+from esr_cli.benchmarks import catalog
+from esr_cli.benchmarks.exam import Evaluation, judge
 from esr_cli.config import TrainConfig
-from esr_cli.evaluation import Evaluation, judge
 from esr_cli.types import Engine
 
 
@@ -21,14 +22,14 @@ class Examiner:
         self, config: TrainConfig, tokenizer: Any, stop_ids: tuple[int, ...],
         warn: Callable[[str], None],
     ) -> None:  # fmt: skip
-        chosen = benchmarks.load_all(config.benchmark, config.data_dir, config.limit)
+        chosen = catalog.load_all(config.benchmark, config.data_dir, config.limit)
         student = config.pair.student
         self._exams = [
             preflight.exam(each, student, tokenizer, config.seed, stop_ids) for each in chosen
         ]
         preflight.check_room(self._exams, config.pair.context_tokens, "pair.context_tokens")
         self._graders = {
-            each.name: benchmarks.grader(each.config, config.sandbox, warn) for each in chosen
+            each.name: catalog.grader(each.config, config.sandbox, warn) for each in chosen
         }
 
     def __call__(self, engine: Engine, step: int) -> list[Evaluation]:

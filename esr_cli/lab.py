@@ -119,7 +119,9 @@ def _example(role: str, config: LabConfig, rng: random.Random) -> tuple[str, str
 
 
 def _measure(config: LabConfig, folder: Path, tokenizer: Any) -> dict[str, float]:
-    from esr_cli import benchmarks, evaluation, preflight
+    from esr_cli import preflight
+    from esr_cli.benchmarks import catalog
+    from esr_cli.benchmarks import exam as evaluation
     from esr_cli.config import BenchmarkConfig, ModelConfig
     from esr_cli.rollout.eager import EagerEngine
 
@@ -131,9 +133,9 @@ def _measure(config: LabConfig, folder: Path, tokenizer: Any) -> dict[str, float
             modulus=config.modulus, temperature=temperature, samples=samples,
             max_tokens=12 * config.chain_length + 20,
         )  # fmt: skip
-        asked = benchmarks.load("lab", settings, data_dir=None)
+        asked = catalog.load("lab", settings, data_dir=None)
         exam = preflight.exam(asked, ModelConfig(str(folder)), tokenizer, seed=0)
         responses = exam.ask(engine, step=0)
-        grader = benchmarks.grader(settings, "none", print)
+        grader = catalog.grader(settings, "none", print)
         figures[name] = evaluation.judge(asked, grader, responses, step=0).rows[0]["value"]
     return figures

@@ -6,9 +6,9 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from esr_cli.benchmarks import Benchmark
+from esr_cli.benchmarks.catalog import Benchmark
+from esr_cli.benchmarks.exam import Exam
 from esr_cli.config import ConfigError, ModelConfig, RolloutConfig, TrainConfig
-from esr_cli.evaluation import Exam
 from esr_cli.models import loading
 from esr_cli.tasks import chat
 from esr_cli.tasks.chat import Chat

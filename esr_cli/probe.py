@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, benchmarks, probe_plan, probe_rows
+from esr_cli import assembly, probe_plan, probe_rows
 from esr_cli.base import files
+from esr_cli.benchmarks import catalog
 from esr_cli.config import ConfigError, ProbeCommandConfig, gate
 from esr_cli.config.probe import PROBES
 from esr_cli.plots import probes as plots
@@ -67,7 +68,7 @@ def _material(
     if owed == ["stability"]:
         return None
     plan = probe_plan.plan(config, task)
-    grader = benchmarks.grader(plan.benchmark.config, config.sandbox, print)
+    grader = catalog.grader(plan.benchmark.config, config.sandbox, print)
     stack.callback(grader.close)
     material = Material(plan, folder, grader)
     stack.callback(material.close)

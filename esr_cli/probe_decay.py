@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from esr_cli.evaluation import response_of
+from esr_cli.benchmarks.exam import response_of
 from esr_cli.graders.figures import Graded, Response
 from esr_cli.probe_material import Material, prefixed
 from esr_cli.types import Prompt, Rollout

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import torch
 
 from esr_cli import assembly
+from esr_cli.benchmarks.exam import response_of
 from esr_cli.distill.divergence import Options
-from esr_cli.evaluation import response_of
 from esr_cli.execution.remote import RemoteEngine, RemoteTeacher
 from esr_cli.graders.figures import Graded, Response, grade_all
 from esr_cli.models import loading

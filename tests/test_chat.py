@@ -12,7 +12,8 @@ import sys
 import pytest
 from transformers import AutoTokenizer
 
-from esr_cli import benchmarks, evaluate_model, preflight
+from esr_cli import evaluate_model, preflight
+from esr_cli.benchmarks import catalog
 from esr_cli.config import BenchmarkConfig, ConfigError, EvalConfig, ModelConfig, RolloutConfig
 from esr_cli.models import loading
 from esr_cli.models.loading import PACKAGED
@@ -131,7 +132,7 @@ def test_a_benchmark_is_asked_by_the_settings_of_the_model(tmp_path):
         "esr:student", system="plan", thinking=True, chat_template=str(tmp_path / "t.jinja")
     )
     tokenizer = preflight.check_model("pair.student.path", model, RolloutConfig(engine="eager"))
-    bench = benchmarks.load("lab", BenchmarkConfig(problems=1), None)
+    bench = catalog.load("lab", BenchmarkConfig(problems=1), None)
     exam = preflight.exam(bench, model, tokenizer, seed=0)
     expected = tokenizer("system True", add_special_tokens=False).input_ids
     assert exam.prompts[0].student_ids == tuple(expected)

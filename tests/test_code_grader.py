@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from esr_cli import benchmarks
+from esr_cli.benchmarks import catalog
 from esr_cli.config import BenchmarkConfig
 from esr_cli.graders import extract
 from esr_cli.graders.code import CodeGrader
@@ -175,7 +175,7 @@ def test_published_inputs_take_the_types_that_json_lacks():
 )
 def test_published_solutions_pass_base_and_plus(family, file, grader):
     config = BenchmarkConfig(kind="code", family=family, plus=True, files=[file])
-    questions = benchmarks.load(family, config, None).questions
+    questions = catalog.load(family, config, None).questions
     pairs = [(f"```python\n{q.reference.canonical}\n```", q.reference) for q in questions]
     wrong = {q.id: g for q, g in zip(questions, grader.grade(pairs), strict=True) if not g.correct}
     assert not wrong

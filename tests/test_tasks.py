@@ -10,8 +10,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from transformers import AutoTokenizer
 
-from esr_cli import benchmarks, preflight
+from esr_cli import preflight
 from esr_cli.base.files import conf_dir
+from esr_cli.benchmarks import catalog
 from esr_cli.config import BenchmarkConfig, ConfigError, EvalConfig, HubConfig, ModelConfig, gate
 from esr_cli.models.loading import PACKAGED
 from esr_cli.tasks import code, math, rows, tools
@@ -97,7 +98,7 @@ def test_functions_stand_in_the_template_or_else_in_the_text():
     asked = row({**ASKED, "function": [FUNCTION]})
     config = settings("bfcl")
     questions = tools.questions([asked], [row(ANSWER)], config.wording)
-    bench = benchmarks.Benchmark("bfcl", config, questions)
+    bench = catalog.Benchmark("bfcl", config, questions)
     assert not Chat(tokenizer).shows_tools
     [prompt] = preflight.prompts_of(bench, Chat(tokenizer))
     assert '"name": "shop.find"' in prompt.text and prompt.text.endswith("A bakery?")
@@ -152,7 +153,7 @@ def test_data_are_found_by_folder_by_environment_and_by_name(tmp_path, monkeypat
     )
 
     def reference(data_dir):
-        return benchmarks.load("m", config, data_dir).questions[0].reference
+        return catalog.load("m", config, data_dir).questions[0].reference
 
     assert reference(None) == "2"
     monkeypatch.setenv("ESR_DATA", str(tmp_path / "environment"))
@@ -165,7 +166,7 @@ def test_every_benchmark_composes_says_its_source_and_loads_where_its_files_are(
     config = settings(path.stem)
     assert config.kind == "lab" or (config.files and config.source)
     if config.kind == "lab" or os.environ.get("ESR_DATA"):
-        bench = benchmarks.load(path.stem, config, None)
+        bench = catalog.load(path.stem, config, None)
         expected = {"gsm8k": 1319, "math500": 500, "bfcl": 600, "lab": 128}
         code_size = 378 if "mbpp" in path.stem else 164
         assert len(bench.questions) == expected.get(path.stem, code_size)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.base.statistics import repeats
-from esr_cli.benchmarks import Benchmark
+from esr_cli.benchmarks.catalog import Benchmark
+from esr_cli.benchmarks.exam import Responses
 from esr_cli.config import ConfigError
-from esr_cli.evaluation import Responses
 from esr_cli.graders.figures import Response
 from esr_cli.tasks.rows import Row, read
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from esr_cli.base import files
 from esr_cli.base.statistics import repeats
-from esr_cli.benchmarks import Benchmark
+from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.graders.figures import Graded, Response, figures, grade_all
 from esr_cli.types import Engine, Grader, Prompt, Rollout, Sampling
 

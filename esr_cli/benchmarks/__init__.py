@@ -1,0 +1,1 @@
+"""Benchmarks: questions and grader put together, one pass over them, files of responses."""
