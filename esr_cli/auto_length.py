@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from esr_cli import assembly, probe, probe_plan
+from esr_cli import probe, probe_plan
+from esr_cli.assembly.data import Task
+from esr_cli.assembly.objective import lengths_of
 from esr_cli.base import files
 from esr_cli.checks import room
-from esr_cli.checks.finding import refuse
 from esr_cli.config import ConfigError, ProbeCommandConfig, TrainConfig, gate
-from esr_cli.plan import lengths_of
+from esr_cli.config.finding import refuse
 from esr_cli.probe_settings import settings
 from esr_cli.probes import profile
 
@@ -19,7 +20,7 @@ from esr_cli.probes import profile
 FREE = dict.fromkeys(("prompts", "seed"))
 
 
-def settled(config: TrainConfig, folder: Path, task: assembly.Task) -> tuple[TrainConfig, str]:
+def settled(config: TrainConfig, folder: Path, task: Task) -> tuple[TrainConfig, str]:
     """The settings with a number in place of `auto`, and a line on where it comes from.
 
     What an earlier `esr probe source=task` found is taken, where it drew as this run will and asked
@@ -56,7 +57,7 @@ def profile_of(config: TrainConfig) -> ProbeCommandConfig:
     return gate.typed({**plain, "probe": {"profile": {}}, "source": "task"}, ProbeCommandConfig)
 
 
-def check(config: TrainConfig, task: assembly.Task) -> None:
+def check(config: TrainConfig, task: Task) -> None:
     """Raises `ConfigError` where the profile could not be measured; loads no model."""
     probe_plan.plan(profile_of(config), task)
 

@@ -15,17 +15,18 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import preflight
+from esr_cli.assembly import preflight
+from esr_cli.assembly.pairing import settle
+from esr_cli.assembly.random_pair import with_weights
 from esr_cli.base import files
 from esr_cli.bench_print import show
 from esr_cli.checks import tuning
-from esr_cli.checks.finding import refuse
 from esr_cli.config import BenchConfig, ConfigError, TrainConfig
-from esr_cli.dry_run import with_weights
+from esr_cli.config.finding import refuse
 from esr_cli.execution.worker import ProcessWorker, WorkerError
 from esr_cli.models import loading
+from esr_cli.models.outlines import skeleton
 from esr_cli.models.vocabulary import Alignment
-from esr_cli.pairing import settle
 from esr_cli.plots import bench as plot
 from esr_cli.runs import environment
 from esr_cli.runs import folder as run_folder
@@ -56,7 +57,7 @@ def run(config: BenchConfig, overrides: list[str]) -> None:
         _check_peer(base, settle(outlined.pair, *tokenizers).alignment)
     if base.tune.compile:
         roles = ("student", "teacher")
-        models = {role: tuning.skeleton(getattr(outlined.pair, role)) for role in roles}
+        models = {role: skeleton(getattr(outlined.pair, role)) for role in roles}
         refuse(tuning.compiling(models, base.tune))
     run_folder.need_writable("out", folder)
     ready = with_weights(base)

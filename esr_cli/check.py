@@ -10,14 +10,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import assembly, auto_length, preflight
+from esr_cli import auto_length
+from esr_cli.assembly import preflight
+from esr_cli.assembly.data import make_task
+from esr_cli.assembly.memory import Need
+from esr_cli.assembly.pairing import settle
+from esr_cli.assembly.random_pair import with_weights
 from esr_cli.checks import machine, meeting, whole
-from esr_cli.checks.finding import Finding
-from esr_cli.checks.memory import Need
 from esr_cli.config import ConfigError, TrainConfig
-from esr_cli.dry_run import with_weights
+from esr_cli.config.finding import Finding
 from esr_cli.examiner import Examiner
-from esr_cli.pairing import settle
 from esr_cli.runs import folder as run_folder
 from esr_cli.tasks.chat import Chat
 
@@ -86,7 +88,7 @@ def _known(config: TrainConfig, report: _Report) -> whole.Known:
         report.attempt(
             "benchmarks", lambda: _benchmarks(config, student, pairing.stop_ids, report)
         )  # fmt: skip
-    task = report.attempt("data", lambda: assembly.make_task(config, student, teacher))
+    task = report.attempt("data", lambda: make_task(config, student, teacher))
     report.add(Finding("ok", "data", task.report))
     if config.auto_length:
         with suppress(ConfigError):

@@ -9,16 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, preflight
+from esr_cli.assembly import preflight, workers
+from esr_cli.assembly.pairing import settle
+from esr_cli.assembly.random_pair import with_weights
 from esr_cli.base import files
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Exam, Responses
 from esr_cli.config import ConfigError, EvalConfig, ModelConfig, TrainConfig, gate
-from esr_cli.dry_run import with_weights
 from esr_cli.eval_folder import Done
 from esr_cli.execution.remote import RemoteEngine
 from esr_cli.models import loading
-from esr_cli.pairing import settle
 from esr_cli.runs import folder as run_folder
 from esr_cli.student import snapshot, tuning
 
@@ -62,7 +62,7 @@ class Plan:
 
     def _engine(self, folder: Path, stack: ExitStack) -> RemoteEngine:
         device = loading.pick_device(self.config.execution.device)
-        worker = assembly.place_engine(
+        worker = workers.place_engine(
             self.config.rollout, self.config.execution, self.model,
             loading.pick_dtype(self.config.dtype, device), self.context_tokens, folder, print,
         )  # fmt: skip

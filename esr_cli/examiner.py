@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from esr_cli import preflight
+from esr_cli.assembly import preflight
 from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.exam import Evaluation, judge
 from esr_cli.config import TrainConfig

@@ -119,7 +119,7 @@ def _example(role: str, config: LabConfig, rng: random.Random) -> tuple[str, str
 
 
 def _measure(config: LabConfig, folder: Path, tokenizer: Any) -> dict[str, float]:
-    from esr_cli import preflight
+    from esr_cli.assembly import preflight
     from esr_cli.benchmarks import catalog
     from esr_cli.benchmarks import exam as evaluation
     from esr_cli.config import BenchmarkConfig, ModelConfig

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, probe_plan, probe_rows
+from esr_cli import probe_plan, probe_rows
+from esr_cli.assembly.data import Task
 from esr_cli.base import files
 from esr_cli.benchmarks import catalog
 from esr_cli.config import ConfigError, ProbeCommandConfig, gate
@@ -22,7 +23,7 @@ def run(config: ProbeCommandConfig, overrides: list[str]) -> None:
     measure(config, probe_plan.folder_of(config, overrides))
 
 
-def measure(config: ProbeCommandConfig, folder: Path, task: assembly.Task | None = None) -> None:
+def measure(config: ProbeCommandConfig, folder: Path, task: Task | None = None) -> None:
     """Every probe of resolved settings into `folder`; one that is there already is not made again.
     `task` is that of the settings where it is loaded already.
 
@@ -63,7 +64,7 @@ def is_there(config: ProbeCommandConfig, name: str, folder: Path) -> bool:
 
 def _material(
     config: ProbeCommandConfig, owed: list[str], folder: Path, stack: ExitStack,
-    task: assembly.Task | None,
+    task: Task | None,
 ) -> Material | None:  # fmt: skip
     if owed == ["stability"]:
         return None

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from esr_cli import assembly
+from esr_cli.assembly import workers
 from esr_cli.benchmarks.exam import response_of
 from esr_cli.distill.divergence import Options
 from esr_cli.execution.remote import RemoteEngine, RemoteTeacher
@@ -64,8 +64,8 @@ class Material:
             config, plan = self.plan.config, self.plan
             barred: tuple[int, ...] = ()
             if plan.exams[who].sampling.shared_only:
-                barred = assembly.barred_ids(plan.models[who], plan.pairing)
-            worker = assembly.place_engine(
+                barred = workers.barred_ids(plan.models[who], plan.pairing)
+            worker = workers.place_engine(
                 config.rollout, config.execution, plan.models[who], self.dtype,
                 config.pair.context_tokens, self.folder, self.say, barred,
             )  # fmt: skip
@@ -114,7 +114,7 @@ class Material:
         plan = self.plan
         if self._live != "readers":
             self.close()
-            worker = assembly.place_teacher(
+            worker = workers.place_teacher(
                 plan.config, self.dtype, plan.pairing, self.folder, self.say
             )
             self._keep("readers", worker, RemoteTeacher(worker))

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, preflight
+from esr_cli.assembly import preflight
+from esr_cli.assembly.data import Task, make_task
+from esr_cli.assembly.pairing import Pairing, settle
+from esr_cli.assembly.random_pair import with_weights
 from esr_cli.base import files
 from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Exam
 from esr_cli.config import BenchmarkConfig, ConfigError, ModelConfig, ProbeCommandConfig, gate
-from esr_cli.dry_run import with_weights
-from esr_cli.pairing import Pairing, settle
 from esr_cli.runs import folder as run_folder
 from esr_cli.tasks.chat import Chat
 from esr_cli.types import Question
@@ -116,7 +117,7 @@ def _with(tree: dict[str, Any], other: dict[str, Any], path: list[str]) -> dict[
     return {**tree, key: _with(tree[key], other[key], rest) if rest else other[key]}
 
 
-def plan(config: ProbeCommandConfig, task: assembly.Task | None = None) -> Plan:
+def plan(config: ProbeCommandConfig, task: Task | None = None) -> Plan:
     """Checks models, tokenizers, data and room of resolved settings; raises `ConfigError`.
 
     `task` is that of the settings where it is loaded already.
@@ -129,7 +130,7 @@ def plan(config: ProbeCommandConfig, task: assembly.Task | None = None) -> Plan:
     own = preflight.exam(benchmark, pair.student, student, config.seed, pairing.stop_ids)
     theirs = preflight.exam(benchmark, pair.teacher, teacher, config.seed, pairing.teacher_ends)
     if config.source == "task":
-        task = task or assembly.make_task(config, student, teacher)
+        task = task or make_task(config, student, teacher)
         own, theirs = _as_rollouts(config, own, theirs, task)
     else:
         chats = Chat.of(student, pair.student), Chat.of(teacher, pair.teacher)
@@ -178,7 +179,7 @@ def _task(config: ProbeCommandConfig) -> Benchmark:
 
 
 def _as_rollouts(
-    config: ProbeCommandConfig, own: Exam, theirs: Exam, task: assembly.Task
+    config: ProbeCommandConfig, own: Exam, theirs: Exam, task: Task
 ) -> tuple[Exam, Exam]:
     """The first prompts of training; its data have left out what the context has no room for.
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from esr_cli import eval_folder, probe_decay
+from esr_cli.assembly.objective import trained_positions
 from esr_cli.config import ConfigError, ProbeCommandConfig, ProbeConfig
 from esr_cli.graders.figures import Graded
 from esr_cli.models.spelling import Spelling
-from esr_cli.plan import trained_positions
 from esr_cli.probe_material import Material
 from esr_cli.probes import (
     cascade,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from esr_cli.assembly import Parts
+from esr_cli.assembly.workers import Parts
 from esr_cli.config import TrainConfig
 from esr_cli.runs.metrics import Clock
 from esr_cli.student.student import Update

@@ -9,17 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly, auto_length, preflight
+from esr_cli import auto_length
+from esr_cli.assembly import preflight, workers
+from esr_cli.assembly.data import make_task
+from esr_cli.assembly.pairing import settle
+from esr_cli.assembly.random_pair import with_weights
 from esr_cli.base import files
 from esr_cli.base.process import peak_gib
 from esr_cli.checks import whole
-from esr_cli.checks.finding import refuse
 from esr_cli.config import TrainConfig, gate
-from esr_cli.dry_run import with_weights
+from esr_cli.config.finding import refuse
 from esr_cli.examiner import Examiner
 from esr_cli.gauge import Gauge, Outside
 from esr_cli.outcome import finish
-from esr_cli.pairing import settle
 from esr_cli.runs import environment
 from esr_cli.runs import folder as run_folder
 from esr_cli.runs.alarms import Alarms
@@ -39,7 +41,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
     asked, config = config, with_weights(config)
     tokenizer, teacher_tokenizer = preflight.check_models(config)
     pairing = settle(config.pair, tokenizer, teacher_tokenizer)
-    task = assembly.make_task(config, tokenizer, teacher_tokenizer)
+    task = make_task(config, tokenizer, teacher_tokenizer)
     refuse(whole.findings(whole.look(config, tokenizer, teacher_tokenizer, pairing, task)))
     examiner = Examiner(config, tokenizer, pairing.stop_ids, print)
     if last is None:
@@ -62,7 +64,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
         for line in filter(None, (measured, task.report)):
             tracker.note(line)
         tracker.note(f"starting the engine ({config.rollout.engine}) and the teacher")
-        parts = assembly.assemble(config, folder, pairing, stack, tracker.warn)
+        parts = workers.assemble(config, folder, pairing, stack, tracker.warn)
         if last:
             snapshot.restore(last, parts.student)
         loop = Loop(config, folder, parts, task, examiner, tracker)
@@ -79,7 +81,7 @@ class Loop:
     """The loop, and what happens around a step when it is due."""
 
     def __init__(
-        self, config: TrainConfig, folder: Path, parts: assembly.Parts, task: Any,
+        self, config: TrainConfig, folder: Path, parts: workers.Parts, task: Any,
         examiner: Examiner, tracker: Tracker,
     ) -> None:  # fmt: skip
         self.config, self.folder, self.parts = config, folder, parts

@@ -24,10 +24,10 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from esr_cli import bench
+from esr_cli.assembly.random_pair import with_weights
 from esr_cli.base import process
 from esr_cli.base.files import conf_dir
 from esr_cli.config import BenchConfig, gate
-from esr_cli.dry_run import with_weights
 from esr_cli.timing.ours import Ours, on_engine
 
 REPEATS, SHOWN = 9, 7

@@ -10,7 +10,9 @@ from conftest import SHORT, esr, rows
 from test_cli import read
 from test_probe_command import value
 
-from esr_cli import assembly, auto_length, preflight, probe_plan
+from esr_cli import auto_length, probe_plan
+from esr_cli.assembly import preflight
+from esr_cli.assembly.data import make_task
 from esr_cli.base import files
 from esr_cli.config import ProbeCommandConfig, gate
 from esr_cli.graders import lab
@@ -30,7 +32,7 @@ def test_n_is_sought_where_and_as_the_run_will_draw(tmp_path):
     drawn = (exam.sampling.temperature, exam.sampling.top_k, exam.sampling.max_tokens)
     assert drawn == (0.9, 7, 128) and exam.sampling.samples == 1
     config, words = found.config, found.tokenizers
-    task = assembly.make_task(config, words["student"], words["teacher"])
+    task = make_task(config, words["student"], words["teacher"])
     assert exam.prompts == task.train(0, 128)
     # What training may not draw, this does not either; an evaluation may, and so may the teacher.
     assert exam.sampling.shared_only and not found.exams["teacher"].sampling.shared_only
@@ -40,9 +42,9 @@ def test_n_is_sought_where_and_as_the_run_will_draw(tmp_path):
 
 def test_the_profile_is_drawn_without_tokens_that_the_teacher_lacks(tmp_path, monkeypatch):
     config = read("+rollout_len=auto", "rollout=eager", "execution=inline")
-    given = assembly.make_task(config, *preflight.check_models(config))
+    given = make_task(config, *preflight.check_models(config))
     made = []
-    monkeypatch.setattr(assembly, "make_task", lambda *_: made.append(1))
+    monkeypatch.setattr(probe_plan, "make_task", lambda *_: made.append(1))
     plan = probe_plan.plan(replace(auto_length.profile_of(config), prompts=4), given)
     # The word that the student would begin with.
     lost = plan.tokenizers["student"]("plan").input_ids[0]

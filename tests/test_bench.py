@@ -11,9 +11,9 @@ from conftest import esr
 from test_cli import read
 
 from esr_cli import bench
-from esr_cli.checks.tuning import outline
 from esr_cli.config import BenchConfig, TuneConfig
 from esr_cli.execution.worker import ProcessWorker, WorkerError
+from esr_cli.models.outlines import outline
 from esr_cli.timing import record
 from esr_cli.timing.ceilings import Ceilings, measure
 from esr_cli.timing.floors import Work, floors

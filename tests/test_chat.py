@@ -12,7 +12,8 @@ import sys
 import pytest
 from transformers import AutoTokenizer
 
-from esr_cli import evaluate_model, preflight
+from esr_cli import evaluate_model
+from esr_cli.assembly import preflight
 from esr_cli.benchmarks import catalog
 from esr_cli.config import BenchmarkConfig, ConfigError, EvalConfig, ModelConfig, RolloutConfig
 from esr_cli.models import loading

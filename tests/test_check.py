@@ -14,12 +14,12 @@ from conftest import ROOT, esr
 from test_cli import read
 from transformers import AutoConfig
 
-from esr_cli import plan
+from esr_cli.assembly import objective
 from esr_cli.checks import machine, meeting, room, tuning
-from esr_cli.checks.finding import Finding, refuse
 from esr_cli.config import ConfigError, ModelConfig, PairConfig, TuneConfig
+from esr_cli.config.finding import Finding, refuse
 from esr_cli.distill.shared import Shared
-from esr_cli.models import loading
+from esr_cli.models import loading, outlines
 from esr_cli.models.loading import load_tokenizer
 from esr_cli.models.random_weights import shape_of
 
@@ -159,7 +159,7 @@ def test_one_of_several_devices_keeps_the_precision_of_any():
 
 
 def test_compiling_needs_a_compiler_and_layers_that_transformers_knows(monkeypatch):
-    tune, known = TuneConfig(compile=True), tuning.skeleton(ModelConfig(path="esr:student"))
+    tune, known = TuneConfig(compile=True), outlines.skeleton(ModelConfig(path="esr:student"))
     own_code = torch.nn.Sequential(torch.nn.Linear(2, 2))
     assert not tuning.compiling({"student": known}, tune)
     [found] = tuning.compiling({"student": known, "teacher": own_code}, tune)
@@ -186,13 +186,13 @@ def test_a_base_model_without_a_template_is_a_warning():
 
 def test_the_plan_of_lengths_and_objective_is_what_was_asked():
     config = read("lengths=mixture", "loss=top_kl_entropies", "loss.keep_tokens=7", "seed=5")
-    planned = plan.lengths_of(config)
+    planned = objective.lengths_of(config)
     assert planned.full_share == 1 / 16 and planned.full == 128 and planned.seed == 5
-    made = plan.objective_of(config, Shared(108))
+    made = objective.objective_of(config, Shared(108))
     assert made.rule.keep == 7 and made.rule.by == (
         "reverse_kl", "teacher_entropy", "student_entropy",
     )  # fmt: skip
-    grows = plan.lengths_of(read("lengths=linear", "+rollout_len=64"))
+    grows = objective.lengths_of(read("lengths=linear", "+rollout_len=64"))
     assert grows.n_at(0) == 8 and grows.n_at(20) == 64
 
 
@@ -215,7 +215,7 @@ def test_a_folder_that_is_taken_and_a_resumed_run(unbroken, tmp_path):
 )
 def test_what_a_selection_leaves_is_told(arguments, status):
     config = read(*arguments)
-    [found] = room.positions(config, plan.lengths_of(config).longest)
+    [found] = room.positions(config, objective.lengths_of(config).longest)
     assert found.status == status, found
 
 
@@ -233,7 +233,7 @@ def test_a_look_at_random_weights_draws_none(tmp_path):
 
 def test_a_model_that_is_no_causal_language_model_is_one_line():
     with pytest.raises(ConfigError, match="not a causal language model"):
-        tuning.outline(AutoConfig.for_model("t5"))
+        outlines.outline(AutoConfig.for_model("t5"))
 
 
 def test_a_shape_that_cannot_be_is_one_line():

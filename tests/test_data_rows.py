@@ -8,7 +8,7 @@ import os
 import pytest
 from test_training_tasks import chat, load, no_data, row, settings, write  # noqa: F401
 
-from esr_cli import training_data
+from esr_cli.assembly import data
 from esr_cli.config import ConfigError
 from esr_cli.graders.boxed import last_box
 from esr_cli.tasks import code, glaive, math, own
@@ -205,7 +205,7 @@ ROOMY = ("pair.context_tokens=4096", "pair.max_response_tokens=1024")
 
 
 def real(*overrides):
-    return training_data.load(settings(*ROOMY, *overrides), chat(), chat())
+    return data.load(settings(*ROOMY, *overrides), chat(), chat())
 
 
 @REAL

@@ -9,8 +9,8 @@ import torch
 from test_cli import read
 from transformers import AutoConfig
 
-from esr_cli.checks import memory, tuning
-from esr_cli.models import shapes
+from esr_cli.assembly import memory
+from esr_cli.models import outlines, shapes
 from esr_cli.models.lab import LabConfig, lab_model, lab_tokenizer
 
 
@@ -23,7 +23,7 @@ def shape_at_real_size(kind="qwen2", **more):
 
 def test_an_engines_cache_is_what_it_can_use_of_what_it_may_take():
     shape, gib = shape_at_real_size(), 2**30
-    count = sum(each.numel() for each in tuning.outline(shape).parameters())
+    count = sum(each.numel() for each in outlines.outline(shape).parameters())
     assert shapes.weight_bytes(shape, 2) == pytest.approx(2 * count, rel=1e-3)
     # Two times 128 keys and values of 28 layers, in blocks of 16 tokens, and one block more.
     wanted = 28 * 2 * 256 * 2 * 16 * (100 * 16 + 1)
@@ -53,7 +53,7 @@ def test_what_vllm_takes_of_a_card_is_counted(monkeypatch):
     card = SimpleNamespace(total_memory=80 * 2**30)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
-    model = tuning.outline(shape_at_real_size())
+    model = outlines.outline(shape_at_real_size())
     given = [
         "pair=qwen25math_1p5b__qwen3_1p7b", "pair.context_tokens=1600",
         "pair.max_response_tokens=1000",
@@ -78,7 +78,7 @@ def test_memory_counts_the_parts_by_hand():
     assert found["engine's cache"].at_n == pytest.approx(cache * 16 * (58 + 16) / 2**30)
     assert found["engine's cache"].full == pytest.approx(cache * 16 * (58 + 128) / 2**30)
     lora = read("tune=lab_lora", "+rollout_len=16")
-    adapters = tuning.trained(model, lora.tune)
+    adapters = outlines.trained(model, lora.tune)
     assert adapters == 16 * 3 * (4 * (96 + 96) + 3 * (96 + 256))
     half = read("pair.dtype=bfloat16", "+rollout_len=16")
     found = {n.part: n for n in memory.needs(half, model, model, 58, 16)}
@@ -107,6 +107,6 @@ def test_memory_that_only_full_rollouts_exceed_is_a_warning():
     ],
 )
 def test_memory_is_estimated_for_architectures_that_name_things_otherwise(kind, shape):
-    model = tuning.outline(AutoConfig.for_model(kind, **shape))
+    model = outlines.outline(AutoConfig.for_model(kind, **shape))
     found = memory.needs(read(), model, model, 10, 10)
     assert all(need.at_n >= 0 for need in found) and found[0].at_n > 0

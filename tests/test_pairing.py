@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from esr_cli import pairing
+from esr_cli.assembly import pairing
 from esr_cli.config import ConfigError, PairConfig
 from esr_cli.distill.shared import Grouped, Shared
 from esr_cli.models import classes as classes_module

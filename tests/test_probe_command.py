@@ -14,10 +14,10 @@ from conftest import esr, rows
 from test_cli import read
 
 from esr_cli import probe_plan
+from esr_cli.assembly.objective import trained_positions
 from esr_cli.config import ConfigError, ProbeCommandConfig, gate
 from esr_cli.models.lab_bytes import bytes_tokenizer
 from esr_cli.models.spelling import Spelling
-from esr_cli.plan import trained_positions
 from esr_cli.probe_settings import settings
 
 PROBE = ("probe", "rollout=eager", "execution=inline")

@@ -8,7 +8,8 @@ from test_cli import read
 from test_probe_command import PROBE, value
 from test_probes import find
 
-from esr_cli import pairing, probe_decay, probe_plan
+from esr_cli import probe_decay, probe_plan
+from esr_cli.assembly import pairing
 from esr_cli.base.statistics import paired
 from esr_cli.config import ModelConfig, PairConfig, ProbeCommandConfig
 from esr_cli.graders import lab

@@ -10,12 +10,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from esr_cli.assembly.pairing import settle
 from esr_cli.config import PairConfig, TuneConfig
 from esr_cli.distill.divergence import Options
 from esr_cli.distill.positions import Rule
 from esr_cli.models import batching
 from esr_cli.models.loading import load_tokenizer
-from esr_cli.pairing import settle
 from esr_cli.student import tuning
 from esr_cli.student.student import Objective, Student
 from esr_cli.teacher.teacher import Teacher

@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from transformers import AutoTokenizer
 
-from esr_cli import preflight
+from esr_cli.assembly import preflight
 from esr_cli.base.files import conf_dir
 from esr_cli.benchmarks import catalog
 from esr_cli.config import BenchmarkConfig, ConfigError, EvalConfig, HubConfig, ModelConfig, gate

@@ -11,11 +11,12 @@ from hydra import compose, initialize_config_dir
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from esr_cli import train, training_data
+from esr_cli import train
+from esr_cli.assembly import data
 from esr_cli.base.files import conf_dir
 from esr_cli.checks import room
-from esr_cli.checks.finding import refuse
 from esr_cli.config import ConfigError, TrainConfig, gate
+from esr_cli.config.finding import refuse
 from esr_cli.tasks import filters
 from esr_cli.tasks.chat import Chat
 from esr_cli.tasks.rows import Row
@@ -56,7 +57,7 @@ def no_data(request, monkeypatch):
 def load(folder: Path, *overrides, task="jsonl", files=("my.jsonl",), student=None, teacher=None):
     named = [f"task={task}", f"task.files=[{','.join(files)}]", f"data_dir={folder}"]
     config = settings(*named, *overrides)
-    return training_data.load(config, student or chat(), teacher or chat())
+    return data.load(config, student or chat(), teacher or chat())
 
 
 def write(path: Path, values) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from esr_cli.checks.finding import Finding
-from esr_cli.checks.memory import GIB
+from esr_cli.assembly.memory import GIB
 from esr_cli.config import TrainConfig
+from esr_cli.config.finding import Finding
 
 WANDB_HOST = "api.wandb.ai"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from esr_cli.checks.finding import Finding
+from esr_cli.assembly.pairing import Pairing
 from esr_cli.config import ModelConfig, PairConfig
+from esr_cli.config.finding import Finding
 from esr_cli.distill.shared import Grouped
 from esr_cli.models.token_bytes import special_ids
-from esr_cli.pairing import Pairing
 from esr_cli.tasks.chat import Chat
 from esr_cli.types import Prompt
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from esr_cli.checks.finding import Finding
+from esr_cli.assembly.objective import lengths_of
 from esr_cli.config import TrainConfig
+from esr_cli.config.finding import Finding
 from esr_cli.distill.lengths import Lengths
-from esr_cli.plan import lengths_of
 from esr_cli.types import Prompt
 
 

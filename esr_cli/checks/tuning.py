@@ -8,57 +8,11 @@ import shutil
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
-from esr_cli.checks.finding import Finding
-from esr_cli.config import ConfigError, ModelConfig, TuneConfig
+from esr_cli.config import TuneConfig
+from esr_cli.config.finding import Finding
 from esr_cli.models import loading
-
-
-def skeleton(model: ModelConfig) -> Any:
-    """The model's layers and their sizes, without any memory for weights."""
-    shape = loading.load_config(model.path, model.revision, model.trust_remote_code)
-    return outline(shape, model.trust_remote_code)
-
-
-def outline(shape: Any, trust_remote_code: bool = False) -> Any:
-    """The layers of a transformers configuration, see `skeleton`."""
-    try:
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(shape, trust_remote_code=trust_remote_code)
-    except ValueError as error:
-        kind, reason = type(shape).__name__, str(error).splitlines()[0]
-        raise ConfigError(
-            f"{kind}: not a causal language model that transformers knows ({reason[:120]}); "
-            "choose another model"
-        ) from None
-
-
-def adapted(model: Any, targets: list[str]) -> list[tuple[str, torch.nn.Linear]]:
-    """The linear layers that LoRA would adapt, all but the output head by `all-linear`."""
-    head = model.get_output_embeddings()
-    linear = [
-        (name, layer)
-        for name, layer in model.named_modules()
-        if isinstance(layer, torch.nn.Linear) and layer is not head
-    ]
-    if "all-linear" in targets:
-        return linear
-    return [
-        (name, layer)
-        for name, layer in linear
-        if any(name == target or name.endswith(f".{target}") for target in targets)
-    ]
-
-
-def trained(model: Any, tune: TuneConfig) -> int:
-    """How many parameters train."""
-    if tune.method == "full":
-        return sum(parameter.numel() for parameter in model.parameters())
-    return sum(
-        tune.rank * (layer.in_features + layer.out_features)
-        for _, layer in adapted(model, tune.targets)
-    )
+from esr_cli.models.outlines import adapted, trained
 
 
 def targets(model: Any, tune: TuneConfig) -> list[Finding]:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from esr_cli.checks import machine, meeting, memory, room, tuning
-from esr_cli.checks.finding import Finding
+from esr_cli.assembly import memory
+from esr_cli.assembly.objective import lengths_of
+from esr_cli.assembly.pairing import Pairing
+from esr_cli.checks import machine, meeting, room, tuning
 from esr_cli.config import TrainConfig
-from esr_cli.pairing import Pairing
-from esr_cli.plan import lengths_of
+from esr_cli.config.finding import Finding
+from esr_cli.models import outlines
 from esr_cli.types import Prompt
 
 # Of every task at least so many prompts are measured, where it has them.
@@ -42,7 +44,9 @@ def look(
 ) -> Known:  # fmt: skip
     """Gathers it; raises `ConfigError` where a step asks for more prompts than there are."""
     count = max(config.prompts_per_step, min(LOOKED_AT, task.available))
-    models = {role: tuning.skeleton(getattr(config.pair, role)) for role in ("student", "teacher")}
+    models = {
+        role: outlines.skeleton(getattr(config.pair, role)) for role in ("student", "teacher")
+    }
     return Known(config, student, teacher, pairing, task.train(0, count), models)
 
 
@@ -52,7 +56,7 @@ def findings(known: Known) -> list[Finding]:
     shapes = {role: model.config.get_text_config() for role, model in known.models.items()}
     trusted = [role for role in ("student", "teacher") if getattr(pair, role).trust_remote_code]
     size = sum(need.at_n for need in known.needs if need.part == "student's weights")
-    trained = tuning.trained(known.models["student"], config.tune) * 4 / memory.GIB
+    trained = outlines.trained(known.models["student"], config.tune) * 4 / memory.GIB
     return [
         *meeting.vocabularies(pair, known.pairing, known.student, known.teacher),
         *meeting.ends(pair, known.pairing, known.student, known.teacher),

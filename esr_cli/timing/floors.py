@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from esr_cli.checks.tuning import adapted, trained
 from esr_cli.config import TuneConfig
+from esr_cli.models.outlines import adapted, trained
 from esr_cli.models.shapes import cache_bytes, sizes
 from esr_cli.timing.ceilings import Ceilings
 

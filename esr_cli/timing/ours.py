@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import assembly
+from esr_cli.assembly.data import make_task
+from esr_cli.assembly.pairing import settle
+from esr_cli.assembly.workers import assemble
 from esr_cli.base import process
-from esr_cli.checks.tuning import skeleton
 from esr_cli.config import TrainConfig
 from esr_cli.models import loading
-from esr_cli.pairing import settle
+from esr_cli.models.outlines import skeleton
 from esr_cli.steps import Steps
 from esr_cli.timing import ceilings
 from esr_cli.timing.floors import Work, floors
@@ -33,9 +34,9 @@ class Ours:
             loading.load_tokenizer(each.path, each.revision, each.trust_remote_code)
             for each in (pair.student, pair.teacher)
         ]
-        self.task = assembly.make_task(config, *tokenizers)
+        self.task = make_task(config, *tokenizers)
         pairing = settle(pair, *tokenizers)
-        self.parts = assembly.assemble(config, Path(folder), pairing, self._stack, print)
+        self.parts = assemble(config, Path(folder), pairing, self._stack, print)
         self._steps = Steps(self.parts, self.task, config)
         self._outlines = skeleton(pair.student), skeleton(pair.teacher)
         self._device = loading.pick_device(config.execution.device)

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from esr_cli import assembly
+from esr_cli.assembly.data import make_task
+from esr_cli.assembly.pairing import settle
 from esr_cli.base import process
 from esr_cli.config import TrainConfig
 from esr_cli.models import loading
-from esr_cli.pairing import settle
 from esr_cli.student import tuning
 from esr_cli.types import Rollout
 
@@ -42,7 +42,7 @@ class Trl:
             for each in (pair.student, pair.teacher)
         ]
         self._stop_ids = list(settle(pair, *tokenizers).stop_ids)
-        task = assembly.make_task(config, *tokenizers)
+        task = make_task(config, *tokenizers)
         batches = [task.train(step, config.prompts_per_step) for step in range(steps)]
         self._trainer = self._make(
             [each.student_ids for batch in batches for each in batch],

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esr_cli import training_data
+from esr_cli.assembly.objective import lengths_of, objective_of
+from esr_cli.assembly.pairing import Pairing
 from esr_cli.base import process
 from esr_cli.config import ExecutionConfig, ModelConfig, RolloutConfig, TrainConfig
 from esr_cli.distill.lengths import Lengths
@@ -16,15 +17,8 @@ from esr_cli.execution import processes
 from esr_cli.execution.remote import Kept, RemoteEngine, RemoteTeacher
 from esr_cli.execution.worker import Worker, place
 from esr_cli.models import loading
-from esr_cli.pairing import Pairing
-from esr_cli.plan import lengths_of, objective_of
 from esr_cli.student.student import Student
-from esr_cli.tasks.chat import Chat
-from esr_cli.tasks.lab import LabTask
-from esr_cli.tasks.training import DataTask
 from esr_cli.types import Sampling
-
-Task = LabTask | DataTask
 
 
 @dataclass(frozen=True)
@@ -56,16 +50,6 @@ def build_teacher(**settings: Any) -> Any:
     from esr_cli.teacher.teacher import Teacher
 
     return Teacher(**settings)
-
-
-def make_task(config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> Task:
-    """The task named in the configuration; raises `ConfigError` where its data cannot be used."""
-    student = Chat.of(student_tokenizer, config.pair.student)
-    teacher = Chat.of(teacher_tokenizer, config.pair.teacher)
-    task = config.task
-    if task.name == "lab":
-        return LabTask(task.chain_length, task.modulus, student, teacher, config.seed)
-    return training_data.load(config, student, teacher)
 
 
 def assemble(

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from esr_cli import preflight
+from esr_cli.assembly import preflight
 from esr_cli.config import ConfigError, PairConfig
 from esr_cli.distill.shared import Grouped, Shared
 from esr_cli.models.classes import Classes, classes

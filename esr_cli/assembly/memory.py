@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from esr_cli.checks.finding import Finding
-from esr_cli.checks.tuning import adapted, trained
 from esr_cli.config import TrainConfig
+from esr_cli.config.finding import Finding
 from esr_cli.distill.divergence import Options
 from esr_cli.models import loading
+from esr_cli.models.outlines import adapted, trained
 from esr_cli.models.shapes import ENGINE_ROOM, cache_bytes, engine_cache, sizes
 
 GIB = 2**30

@@ -8,23 +8,36 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from esr_cli.base import files as disk
+from esr_cli.assembly.objective import lengths_of
+from esr_cli.base.files import find_data
 from esr_cli.config import ConfigError, TaskConfig, TrainConfig
 from esr_cli.graders.boxed import last_box
-from esr_cli.plan import lengths_of
 from esr_cli.tasks import code, filters, glaive, math, own, rows
 from esr_cli.tasks.chat import Chat
+from esr_cli.tasks.lab import LabTask
 from esr_cli.tasks.rows import Row
 from esr_cli.tasks.training import DataTask, Manner, worded
 from esr_cli.types import Question
 
+Task = LabTask | DataTask
 READERS: dict[str, Callable[[Row], Question | None]] = {
     "math": partial(math.training_question, last_box=last_box),
     "code": code.training_question,
     "tools": glaive.training_question,
     "jsonl": own.training_question,
 }
+
+
+def make_task(config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> Task:
+    """The task named in the configuration; raises `ConfigError` where its data cannot be used."""
+    student = Chat.of(student_tokenizer, config.pair.student)
+    teacher = Chat.of(teacher_tokenizer, config.pair.teacher)
+    task = config.task
+    if task.name == "lab":
+        return LabTask(task.chain_length, task.modulus, student, teacher, config.seed)
+    return load(config, student, teacher)
 
 
 def load(config: TrainConfig, student: Chat, teacher: Chat) -> DataTask:
@@ -86,7 +99,7 @@ def _benchmarks(config: TrainConfig) -> tuple[filters.Overlap, str]:
     asked = [file for each in config.benchmark.values() for file in each.files]
     files = list(dict.fromkeys([*config.task.against, *asked])) if config.task.ngram else []
     for file in files:
-        path = disk.find_data(file, config.data_dir)
+        path = find_data(file, config.data_dir)
         if path is None:
             absent.append(_stem(file))
             continue

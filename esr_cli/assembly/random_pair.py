@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from esr_cli.checks import memory
-from esr_cli.checks.finding import refuse
-from esr_cli.checks.tuning import outline
+from esr_cli.assembly import memory
 from esr_cli.config import TrainConfig
+from esr_cli.config.finding import refuse
 from esr_cli.models import loading
+from esr_cli.models.outlines import outline
 from esr_cli.models.random_weights import built, shape_of
 
 Config = TypeVar("Config", bound=TrainConfig)
