@@ -10,7 +10,7 @@ from esr_cli import probe, probe_plan
 from esr_cli.assembly.data import Task
 from esr_cli.assembly.objective import lengths_of
 from esr_cli.base import files
-from esr_cli.checks import room
+from esr_cli.check import room
 from esr_cli.config import ConfigError, ProbeCommandConfig, TrainConfig, gate
 from esr_cli.config.finding import refuse
 from esr_cli.probe_settings import settings

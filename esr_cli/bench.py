@@ -20,7 +20,7 @@ from esr_cli.assembly.pairing import settle
 from esr_cli.assembly.random_pair import with_weights
 from esr_cli.base import files
 from esr_cli.bench_print import show
-from esr_cli.checks import tuning
+from esr_cli.check import tuning
 from esr_cli.config import BenchConfig, ConfigError, TrainConfig
 from esr_cli.config.finding import refuse
 from esr_cli.execution.worker import ProcessWorker, WorkerError

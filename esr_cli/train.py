@@ -16,7 +16,7 @@ from esr_cli.assembly.pairing import settle
 from esr_cli.assembly.random_pair import with_weights
 from esr_cli.base import files
 from esr_cli.base.process import peak_gib
-from esr_cli.checks import whole
+from esr_cli.check import whole
 from esr_cli.config import TrainConfig, gate
 from esr_cli.config.finding import refuse
 from esr_cli.examiner import Examiner

@@ -15,7 +15,7 @@ from test_cli import read
 from transformers import AutoConfig
 
 from esr_cli.assembly import objective
-from esr_cli.checks import machine, meeting, room, tuning
+from esr_cli.check import machine, meeting, room, tuning
 from esr_cli.config import ConfigError, ModelConfig, PairConfig, TuneConfig
 from esr_cli.config.finding import Finding, refuse
 from esr_cli.distill.shared import Shared

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from esr_cli import train
 from esr_cli.assembly import data
 from esr_cli.base.files import conf_dir
-from esr_cli.checks import room
+from esr_cli.check import room
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.config.finding import refuse
 from esr_cli.tasks import filters

@@ -16,7 +16,7 @@ from esr_cli.base.files import conf_dir
 # The module, the settings, and what the list says.
 COMMANDS = {
     "train": ("train", "TrainConfig", "distil a student:  esr train +rollout_len=64"),
-    "check": ("check", "TrainConfig", "what a run would do and take:  esr check pair=lab"),
+    "check": ("check.command", "TrainConfig", "what a run would do and take:  esr check pair=lab"),
     "eval": ("evaluate", "EvalConfig", "grade a model:  esr eval model=PATH benchmark=math500"),
     "compare": ("compare", "CompareConfig", "two runs, question by question:  esr compare a= b="),
     "probe": ("probe", "ProbeCommandConfig", "the paper's measurements:  esr probe run=RUN_DIR"),

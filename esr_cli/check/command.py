@@ -16,7 +16,7 @@ from esr_cli.assembly.data import make_task
 from esr_cli.assembly.memory import Need
 from esr_cli.assembly.pairing import settle
 from esr_cli.assembly.random_pair import with_weights
-from esr_cli.checks import machine, meeting, whole
+from esr_cli.check import machine, meeting, whole
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.examiner import Examiner

@@ -9,7 +9,7 @@ from typing import Any
 from esr_cli.assembly import memory
 from esr_cli.assembly.objective import lengths_of
 from esr_cli.assembly.pairing import Pairing
-from esr_cli.checks import machine, meeting, room, tuning
+from esr_cli.check import machine, meeting, room, tuning
 from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.models import outlines
