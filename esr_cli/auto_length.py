@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from esr_cli import probe, probe_plan
 from esr_cli.assembly.data import Task
 from esr_cli.assembly.objective import lengths_of
 from esr_cli.base import files
 from esr_cli.check import room
 from esr_cli.config import ConfigError, ProbeCommandConfig, TrainConfig, gate
 from esr_cli.config.finding import refuse
-from esr_cli.probe_settings import settings
-from esr_cli.probes import profile
+from esr_cli.probe import command as probe
+from esr_cli.probe import plan
+from esr_cli.probe.analyses import profile
+from esr_cli.probe.settings import settings
 
 # Wherein an earlier profile may differ: other prompts of the same source, and no fewer.
 FREE = dict.fromkeys(("prompts", "seed"))
@@ -59,7 +60,7 @@ def profile_of(config: TrainConfig) -> ProbeCommandConfig:
 
 def check(config: TrainConfig, task: Task) -> None:
     """Raises `ConfigError` where the profile could not be measured; loads no model."""
-    probe_plan.plan(profile_of(config), task)
+    plan.plan(profile_of(config), task)
 
 
 def _earlier(config: TrainConfig, folder: Path) -> Iterator[Path]:

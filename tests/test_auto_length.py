@@ -10,17 +10,18 @@ from conftest import SHORT, esr, rows
 from test_cli import read
 from test_probe_command import value
 
-from esr_cli import auto_length, probe_plan
+from esr_cli import auto_length
 from esr_cli.assembly import preflight
 from esr_cli.assembly.data import make_task
 from esr_cli.base import files
 from esr_cli.config import ProbeCommandConfig, gate
 from esr_cli.graders import lab
 from esr_cli.graders.plain import PlainGrader
-from esr_cli.probe_material import Material
-from esr_cli.probe_settings import settings
-from esr_cli.probes import profile
-from esr_cli.probes.reads import Read
+from esr_cli.probe import plan as probe_plan
+from esr_cli.probe.analyses import profile
+from esr_cli.probe.analyses.reads import Read
+from esr_cli.probe.material import Material
+from esr_cli.probe.settings import settings
 
 
 def test_n_is_sought_where_and_as_the_run_will_draw(tmp_path):

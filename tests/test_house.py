@@ -15,7 +15,7 @@ FILES = sorted((ROOT / "esr_cli").rglob("*.py"))
 BASE = {"base", "config", "types"}
 LOW = {"distill", "models"}
 PARTS = {
-    "tasks", "rollout", "teacher", "student", "plots", "graders", "probes",
+    "tasks", "rollout", "teacher", "student", "plots", "graders",
     "execution", "gauge", "runs",
 }  # fmt: skip
 ONE_PLACE = {

@@ -13,12 +13,12 @@ import pytest
 from conftest import esr, rows
 from test_cli import read
 
-from esr_cli import probe_plan
 from esr_cli.assembly.objective import trained_positions
 from esr_cli.config import ConfigError, ProbeCommandConfig, gate
 from esr_cli.models.lab_bytes import bytes_tokenizer
 from esr_cli.models.spelling import Spelling
-from esr_cli.probe_settings import settings
+from esr_cli.probe import plan
+from esr_cli.probe.settings import settings
 
 PROBE = ("probe", "rollout=eager", "execution=inline")
 NAMES = ("decay", "profile", "categories", "commitment", "cascade", "samples", "stability")
@@ -204,7 +204,7 @@ def test_of_the_runs_benchmark_only_what_is_named_changes(unbroken):
     def resolved(*given):
         overrides = [f"run={unbroken}", *given]
         asked = read(*overrides, "rollout=eager", command="probe", schema=ProbeCommandConfig)
-        return probe_plan.resolve(asked, [*overrides, "rollout=eager"])
+        return plan.resolve(asked, [*overrides, "rollout=eager"])
 
     own = resolved().benchmark["lab"]
     assert (own.samples, own.pass_at, own.temperature) == (1, [1], 0.7)
@@ -254,8 +254,8 @@ def test_a_run_without_its_student_is_no_hub_id(unbroken, command, tmp_path):
 
 
 def test_few_questions_are_taken_from_the_whole_of_a_file():
-    assert probe_plan.spaced(list(range(10)), 4) == [0, 2, 5, 7]
-    assert probe_plan.spaced(list(range(3)), 8) == [0, 1, 2]
+    assert plan.spaced(list(range(10)), 4) == [0, 2, 5, 7]
+    assert plan.spaced(list(range(3)), 8) == [0, 1, 2]
 
 
 def test_a_model_folder_that_holds_other_weights_is_another_model(tiny_pair, tmp_path):

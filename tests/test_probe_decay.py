@@ -8,7 +8,6 @@ from test_cli import read
 from test_probe_command import PROBE, value
 from test_probes import find
 
-from esr_cli import probe_decay, probe_plan
 from esr_cli.assembly import pairing
 from esr_cli.base.statistics import paired
 from esr_cli.config import ModelConfig, PairConfig, ProbeCommandConfig
@@ -17,8 +16,9 @@ from esr_cli.graders.plain import PlainGrader
 from esr_cli.models.lab import lab_tokenizer
 from esr_cli.models.lab_bytes import bytes_tokenizer
 from esr_cli.models.spelling import Spelling
-from esr_cli.probe_material import Material
-from esr_cli.probes import decay
+from esr_cli.probe import continuation, plan
+from esr_cli.probe.analyses import decay
+from esr_cli.probe.material import Material
 
 
 def test_a_teacher_that_is_the_student_goes_on_as_the_student_did(tmp_path):
@@ -41,15 +41,15 @@ def test_the_teacher_keeps_to_what_it_was_given(tmp_path):
     """
     asked = ("rollout=eager", "execution=inline", "prompts=16", "samples=1")
     config = read(*asked, command="probe", schema=ProbeCommandConfig)
-    material = Material(probe_plan.plan(config), tmp_path, PlainGrader(lab.grade))
+    material = Material(plan.plan(config), tmp_path, PlainGrader(lab.grade))
 
     def strategies(graded):
         return [each.responses[0].text.split()[2] for each in graded]
 
     own = strategies(material.graded("before"))
     assert set(own) == {"quick", "careful"}
-    assert strategies(probe_decay.continued(material, 3).graded) == own
-    assert strategies(probe_decay.continued(material, 2).graded) == ["careful"] * 16
+    assert strategies(continuation.continued(material, 3).graded) == own
+    assert strategies(continuation.continued(material, 2).graded) == ["careful"] * 16
     material.close()
 
 

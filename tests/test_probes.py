@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from esr_cli.base.statistics import RESAMPLES, interval, paired, resampled_sums
-from esr_cli.probes import cascade, categories, commitment, profile, samples, stability
-from esr_cli.probes.reads import Read
+from esr_cli.probe.analyses import cascade, categories, commitment, profile, samples, stability
+from esr_cli.probe.analyses.reads import Read
 
 NUMBERS = count()
 

@@ -16,15 +16,20 @@ from esr_cli.base.files import conf_dir
 # The module, the settings, and what the list says.
 COMMANDS = {
     "train": ("train", "TrainConfig", "distil a student:  esr train +rollout_len=64"),
-    "check": ("check.command", "TrainConfig", "what a run would do and take:  esr check pair=lab"),
+    "check": ("check", "TrainConfig", "what a run would do and take:  esr check pair=lab"),
     "eval": ("evaluate", "EvalConfig", "grade a model:  esr eval model=PATH benchmark=math500"),
     "compare": ("compare", "CompareConfig", "two runs, question by question:  esr compare a= b="),
-    "probe": ("probe", "ProbeCommandConfig", "the paper's measurements:  esr probe run=RUN_DIR"),
+    "probe": (
+        "probe.command",
+        "ProbeCommandConfig",
+        "the paper's measurements:  esr probe run=RUN_DIR",
+    ),
     "report": ("report", "ReportConfig", "runs as one page:  esr report runs=runs/lab"),
     "reproduce": ("reproduce", "ReproduceConfig", "the paper:  esr reproduce scale=lab quick=true"),
     "bench": ("bench", "BenchConfig", "time the loop:  esr bench lengths=[16,64,full] peer=trl"),
     "lab": ("lab", "LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
 }
+MOVED = {name: f"{name}.command" for name in ("check", "probe")}
 # What makes a command a sweep.
 SWEEPS = re.compile(r"(-m|--multirun)$|\+sweep=")
 # What is quoted already, and what may be several values.
@@ -230,7 +235,7 @@ def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
         config = gate.read(tree, getattr(esr_cli.config, schema))
         if command in ("train", "eval"):
             prelaunch.launch(config)
-        importlib.import_module(f"esr_cli.{module}").run(config, overrides)
+        importlib.import_module(f"esr_cli.{MOVED.get(module, module)}").run(config, overrides)
     except (ConfigError, RuntimeError, OSError) as error:
         # Kept for after the job: Hydra prints a text of its own around what it sees raised.
         if os.environ.get("ESR_TRACEBACK"):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from esr_cli.base.statistics import Interval, interval, resampled_sums, summed_by
-from esr_cli.probes.reads import Read, Rows, questions, row
+from esr_cli.probe.analyses.reads import Read, Rows, questions, row
 
 # The paper's own list, as it is written there.
 PLANNING = {"To", "Let", "First", "Step", "We", "Given", "Therefore", "Thus", "Since"}

@@ -6,15 +6,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from esr_cli import probe_plan, probe_rows
 from esr_cli.assembly.data import Task
 from esr_cli.base import files
 from esr_cli.benchmarks import catalog
 from esr_cli.config import ConfigError, ProbeCommandConfig, gate
 from esr_cli.config.probe import PROBES
 from esr_cli.plots import probes as plots
-from esr_cli.probe_material import Material
-from esr_cli.probe_settings import settings
+from esr_cli.probe import plan as probe_plan
+from esr_cli.probe import rows as probe_rows
+from esr_cli.probe.material import Material
+from esr_cli.probe.settings import settings
 
 
 def run(config: ProbeCommandConfig, overrides: list[str]) -> None:

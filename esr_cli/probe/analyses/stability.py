@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from esr_cli.base.statistics import Interval, mean_interval, paired
-from esr_cli.probes.reads import Rows, row
+from esr_cli.probe.analyses.reads import Rows, row
 
 BOX = "\\boxed{"
 

@@ -8,21 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from esr_cli import eval_folder, probe_decay
+from esr_cli import eval_folder
 from esr_cli.assembly.objective import trained_positions
 from esr_cli.config import ConfigError, ProbeCommandConfig, ProbeConfig
 from esr_cli.graders.figures import Graded
 from esr_cli.models.spelling import Spelling
-from esr_cli.probe_material import Material
-from esr_cli.probes import (
+from esr_cli.probe import continuation
+from esr_cli.probe.analyses import (
     cascade,
     categories,
     commitment,
     decay,
     profile,
     samples,
-    stability,
-)  # fmt: skip
+    stability,  # fmt: skip
+)
+from esr_cli.probe.material import Material
 
 Rows = list[dict[str, Any]]
 
@@ -44,7 +45,7 @@ def _decay(material: Material, asked: ProbeConfig) -> Rows:
     student = material.graded("before")
     lengths = [len(rollout.response_ids) for rollout in material.rollouts("before")]
     ks = decay.ladder(lengths) if asked.at is None else sorted(asked.at)
-    found = {k: probe_decay.continued(material, k) for k in ks}
+    found = {k: continuation.continued(material, k) for k in ks}
     samples = material.plan.exams["before"].sampling.samples
     return decay.rows(
         {k: _verdicts(one.graded) for k, one in found.items()},

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from esr_cli.base.statistics import mean_interval, paired
-from esr_cli.probes.reads import Rows, row
+from esr_cli.probe.analyses.reads import Rows, row
 
 # Up to the k that so many of the responses pass, what is graded is the teacher's work.
 GOING = 0.9

@@ -13,7 +13,7 @@ from esr_cli.distill.ranks import ranks
 from esr_cli.execution.remote import RemoteTeacher
 from esr_cli.models import batching, loading
 from esr_cli.models.spelling import Spelling
-from esr_cli.probes.reads import Read
+from esr_cli.probe.analyses.reads import Read
 from esr_cli.types import HiddenScores, Rollout
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from esr_cli.base.statistics import Z_95, interval, resampled_sums, summed_by
-from esr_cli.probes.reads import Read, Rows, padded, questions, row
+from esr_cli.probe.analyses.reads import Read, Rows, padded, questions, row
 
 BY_POSITION = {
     "reverse_kl": "kl", "student_entropy": "student_entropy", "teacher_entropy": "teacher_entropy",

@@ -9,7 +9,7 @@ from typing import Any
 
 from esr_cli.benchmarks.exam import response_of
 from esr_cli.graders.figures import Graded, Response
-from esr_cli.probe_material import Material, prefixed
+from esr_cli.probe.material import Material, prefixed
 from esr_cli.types import Prompt, Rollout
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from esr_cli.base.statistics import bootstrap, interval, resampled_sums, summed_by
-from esr_cli.probes.reads import Read, Rows, padded, questions, row
+from esr_cli.probe.analyses.reads import Read, Rows, padded, questions, row
 
 Lengths = Mapping[str, Sequence[Sequence[int]]]
 

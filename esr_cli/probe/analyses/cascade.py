@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from esr_cli.base.statistics import interval, resampled_sums, summed_by
-from esr_cli.probes.profile import by_position
-from esr_cli.probes.reads import Read, Rows, padded, questions, row
+from esr_cli.probe.analyses.profile import by_position
+from esr_cli.probe.analyses.reads import Read, Rows, padded, questions, row
 
 # Past the position that so many of the responses reach on both sides, means are of few.
 REACHED = 0.1

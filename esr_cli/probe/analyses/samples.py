@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from esr_cli.probes.reads import Rows
+from esr_cli.probe.analyses.reads import Rows
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from esr_cli.execution.remote import RemoteEngine, RemoteTeacher
 from esr_cli.graders.figures import Graded, Response, grade_all
 from esr_cli.models import loading
 from esr_cli.models.spelling import Spelling
-from esr_cli.probe_plan import Plan
-from esr_cli.probe_reading import read
-from esr_cli.probes.reads import Read
+from esr_cli.probe.analyses.reads import Read
+from esr_cli.probe.plan import Plan
+from esr_cli.probe.reading import read
 from esr_cli.types import Grader, Prompt, Rollout
 
 Made = TypeVar("Made")
