@@ -12,10 +12,10 @@ import sys
 import pytest
 from transformers import AutoTokenizer
 
-from esr_cli import evaluate_model
 from esr_cli.assembly import preflight
 from esr_cli.benchmarks import catalog
 from esr_cli.config import BenchmarkConfig, ConfigError, EvalConfig, ModelConfig, RolloutConfig
+from esr_cli.eval import model as eval_model
 from esr_cli.models import loading
 from esr_cli.models.loading import PACKAGED
 from esr_cli.models.reading import reader
@@ -145,12 +145,12 @@ def test_a_benchmark_is_asked_by_the_settings_of_the_model(tmp_path):
 def test_esr_eval_takes_a_system_text_for_a_model_and_that_of_the_run_for_a_run(unbroken):
     lab = {"lab": BenchmarkConfig()}
     told = EvalConfig(benchmark=lab, model="m", system="Brief.", thinking=True)
-    model, *_ = evaluate_model._of_model(told)
+    model, *_ = eval_model._of_model(told)
     assert (model.system, model.thinking) == ("Brief.", True)
     for given in ({"run": "r"}, {"generations": "g"}):
         with pytest.raises(ConfigError, match="goes with model= only"):
             EvalConfig(benchmark=lab, system="Brief.", **given)
-    model, *_ = evaluate_model._of_run(EvalConfig(benchmark=lab, run=str(unbroken)))
+    model, *_ = eval_model._of_run(EvalConfig(benchmark=lab, run=str(unbroken)))
     assert model == ModelConfig(str(unbroken / "student"))
 
 

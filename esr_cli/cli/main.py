@@ -17,7 +17,7 @@ from esr_cli.base.files import conf_dir
 COMMANDS = {
     "train": ("train", "TrainConfig", "distil a student:  esr train +rollout_len=64"),
     "check": ("check", "TrainConfig", "what a run would do and take:  esr check pair=lab"),
-    "eval": ("evaluate", "EvalConfig", "grade a model:  esr eval model=PATH benchmark=math500"),
+    "eval": ("eval", "EvalConfig", "grade a model:  esr eval model=PATH benchmark=math500"),
     "compare": ("compare", "CompareConfig", "two runs, question by question:  esr compare a= b="),
     "probe": (
         "probe.command",
@@ -29,7 +29,7 @@ COMMANDS = {
     "bench": ("bench", "BenchConfig", "time the loop:  esr bench lengths=[16,64,full] peer=trl"),
     "lab": ("lab", "LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
 }
-MOVED = {name: f"{name}.command" for name in ("check", "probe")}
+MOVED = {name: f"{name}.command" for name in ("check", "compare", "eval", "probe")}
 # What makes a command a sweep.
 SWEEPS = re.compile(r"(-m|--multirun)$|\+sweep=")
 # What is quoted already, and what may be several values.

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from esr_cli import eval_folder
 from esr_cli.assembly.objective import trained_positions
 from esr_cli.config import ConfigError, ProbeCommandConfig, ProbeConfig
+from esr_cli.eval import folder as eval_folder
 from esr_cli.graders.figures import Graded
 from esr_cli.models.spelling import Spelling
 from esr_cli.probe import continuation

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from esr_cli import eval_folder
 from esr_cli.base import files
 from esr_cli.config import ProbeCommandConfig, gate
+from esr_cli.eval import folder as eval_folder
 
 
 def settings(config: ProbeCommandConfig, name: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from esr_cli.base import files
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Exam, Responses
 from esr_cli.config import ConfigError, EvalConfig, ModelConfig, TrainConfig, gate
-from esr_cli.eval_folder import Done
+from esr_cli.eval.folder import Done
 from esr_cli.execution.remote import RemoteEngine
 from esr_cli.models import loading
 from esr_cli.runs import folder as run_folder

@@ -12,14 +12,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import eval_folder
 from esr_cli.base import files
 from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks import responses as generations
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Responses, judge
 from esr_cli.config import EvalConfig
-from esr_cli.eval_folder import Done
+from esr_cli.eval import folder as eval_folder
+from esr_cli.eval.folder import Done
 from esr_cli.types import Grader
 
 # The median length says enough on a terminal.
@@ -49,9 +49,9 @@ Asked = Callable[[Path, ExitStack, Done], Iterator[tuple[int, Benchmark, Respons
 def _asked(config: EvalConfig, chosen: list[Benchmark]) -> Asked:
     if config.generations is None:
         # Everything heavy waits until it is known that a model is asked.
-        from esr_cli import evaluate_model
+        from esr_cli.eval import model as eval_model
 
-        return evaluate_model.plan(config, chosen)
+        return eval_model.plan(config, chosen)
     made = _made_elsewhere(Path(config.generations), chosen)
     return lambda folder, stack, done: (
         (0, each, made[each.name]) for each in chosen if (each.name, 0) not in done

@@ -1,0 +1,1 @@
+"""`esr compare`: two runs, question by question."""

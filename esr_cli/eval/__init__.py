@@ -1,0 +1,1 @@
+"""`esr eval`: a model, a run or a file of responses, graded."""
