@@ -56,7 +56,7 @@ def allowed(where: str) -> set[str] | None:
         return BASE | LOW
     if where in {"graders", "plots"}:
         return {where, "base", "types"}
-    if where == "reporting":
+    if where == "report":
         return BASE | {"plots", "runs", where}
     if where in PARTS:
         return BASE | LOW | {where}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from run_folders import write_run
 
-from esr_cli.reporting import arms
-from esr_cli.reporting.book import open_book
-from esr_cli.reporting.claims import judge
+from esr_cli.report import arms
+from esr_cli.report.book import open_book
+from esr_cli.report.claims import judge
 from esr_cli.runs import record
 
 RIGHT = {0: [[0, 1]], 2: [[1, 1]]}

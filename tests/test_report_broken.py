@@ -9,11 +9,11 @@ import pytest
 from run_folders import write_probe, write_run
 from test_report_page import Page
 
-from esr_cli import report
 from esr_cli.base.files import read_rows, write_rows
 from esr_cli.config import ConfigError, ReportConfig, gate
-from esr_cli.reporting.book import open_book
-from esr_cli.reporting.drawings import inline
+from esr_cli.report import command as report
+from esr_cli.report.book import open_book
+from esr_cli.report.drawings import inline
 from esr_cli.runs import record
 
 RIGHT = {0: [[0, 1]] * 8, 2: [[1, 1]] * 8}

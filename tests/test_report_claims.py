@@ -8,8 +8,8 @@ import pytest
 from run_folders import write_probe, write_run
 
 from esr_cli.config import gate
-from esr_cli.reporting.book import PAPER, open_book
-from esr_cli.reporting.claims import (
+from esr_cli.report.book import PAPER, open_book
+from esr_cli.report.claims import (  # fmt: skip
     DOES_NOT,
     NOISY,
     SHOWS,
@@ -18,9 +18,9 @@ from esr_cli.reporting.claims import (
     judge,
     rule_of,
     verdict,
-)  # fmt: skip
-from esr_cli.reporting.content import SHAPES
-from esr_cli.reporting.measures import MEASURES
+)
+from esr_cli.report.content import SHAPES
+from esr_cli.report.measures import MEASURES
 
 CLAIMS = gate.read_yaml(PAPER / "claims.yaml")
 RESULTS = gate.read_yaml(PAPER / "results.yaml")

@@ -7,8 +7,8 @@ from run_folders import write_probe, write_run
 
 from esr_cli.base.files import read_rows, write_rows
 from esr_cli.config import gate
-from esr_cli.reporting.book import Group, open_book
-from esr_cli.reporting.claims import DOES_NOT, NOISY, SHOWS, UNMEASURED, judge
+from esr_cli.report.book import Group, open_book
+from esr_cli.report.claims import DOES_NOT, NOISY, SHOWS, UNMEASURED, judge
 
 GOOD, BAD = {0: [[0, 0]] * 200, 2: [[1, 1]] * 200}, {0: [[0, 0]] * 200, 2: [[0, 0]] * 200}
 MAIN = "qwen25math_1p5b__qwen3_1p7b"

@@ -9,9 +9,9 @@ import pytest
 from run_folders import write_run
 
 from esr_cli.base.statistics import mean_difference, mean_interval, over_seeds, wilson
-from esr_cli.reporting import numbers
-from esr_cli.reporting.book import open_book
-from esr_cli.reporting.tables import Cell, cell
+from esr_cli.report import numbers
+from esr_cli.report.book import open_book
+from esr_cli.report.tables import Cell, cell
 
 GOOD, BAD = [1, 1], [0, 0]
 

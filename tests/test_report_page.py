@@ -15,11 +15,11 @@ from urllib.parse import unquote
 import pytest
 from run_folders import write_probe, write_run
 
-from esr_cli import report
 from esr_cli.base.files import write_rows
 from esr_cli.config import ConfigError, ReportConfig
 from esr_cli.plots.style import INK, figure
-from esr_cli.reporting.drawings import inline
+from esr_cli.report import command as report
+from esr_cli.report.drawings import inline
 
 ROOT = Path(__file__).parent.parent
 RIGHT = {0: [[0, 1]] * 8, 2: [[1, 1]] * 8, 4: [[1, 1]] * 7 + [[0, 0]]}

@@ -7,10 +7,10 @@ from run_folders import write_probe, write_run
 
 from esr_cli.base.files import append_rows, write_rows
 from esr_cli.config import gate
-from esr_cli.reporting import pictures
-from esr_cli.reporting.book import Book, open_book
-from esr_cli.reporting.content import SHAPES
-from esr_cli.reporting.tables import BEST, LAST, OURS, PAPER, Table, thinned
+from esr_cli.report import pictures
+from esr_cli.report.book import Book, open_book
+from esr_cli.report.content import SHAPES
+from esr_cli.report.tables import BEST, LAST, OURS, PAPER, Table, thinned
 
 MAIN = "qwen25math_1p5b__qwen3_1p7b"
 OTHER = "qwen3_1p7b__qwen3_4b"

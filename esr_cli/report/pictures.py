@@ -7,11 +7,11 @@ from pathlib import Path
 
 from esr_cli.plots import report as draw
 from esr_cli.plots.report import Level, Point
-from esr_cli.reporting import numbers
-from esr_cli.reporting.arm_tables import teacher
-from esr_cli.reporting.arms import Arm
-from esr_cli.reporting.book import Group
-from esr_cli.reporting.numbers import Number
+from esr_cli.report import numbers
+from esr_cli.report.arm_tables import teacher
+from esr_cli.report.arms import Arm
+from esr_cli.report.book import Group
+from esr_cli.report.numbers import Number
 from esr_cli.runs.lines import PHASES
 
 UNIT = "accuracy, avg@k (%)"

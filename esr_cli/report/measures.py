@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from esr_cli.base.files import Rows
-from esr_cli.reporting import numbers
-from esr_cli.reporting.arms import Arm
-from esr_cli.reporting.book import Group
-from esr_cli.reporting.numbers import Number
+from esr_cli.report import numbers
+from esr_cli.report.arms import Arm
+from esr_cli.report.book import Group
+from esr_cli.report.numbers import Number
 from esr_cli.runs.record import interval_of
 
 Claim = dict[str, Any]

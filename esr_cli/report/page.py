@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from esr_cli.reporting.content import Report
-from esr_cli.reporting.drawings import inline
-from esr_cli.reporting.probes import View
+from esr_cli.report.content import Report
+from esr_cli.report.drawings import inline
+from esr_cli.report.probes import View
 
 HERE = Path(__file__).parent
 # How far a group of like things stands open.

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from esr_cli.reporting.arms import Arm, ranks
-from esr_cli.reporting.numbers import Number
+from esr_cli.report.arms import Arm, ranks
+from esr_cli.report.numbers import Number
 
 PAPER, LAST, BEST, OURS = "paper", "ours, last", "ours, best", "ours"
 ROLES = {"student": "student, untrained", "teacher": "teacher", "full": "full rollouts"}

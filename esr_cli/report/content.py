@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from esr_cli.reporting import arm_tables, numbers, probe_tables, run_tables
-from esr_cli.reporting.arms import Arm
-from esr_cli.reporting.book import Book, Group
-from esr_cli.reporting.claims import DOES_NOT, NOISY, SHOWS, UNMEASURED, Judged, judge, seeds, told
-from esr_cli.reporting.facts import facts
-from esr_cli.reporting.pictures import Picture, pictures
-from esr_cli.reporting.probes import View, views
-from esr_cli.reporting.tables import Cell, Row, Spec, Table, cell
+from esr_cli.report import arm_tables, numbers, probe_tables, run_tables
+from esr_cli.report.arms import Arm
+from esr_cli.report.book import Book, Group
+from esr_cli.report.claims import DOES_NOT, NOISY, SHOWS, UNMEASURED, Judged, judge, seeds, told
+from esr_cli.report.facts import facts
+from esr_cli.report.pictures import Picture, pictures
+from esr_cli.report.probes import View, views
+from esr_cli.report.tables import Cell, Row, Spec, Table, cell
 from esr_cli.runs.record import Run
 
 SHAPES: dict[str, Callable[[Book, Spec], Table | None]] = {

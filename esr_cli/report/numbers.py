@@ -24,7 +24,7 @@ from esr_cli.base.statistics import (
     over_seeds,
     seed_spread,
 )
-from esr_cli.reporting.arms import Arm
+from esr_cli.report.arms import Arm
 from esr_cli.runs.record import Run, Scores
 
 # Chooses a step of a run, or none.

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from esr_cli.base.files import hash_of
-from esr_cli.reporting.settings import LEFT_OUT, ROLES, flat, under
+from esr_cli.report.settings import LEFT_OUT, ROLES, flat, under
 from esr_cli.runs.record import Run
 
 # What the first words of a label tell.

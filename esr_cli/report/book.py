@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from esr_cli.base.files import Rows, conf_dir
 from esr_cli.config import gate
-from esr_cli.reporting import arms as arms_
-from esr_cli.reporting.arms import Arm
-from esr_cli.reporting.settings import ROLES, differing
+from esr_cli.report import arms as arms_
+from esr_cli.report.arms import Arm
+from esr_cli.report.settings import ROLES, differing
 from esr_cli.runs.record import (
     Run,
     loose_probes,

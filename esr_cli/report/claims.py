@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from esr_cli.reporting.book import Book, Group
-from esr_cli.reporting.measures import MEASURES, Finding, why_not
-from esr_cli.reporting.numbers import Number
+from esr_cli.report.book import Book, Group
+from esr_cli.report.measures import MEASURES, Finding, why_not
+from esr_cli.report.numbers import Number
 
 SHOWS, DOES_NOT, NOISY, UNMEASURED = "shows", "does not show", "too noisy to say", "not measured"
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from esr_cli.reporting.content import Report
-from esr_cli.reporting.tables import Cell, Table
+from esr_cli.report.content import Report
+from esr_cli.report.tables import Cell, Table
 
 
 def markdown(report: Report) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.base.files import Rows
-from esr_cli.reporting.book import Book, Probe
-from esr_cli.reporting.tables import Cell, Row, Table
+from esr_cli.report.book import Book, Probe
+from esr_cli.report.tables import Cell, Row, Table
 
 READ = {
     "decay": ("Teacher decay", "The teacher goes on from the first k tokens of the student's "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from esr_cli.reporting import numbers
-from esr_cli.reporting.arms import Arm
-from esr_cli.reporting.book import Book
-from esr_cli.reporting.claims import seeds
-from esr_cli.reporting.numbers import Number
-from esr_cli.reporting.tables import (
+from esr_cli.report import numbers
+from esr_cli.report.arms import Arm
+from esr_cli.report.book import Book
+from esr_cli.report.claims import seeds
+from esr_cli.report.numbers import Number
+from esr_cli.report.tables import (
     LAST,
     OURS,
     PAPER,

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from esr_cli.config import ConfigError, ReportConfig
-from esr_cli.reporting.book import open_book
-from esr_cli.reporting.claims import Judged
-from esr_cli.reporting.content import compose
-from esr_cli.reporting.markdown import markdown
-from esr_cli.reporting.page import page
+from esr_cli.report.book import open_book
+from esr_cli.report.claims import Judged
+from esr_cli.report.content import compose
+from esr_cli.report.markdown import markdown
+from esr_cli.report.page import page
 
 COLOURS = {"shows": "green", "does not show": "red"}
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from esr_cli.base.files import Rows
-from esr_cli.reporting.book import Book, Group, Probe
-from esr_cli.reporting.tables import (
+from esr_cli.report.book import Book, Group, Probe
+from esr_cli.report.tables import (
     OURS,
     Cell,
     Row,

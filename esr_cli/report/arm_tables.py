@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from esr_cli.reporting import numbers
-from esr_cli.reporting.arms import Arm, scale_of
-from esr_cli.reporting.book import Book, Group
-from esr_cli.reporting.measures import matching
-from esr_cli.reporting.numbers import Number
-from esr_cli.reporting.tables import (
+from esr_cli.report import numbers
+from esr_cli.report.arms import Arm, scale_of
+from esr_cli.report.book import Book, Group
+from esr_cli.report.measures import matching
+from esr_cli.report.numbers import Number
+from esr_cli.report.tables import (
     BEST,
     LAST,
     OURS,
