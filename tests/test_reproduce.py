@@ -12,10 +12,11 @@ from conftest import esr, launch, same_end, wait_for_step
 from hydra import compose, initialize_config_dir
 
 import esr_cli.config
-from esr_cli import matrix, reproduce
 from esr_cli.base.files import conf_dir
 from esr_cli.cli.main import COMMANDS, _quoted
 from esr_cli.config import ConfigError, ReproduceConfig, gate
+from esr_cli.reproduce import command as reproduce
+from esr_cli.reproduce import matrix
 
 SCALES = ("lab", "paper")
 # Four cells of the lab: full fine-tuning and LoRA, whole rollouts and 32 tokens.

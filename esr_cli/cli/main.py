@@ -29,7 +29,9 @@ COMMANDS = {
     "bench": ("bench", "BenchConfig", "time the loop:  esr bench lengths=[16,64,full] peer=trl"),
     "lab": ("lab", "LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
 }
-MOVED = {name: f"{name}.command" for name in ("check", "compare", "eval", "probe", "report")}
+MOVED = {
+    name: f"{name}.command" for name in ("check", "compare", "eval", "probe", "report", "reproduce")
+}
 # What makes a command a sweep.
 SWEEPS = re.compile(r"(-m|--multirun)$|\+sweep=")
 # What is quoted already, and what may be several values.

@@ -15,12 +15,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import matrix
 from esr_cli.base import files
 from esr_cli.config import ConfigError, MatrixConfig, ReportConfig, ReproduceConfig
 from esr_cli.execution import jobs
-from esr_cli.matrix import BEGUN, COMPLETE, FAILED, Cell
 from esr_cli.report import command as report
+from esr_cli.reproduce import matrix
+from esr_cli.reproduce.matrix import BEGUN, COMPLETE, FAILED, Cell
 from esr_cli.runs import folder as run_folder
 
 MATRICES = "experiment/paper"
