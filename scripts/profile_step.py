@@ -23,12 +23,12 @@ from hydra import compose, initialize_config_dir  # noqa: TID251
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from esr_cli import bench
 from esr_cli.assembly.random_pair import with_weights
 from esr_cli.base import process
 from esr_cli.base.files import conf_dir
+from esr_cli.bench import command as bench
+from esr_cli.bench.ours import Ours, on_engine
 from esr_cli.config import BenchConfig, gate
-from esr_cli.timing.ours import Ours, on_engine
 
 REPEATS, SHOWN = 9, 7
 INLINE = ("execution.engine=inline", "execution.teacher=inline")

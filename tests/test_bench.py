@@ -10,13 +10,13 @@ import pytest
 from conftest import esr
 from test_cli import read
 
-from esr_cli import bench
+from esr_cli.bench import command as bench
+from esr_cli.bench import record
+from esr_cli.bench.ceilings import Ceilings, measure
+from esr_cli.bench.floors import Work, floors
 from esr_cli.config import BenchConfig, TuneConfig
 from esr_cli.execution.worker import ProcessWorker, WorkerError
 from esr_cli.models.outlines import outline
-from esr_cli.timing import record
-from esr_cli.timing.ceilings import Ceilings, measure
-from esr_cli.timing.floors import Work, floors
 
 # One layer: queries and output 8 x 8, keys and values 8 x 4, three of 8 x 16; a head of 50 x 8.
 BODY, HEAD = 64 + 64 + 32 + 32 + 3 * 128, 400

@@ -30,7 +30,8 @@ COMMANDS = {
     "lab": ("lab", "LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
 }
 MOVED = {
-    name: f"{name}.command" for name in ("check", "compare", "eval", "probe", "report", "reproduce")
+    name: f"{name}.command"
+    for name in ("bench", "check", "compare", "eval", "probe", "report", "reproduce")
 }
 # What makes a command a sweep.
 SWEEPS = re.compile(r"(-m|--multirun)$|\+sweep=")

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from esr_cli.base.files import Rows
-from esr_cli.timing.record import PHASES
+from esr_cli.bench.record import PHASES
 
 
 def show(record: dict[str, Any]) -> None:

@@ -19,7 +19,11 @@ from esr_cli.assembly import preflight
 from esr_cli.assembly.pairing import settle
 from esr_cli.assembly.random_pair import with_weights
 from esr_cli.base import files
-from esr_cli.bench_print import show
+from esr_cli.bench import record
+from esr_cli.bench.ours import Ours, on_engine
+from esr_cli.bench.record import Steps
+from esr_cli.bench.table import show
+from esr_cli.bench.trl import Trl
 from esr_cli.check import tuning
 from esr_cli.config import BenchConfig, ConfigError, TrainConfig
 from esr_cli.config.finding import refuse
@@ -30,10 +34,6 @@ from esr_cli.models.vocabulary import Alignment
 from esr_cli.plots import bench as plot
 from esr_cli.runs import environment
 from esr_cli.runs import folder as run_folder
-from esr_cli.timing import record
-from esr_cli.timing.ours import Ours, on_engine
-from esr_cli.timing.record import Steps
-from esr_cli.timing.trl import Trl
 
 # Small enough to leave the weights as they are, so that every step has the same work.
 LEARNING_RATE = 1e-12

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from esr_cli.bench.ceilings import Ceilings
 from esr_cli.config import TuneConfig
 from esr_cli.models.outlines import adapted, trained
 from esr_cli.models.shapes import cache_bytes, sizes
-from esr_cli.timing.ceilings import Ceilings
 
 # AdamW in fp32: reads gradient, weight and two moments, writes weight and moments.
 OPTIMIZER_BYTES = 7 * 4

@@ -11,12 +11,12 @@ from esr_cli.assembly.data import make_task
 from esr_cli.assembly.pairing import settle
 from esr_cli.assembly.workers import assemble
 from esr_cli.base import process
+from esr_cli.bench import ceilings
+from esr_cli.bench.floors import Work, floors
 from esr_cli.config import TrainConfig
 from esr_cli.models import loading
 from esr_cli.models.outlines import skeleton
 from esr_cli.steps import Steps
-from esr_cli.timing import ceilings
-from esr_cli.timing.floors import Work, floors
 from esr_cli.types import Rollout
 
 

@@ -1,0 +1,1 @@
+"""`esr bench`: what a step takes, beside the floor of the machine and beside TRL."""
