@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from esr_cli.runs.metrics import Interrupts
 
-LAB = Path(__file__).parent.parent / "esr_cli" / "lab_pair"
+LAB = Path(__file__).parent.parent / "esr_cli" / "models" / "lab_pair"
 
 
 def test_five_steps_that_are_not_finite_end_the_run(tmp_path):

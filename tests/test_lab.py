@@ -14,16 +14,16 @@ from transformers import AutoTokenizer
 
 from esr_cli.config import ConfigError, LabConfig
 from esr_cli.graders.lab import grade
-from esr_cli.lab import run
-from esr_cli.models import lab_training
-from esr_cli.models.lab import lab_model, lab_tokenizer
+from esr_cli.lab import training
+from esr_cli.lab.command import run
+from esr_cli.lab.networks import lab_model, lab_tokenizer
 from esr_cli.tasks.chat import Chat
 from esr_cli.tasks.lab import LabTask, Problem, careful, problem, quick
 
 # Small enough for seconds: three operations modulo five.
 SMALL: dict[str, Any] = {"chain_length": 3, "modulus": 5, "width": 64, "layers": 2, "heads": 2}
 STEP = re.compile(r"(\w) : (\d+) ([+*-]) (\d+) = (\d+) ;")
-PACKAGED = Path(__file__).parent.parent / "esr_cli" / "lab_pair"
+PACKAGED = Path(__file__).parent.parent / "esr_cli" / "models" / "lab_pair"
 
 
 def by_hand(left: int, op: str, right: int, modulus: int) -> int:
@@ -147,7 +147,7 @@ def test_prompts_depend_on_seed_and_step() -> None:
 def test_labels_cover_the_response_alone() -> None:
     tokenizer, posed = lab_tokenizer(), problem(0, "train", 3, 5)
     texts = [careful(posed, random.Random(0)), quick(posed, random.Random(0))]
-    ids_BL, labels_BL = lab_training.encode(tokenizer, [(posed.question, text) for text in texts])
+    ids_BL, labels_BL = training.encode(tokenizer, [(posed.question, text) for text in texts])
     for b, text in enumerate(texts):
         learnt = labels_BL[b][labels_BL[b] != -100]
         assert tokenizer.decode(learnt) == text + " <eos>"
@@ -159,15 +159,15 @@ def test_a_reduced_lab_learns() -> None:
     tokenizer = lab_tokenizer()
     model = lab_model(config, len(tokenizer), seed=1)
 
-    def draw(rng: random.Random) -> lab_training.Example:
+    def draw(rng: random.Random) -> training.Example:
         posed = problem(rng.randrange(10**6), "train", 3, 5)
         return posed.question, careful(posed, rng)
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        rates = lab_training.linear_rates(config, 300)
-        accuracy = lab_training.train("teacher", model, tokenizer, draw, config, 1, rates, 0.9)
+        rates = training.linear_rates(config, 300)
+        accuracy = training.train("teacher", model, tokenizer, draw, config, 1, rates, 0.9)
     finally:
         torch.set_num_threads(threads)
     # Chance is 0.2.

@@ -13,10 +13,10 @@ from transformers import AutoTokenizer
 
 from esr_cli.config import ConfigError, LabConfig
 from esr_cli.graders.lab import grade
-from esr_cli.lab import run
-from esr_cli.models import lab_training
-from esr_cli.models.lab import TOKENIZERS, lab_tokenizer
-from esr_cli.models.lab_bytes import bytes_tokenizer, merges
+from esr_cli.lab import training
+from esr_cli.lab.command import run
+from esr_cli.lab.networks import TOKENIZERS, lab_tokenizer
+from esr_cli.lab.tokenizers import bytes_tokenizer, merges
 from esr_cli.tasks.chat import Chat
 from esr_cli.tasks.lab import LabTask, Problem, careful, problem, quick
 
@@ -128,7 +128,7 @@ def test_the_template_puts_a_blank_before_the_question() -> None:
 def test_a_learnt_response_begins_with_a_blank_and_ends(name: str) -> None:
     tokenizer = TOKENIZERS[name]()
     text = careful(POSED, random.Random(0))
-    _, labels_BL = lab_training.encode(tokenizer, [(POSED.question, text)])
+    _, labels_BL = training.encode(tokenizer, [(POSED.question, text)])
     learnt = labels_BL[0][labels_BL[0] != -100].tolist()
     # Words come back without the blank in front: to them it separates and is no part of a token.
     assert tokenizer.decode(learnt[:-1]) == (text if name == "words" else f" {text}")

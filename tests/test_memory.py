@@ -10,8 +10,8 @@ from test_cli import read
 from transformers import AutoConfig
 
 from esr_cli.assembly import memory
+from esr_cli.lab.networks import LabConfig, lab_model, lab_tokenizer
 from esr_cli.models import outlines, shapes
-from esr_cli.models.lab import LabConfig, lab_model, lab_tokenizer
 
 
 def shape_at_real_size(kind="qwen2", **more):

@@ -102,7 +102,7 @@ def test_lora_trains_and_leaves_an_adapter(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     from peft import PeftModel
 
-    lab = Path(__file__).parent.parent / "esr_cli" / "lab_pair" / "student"
+    lab = Path(__file__).parent.parent / "esr_cli" / "models" / "lab_pair" / "student"
     base = AutoModelForCausalLM.from_pretrained(lab)
     merged = PeftModel.from_pretrained(base, tmp_path / "run" / "adapter").merge_and_unload()
     student = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "student")

@@ -31,7 +31,7 @@ COMMANDS = {
 }
 MOVED = {
     name: f"{name}.command"
-    for name in ("bench", "check", "compare", "eval", "probe", "report", "reproduce")
+    for name in ("bench", "check", "compare", "eval", "lab", "probe", "report", "reproduce")
 }
 # What makes a command a sweep.
 SWEEPS = re.compile(r"(-m|--multirun)$|\+sweep=")

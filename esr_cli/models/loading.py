@@ -14,7 +14,7 @@ from esr_cli.distill.head import Head
 
 # One bar a model and a process says nothing that a run's own lines do not.
 disable_progress_bar()
-PACKAGED = Path(__file__).parent.parent / "lab_pair"
+PACKAGED = Path(__file__).parent / "lab_pair"
 
 
 def resolve(path: str) -> str:

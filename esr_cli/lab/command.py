@@ -79,8 +79,8 @@ def build(role: str, config: LabConfig, folder: Path, parent: int) -> None:
     proc.end_with(parent)
     import torch
 
-    from esr_cli.models import lab_training
-    from esr_cli.models.lab import TOKENIZERS, lab_model
+    from esr_cli.lab import training
+    from esr_cli.lab.networks import TOKENIZERS, lab_model
 
     torch.set_num_threads(1)
     teaches = role == "teacher"
@@ -88,18 +88,18 @@ def build(role: str, config: LabConfig, folder: Path, parent: int) -> None:
     seed = config.teacher_seed if teaches else config.student_seed
     model = lab_model(config, len(tokenizer), seed)
 
-    def draw(rng: random.Random) -> lab_training.Example:
+    def draw(rng: random.Random) -> training.Example:
         return _example(role, config, rng)
 
     def train(seed: int, rates: list[float], stop_at: float = 2.0) -> float:
-        return lab_training.train(role, model, tokenizer, draw, config, seed, rates, stop_at)
+        return training.train(role, model, tokenizer, draw, config, seed, rates, stop_at)
 
     count = config.teacher_steps if teaches else config.student_steps
     # The arithmetic arrives suddenly and its moment moves with the seed: accuracy ends the stage.
-    if train(seed, lab_training.linear_rates(config, count), config.accuracy) < config.accuracy:
+    if train(seed, training.linear_rates(config, count), config.accuracy) < config.accuracy:
         print(f"warning: the {role} has not learnt the arithmetic; give more {role}_steps")
     # Solid execution: a model that slips in its arithmetic tells another story.
-    train(seed + 1000, lab_training.falling_rates(config.solid_rate, config.solid_steps))
+    train(seed + 1000, training.falling_rates(config.solid_rate, config.solid_steps))
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(folder)

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from esr_cli.config import LabConfig
-from esr_cli.models.lab_bytes import SPECIAL, bytes_tokenizer
+from esr_cli.lab.tokenizers import SPECIAL, bytes_tokenizer
 
 # A bar for one shard says nothing that the lab's own lines do not.
 disable_progress_bar()

@@ -1,0 +1,1 @@
+"""`esr lab`: the miniature pair, made from scratch."""
