@@ -90,7 +90,7 @@ def defaults(command: str) -> dict[str, Any]:
 
 def sections(command: str) -> Iterator[str]:
     """The tables of a command: its own settings, then a table for each group."""
-    schema = getattr(esr_cli.config, COMMANDS[command][1])
+    schema = getattr(esr_cli.config, COMMANDS[command][0])
     told, given = meanings(command), defaults(command)
     hints = get_type_hints(schema)
     inner = {name: _dataclass(hint) for name, hint in hints.items()}
@@ -168,7 +168,7 @@ def _dataclass(hint: Any) -> Any:
 def page() -> str:
     """The whole page."""
     parts = [HEAD]
-    for command, (_, _, what) in COMMANDS.items():
+    for command, (_, what) in COMMANDS.items():
         parts.append(f"## esr {command}\n\n{what.split(':')[0].capitalize()}.")
         if command in SAME_AS_TRAIN:
             parts.append("Takes what `esr train` takes.")

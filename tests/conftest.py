@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from esr_cli.config import LabConfig
-from esr_cli.lab.networks import lab_model, lab_tokenizer
-from esr_cli.lab.tokenizers import bytes_tokenizer
+from esr_cli.lab.byte_tokenizer import bytes_tokenizer
+from esr_cli.lab.networks import lab_model
+from esr_cli.lab.tokenizers import lab_tokenizer
 from esr_cli.models.reading import Reading
 from esr_cli.runs.folder import CUT_BACK
 from esr_cli.teacher.teacher import Teacher

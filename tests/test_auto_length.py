@@ -10,7 +10,6 @@ from conftest import SHORT, esr, rows
 from test_cli import read
 from test_probe_command import value
 
-from esr_cli import auto_length
 from esr_cli.assembly import preflight
 from esr_cli.assembly.data import make_task
 from esr_cli.base import files
@@ -22,6 +21,7 @@ from esr_cli.probe.analyses import profile
 from esr_cli.probe.analyses.reads import Read
 from esr_cli.probe.material import Material
 from esr_cli.probe.settings import settings
+from esr_cli.train import auto_length
 
 
 def test_n_is_sought_where_and_as_the_run_will_draw(tmp_path):

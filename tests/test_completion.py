@@ -17,7 +17,7 @@ from esr_cli.base.files import conf_dir
 from esr_cli.cli import completion
 from esr_cli.cli.main import COMMANDS
 
-SCHEMAS = {name: each[1] for name, each in COMMANDS.items()}
+SCHEMAS = {name: each[0] for name, each in COMMANDS.items()}
 START = {
     "bash": ["bash", "--norc", "--noprofile", "-i"],
     "zsh": ["zsh", "-f", "-i"],

@@ -16,7 +16,7 @@ BASE = {"base", "config", "types"}
 LOW = {"distill", "models"}
 PARTS = {
     "tasks", "rollout", "teacher", "student", "plots", "graders",
-    "execution", "gauge", "runs",
+    "execution", "runs",
 }  # fmt: skip
 ONE_PLACE = {
     "hydra": "cli/main.py",
@@ -90,7 +90,7 @@ def test_files_and_functions_stay_small():
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 size = node.end_lineno - node.lineno + 1
-                limit = 80 if name_of(path) == "esr_cli/train.py" else 60
+                limit = 80 if name_of(path) == "esr_cli/train/command.py" else 60
                 assert size <= limit, f"{name_of(path)}:{node.lineno} {node.name}: {size} lines"
     assert statistics.median(lengths) <= 110
 

@@ -16,7 +16,8 @@ from esr_cli.config import ConfigError, LabConfig
 from esr_cli.graders.lab import grade
 from esr_cli.lab import training
 from esr_cli.lab.command import run
-from esr_cli.lab.networks import lab_model, lab_tokenizer
+from esr_cli.lab.networks import lab_model
+from esr_cli.lab.tokenizers import lab_tokenizer
 from esr_cli.tasks.chat import Chat
 from esr_cli.tasks.lab import LabTask, Problem, careful, problem, quick
 

@@ -14,9 +14,9 @@ from transformers import AutoTokenizer
 from esr_cli.config import ConfigError, LabConfig
 from esr_cli.graders.lab import grade
 from esr_cli.lab import training
+from esr_cli.lab.byte_tokenizer import bytes_tokenizer, merges
 from esr_cli.lab.command import run
-from esr_cli.lab.networks import TOKENIZERS, lab_tokenizer
-from esr_cli.lab.tokenizers import bytes_tokenizer, merges
+from esr_cli.lab.tokenizers import TOKENIZERS, lab_tokenizer
 from esr_cli.tasks.chat import Chat
 from esr_cli.tasks.lab import LabTask, Problem, careful, problem, quick
 

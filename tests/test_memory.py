@@ -10,7 +10,9 @@ from test_cli import read
 from transformers import AutoConfig
 
 from esr_cli.assembly import memory
-from esr_cli.lab.networks import LabConfig, lab_model, lab_tokenizer
+from esr_cli.config import LabConfig
+from esr_cli.lab.networks import lab_model
+from esr_cli.lab.tokenizers import lab_tokenizer
 from esr_cli.models import outlines, shapes
 
 

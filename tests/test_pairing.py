@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerFast
 from esr_cli.assembly import pairing
 from esr_cli.config import ConfigError, PairConfig
 from esr_cli.distill.shared import Grouped, Shared
-from esr_cli.lab.networks import lab_tokenizer
-from esr_cli.lab.tokenizers import bytes_tokenizer
+from esr_cli.lab.byte_tokenizer import bytes_tokenizer
+from esr_cli.lab.tokenizers import lab_tokenizer
 from esr_cli.models import classes as classes_module
 from esr_cli.models.token_bytes import token_bytes
 from esr_cli.models.vocabulary import align

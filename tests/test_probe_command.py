@@ -15,7 +15,7 @@ from test_cli import read
 
 from esr_cli.assembly.objective import trained_positions
 from esr_cli.config import ConfigError, ProbeCommandConfig, gate
-from esr_cli.lab.tokenizers import bytes_tokenizer
+from esr_cli.lab.byte_tokenizer import bytes_tokenizer
 from esr_cli.models.spelling import Spelling
 from esr_cli.probe import plan
 from esr_cli.probe.settings import settings

@@ -13,8 +13,8 @@ from esr_cli.base.statistics import paired
 from esr_cli.config import ModelConfig, PairConfig, ProbeCommandConfig
 from esr_cli.graders import lab
 from esr_cli.graders.plain import PlainGrader
-from esr_cli.lab.networks import lab_tokenizer
-from esr_cli.lab.tokenizers import bytes_tokenizer
+from esr_cli.lab.byte_tokenizer import bytes_tokenizer
+from esr_cli.lab.tokenizers import lab_tokenizer
 from esr_cli.models.spelling import Spelling
 from esr_cli.probe import continuation, plan
 from esr_cli.probe.analyses import decay

@@ -37,7 +37,7 @@ def test_every_cell_of_a_matrix_passes_the_gate_of_its_command(scale):
     """One seed of each: the others differ in a number."""
     seen = {cell.arm: cell for cell in cells_of(scale)}
     for cell in seen.values():
-        schema = getattr(esr_cli.config, COMMANDS[cell.command][1])
+        schema = getattr(esr_cli.config, COMMANDS[cell.command][0])
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             tree = compose(cell.command, overrides=[_quoted(x) for x in cell.arguments])
         gate.read(tree, schema)

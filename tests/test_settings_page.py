@@ -21,7 +21,7 @@ def test_the_page_is_up_to_date():
 
 @pytest.mark.parametrize("command", sorted({*COMMANDS} - {"check", "probe"}))
 def test_every_setting_that_completion_offers_stands_there(command):
-    for name in completion.settings(command, COMMANDS[command][1]):
+    for name in completion.settings(command, COMMANDS[command][0]):
         first, *rest = name.split(".")
         if first == "benchmark" and rest:
             name = f"benchmark.NAME.{rest[1]}"

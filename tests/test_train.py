@@ -13,7 +13,7 @@ import pytest
 from conftest import SHORT, esr, rows, same_end, start, wait_for_step
 from transformers import AutoModelForCausalLM
 
-from esr_cli.gauge import Gauge
+from esr_cli.train.gauge import Gauge
 
 
 def children(pid: int) -> dict[str, int]:

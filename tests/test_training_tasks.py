@@ -11,7 +11,6 @@ from hydra import compose, initialize_config_dir
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from esr_cli import train
 from esr_cli.assembly import data
 from esr_cli.base.files import conf_dir
 from esr_cli.check import room
@@ -21,6 +20,7 @@ from esr_cli.tasks import filters
 from esr_cli.tasks.chat import Chat
 from esr_cli.tasks.rows import Row
 from esr_cli.tasks.training import DataTask, Manner, worded
+from esr_cli.train import command as train
 from esr_cli.types import Question
 
 PLAIN = "{% for m in messages %}{{ m.content }}{% endfor %}"

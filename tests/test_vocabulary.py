@@ -11,7 +11,7 @@ from tokenizers_at_hand import pieces, qwen, qwen3, small, tekken, words
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 from esr_cli.config import ConfigError
-from esr_cli.lab.networks import lab_tokenizer
+from esr_cli.lab.tokenizers import lab_tokenizer
 from esr_cli.models.token_bytes import kind_of, token_bytes, token_strings
 from esr_cli.models.vocabulary import align
 

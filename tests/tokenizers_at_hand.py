@@ -15,7 +15,7 @@ from tokenizers.trainers import BpeTrainer
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import SentencePieceExtractor
 
-from esr_cli.lab.networks import lab_tokenizer
+from esr_cli.lab.tokenizers import lab_tokenizer
 from esr_cli.models.qwen import RANKS, qwen_tokenizer
 from esr_cli.models.token_bytes import BYTE_OF
 

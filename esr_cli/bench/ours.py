@@ -16,7 +16,7 @@ from esr_cli.bench.floors import Work, floors
 from esr_cli.config import TrainConfig
 from esr_cli.models import loading
 from esr_cli.models.outlines import skeleton
-from esr_cli.steps import Steps
+from esr_cli.train.steps import Steps
 from esr_cli.types import Rollout
 
 

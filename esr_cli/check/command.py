@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli import auto_length
 from esr_cli.assembly import preflight
 from esr_cli.assembly.data import make_task
 from esr_cli.assembly.memory import Need
@@ -19,9 +18,10 @@ from esr_cli.assembly.random_pair import with_weights
 from esr_cli.check import machine, meeting, whole
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.config.finding import Finding
-from esr_cli.examiner import Examiner
 from esr_cli.runs import folder as run_folder
 from esr_cli.tasks.chat import Chat
+from esr_cli.train import auto_length
+from esr_cli.train.examiner import Examiner
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 

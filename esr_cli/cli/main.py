@@ -13,25 +13,17 @@ from typing import Any
 from esr_cli.base import files
 from esr_cli.base.files import conf_dir
 
-# The module, the settings, and what the list says.
+# The settings, and what the list says; `esr_cli.COMMAND.command.run` runs it.
 COMMANDS = {
-    "train": ("train", "TrainConfig", "distil a student:  esr train +rollout_len=64"),
-    "check": ("check", "TrainConfig", "what a run would do and take:  esr check pair=lab"),
-    "eval": ("eval", "EvalConfig", "grade a model:  esr eval model=PATH benchmark=math500"),
-    "compare": ("compare", "CompareConfig", "two runs, question by question:  esr compare a= b="),
-    "probe": (
-        "probe.command",
-        "ProbeCommandConfig",
-        "the paper's measurements:  esr probe run=RUN_DIR",
-    ),
-    "report": ("report", "ReportConfig", "runs as one page:  esr report runs=runs/lab"),
-    "reproduce": ("reproduce", "ReproduceConfig", "the paper:  esr reproduce scale=lab quick=true"),
-    "bench": ("bench", "BenchConfig", "time the loop:  esr bench lengths=[16,64,full] peer=trl"),
-    "lab": ("lab", "LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
-}
-MOVED = {
-    name: f"{name}.command"
-    for name in ("bench", "check", "compare", "eval", "lab", "probe", "report", "reproduce")
+    "train": ("TrainConfig", "distil a student:  esr train +rollout_len=64"),
+    "check": ("TrainConfig", "what a run would do and take:  esr check pair=lab"),
+    "eval": ("EvalConfig", "grade a model:  esr eval model=PATH benchmark=math500"),
+    "compare": ("CompareConfig", "two runs, question by question:  esr compare a= b="),
+    "probe": ("ProbeCommandConfig", "the paper's measurements:  esr probe run=RUN_DIR"),
+    "report": ("ReportConfig", "runs as one page:  esr report runs=runs/lab"),
+    "reproduce": ("ReproduceConfig", "the paper:  esr reproduce scale=lab quick=true"),
+    "bench": ("BenchConfig", "time the loop:  esr bench lengths=[16,64,full] peer=trl"),
+    "lab": ("LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
 }
 # What makes a command a sweep.
 SWEEPS = re.compile(r"(-m|--multirun)$|\+sweep=")
@@ -54,7 +46,7 @@ def main() -> None:
     """Runs the command named in `sys.argv`; exits 2 for a user's mistake, 1 for a failed run."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        table = "\n".join(f"  {name:<11}{about}" for name, (_, _, about) in COMMANDS.items())
+        table = "\n".join(f"  {name:<11}{about}" for name, (_, about) in COMMANDS.items())
         print(USAGE.format(table=table))
         return
     if arguments[0] == "completion":
@@ -87,14 +79,14 @@ def main() -> None:
 def _settings(command: str) -> list[str]:
     from esr_cli.cli import completion
 
-    return completion.settings(command, COMMANDS[command][1])
+    return completion.settings(command, COMMANDS[command][0])
 
 
 def _complete(arguments: list[str]) -> None:
     from esr_cli.cli import completion
 
     try:
-        text = completion.answer(arguments, {name: each[1] for name, each in COMMANDS.items()})
+        text = completion.answer(arguments, {name: each[0] for name, each in COMMANDS.items()})
     except ValueError as error:
         _leave(str(error), 2)
     print(text, end="")
@@ -228,7 +220,7 @@ def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
     from esr_cli.cli import prelaunch
     from esr_cli.config import ConfigError, gate
 
-    module, schema, _ = COMMANDS[command]
+    schema = COMMANDS[command][0]
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
     try:
@@ -238,7 +230,7 @@ def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
         config = gate.read(tree, getattr(esr_cli.config, schema))
         if command in ("train", "eval"):
             prelaunch.launch(config)
-        importlib.import_module(f"esr_cli.{MOVED.get(module, module)}").run(config, overrides)
+        importlib.import_module(f"esr_cli.{command}.command").run(config, overrides)
     except (ConfigError, RuntimeError, OSError) as error:
         # Kept for after the job: Hydra prints a text of its own around what it sees raised.
         if os.environ.get("ESR_TRACEBACK"):
@@ -253,7 +245,7 @@ def _one_of_a_sweep(command: str, tree: Any, hydra: Any, overrides: list[str]) -
     from esr_cli.execution import jobs
 
     try:
-        config = gate.read(tree, getattr(esr_cli.config, COMMANDS[command][1]))
+        config = gate.read(tree, getattr(esr_cli.config, COMMANDS[command][0]))
     except ConfigError as error:
         config = error
     # A launcher's job has signals of its own to hand on.

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from esr_cli.base import files
 from esr_cli.benchmarks import catalog
-from esr_cli.benchmarks import responses as generations
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Responses, judge
+from esr_cli.benchmarks.responses import for_benchmark
 from esr_cli.config import EvalConfig
 from esr_cli.eval import folder as eval_folder
 from esr_cli.eval.folder import Done
@@ -59,9 +59,7 @@ def _asked(config: EvalConfig, chosen: list[Benchmark]) -> Asked:
 
 
 def _made_elsewhere(path: Path, chosen: list[Benchmark]) -> dict[str, Responses]:
-    return {
-        each.name: generations.for_benchmark(path, each, alone=len(chosen) == 1) for each in chosen
-    }
+    return {each.name: for_benchmark(path, each, alone=len(chosen) == 1) for each in chosen}
 
 
 def _report(

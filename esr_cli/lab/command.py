@@ -80,7 +80,8 @@ def build(role: str, config: LabConfig, folder: Path, parent: int) -> None:
     import torch
 
     from esr_cli.lab import training
-    from esr_cli.lab.networks import TOKENIZERS, lab_model
+    from esr_cli.lab.networks import lab_model
+    from esr_cli.lab.tokenizers import TOKENIZERS
 
     torch.set_num_threads(1)
     teaches = role == "teacher"
@@ -121,7 +122,7 @@ def _example(role: str, config: LabConfig, rng: random.Random) -> tuple[str, str
 def _measure(config: LabConfig, folder: Path, tokenizer: Any) -> dict[str, float]:
     from esr_cli.assembly import preflight
     from esr_cli.benchmarks import catalog
-    from esr_cli.benchmarks import exam as evaluation
+    from esr_cli.benchmarks.exam import judge
     from esr_cli.config import BenchmarkConfig, ModelConfig
     from esr_cli.rollout.eager import EagerEngine
 
@@ -137,5 +138,5 @@ def _measure(config: LabConfig, folder: Path, tokenizer: Any) -> dict[str, float
         exam = preflight.exam(asked, ModelConfig(str(folder)), tokenizer, seed=0)
         responses = exam.ask(engine, step=0)
         grader = catalog.grader(settings, "none", print)
-        figures[name] = evaluation.judge(asked, grader, responses, step=0).rows[0]["value"]
+        figures[name] = judge(asked, grader, responses, step=0).rows[0]["value"]
     return figures

@@ -1,71 +1,44 @@
-"""The lab's other tokenizer: byte-level, and cut at other places than the word-level one.
-
-Every word carries its blank in front, as in most published vocabularies. The merges are stated here
-rather than learnt from a sample, so that they depend on no seed and no library's version. What they
-must keep apart: the strategy's name is a token of its own, and so is a result after `=`.
-"""
+"""The lab's tokenizers by name: the word-level one, and one of bytes."""
 
 from __future__ import annotations
 
-import string
-
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-SPECIAL = ("<pad>", "<bos>", "<eos>", "<sep>")
-MARKS = ":;,.?+-*=}\\\n"
-# Each grows from its first character; "plan", "start", "three", "answer" and "\boxed{" stay in
-# pieces, the heads before the tails: an earlier merge is applied first.
-HEADS = (
-    " careful", " quick", " find", " one", " by", " at", " once", " so", " the", " is",
-    " pl", " st", " th", " ans",
-)  # fmt: skip
-TAILS = ("an", "art", "ree", "wer", "boxed")
-# Neighbours whose boundary the word-level tokenizer has and this one has not.
-JOINED = (
-    (" by", " one"), (" at", " once"), (" so", " the"), (" .", " \n"),
-    *((" +", f" {operand}") for operand in range(1, 10)),
-)  # fmt: skip
-# The blanks in front come from the text: the question's first word has one too.
+from esr_cli.lab.byte_tokenizer import SPECIAL, bytes_tokenizer
+
+WORDS = [
+    *"Q : start ; find ? + - * =".split(),
+    "\n",
+    *"plan careful quick , . one by three at once so the answer is \\boxed{ }".split(),
+]
+# One user turn is all the lab has: <bos> question <sep>, then the response.
 TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'user' %}"
-    "<bos> {{ message['content'] }}{% if add_generation_prompt %}<sep>{% endif %}"
-    "{% else %} {{ message['content'] }}<eos>{% endif %}{% endfor %}"
+    "<bos> {{ message['content'] }}{% if add_generation_prompt %} <sep>{% endif %}"
+    "{% else %} {{ message['content'] }} <eos>{% endif %}{% endfor %}"
 )
 
 
-def merges() -> list[tuple[str, str]]:
-    """Pairs of pieces as text, in the order in which they are applied."""
-    numbers = [f" {number}" for number in range(50)]
-    single = [f" {sign}" for sign in f"{string.ascii_lowercase}Q{MARKS}"]
-    grown = [*single, *numbers, *HEADS, *TAILS]
-    steps = [(word[:end], word[end]) for word in grown for end in range(1, len(word))]
-    # " one" and " once" share their beginning.
-    return list(dict.fromkeys([*steps, *JOINED]))
-
-
-def bytes_tokenizer() -> PreTrainedTokenizerFast:
-    """Special tokens, the 256 bytes, and one token a merge."""
-    pairs = [(_printable(left), _printable(right)) for left, right in merges()]
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = [*SPECIAL, *alphabet, *(left + right for left, right in pairs)]
+def lab_tokenizer() -> PreTrainedTokenizerFast:
+    """A word-level tokenizer: special tokens, words, the 26 letters, the numbers 0 to 49."""
+    letters = [chr(ord("a") + i) for i in range(26)]
+    tokens = [*SPECIAL, *WORDS, *letters, *map(str, range(50)), "<unk>"]
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
-    core = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
-    # No split into words before the merges: some of them join neighbours.
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    core.decoder = decoders.ByteLevel()
-    core.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    # Never <pad>: an unknown word must not pass for padding.
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    # Split on blanks only: the line break is a word of its own.
+    core.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token="<pad>",
         bos_token="<bos>",
         eos_token="<eos>",
-        extra_special_tokens=["<sep>"],
+        unk_token="<unk>",
         chat_template=TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
 
 
-def _printable(piece: str) -> str:
-    # GPT-2's alphabet moves the unprintable bytes up by 256; all else in the lab is ASCII.
-    return piece.replace(" ", chr(256 + 32)).replace("\n", chr(256 + 10))
+# By the name that `student_tokenizer` and `teacher_tokenizer` give.
+TOKENIZERS = {"words": lab_tokenizer, "bytes": bytes_tokenizer}

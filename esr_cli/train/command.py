@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli import auto_length
 from esr_cli.assembly import preflight, workers
 from esr_cli.assembly.data import make_task
 from esr_cli.assembly.pairing import settle
@@ -19,16 +18,17 @@ from esr_cli.base.process import peak_gib
 from esr_cli.check import whole
 from esr_cli.config import TrainConfig, gate
 from esr_cli.config.finding import refuse
-from esr_cli.examiner import Examiner
-from esr_cli.gauge import Gauge, Outside
-from esr_cli.outcome import finish
 from esr_cli.runs import environment
 from esr_cli.runs import folder as run_folder
 from esr_cli.runs.alarms import Alarms
 from esr_cli.runs.metrics import Interrupts, gpu_name, kl_profile, rollout_metrics
 from esr_cli.runs.tracking import Tracker
-from esr_cli.steps import Steps
 from esr_cli.student import snapshot
+from esr_cli.train import auto_length
+from esr_cli.train.examiner import Examiner
+from esr_cli.train.gauge import Gauge, Outside
+from esr_cli.train.outcome import finish
+from esr_cli.train.steps import Steps
 
 MOST_SKIPS = 5
 
