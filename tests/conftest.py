@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
-from esr_cli.config import LabConfig
+from esr_cli.base.files import conf_dir
+from esr_cli.config import LabConfig, TrainConfig, gate
 from esr_cli.lab.byte_tokenizer import bytes_tokenizer
 from esr_cli.lab.networks import lab_model
 from esr_cli.lab.tokenizers import lab_tokenizer
@@ -51,6 +53,12 @@ def esr(*arguments: str, env: dict | None = None, **options) -> subprocess.Compl
     return subprocess.run(command, capture_output=True, text=True, env=environment, **options)
 
 
+def read(*overrides, command="train", schema=TrainConfig):
+    """What `esr COMMAND OVERRIDES` would run with."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return gate.read(compose(command, overrides=list(overrides)), schema)
+
+
 SHORT = (
     "+rollout_len=8",
     "prompts_per_step=4",
@@ -62,6 +70,12 @@ SHORT = (
 
 def rows(run: Path, name: str = "metrics.jsonl") -> list[dict]:
     return [json.loads(line) for line in (run / name).read_text().splitlines()]
+
+
+def value(found, figure, **told):
+    """The one value of a figure among the rows of a probe."""
+    [row] = [r for r in found if r["figure"] == figure and told.items() <= r.items()]
+    return row["value"]
 
 
 def timeless(run: Path, name: str = "metrics.jsonl") -> list[dict]:

@@ -9,7 +9,7 @@ import os
 import pytest
 import torch
 from conftest import SHORT, esr, rows
-from test_decoder import KINDS, PROMPTS, engine, near, same
+from rollout.test_decoder import KINDS, PROMPTS, engine, near, same
 
 from esr_cli.rollout import graphs
 from esr_cli.types import Sampling

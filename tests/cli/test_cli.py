@@ -6,18 +6,13 @@ import dataclasses
 from typing import get_origin, get_type_hints
 
 import pytest
-from conftest import esr
+from conftest import esr, read
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from esr_cli.base.files import conf_dir
 from esr_cli.config import ConfigError, LabConfig, ProbeCommandConfig, TrainConfig, gate
 from esr_cli.runs import folder as run_folder
-
-
-def read(*overrides, command="train", schema=TrainConfig):
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return gate.read(compose(command, overrides=list(overrides)), schema)
 
 
 @pytest.mark.parametrize("spelling", ["rollout_len", "+rollout_len", "++rollout_len"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 
 from esr_cli.base import process as proc
 from esr_cli.execution import processes
@@ -138,7 +139,7 @@ def test_a_worker_lives_where_a_stream_is_closed(closed, tmp_path):
     there = Path(__file__).parent
     subprocess.run(
         f"{sys.executable} {script} {closed}>&-", shell=True, check=True,
-        env={**os.environ, "PYTHONPATH": f"{there}:{there.parent}"},
+        env={**os.environ, "PYTHONPATH": f"{there}:{there.parent}:{ROOT}"},
     )  # fmt: skip
     assert (tmp_path / "found").read_text() == "2.0"
 

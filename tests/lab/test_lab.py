@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import ROOT
 from transformers import AutoTokenizer
 
 from esr_cli.config import ConfigError, LabConfig
@@ -24,7 +25,7 @@ from esr_cli.tasks.lab import LabTask, Problem, careful, problem, quick
 # Small enough for seconds: three operations modulo five.
 SMALL: dict[str, Any] = {"chain_length": 3, "modulus": 5, "width": 64, "layers": 2, "heads": 2}
 STEP = re.compile(r"(\w) : (\d+) ([+*-]) (\d+) = (\d+) ;")
-PACKAGED = Path(__file__).parent.parent / "esr_cli" / "models" / "lab_pair"
+PACKAGED = ROOT / "esr_cli" / "models" / "lab_pair"
 
 
 def by_hand(left: int, op: str, right: int, modulus: int) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import esr, rows
-from test_cli import read
-from test_probe_command import PROBE, value
+from conftest import esr, read, rows, value
+from test_probe_command import PROBE
 from test_probes import find
 
 from esr_cli.assembly import pairing

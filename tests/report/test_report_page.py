@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from conftest import ROOT
 from run_folders import write_probe, write_run
 
 from esr_cli.base.files import write_rows
@@ -21,7 +22,6 @@ from esr_cli.plots.style import INK, figure
 from esr_cli.report import command as report
 from esr_cli.report.drawings import inline
 
-ROOT = Path(__file__).parent.parent
 RIGHT = {0: [[0, 1]] * 8, 2: [[1, 1]] * 8, 4: [[1, 1]] * 7 + [[0, 0]]}
 HOSTILE = "</td><script>alert(1)</script>"
 

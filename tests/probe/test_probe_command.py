@@ -10,8 +10,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
-from conftest import esr, rows
-from test_cli import read
+from conftest import esr, read, rows, value
 
 from esr_cli.assembly.objective import trained_positions
 from esr_cli.config import ConfigError, ProbeCommandConfig, gate
@@ -22,11 +21,6 @@ from esr_cli.probe.settings import settings
 
 PROBE = ("probe", "rollout=eager", "execution=inline")
 NAMES = ("decay", "profile", "categories", "commitment", "cascade", "samples", "stability")
-
-
-def value(found, figure, **told):
-    [row] = [r for r in found if r["figure"] == figure and told.items() <= r.items()]
-    return row["value"]
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
-from conftest import SHORT, esr, rows
-from test_cli import read
-from test_probe_command import value
+from conftest import SHORT, esr, read, rows, value
 
 from esr_cli.assembly import preflight
 from esr_cli.assembly.data import make_task

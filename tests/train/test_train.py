@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SHORT, esr, rows, same_end, start, wait_for_step
+from conftest import ROOT, SHORT, esr, rows, same_end, start, wait_for_step
 from transformers import AutoModelForCausalLM
 
 from esr_cli.train.gauge import Gauge
@@ -102,7 +102,7 @@ def test_lora_trains_and_leaves_an_adapter(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     from peft import PeftModel
 
-    lab = Path(__file__).parent.parent / "esr_cli" / "models" / "lab_pair" / "student"
+    lab = ROOT / "esr_cli" / "models" / "lab_pair" / "student"
     base = AutoModelForCausalLM.from_pretrained(lab)
     merged = PeftModel.from_pretrained(base, tmp_path / "run" / "adapter").merge_and_unload()
     student = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "student")
@@ -125,7 +125,7 @@ def test_the_gauge_fires_when_the_hand_over_is_left_out(engine, tmp_path):
     script.write_text(code)
     command = [sys.executable, str(script), "train", f"rollout={engine}", *SHORT, "strict=true"]
     command += ["tune.learning_rate=0.01", "steps=6", "tracking=none", "run_dir=run"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and "engine holds old weights" in done.stderr, done.stderr
     assert len(rows(tmp_path / "run")) <= 2

@@ -11,15 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from conftest import SHORT, esr, rows, same_end, start, wait_for_step
+from conftest import ROOT, SHORT, esr, rows, same_end, start, wait_for_step
 from safetensors.torch import load_file, save_file
 
 from esr_cli.runs.metrics import Interrupts
 
-LAB = Path(__file__).parent.parent / "esr_cli" / "models" / "lab_pair"
+LAB = ROOT / "esr_cli" / "models" / "lab_pair"
 
 
 def test_five_steps_that_are_not_finite_end_the_run(tmp_path):
@@ -109,8 +108,6 @@ def test_without_vllm_the_remedy_is_named(tmp_path):
         "import sys; sys.modules['vllm'] = None; sys.argv = ['esr', 'train', 'tracking=none']\n"
         "from esr_cli.cli.main import main; main()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=LAB.parent.parent, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert "make setup" in done.stderr and "rollout=eager" in done.stderr

@@ -10,8 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import ROOT, esr
-from test_cli import read
+from conftest import ROOT, esr, read
 from transformers import AutoConfig
 
 from esr_cli.assembly import objective

@@ -7,8 +7,7 @@ import json
 import os
 
 import pytest
-from conftest import esr
-from test_cli import read
+from conftest import esr, read
 
 from esr_cli.bench import command as bench
 from esr_cli.bench import record

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_cli import read
+from conftest import read
 from transformers import AutoConfig
 
 from esr_cli.assembly import memory

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from esr_cli.models import loading
@@ -244,7 +245,7 @@ def gap_of(code: str, folder: Path) -> float:
     script = folder / "gap.py"
     script.write_text(code)
     here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": f"{here.parent}:{here}"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{here.parent}:{here}"}
     done = subprocess.run(
         [sys.executable, str(script), str(folder / "model")],
         capture_output=True, text=True, env=environment,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import runpy
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from esr_cli.cli import completion
 from esr_cli.cli.main import COMMANDS
 
-ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "settings.md").read_text()
 
 
