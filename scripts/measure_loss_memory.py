@@ -61,7 +61,7 @@ def main() -> int:
     """1 when the two computations do not agree."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 16_000
     x = inputs(count)
-    process.forget_peak()
+    process.reset_peak()
     before, began = process.peak_gib(), time.perf_counter()
     tiled(x)
     above = process.peak_gib() - before

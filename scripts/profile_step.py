@@ -23,7 +23,7 @@ from hydra import compose, initialize_config_dir  # noqa: TID251
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from esr_cli.assembly.random_pair import with_weights
+from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import process
 from esr_cli.base.files import conf_dir
 from esr_cli.bench import command as bench
@@ -40,7 +40,7 @@ def configured(tokens: int, overrides: list[str]) -> Any:
         tree = compose("bench", [*INLINE, *overrides])
     config = replace(gate.read(tree, BenchConfig), rollout_lens=[tokens])
     engine = config.engines[0] if any("engines=" in each for each in overrides) else "eager"
-    return bench._found(with_weights(on_engine(bench._trained(config), engine)))
+    return bench._found(with_random_weights(on_engine(bench._trained(config), engine)))
 
 
 def tell(phase: str, work: Callable[[], Any]) -> None:
@@ -49,13 +49,13 @@ def tell(phase: str, work: Callable[[], Any]) -> None:
     for _ in range(REPEATS):
         began = time.perf_counter()
         work()
-        process.settle()
+        process.synchronize()
         seconds.append(time.perf_counter() - began)
     kinds = [ProfilerActivity.CPU]
     kinds += [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
     with profile(activities=kinds) as profiled:
         work()
-        process.settle()
+        process.synchronize()
     averages = profiled.key_averages()
     calls = sum(each.count for each in averages if each.self_cpu_time_total)
     print(f"\n{phase}: {1000 * median(seconds):.1f} ms, {calls:,} calls")

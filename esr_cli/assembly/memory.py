@@ -14,7 +14,7 @@ from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.distill.divergence import Options
 from esr_cli.models import loading
-from esr_cli.models.outlines import adapted, trained
+from esr_cli.models.outlines import adapted_layers, trained_parameters
 from esr_cli.models.shapes import ENGINE_ROOM, cache_bytes, engine_cache, sizes
 
 GIB = 2**30
@@ -121,7 +121,7 @@ def _reserved(config: TrainConfig, student: Any, size: int) -> float:
 
 def _optimizer(config: TrainConfig, student: Any, size: int) -> float:
     """AdamW's two moments and the gradient in fp32, and an fp32 master where weights are not."""
-    count = trained(student, config.tune)
+    count = trained_parameters(student, config.tune)
     if config.tune.method == "lora":
         return count * (4 + 4 + 8)
     return count * (size + 8 + (4 + 4 if size == 2 else 0))
@@ -131,7 +131,7 @@ def _handed_over(config: TrainConfig, student: Any, size: int) -> float:
     """LoRA's merged layers; full fine-tuning hands over the weights themselves."""
     if config.tune.method == "full":
         return 0
-    layers = adapted(student, config.tune.targets)
+    layers = adapted_layers(student, config.tune.targets)
     return sum(layer.weight.numel() for _, layer in layers) * size
 
 

@@ -34,7 +34,7 @@ class Pairing:
     stop_ids: tuple[int, ...]
 
 
-def settle(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> Pairing:
+def resolve_pairing(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> Pairing:
     """Aligns the vocabularies and the ends of text; raises `ConfigError` where they do not meet."""
     for name in pair.stop_tokens:
         if all(name not in each.get_vocab() for each in (student_tokenizer, teacher_tokenizer)):

@@ -10,12 +10,12 @@ from esr_cli.config import TrainConfig
 from esr_cli.config.finding import refuse
 from esr_cli.models import loading
 from esr_cli.models.outlines import outline
-from esr_cli.models.random_weights import built, shape_of
+from esr_cli.models.random_weights import build, shape_of
 
 Config = TypeVar("Config", bound=TrainConfig)
 
 
-def with_weights(config: Config, drawn: bool = True) -> Config:
+def with_random_weights(config: Config, drawn: bool = True) -> Config:
     """With `pair.weights=random` both models as folders of random weights; else as it is.
 
     Unless `drawn` the folders hold everything else.
@@ -33,6 +33,6 @@ def with_weights(config: Config, drawn: bool = True) -> Config:
     )  # fmt: skip
     refuse(memory.against_machine(config, needs))
     dtype = loading.pick_dtype(pair.dtype, loading.pick_device(config.execution.device))
-    student = built("pair.student", pair.student, dtype, 1, config.data_dir, drawn)
-    teacher = built("pair.teacher", pair.teacher, dtype, 2, config.data_dir, drawn)
+    student = build("pair.student", pair.student, dtype, 1, config.data_dir, drawn)
+    teacher = build("pair.teacher", pair.teacher, dtype, 2, config.data_dir, drawn)
     return replace(config, pair=replace(pair, student=student, teacher=teacher))

@@ -14,7 +14,7 @@ from esr_cli.base import process
 from esr_cli.config import ExecutionConfig, ModelConfig, RolloutConfig, TrainConfig
 from esr_cli.distill.lengths import Lengths
 from esr_cli.execution import processes
-from esr_cli.execution.remote import Kept, RemoteEngine, RemoteTeacher
+from esr_cli.execution.remote import RemoteEngine, RemoteTeacher, RestorableEngine
 from esr_cli.execution.worker import Worker, place
 from esr_cli.models import loading
 from esr_cli.student.student import Student
@@ -38,10 +38,10 @@ def build_engine(kind: str, settings: dict[str, Any]) -> Any:
     if kind == "vllm":
         from esr_cli.rollout.vllm import VllmEngine
 
-        return Kept(VllmEngine(**settings))
+        return RestorableEngine(VllmEngine(**settings))
     from esr_cli.rollout.eager import EagerEngine
 
-    return Kept(EagerEngine(**settings))
+    return RestorableEngine(EagerEngine(**settings))
 
 
 def build_teacher(**settings: Any) -> Any:
@@ -66,14 +66,14 @@ def assemble(
     dtype = loading.pick_dtype(pair.dtype, device)
     engine = place_engine(
         config.rollout, execution, pair.student, dtype, pair.context_tokens, folder, warn,
-        barred_ids(pair.student, pairing),
+        masked_ids(pair.student, pairing),
     )  # fmt: skip
     teacher = place_teacher(config, dtype, pairing, folder, warn)
     for worker in (engine, teacher):
         stack.callback(worker.close)
         worker.start()
     # A run that is gone on with may need fewer than its command line made expect.
-    processes.let_go()
+    processes.discard_prelaunched()
     far_teacher = RemoteTeacher(teacher)
     student = _student(config, dtype, device, far_teacher, pairing, warn)
     sampling = Sampling(
@@ -89,16 +89,16 @@ def assemble(
     return Parts(RemoteEngine(engine), far_teacher, student, sampling, lengths_of(config))
 
 
-def barred_ids(student: ModelConfig, pairing: Pairing) -> tuple[int, ...]:
+def masked_ids(student: ModelConfig, pairing: Pairing) -> tuple[int, ...]:
     """The student's ids that training rollouts may not draw, since the teacher lacks them."""
     shape = loading.load_shape(student.path, student.revision, student.trust_remote_code)
-    return pairing.shared.barred(shape.vocab_size)
+    return pairing.shared.masked(shape.vocab_size)
 
 
 def place_engine(
     rollout: RolloutConfig, execution: ExecutionConfig, model: ModelConfig, dtype: str,
     context_tokens: int, folder: Path, warn: Callable[[str], None],
-    barred_ids: tuple[int, ...] = (),
+    masked_ids: tuple[int, ...] = (),
 ) -> Worker:  # fmt: skip
     """The engine as a worker, not started yet; what it prints goes to `engine.log`."""
     settings: dict[str, Any] = {
@@ -107,7 +107,7 @@ def place_engine(
         "trust_remote_code": model.trust_remote_code,
         "dtype": dtype,
         "max_sequences": rollout.max_sequences,
-        "barred_ids": barred_ids,
+        "masked_ids": masked_ids,
     }
     if rollout.engine == "eager":
         settings |= {"device": loading.pick_device(execution.device)}

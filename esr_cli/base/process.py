@@ -58,7 +58,7 @@ def spin_briefly() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
-def settle() -> None:
+def synchronize() -> None:
     """Waits for the devices, where there are: their work is only under way when a call returns."""
     import torch
 
@@ -79,7 +79,7 @@ def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def forget_peak() -> None:
+def reset_peak() -> None:
     """Begins the peak anew from what is in use; on Linux only where there are no devices.
 
     What was kept of freed memory is given back, and the next step pays for it.

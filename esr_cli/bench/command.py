@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.assembly import preflight
-from esr_cli.assembly.pairing import settle
-from esr_cli.assembly.random_pair import with_weights
+from esr_cli.assembly.pairing import resolve_pairing
+from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import files
 from esr_cli.bench import record
 from esr_cli.bench.ours import Ours, on_engine
@@ -50,17 +50,17 @@ def run(config: BenchConfig, overrides: list[str]) -> None:
     peer failed, when all else has been measured and written."""
     folder = _folder(config, overrides)
     base = _trained(config)
-    outlined = with_weights(base, drawn=False)
+    outlined = with_random_weights(base, drawn=False)
     for engine in config.engines:
         tokenizers = preflight.check_models(on_engine(outlined, engine), drawn=False)
     if config.peer:
-        _check_peer(base, settle(outlined.pair, *tokenizers).alignment)
+        _check_peer(base, resolve_pairing(outlined.pair, *tokenizers).alignment)
     if base.tune.compile:
         roles = ("student", "teacher")
         models = {role: skeleton(getattr(outlined.pair, role)) for role in roles}
         refuse(tuning.compiling(models, base.tune))
     run_folder.need_writable("out", folder)
-    ready = with_weights(base)
+    ready = with_random_weights(base)
     with ExitStack() as stack:
         arms = _arms(config, _found(ready), folder, stack)
         loss = _compare_losses(config, arms)

@@ -8,7 +8,7 @@ from typing import Any
 
 from esr_cli.bench.ceilings import Ceilings
 from esr_cli.config import TuneConfig
-from esr_cli.models.outlines import adapted, trained
+from esr_cli.models.outlines import adapted_layers, trained_parameters
 from esr_cli.models.shapes import cache_bytes, sizes
 
 # AdamW in fp32: reads gradient, weight and two moments, writes weight and moments.
@@ -35,7 +35,7 @@ class Model:
     @classmethod
     def of(cls, outline: Any) -> Model:
         """Of a model without weights."""
-        body = sum(layer.weight.numel() for _, layer in adapted(outline, ["all-linear"]))
+        body = sum(layer.weight.numel() for _, layer in adapted_layers(outline, ["all-linear"]))
         shape = outline.config.get_text_config()
         return cls(shape, body, shape.vocab_size * shape.hidden_size)
 
@@ -72,8 +72,8 @@ def floors(
     passes = (3 if full else 2) + tune.gradient_checkpointing
     width, other_width = own.shape.hidden_size, theirs.shape.hidden_size
     heads = 2.0 * count * own.shape.vocab_size * ((3 if full else 2) * width + other_width)
-    changed = trained(student, tune)
-    merged = sum(layer.weight.numel() for _, layer in adapted(student, tune.targets))
+    changed = trained_parameters(student, tune)
+    merged = sum(layer.weight.numel() for _, layer in adapted_layers(student, tune.targets))
     handed = (own.body + own.head if full else merged) * size
     found = {
         "generate": ceilings.seconds(

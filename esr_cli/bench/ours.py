@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.assembly.data import make_task
-from esr_cli.assembly.pairing import settle
+from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.workers import assemble
 from esr_cli.base import process
 from esr_cli.bench import ceilings
@@ -35,7 +35,7 @@ class Ours:
             for each in (pair.student, pair.teacher)
         ]
         self.task = make_task(config, *tokenizers)
-        pairing = settle(pair, *tokenizers)
+        pairing = resolve_pairing(pair, *tokenizers)
         self.parts = assemble(config, Path(folder), pairing, self._stack, print)
         self._steps = Steps(self.parts, self.task, config)
         self._outlines = skeleton(pair.student), skeleton(pair.teacher)
@@ -58,9 +58,9 @@ class Ours:
         """
         workers = {"engine": self.parts.engine.worker, "teacher": self.parts.teacher.worker}
         if weigh:
-            process.forget_peak()
+            process.reset_peak()
             for worker in workers.values():
-                worker.call("forget_peak")
+                worker.call("reset_peak")
         count = self.config.prompts_per_step * self.parts.sampling.samples
         rollouts, update, times = self._steps.take(number, (tokens,) * count)
         peaks = {}

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from esr_cli.assembly.data import make_task
-from esr_cli.assembly.pairing import settle
+from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.base import process
 from esr_cli.config import TrainConfig
 from esr_cli.models import loading
@@ -41,7 +41,7 @@ class Trl:
             loading.load_tokenizer(each.path, each.revision, each.trust_remote_code)
             for each in (pair.student, pair.teacher)
         ]
-        self._stop_ids = list(settle(pair, *tokenizers).stop_ids)
+        self._stop_ids = list(resolve_pairing(pair, *tokenizers).stop_ids)
         task = make_task(config, *tokenizers)
         batches = [task.train(step, config.prompts_per_step) for step in range(steps)]
         self._trainer = self._make(
@@ -79,7 +79,7 @@ class Trl:
             trainer.vllm_generation.max_completion_length = tokens
         self._seconds.clear()
         if weigh:
-            process.forget_peak()
+            process.reset_peak()
         began = time.perf_counter()
         self._go.release()
         self._done.acquire()
@@ -170,10 +170,10 @@ class Trl:
 
     def _spend(self, phase: str, work: Callable[..., Any], *given: Any, **named: Any) -> Any:
         # What is still under way is not this phase's.
-        process.settle()
+        process.synchronize()
         began = time.perf_counter()
         found = work(*given, **named)
-        process.settle()
+        process.synchronize()
         self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - began
         return found
 
@@ -183,7 +183,7 @@ class Trl:
 
     def tell(self) -> None:
         """After it."""
-        process.settle()
+        process.synchronize()
         self._done.release()
 
 

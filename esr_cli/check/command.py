@@ -13,9 +13,9 @@ from rich.table import Table
 from esr_cli.assembly import preflight
 from esr_cli.assembly.data import make_task
 from esr_cli.assembly.memory import Need
-from esr_cli.assembly.pairing import settle
-from esr_cli.assembly.random_pair import with_weights
-from esr_cli.check import machine, meeting, whole
+from esr_cli.assembly.pairing import resolve_pairing
+from esr_cli.assembly.random_pair import with_random_weights
+from esr_cli.check import compatibility, facts, machine
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.runs import folder as run_folder
@@ -44,7 +44,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
             Chat.of(known.student, config.pair.student),
             Chat.of(known.teacher, config.pair.teacher),
         )
-        _print_prompts(meeting.rendered(*chats, known.prompts[0]))
+        _print_prompts(compatibility.rendered(*chats, known.prompts[0]))
         _print_memory(known.needs)
     errors = sum(each.status == "error" for each in report.findings)
     if errors:
@@ -80,10 +80,10 @@ class _Report:
         Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(table)
 
 
-def _known(config: TrainConfig, report: _Report) -> whole.Known:
-    config = report.attempt("random weights", lambda: with_weights(config, drawn=False))
+def _known(config: TrainConfig, report: _Report) -> facts.RunFacts:
+    config = report.attempt("random weights", lambda: with_random_weights(config, drawn=False))
     student, teacher = report.attempt("models", lambda: preflight.check_models(config, drawn=False))
-    pairing = report.attempt("vocabulary", lambda: settle(config.pair, student, teacher))
+    pairing = report.attempt("vocabulary", lambda: resolve_pairing(config.pair, student, teacher))
     with suppress(ConfigError):
         report.attempt(
             "benchmarks", lambda: _benchmarks(config, student, pairing.stop_ids, report)
@@ -93,8 +93,8 @@ def _known(config: TrainConfig, report: _Report) -> whole.Known:
     if config.auto_length:
         with suppress(ConfigError):
             report.attempt("rollout length", lambda: auto_length.check(config, task))
-    known = report.attempt("data", lambda: whole.look(config, student, teacher, pairing, task))
-    for each in whole.findings(known):
+    known = report.attempt("data", lambda: facts.gather(config, student, teacher, pairing, task))
+    for each in facts.findings(known):
         report.add(each)
     return known
 

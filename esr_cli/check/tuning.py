@@ -12,22 +12,24 @@ import torch
 from esr_cli.config import TuneConfig
 from esr_cli.config.finding import Finding
 from esr_cli.models import loading
-from esr_cli.models.outlines import adapted, trained
+from esr_cli.models.outlines import adapted_layers, trained_parameters
 
 
 def targets(model: Any, tune: TuneConfig) -> list[Finding]:
     """What trains; an error where a LoRA target matches no layer."""
-    total, count = sum(p.numel() for p in model.parameters()), trained(model, tune)
+    total, count = sum(p.numel() for p in model.parameters()), trained_parameters(model, tune)
     share = f"{count / 1e6:,.1f} of {total / 1e6:,.1f} million parameters train"
     if tune.method == "full":
         return [Finding("ok", "tuning", f"full fine-tuning: {share}")]
     for target in tune.targets:
-        if not adapted(model, [target]):
-            names = sorted({name.rpartition(".")[2] for name, _ in adapted(model, ["all-linear"])})
+        if not adapted_layers(model, [target]):
+            names = sorted(
+                {name.rpartition(".")[2] for name, _ in adapted_layers(model, ["all-linear"])}
+            )
             given = f"tune.targets=[{','.join(tune.targets)}]"
             said = f"{given}: no layer of the student is called {target}"
             return [Finding("error", "tuning", said, f"there are {', '.join(names)}")]
-    layers = len(adapted(model, tune.targets))
+    layers = len(adapted_layers(model, tune.targets))
     return [Finding("ok", "tuning", f"LoRA r={tune.rank} on {layers} layers: {share}")]
 
 

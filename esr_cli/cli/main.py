@@ -146,7 +146,7 @@ def _sweep(command: str, arguments: list[str]) -> None:
             _run(command)
     except KeyboardInterrupt:
         here = any(HERE.match(each) for each in arguments)
-        _leave(f"interrupted; {watch.let_go(here)}the same command goes on", 130)
+        _leave(f"interrupted; {watch.disown(here)}the same command goes on", 130)
     except ConfigError as error:
         _leave(str(error), 2)
     except (RuntimeError, OSError) as error:

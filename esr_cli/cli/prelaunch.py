@@ -17,6 +17,6 @@ def launch(config: TrainConfig | EvalConfig) -> None:
     if getattr(config, "resume", None) or getattr(config, "generations", None):
         return
     if config.execution.engine == "process":
-        processes.launch_ahead("engine", *OF_ENGINE[config.rollout.engine])
+        processes.prelaunch("engine", *OF_ENGINE[config.rollout.engine])
     if isinstance(config, TrainConfig) and config.execution.teacher == "process":
-        processes.launch_ahead("teacher", "esr_cli.teacher.teacher")
+        processes.prelaunch("teacher", "esr_cli.teacher.teacher")

@@ -132,7 +132,7 @@ class Watch:
     def __enter__(self) -> Watch:
         self._made = [each for each in self.sweep.parents if not each.exists()]
         # The same sweep twice at a time would take the outcomes of one for those of the other.
-        self._held.enter_context(run_folder.held(self.sweep))
+        self._held.enter_context(run_folder.lock(self.sweep))
         for old in (*self.sweep.glob("[0-9]*.json"), *self.sweep.glob("[0-9]*.log")):
             old.unlink()
         files.write_json(self.sweep / VARIED, sorted(self._varied))
@@ -147,7 +147,7 @@ class Watch:
         if not self.outcomes() and not self._begun() and not self._launched():
             self._leave_nothing()
 
-    def let_go(self, here: bool) -> str:
+    def disown(self, here: bool) -> str:
         """After an interruption: has the jobs that run on this machine save and end, and waits for
         them; says which run elsewhere.
         """

@@ -100,7 +100,7 @@ class Shared:
             allowed_RV[:, : self.size].masked_fill_(self._lost_V, -torch.inf)
         return allowed_RV
 
-    def barred(self, rows: int) -> tuple[int, ...]:
+    def masked(self, rows: int) -> tuple[int, ...]:
         """The student's ids (of `rows`) that training rollouts may not draw."""
         lost = [] if self._lost_V is None else self._lost_V.nonzero()[:, 0].tolist()
         return (*lost, *range(self.size, rows))
@@ -183,7 +183,7 @@ class Grouped:
         allowed_RV[:, len(self.student_V) :] = -torch.inf
         return allowed_RV
 
-    def barred(self, rows: int) -> tuple[int, ...]:
+    def masked(self, rows: int) -> tuple[int, ...]:
         """The student's ids (of `rows`) that training rollouts may not draw."""
         return tuple(range(len(self.student_V), rows))
 

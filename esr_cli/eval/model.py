@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.assembly import preflight, workers
-from esr_cli.assembly.pairing import settle
-from esr_cli.assembly.random_pair import with_weights
+from esr_cli.assembly.pairing import resolve_pairing
+from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import files
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Exam, Responses
@@ -112,8 +112,8 @@ def _of_run(config: EvalConfig) -> Asked:
         return model, [Weights(step)], ()
     if not kept:
         raise ConfigError(f"run={folder}: holds no checkpoint; let it train first")
-    trained = with_weights(trained)
-    pairing = settle(trained.pair, *preflight.check_models(trained))
+    trained = with_random_weights(trained)
+    pairing = resolve_pairing(trained.pair, *preflight.check_models(trained))
     wanted = kept if config.checkpoints == "all" else kept[-1:]
     load = _Checkpoints(trained)
     states = [Weights(files.step_of(path), partial(load, path)) for path in wanted]

@@ -1,6 +1,6 @@
 """Processes for workers: launched, if wished, before it is known what they are to hold.
 
-Imports are most of what a start takes. A process launched ahead (`launch_ahead`) imports while
+Imports are most of what a start takes. A process launched ahead (`prelaunch`) imports while
 its parent does, and then waits for its orders. Nothing heavy is imported here.
 """
 
@@ -28,14 +28,14 @@ Launched = tuple[Any, Connection]
 _ahead: dict[str, Launched] = {}
 
 
-def launch_ahead(name: str, *modules: str) -> None:
+def prelaunch(name: str, *modules: str) -> None:
     """A process that imports the modules and waits, for the next worker called `name`."""
     if not _ahead:
-        atexit.register(let_go)
+        atexit.register(discard_prelaunched)
     _ahead[name] = _launch(name, modules)
 
 
-def launched(name: str) -> Launched:
+def take_process(name: str) -> Launched:
     """The process launched ahead by that name if it lives, or a new one."""
     if name in _ahead:
         process, pipe = _ahead.pop(name)
@@ -45,7 +45,7 @@ def launched(name: str) -> Launched:
     return _launch(name, ())
 
 
-def let_go() -> None:
+def discard_prelaunched() -> None:
     """Ends the processes that were launched ahead and not asked for."""
     while _ahead:
         process, pipe = _ahead.popitem()[1]
@@ -164,7 +164,7 @@ def _answer(pipe: Connection, build: Callable[..., Any], settings: dict[str, Any
 
 
 # What every worker answers: of the process that it lives in.
-OF_PROCESS = {"peak_gib": proc.peak_gib, "forget_peak": proc.forget_peak}
+OF_PROCESS = {"peak_gib": proc.peak_gib, "reset_peak": proc.reset_peak}
 
 
 def method_of(worker: Any, name: str) -> Callable[..., Any]:

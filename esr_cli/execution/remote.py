@@ -11,7 +11,7 @@ from esr_cli.types import Engine, Prompt, Rollout, Sampling, Scores
 
 
 class RemoteEngine:
-    """An `Engine` behind a worker, made by `Kept` of it."""
+    """An `Engine` behind a worker, made by `RestorableEngine` of it."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker, self._sent = worker, dict[str, torch.Tensor]()
@@ -32,7 +32,7 @@ class RemoteEngine:
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """See `Engine.load_weights`; the same memory as the last time is not sent again."""
         # What is only under way would be read half done.
-        process.settle()
+        process.synchronize()
         # What was sent is held, so that no other tensor can come to lie in its place.
         if _places(weights) == _places(self._sent):
             self.worker.call("load_again")
@@ -41,7 +41,7 @@ class RemoteEngine:
             self._sent = weights
 
 
-class Kept:
+class RestorableEngine:
     """An `Engine` that remembers where the weights lie that it was given.
 
     They lie in memory shared with the trainer, whose steps it sees; passing some hundred tensors
@@ -60,7 +60,7 @@ class Kept:
         """Loads what the weights given last hold now."""
         self.engine.load_weights(self._weights)
         # The trainer may move its weights once this returns.
-        process.settle()
+        process.synchronize()
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
         """See `Engine.generate`."""

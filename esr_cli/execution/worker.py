@@ -16,7 +16,7 @@ from typing import Any
 # What teaches pipes to carry tensors in shared memory.
 import torch.multiprocessing  # noqa: F401
 
-from esr_cli.execution.processes import GONE, launched, method_of
+from esr_cli.execution.processes import GONE, method_of, take_process
 
 # A method and its arguments.
 Call = tuple[str, tuple[Any, ...]]
@@ -99,7 +99,7 @@ class ProcessWorker:
 
     def start(self) -> None:
         """Launches the process without waiting, so that several start side by side."""
-        self._process, self._pipe = launched(self.name)
+        self._process, self._pipe = take_process(self.name)
         self._ready = False
         # Orders may be larger than a pipe holds before they are read, which is after imports.
         orders = ForkingPickler.dumps((self._build, self._settings, self.log))

@@ -30,7 +30,7 @@ def outline(shape: Any, trust_remote_code: bool = False) -> Any:
         ) from None
 
 
-def adapted(model: Any, targets: list[str]) -> list[tuple[str, torch.nn.Linear]]:
+def adapted_layers(model: Any, targets: list[str]) -> list[tuple[str, torch.nn.Linear]]:
     """The linear layers that LoRA would adapt, all but the output head by `all-linear`."""
     head = model.get_output_embeddings()
     linear = [
@@ -47,11 +47,11 @@ def adapted(model: Any, targets: list[str]) -> list[tuple[str, torch.nn.Linear]]
     ]
 
 
-def trained(model: Any, tune: TuneConfig) -> int:
+def trained_parameters(model: Any, tune: TuneConfig) -> int:
     """How many parameters train."""
     if tune.method == "full":
         return sum(parameter.numel() for parameter in model.parameters())
     return sum(
         tune.rank * (layer.in_features + layer.out_features)
-        for _, layer in adapted(model, tune.targets)
+        for _, layer in adapted_layers(model, tune.targets)
     )

@@ -17,7 +17,7 @@ from esr_cli.models import loading
 from esr_cli.models.qwen import RANKS, qwen_tokenizer
 
 
-def built(
+def build(
     key: str, model: ModelConfig, dtype: str, seed: int, data_dir: str | None, weights: bool = True
 ) -> ModelConfig:
     """`model` with a local folder of random weights in place of its path.

@@ -64,7 +64,7 @@ class Material:
             config, plan = self.plan.config, self.plan
             barred: tuple[int, ...] = ()
             if plan.exams[who].sampling.shared_only:
-                barred = workers.barred_ids(plan.models[who], plan.pairing)
+                barred = workers.masked_ids(plan.models[who], plan.pairing)
             worker = workers.place_engine(
                 config.rollout, config.execution, plan.models[who], self.dtype,
                 config.pair.context_tokens, self.folder, self.say, barred,

@@ -9,8 +9,8 @@ from typing import Any
 
 from esr_cli.assembly import preflight
 from esr_cli.assembly.data import Task, make_task
-from esr_cli.assembly.pairing import Pairing, settle
-from esr_cli.assembly.random_pair import with_weights
+from esr_cli.assembly.pairing import Pairing, resolve_pairing
+from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import files
 from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.catalog import Benchmark
@@ -123,10 +123,10 @@ def plan(config: ProbeCommandConfig, task: Task | None = None) -> Plan:
     `task` is that of the settings where it is loaded already.
     """
     benchmark = _task(config) if config.source == "task" else _benchmark(config)
-    config = with_weights(config)
+    config = with_random_weights(config)
     student, teacher = preflight.check_models(config)
     pair = config.pair
-    pairing = settle(pair, student, teacher)
+    pairing = resolve_pairing(pair, student, teacher)
     own = preflight.exam(benchmark, pair.student, student, config.seed, pairing.stop_ids)
     theirs = preflight.exam(benchmark, pair.teacher, teacher, config.seed, pairing.teacher_ends)
     if config.source == "task":

@@ -55,7 +55,7 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
     if config.list:
         _list(chosen, cells, f"{scale}: {chosen.about}")
         return
-    with run_folder.held(out, "out"):
+    with run_folder.lock(out, "out"):
         files.write_json(out / KEPT, told)
         try:
             failed = Runner(cells, config.jobs or chosen.jobs, chosen.threads).run()

@@ -23,7 +23,7 @@ class EagerEngine:
 
     def __init__(
         self, path: str, dtype: str, max_sequences: int, device: str = "cpu",
-        revision: str | None = None, barred_ids: tuple[int, ...] = (),
+        revision: str | None = None, masked_ids: tuple[int, ...] = (),
         trust_remote_code: bool = False,
     ) -> None:  # fmt: skip
         self.model = loading.load_model(path, dtype, device, revision, trust_remote_code)
@@ -34,7 +34,7 @@ class EagerEngine:
         if self.decoder is None:
             print("decoding with the library's own forward pass, which is slower")
         rows = self.model.config.get_text_config().vocab_size
-        self.barred = torch.tensor([i for i in barred_ids if i < rows], device=device).long()
+        self.barred = torch.tensor([i for i in masked_ids if i < rows], device=device).long()
 
     @torch.no_grad()
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:

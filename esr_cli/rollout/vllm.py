@@ -37,9 +37,9 @@ class VllmEngine:
     def __init__(
         self, path: str, dtype: str, max_model_len: int, max_sequences: int,
         gpu_memory_utilization: float = 0.4, revision: str | None = None,
-        barred_ids: tuple[int, ...] = (), trust_remote_code: bool = False,
+        masked_ids: tuple[int, ...] = (), trust_remote_code: bool = False,
     ) -> None:  # fmt: skip
-        self.on_cpu, self.bar = not torch.cuda.is_available(), _Bar(barred_ids)
+        self.on_cpu, self.bar = not torch.cuda.is_available(), _Bar(masked_ids)
         shape = loading.load_shape(path, revision, trust_remote_code)
         # What is kept in another form than it is saved in, loading alone would leave old.
         self.in_place = not self.on_cpu and plain(shape)
@@ -60,7 +60,7 @@ class VllmEngine:
                 logprobs_mode="processed_logprobs",
                 generation_config="vllm", disable_log_stats=True, **options,
             )  # fmt: skip
-            if barred_ids:
+            if masked_ids:
                 self.llm.apply_model(partial(_bar_head, bar=self.bar))
             if not self.on_cpu:
                 # The first call compiles what reads log-probabilities.

@@ -71,7 +71,7 @@ def difference(folder: Path, config: TrainConfig) -> str:
 
 
 @contextmanager
-def held(folder: Path, key: str = "run_dir") -> Iterator[None]:
+def lock(folder: Path, key: str = "run_dir") -> Iterator[None]:
     """Keeps other runs out of the folder; raises `ConfigError` where one is at work in it.
 
     The hold ends with the process, whatever ends that one. Raises it too where the folder cannot be

@@ -27,7 +27,7 @@ class Clock:
         """Times what runs inside, the device's work included."""
         began = time.perf_counter()
         yield
-        process.settle()
+        process.synchronize()
         self._spent[name] = self._spent.get(name, 0.0) + time.perf_counter() - began
 
     def times(self) -> dict[str, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from esr_cli.assembly.data import Task
 from esr_cli.assembly.objective import lengths_of
 from esr_cli.base import files
-from esr_cli.check import room
+from esr_cli.check import limits
 from esr_cli.config import ConfigError, ProbeCommandConfig, TrainConfig, gate
 from esr_cli.config.finding import refuse
 from esr_cli.probe import command as probe
@@ -21,7 +21,7 @@ from esr_cli.probe.settings import settings
 FREE = dict.fromkeys(("prompts", "seed"))
 
 
-def settled(config: TrainConfig, folder: Path, task: Task) -> tuple[TrainConfig, str]:
+def resolve(config: TrainConfig, folder: Path, task: Task) -> tuple[TrainConfig, str]:
     """The settings with a number in place of `auto`, and a line on where it comes from.
 
     What an earlier `esr probe source=task` found is taken, where it drew as this run will and asked
@@ -48,7 +48,7 @@ def settled(config: TrainConfig, folder: Path, task: Task) -> tuple[TrainConfig,
         raise ConfigError("rollout_len=auto: student and teacher do not differ; give a number")
     n = min(n, config.pair.max_response_tokens)
     config = replace(config, rollout=replace(config.rollout, max_tokens=n))
-    refuse(room.positions(config, lengths_of(config).longest))
+    refuse(limits.positions(config, lengths_of(config).longest))
     return config, f"rollout_len=auto: N={n}, {how}: {found / 'profile.jsonl'}"
 
 

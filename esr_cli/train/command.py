@@ -11,11 +11,11 @@ from typing import Any
 
 from esr_cli.assembly import preflight, workers
 from esr_cli.assembly.data import make_task
-from esr_cli.assembly.pairing import settle
-from esr_cli.assembly.random_pair import with_weights
+from esr_cli.assembly.pairing import resolve_pairing
+from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import files
 from esr_cli.base.process import peak_gib
-from esr_cli.check import whole
+from esr_cli.check import facts
 from esr_cli.config import TrainConfig, gate
 from esr_cli.config.finding import refuse
 from esr_cli.runs import environment
@@ -38,18 +38,18 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
     last = None
     if config.resume:
         config, folder, last = run_folder.reopen(config, overrides)
-    asked, config = config, with_weights(config)
+    asked, config = config, with_random_weights(config)
     tokenizer, teacher_tokenizer = preflight.check_models(config)
-    pairing = settle(config.pair, tokenizer, teacher_tokenizer)
+    pairing = resolve_pairing(config.pair, tokenizer, teacher_tokenizer)
     task = make_task(config, tokenizer, teacher_tokenizer)
-    refuse(whole.findings(whole.look(config, tokenizer, teacher_tokenizer, pairing, task)))
+    refuse(facts.findings(facts.gather(config, tokenizer, teacher_tokenizer, pairing, task)))
     examiner = Examiner(config, tokenizer, pairing.stop_ids, print)
     if last is None:
         folder = run_folder.free_folder(asked, overrides)
     start = files.step_of(last) if last else 0
     with Interrupts() as interrupts, ExitStack() as stack:
-        stack.enter_context(run_folder.held(folder))
-        asked, measured = auto_length.settled(asked, folder, task)
+        stack.enter_context(run_folder.lock(folder))
+        asked, measured = auto_length.resolve(asked, folder, task)
         config, plain = replace(config, rollout=asked.rollout), gate.as_plain(asked)
         if last:
             run_folder.rewind(folder, start, plain)

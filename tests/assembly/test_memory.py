@@ -80,7 +80,7 @@ def test_memory_counts_the_parts_by_hand():
     assert found["engine's cache"].at_n == pytest.approx(cache * 16 * (58 + 16) / 2**30)
     assert found["engine's cache"].full == pytest.approx(cache * 16 * (58 + 128) / 2**30)
     lora = read("tune=lab_lora", "+rollout_len=16")
-    adapters = outlines.trained(model, lora.tune)
+    adapters = outlines.trained_parameters(model, lora.tune)
     assert adapters == 16 * 3 * (4 * (96 + 96) + 3 * (96 + 256))
     half = read("pair.dtype=bfloat16", "+rollout_len=16")
     found = {n.part: n for n in memory.needs(half, model, model, 58, 16)}

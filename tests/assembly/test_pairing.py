@@ -25,15 +25,15 @@ def settled(teacher, **pair):
     models = PairConfig().student, PairConfig().teacher
     folders = [replace(model, path="esr:student") for model in models]
     config = PairConfig(student=folders[0], teacher=folders[1], **pair)
-    return pairing.settle(config, words, teacher), words
+    return pairing.resolve_pairing(config, words, teacher), words
 
 
 def test_one_tokenizer_needs_no_order_and_bars_nothing():
     found, words = settled(lab_tokenizer())
     assert found.columns == tuple(range(len(words))) and found.stop_ids == (2,)
-    assert isinstance(found.shared, Shared) and found.shared.barred(len(words)) == ()
+    assert isinstance(found.shared, Shared) and found.shared.masked(len(words)) == ()
     assert found.shared.unknown_V is None
-    assert found.shared.barred(len(words) + 3) == (len(words), len(words) + 1, len(words) + 2)
+    assert found.shared.masked(len(words) + 3) == (len(words), len(words) + 1, len(words) + 2)
 
 
 def with_chat_end(tokenizer):
@@ -57,12 +57,12 @@ def test_ends_of_both_are_one_and_rollouts_stop_at_either():
     assert config.stop_ids == (2,)
     pair = PairConfig(stop_tokens=["<turn_end>"])
     pair.student.path = pair.teacher.path = "esr:student"
-    found = pairing.settle(pair, words, with_chat_end(lab_tokenizer()))
+    found = pairing.resolve_pairing(pair, words, with_chat_end(lab_tokenizer()))
     assert found.stop_ids == (2, 108) and found.shared.ends == (2, 108)
     # Here the student alone has two: the one that the teacher lacks still counts as an end.
-    found = pairing.settle(pair, words, lab_tokenizer())
+    found = pairing.resolve_pairing(pair, words, lab_tokenizer())
     assert found.stop_ids == (2, 108) and found.shared.ends == (2, 108)
-    assert found.shared.size == 109 and found.shared.barred(109) == ()
+    assert found.shared.size == 109 and found.shared.masked(109) == ()
 
 
 def renamed_end():

@@ -14,7 +14,7 @@ from conftest import ROOT, esr, read
 from transformers import AutoConfig
 
 from esr_cli.assembly import objective
-from esr_cli.check import machine, meeting, room, tuning
+from esr_cli.check import compatibility, limits, machine, tuning
 from esr_cli.config import ConfigError, ModelConfig, PairConfig, TuneConfig
 from esr_cli.config.finding import Finding, refuse
 from esr_cli.distill.shared import Shared
@@ -179,7 +179,7 @@ def test_a_disk_too_small_is_an_error(tmp_path):
 def test_a_base_model_without_a_template_is_a_warning():
     tokenizer = load_tokenizer("esr:student")
     tokenizer.chat_template = None
-    [found] = meeting.template_ends("student", PairConfig().student, tokenizer, (2,))
+    [found] = compatibility.template_ends("student", PairConfig().student, tokenizer, (2,))
     assert found.status == "warning"
 
 
@@ -214,7 +214,7 @@ def test_a_folder_that_is_taken_and_a_resumed_run(unbroken, tmp_path):
 )
 def test_what_a_selection_leaves_is_told(arguments, status):
     config = read(*arguments)
-    [found] = room.positions(config, objective.lengths_of(config).longest)
+    [found] = limits.positions(config, objective.lengths_of(config).longest)
     assert found.status == status, found
 
 

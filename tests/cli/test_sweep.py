@@ -152,7 +152,7 @@ def test_a_killed_sweep_takes_its_run_along_and_frees_its_folder(tmp_path):
 
 def free(run):
     try:
-        with run_folder.held(run):
+        with run_folder.lock(run):
             return True
     except ConfigError:
         return False

@@ -229,7 +229,7 @@ def test_an_end_that_only_the_student_has_counts_as_an_end():
     assert (found.kl_R - closed_form("reverse_kl", 0, log_q, log_p, tokens)).abs().max() < 1e-12
     assert (found.k1_R - (log_q - log_p)[:, 0]).abs().max() < 1e-12
     # It may be drawn, so its log-probability is a finite one.
-    assert shared.barred(V) == () and torch.isfinite(found.logprob_R).all()
+    assert shared.masked(V) == () and torch.isfinite(found.logprob_R).all()
 
 
 def test_merging_ends_cures_a_difference_of_names():
@@ -250,7 +250,7 @@ def test_barred_tokens_are_those_that_no_drawn_log_probability_counts():
     mask = torch.zeros(SMALL, dtype=torch.bool)
     mask[4] = True
     shared = Shared(SMALL, mask)
-    assert shared.barred(V) == (4, *range(SMALL, V))
+    assert shared.masked(V) == (4, *range(SMALL, V))
     _, found = divergence(
         (hidden, head), teacher, torch.full((R,), 1), uniform(),
         Options(shared=shared, sampling_temperature=0.7),

@@ -128,7 +128,7 @@ def test_a_worker_lives_where_a_stream_is_closed(closed, tmp_path):
         "from pathlib import Path\n"
         "from test_execution import Counter, place, processes, torch\n"
         "if __name__ == '__main__':\n"
-        "    processes.launch_ahead('counter', 'json')\n"
+        "    processes.prelaunch('counter', 'json')\n"
         "    worker = place('process', 'counter', Counter, {'start': 1.0})\n"
         f"    found = worker.call('plus', torch.tensor([1.0])).item()\n"
         f"    Path({str(tmp_path / 'found')!r}).write_text(str(found))\n"
@@ -165,7 +165,7 @@ def test_what_a_worker_prints_is_in_its_log(tmp_path):
 def test_a_process_launched_ahead_imports_and_becomes_the_worker(tmp_path, monkeypatch):
     (tmp_path / "loud.py").write_text("print('loud')")
     monkeypatch.syspath_prepend(tmp_path)
-    processes.launch_ahead("counter", "loud", "no_such_module")
+    processes.prelaunch("counter", "loud", "no_such_module")
     [(process, _)] = processes._ahead.values()
     log = tmp_path / "counter.log"
     worker = place("process", "counter", Counter, {"start": 1.0}, log=str(log))
@@ -175,7 +175,7 @@ def test_a_process_launched_ahead_imports_and_becomes_the_worker(tmp_path, monke
 
 
 def test_one_launched_ahead_that_died_is_replaced():
-    processes.launch_ahead("counter")
+    processes.prelaunch("counter")
     [(process, _)] = processes._ahead.values()
     process.kill()
     process.join()
@@ -185,9 +185,9 @@ def test_one_launched_ahead_that_died_is_replaced():
 
 
 def test_those_launched_ahead_in_vain_are_let_go():
-    processes.launch_ahead("counter")
+    processes.prelaunch("counter")
     [(process, _)] = processes._ahead.values()
-    processes.let_go()
+    processes.discard_prelaunched()
     assert not process.is_alive() and not processes._ahead
 
 

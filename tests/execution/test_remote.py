@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 
-from esr_cli.execution.remote import Kept, RemoteEngine
+from esr_cli.execution.remote import RemoteEngine, RestorableEngine
 from esr_cli.execution.worker import place
 
 
@@ -25,7 +25,7 @@ class Echo:
 
 
 def build_echo():
-    return Kept(Echo())
+    return RestorableEngine(Echo())
 
 
 @pytest.fixture(params=["inline", "process"])

@@ -58,7 +58,7 @@ def test_a_prefix_is_the_same_text_in_the_teachers_tokens(text):
     teacher = bytes_tokenizer() if text else words
     pair = PairConfig(in_package("student"), in_package("student"))
     pair.alignment = "text" if text else "auto"
-    reader = pairing.settle(pair, words, teacher).reader
+    reader = pairing.resolve_pairing(pair, words, teacher).reader
     ids = words("plan : careful , one by one . \n a : 6 + 5 = 4 ; so the answer is").input_ids
     for k in range(len(ids) + 1):
         theirs = reader.read((*ids[:k], words.eos_token_id)).ids

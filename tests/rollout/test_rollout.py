@@ -64,14 +64,14 @@ def vllm(tiny_pair):
     from esr_cli.rollout.vllm import VllmEngine
 
     before = torch.get_rng_state()
-    engine = VllmEngine(str(tiny_pair / "student"), "float32", 512, 32, barred_ids=BARRED)
+    engine = VllmEngine(str(tiny_pair / "student"), "float32", 512, 32, masked_ids=BARRED)
     assert torch.equal(before, torch.get_rng_state()), "starting vLLM moved the random state"
     return engine
 
 
 @pytest.fixture(scope="module")
 def eager(tiny_pair):
-    return EagerEngine(str(tiny_pair / "student"), "float32", 3, barred_ids=BARRED)
+    return EagerEngine(str(tiny_pair / "student"), "float32", 3, masked_ids=BARRED)
 
 
 @pytest.fixture(params=["eager", "vllm"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from esr_cli.assembly.pairing import settle
+from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.config import PairConfig, TuneConfig
 from esr_cli.distill.divergence import Options
 from esr_cli.distill.positions import Rule
@@ -222,7 +222,7 @@ def test_a_teacher_with_other_ids_is_read_and_compared_in_the_students_order(
     path = str(renumbered(tiny_pair / "teacher", tmp_path / "other"))
     pair = PairConfig()
     pair.student.path, pair.teacher.path = str(tiny_pair / "student"), path
-    met = settle(pair, load_tokenizer(pair.student.path), load_tokenizer(path))
+    met = resolve_pairing(pair, load_tokenizer(pair.student.path), load_tokenizer(path))
     assert met.alignment.kind == "tokens" and met.columns != tuple(range(108))
     other = Teacher(path, "float32", "cpu", 64, None, met.reader, met.columns)
     # The prompt is the teacher's own text, in its own ids.

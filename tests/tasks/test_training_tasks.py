@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from esr_cli.assembly import data
 from esr_cli.base.files import conf_dir
-from esr_cli.check import room
+from esr_cli.check import limits
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.config.finding import refuse
 from esr_cli.tasks import filters
@@ -182,7 +182,7 @@ def test_the_length_counts_the_wording_and_leaves_room_for_the_response(tmp_path
     write(tmp_path / "my.jsonl", [{"prompt": "x" * 127}, {"prompt": "y" * 128}])
     task = load(tmp_path, "task.wording='{problem}!'")
     assert [each.messages[0]["content"][0] for each in task.questions] == ["x"]
-    refuse(room.context(settings(), {}, task.train(0, 1)))
+    refuse(limits.context(settings(), {}, task.train(0, 1)))
     with pytest.raises(ConfigError, match=r"max_prompt_tokens=129: .*; lower it to 128"):
         load(tmp_path, "task.max_prompt_tokens=129")
 

@@ -47,7 +47,7 @@ def test_the_profile_is_drawn_without_tokens_that_the_teacher_lacks(tmp_path, mo
     plan = probe_plan.plan(replace(auto_length.profile_of(config), prompts=4), given)
     # The word that the student would begin with.
     lost = plan.tokenizers["student"]("plan").input_ids[0]
-    monkeypatch.setattr(type(plan.pairing.shared), "barred", lambda self, rows: (lost,))
+    monkeypatch.setattr(type(plan.pairing.shared), "masked", lambda self, rows: (lost,))
     material = Material(plan, tmp_path, PlainGrader(lab.grade))
     drawn = [each.response_ids for each in material.rollouts("before")]
     material.close()

@@ -39,7 +39,7 @@ def vocabularies(pair: PairConfig, found: Pairing, student: Any, teacher: Any) -
         inside = sum(number >= 0 for number in found.shared.student_V.tolist())
         said = f"{inside:,} of the student's tokens fall into {found.shared.size:,} classes"
         findings.append(Finding("ok", "classes", f"{said} that both can name"))
-    elif lost := found.shared.barred(len(alignment.teacher_of)):
+    elif lost := found.shared.masked(len(alignment.teacher_of)):
         few = ", ".join(repr(t) for t in student.convert_ids_to_tokens(list(lost[:3])))
         said = f"{len(lost):,} of the student's tokens ({few}{', …' if len(lost) > 3 else ''})"
         findings.append(Finding("warning", "barred", f"{said} are never drawn in training"))

@@ -9,18 +9,18 @@ from typing import Any
 from esr_cli.assembly import memory
 from esr_cli.assembly.objective import lengths_of
 from esr_cli.assembly.pairing import Pairing
-from esr_cli.check import machine, meeting, room, tuning
+from esr_cli.check import compatibility, limits, machine, tuning
 from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.models import outlines
 from esr_cli.types import Prompt
 
 # Of every task at least so many prompts are measured, where it has them.
-LOOKED_AT = 64
+MEASURED_PROMPTS = 64
 
 
 @dataclass(frozen=True)
-class Known:
+class RunFacts:
     """Tokenizers, how they meet, the first prompts, and both models without weights."""
 
     config: TrainConfig
@@ -39,30 +39,30 @@ class Known:
         return memory.needs(self.config, *models, longest, n)
 
 
-def look(
+def gather(
     config: TrainConfig, student: Any, teacher: Any, pairing: Pairing, task: Any
-) -> Known:  # fmt: skip
+) -> RunFacts:  # fmt: skip
     """Gathers it; raises `ConfigError` where a step asks for more prompts than there are."""
-    count = max(config.prompts_per_step, min(LOOKED_AT, task.available))
+    count = max(config.prompts_per_step, min(MEASURED_PROMPTS, task.available))
     models = {
         role: outlines.skeleton(getattr(config.pair, role)) for role in ("student", "teacher")
     }
-    return Known(config, student, teacher, pairing, task.train(0, count), models)
+    return RunFacts(config, student, teacher, pairing, task.train(0, count), models)
 
 
-def findings(known: Known) -> list[Finding]:
+def findings(known: RunFacts) -> list[Finding]:
     """Every line on how the pair meets, what trains, and what it takes."""
     config, pair = known.config, known.config.pair
     shapes = {role: model.config.get_text_config() for role, model in known.models.items()}
     trusted = [role for role in ("student", "teacher") if getattr(pair, role).trust_remote_code]
     size = sum(need.at_n for need in known.needs if need.part == "student's weights")
-    trained = outlines.trained(known.models["student"], config.tune) * 4 / memory.GIB
+    trained = outlines.trained_parameters(known.models["student"], config.tune) * 4 / memory.GIB
     return [
-        *meeting.vocabularies(pair, known.pairing, known.student, known.teacher),
-        *meeting.ends(pair, known.pairing, known.student, known.teacher),
-        *room.context(config, shapes, known.prompts),
-        *room.lengths(config, lengths_of(config)),
-        *room.positions(config, lengths_of(config).longest),
+        *compatibility.vocabularies(pair, known.pairing, known.student, known.teacher),
+        *compatibility.ends(pair, known.pairing, known.student, known.teacher),
+        *limits.context(config, shapes, known.prompts),
+        *limits.lengths(config, lengths_of(config)),
+        *limits.positions(config, lengths_of(config).longest),
         *tuning.targets(known.models["student"], config.tune),
         *tuning.compiling(known.models, config.tune),
         *memory.against_machine(config, known.needs),
