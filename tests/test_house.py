@@ -1,8 +1,9 @@
-"""The house rules, read off the code: who imports whom, how large things are, what is said."""
+"""The rules of the package, checked on its code: rooms, imports, sizes, documentation."""
 
 from __future__ import annotations
 
 import ast
+import runpy
 import statistics
 import subprocess
 import sys
@@ -11,74 +12,171 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FILES = sorted((ROOT / "esr_cli").rglob("*.py"))
-BASE = {"base", "config", "types"}
-LOW = {"distill", "models"}
-PARTS = {
-    "tasks", "rollout", "teacher", "student", "plots", "graders",
-    "execution", "runs",
+PACKAGE = ROOT / "esr_cli"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# The plan, from top to bottom. A row names a room, the rooms that it may import besides COMMON, and
+# its doors: the modules that other rooms may import; everything else is its inside. A room may only
+# import rooms further down, so a part cannot import a verb and no arrow runs back up.
+COMMON = {"config", "types", "base"}
+PLAN: list[tuple[str, str, str]] = [
+    # the command line
+    ("cli", "execution runs", ""),
+    # verbs
+    ("bench", "train check assembly runs student execution models plots", ""),
+    ("train", "check probe assembly runs student plots", "steps"),
+    ("check", "probe assembly runs tasks models distill", "facts limits tuning"),
+    (
+        "probe",
+        "assembly benchmarks runs execution tasks graders models distill plots",
+        "command plan settings analyses.profile",
+    ),
+    ("eval", "assembly benchmarks runs student execution models", ""),
+    ("lab", "assembly benchmarks tasks rollout", ""),
+    ("reproduce", "report runs execution", ""),
+    ("report", "runs plots", "command"),
+    ("compare", "", ""),
+    # from settings to parts
+    (
+        "assembly",
+        "benchmarks student teacher rollout execution tasks graders models distill",
+        "data examiner memory objective pairing preflight random_pair workers",
+    ),
+    # parts
+    ("benchmarks", "tasks graders", "catalog exam responses"),
+    ("runs", "", "alarms environment folder lines metrics record tracking"),
+    ("student", "models distill", "snapshot student tuning"),
+    ("teacher", "models distill", "teacher"),
+    ("rollout", "models distill", "eager vllm"),
+    ("execution", "distill", "jobs processes remote worker"),
+    ("tasks", "", "chat code filters glaive lab math own rows tools training"),
+    ("graders", "", "boxed code figures lab math plain tools"),
+    ("plots", "", "bench probes report run style"),
+    (
+        "models",
+        "distill",
+        "batching classes loading outlines random_weights reading shapes spelling token_bytes "
+        "vocabulary",
+    ),
+    ("distill", "", "divergence head lengths positions ranks shared"),
+    # what everyone may use
+    ("config", "", "errors finding gate probe schema train"),
+    ("types", "", ""),
+    ("base", "", "files process statistics"),
+]
+NAMES = [room for room, _, _ in PLAN]
+ENTERS = {room: set(enters.split()) for room, enters, _ in PLAN}
+DOORS = {room: set(doors.split()) for room, _, doors in PLAN}
+# What these may import of COMMON: plain values go in and come out, not even settings.
+LESS = {
+    "distill": set(), "graders": {"base", "types"}, "plots": {"base"}, "config": {"base"},
+    "types": set(), "base": set(),
 }  # fmt: skip
-ONE_PLACE = {
+FRAMEWORKS = {
     "hydra": "cli/main.py",
-    "omegaconf": "config",
+    "omegaconf": "config/",
     "vllm": "rollout/vllm.py",
     "wandb": "runs/wandb_mirror.py",
-    "ray": "execution",
+    "ray": "execution/",
+}
+# Tests of these stand with those of the rooms that use them.
+UNTESTED_ALONE = {"teacher", "types"}
+HOUSE = runpy.run_path(str(ROOT / "scripts" / "draw_house.py"))
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in FILES
 }
 
 
 def name_of(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+    return str(path.relative_to(PACKAGE))
 
 
 def room(path: Path) -> str:
-    parts = path.relative_to(ROOT / "esr_cli").parts
-    return parts[0].removesuffix(".py")
+    return HOUSE["room_of"](path, PACKAGE)
 
 
-def imports(path: Path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module == "esr_cli":
-            yield from ((f"esr_cli.{alias.name}", node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module, node.lineno
+def module_of(name: str) -> tuple[str, str]:
+    """The room of an imported name, and the module within it, empty for the room itself."""
+    module = name if name in MODULES else name.rpartition(".")[0]
+    where, _, inside = module.removeprefix("esr_cli.").partition(".")
+    return where, inside
 
 
-def allowed(where: str) -> set[str] | None:
-    """The rooms that `where` may enter; None is everything (verbs and the command line)."""
-    if where in BASE:
-        return BASE
-    if where == "distill":
-        return {"distill"}
-    if where in LOW:
-        return BASE | LOW
-    if where in {"graders", "plots"}:
-        return {where, "base", "types"}
-    if where == "report":
-        return BASE | {"plots", "runs", where}
-    if where in PARTS:
-        return BASE | LOW | {where}
-    return None
+def test_nothing_stands_at_the_root_but_what_flows():
+    assert sorted(path.name for path in PACKAGE.glob("*.py")) == ["__init__.py", "types.py"]
+    rooms = {path.name for path in PACKAGE.iterdir() if any(path.glob("*.py"))}
+    assert rooms | {"types"} == set(NAMES)
+
+
+def test_each_verb_is_a_folder_named_as_it_is_typed():
+    from esr_cli.cli.main import COMMANDS
+
+    for command in COMMANDS:
+        tree = ast.parse((PACKAGE / command / "command.py").read_text())
+        assert "run" in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert {path.parent.name for path in PACKAGE.rglob("command.py")} == set(COMMANDS)
+
+
+def test_the_plan_runs_downwards():
+    for index, name in enumerate(NAMES):
+        assert ENTERS[name] <= set(NAMES[index + 1 :]), name
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_imports_go_downwards(path):
-    may = allowed(room(path))
-    for module, line in imports(path):
-        if may is not None and module.startswith("esr_cli."):
-            target = module.split(".")[1]
-            assert target in may, f"{name_of(path)}:{line} imports {target}"
+def test_imports_go_downwards_and_through_the_doors(path):
+    here = room(path)
+    if here == "__init__":
+        return
+    allowed = ENTERS[here] | LESS.get(here, COMMON)
+    for name, line in HOUSE["imported"](path, "esr_cli"):
+        target, inside = module_of(name)
+        if not target or target == here:
+            continue
+        where = f"{name_of(path)}:{line}"
+        assert target in allowed, f"{where} imports {target}"
+        assert not inside or inside in DOORS[target], f"{where} imports the inside of {target}"
+        last = name.rpartition(".")[2]
+        assert not last.startswith("_") or last == "__version__", f"{where} imports {name}"
+
+
+def test_no_room_reaches_itself():
+    assert HOUSE["circles"](HOUSE["read"](PACKAGE)) == []
+
+
+def test_every_arrow_and_every_door_of_the_plan_is_used():
+    entered: dict[str, set[str]] = {name: set() for name in NAMES}
+    opened: dict[str, set[str]] = {name: set() for name in NAMES}
+    for path in FILES:
+        for name, _ in HOUSE["imported"](path, "esr_cli"):
+            (target, inside), here = module_of(name), room(path)
+            if target and target != here:
+                entered.setdefault(here, set()).add(target)
+                opened[target] |= {inside} - {""}
+    assert opened == DOORS
+    assert {name: entered[name] - COMMON for name in NAMES} == ENTERS
+
+
+def test_the_picture_shows_the_imports_as_they_are():
+    picture = (ROOT / "docs" / "images" / "house.svg").read_text()
+    assert picture == HOUSE["draw"](PACKAGE), "run make house"
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_each_framework_has_one_place(path):
-    inside = str(path.relative_to(ROOT / "esr_cli"))
-    for module, line in imports(path):
-        place = ONE_PLACE.get(module.split(".")[0])
-        if place:
-            assert inside == place or inside.startswith(f"{place}/"), f"{inside}:{line} {module}"
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        for name in names:
+            place = FRAMEWORKS.get(name.split(".")[0], "")
+            assert name_of(path).startswith(place), f"{name_of(path)}:{node.lineno} {name}"
+
+
+def test_tests_have_the_same_rooms():
+    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")} - {ROOT / "tests"}
+    names = {path.name for path in folders}
+    assert names - {"gpu"} == set(NAMES) - UNTESTED_ALONE
 
 
 def test_files_and_functions_stay_small():
@@ -90,7 +188,7 @@ def test_files_and_functions_stay_small():
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 size = node.end_lineno - node.lineno + 1
-                limit = 80 if name_of(path) == "esr_cli/train/command.py" else 60
+                limit = 80 if name_of(path) == "train/command.py" else 60
                 assert size <= limit, f"{name_of(path)}:{node.lineno} {node.name}: {size} lines"
     assert statistics.median(lengths) <= 110
 

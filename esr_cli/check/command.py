@@ -1,4 +1,4 @@
-"""`esr check`: what a run would do and take, before anything is spent on it."""
+"""`esr check`: reports what a run would do and need, before it starts."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ from rich.table import Table
 
 from esr_cli.assembly import preflight
 from esr_cli.assembly.data import make_task
+from esr_cli.assembly.examiner import Examiner
 from esr_cli.assembly.memory import Need
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.check import compatibility, facts, machine
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.config.finding import Finding
+from esr_cli.probe.plan import plan
+from esr_cli.probe.settings import profile_of
 from esr_cli.runs import folder as run_folder
 from esr_cli.tasks.chat import Chat
-from esr_cli.train import auto_length
-from esr_cli.train.examiner import Examiner
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
 def run(config: TrainConfig, overrides: list[str]) -> None:
-    """Prints a line a finding; raises `ConfigError` that counts the errors, where there are any."""
+    """Prints one line per finding; raises `ConfigError` with the number of errors, if any."""
     if config.resume:
-        raise ConfigError(f"resume={config.resume}: esr check looks at new runs; leave it out")
+        raise ConfigError(f"resume={config.resume}: esr check only checks new runs; leave it out")
     report = _Report()
-    known = None
+    run_facts = None
     with suppress(ConfigError):
         report.attempt("run folder", lambda: run_folder.free_folder(config, overrides))
     with suppress(ConfigError):
-        known = _known(config, report)
+        run_facts = _gather(config, report)
     for each in (*machine.versions(config), *machine.wandb(config)):
         report.add(each)
     report.print()
-    if known:
+    if run_facts:
         chats = (
-            Chat.of(known.student, config.pair.student),
-            Chat.of(known.teacher, config.pair.teacher),
+            Chat.of(run_facts.student, config.pair.student),
+            Chat.of(run_facts.teacher, config.pair.teacher),
         )
-        _print_prompts(compatibility.rendered(*chats, known.prompts[0]))
-        _print_memory(known.needs)
+        _print_prompts(compatibility.rendered(*chats, run_facts.prompts[0]))
+        _print_memory(run_facts.needs)
     errors = sum(each.status == "error" for each in report.findings)
     if errors:
         raise ConfigError(f"{errors} error{'s' if errors > 1 else ''}; esr train would refuse this")
@@ -53,7 +54,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
 
 
 class _Report:
-    """Findings in the order in which they are made."""
+    """Collects findings in order."""
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
@@ -61,26 +62,26 @@ class _Report:
     def add(self, finding: Finding) -> None:
         self.findings.append(finding)
 
-    def attempt(self, topic: str, made: Callable[[], Any]) -> Any:
-        """What `made` gives; a `ConfigError` of it is a finding, and goes on up."""
+    def attempt(self, topic: str, action: Callable[[], Any]) -> Any:
+        """The result of `action`; its `ConfigError` is recorded as a finding and re-raised."""
         try:
-            return made()
+            return action()
         except ConfigError as error:
             self.add(Finding("error", topic, str(error)))
             raise
 
     def print(self) -> None:
-        """A line a finding: its status in colour, what it is about, what it says."""
+        """Prints one line per finding: its status in colour, its topic, its text."""
         table = Table(show_header=False, box=None, pad_edge=False)
         for each in self.findings:
             status = f"[{COLOURS[each.status]}]{each.status}[/]"
-            # Brackets in what is said are no markup.
+            # Brackets in the text are not markup.
             table.add_row(status, each.topic, each.text.replace("[", "\\["))
-        # A line a finding wherever it is not read on a terminal.
+        # When the output is not a terminal, wide enough that no finding wraps.
         Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(table)
 
 
-def _known(config: TrainConfig, report: _Report) -> facts.RunFacts:
+def _gather(config: TrainConfig, report: _Report) -> facts.RunFacts:
     config = report.attempt("random weights", lambda: with_random_weights(config, drawn=False))
     student, teacher = report.attempt("models", lambda: preflight.check_models(config, drawn=False))
     pairing = report.attempt("vocabulary", lambda: resolve_pairing(config.pair, student, teacher))
@@ -92,21 +93,23 @@ def _known(config: TrainConfig, report: _Report) -> facts.RunFacts:
     report.add(Finding("ok", "data", task.report))
     if config.auto_length:
         with suppress(ConfigError):
-            report.attempt("rollout length", lambda: auto_length.check(config, task))
-    known = report.attempt("data", lambda: facts.gather(config, student, teacher, pairing, task))
-    for each in facts.findings(known):
+            report.attempt("rollout length", lambda: plan(profile_of(config), task))
+    run_facts = report.attempt(
+        "data", lambda: facts.gather(config, student, teacher, pairing, task)
+    )
+    for each in facts.findings(run_facts):
         report.add(each)
-    return known
+    return run_facts
 
 
 def _benchmarks(
     config: TrainConfig, tokenizer: Any, stop_ids: tuple[int, ...], report: _Report
 ) -> None:
-    """Loads them, sandbox and room included, as a run does."""
-    said: list[str] = []
-    examiner = Examiner(config, tokenizer, stop_ids, said.append)
+    """Loads the benchmarks as a run does: checks their sandboxes and the context length too."""
+    warnings: list[str] = []
+    examiner = Examiner(config, tokenizer, stop_ids, warnings.append)
     examiner.close()
-    for warning in said:
+    for warning in warnings:
         report.add(Finding("warning", "sandbox", warning.removeprefix("warning: ")))
     report.add(Finding("ok", "benchmarks", ", ".join(config.benchmark)))
 

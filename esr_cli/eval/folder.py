@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
-from esr_cli.base.files import Rows, append_rows, read_rows, write_rows
+from esr_cli.base.files import append_rows, read_rows, write_rows
 from esr_cli.benchmarks.exam import Evaluation
 from esr_cli.config import ConfigError, EvalConfig, gate
 from esr_cli.runs.folder import name_of, need_writable
-from esr_cli.runs.record import alike, settings_at
+from esr_cli.runs.record import key_of
 
 # What names the folder above, or does not change the figures.
 NOT_IN_NAME = re.compile(r"(out|model|revision|run|generations|data_dir|sandbox)=|execution[.=]")
@@ -32,35 +31,14 @@ def open_for(config: EvalConfig, overrides: list[str]) -> Path:
     gate.write_yaml(plain, saved)
     # Responses whose figures are missing were cut off while being written.
     whole = done(folder)
-    kept = [row for row in read_rows(folder / "generations.jsonl") if _key(row) in whole]
+    kept = [row for row in read_rows(folder / "generations.jsonl") if key_of(row) in whole]
     write_rows(folder / "generations.jsonl", kept)
     return folder
 
 
 def done(folder: Path) -> Done:
     """What `eval.jsonl` has figures for."""
-    return {_key(row) for row in read_rows(folder / "eval.jsonl")}
-
-
-def done_of_run(folder: Path) -> Done:
-    """What a run, and `esr eval run=` after it, left figures for."""
-    return {_key(row) for row in rows_of_run(folder, "eval.jsonl")}
-
-
-def rows_of_run(folder: Path, name: str) -> Rows:
-    """The rows of `eval.jsonl` or `generations.jsonl` that a run left, and then those that
-    `esr eval run=` added in folders of their own, of what was not evaluated before; as in reports
-    where it asked as the run did.
-    """
-    found: Rows = []
-    seen: Done = set()
-    config = settings_at(folder / "config.yaml")
-    for place in (folder, *sorted(folder.glob("eval/*"))):
-        asked = settings_at(place / "config.yaml")
-        evaluated = {key for key in done(place) - seen if alike(asked, config, key[0])}
-        found += [row for row in read_rows(place / name) if _key(row) in evaluated]
-        seen |= evaluated
-    return found
+    return {key_of(row) for row in read_rows(folder / "eval.jsonl")}
 
 
 def append(folder: Path, found: Evaluation) -> None:
@@ -74,7 +52,3 @@ def _above(config: EvalConfig) -> Path:
         return Path(config.run) / "eval"
     source = Path(str(config.generations)).stem if config.generations else str(config.model)
     return Path("runs") / "eval" / re.sub(r"[^\w.-]+", "-", source).strip("-")
-
-
-def _key(row: dict[str, Any]) -> tuple[str, int]:
-    return row["benchmark"], row["step"]

@@ -10,7 +10,6 @@ import numpy as np
 
 from esr_cli.assembly.objective import trained_positions
 from esr_cli.config import ConfigError, ProbeCommandConfig, ProbeConfig
-from esr_cli.eval import folder as eval_folder
 from esr_cli.graders.figures import Graded
 from esr_cli.models.spelling import Spelling
 from esr_cli.probe import continuation
@@ -24,6 +23,7 @@ from esr_cli.probe.analyses import (
     stability,  # fmt: skip
 )
 from esr_cli.probe.material import Material
+from esr_cli.runs.record import rows_of_run
 
 Rows = list[dict[str, Any]]
 
@@ -115,10 +115,10 @@ def _samples(material: Material, asked: ProbeConfig) -> Rows:
 
 def _stability(config: ProbeCommandConfig) -> Rows:
     folder = Path(str(config.run))
-    evals = eval_folder.rows_of_run(folder, "eval.jsonl")
+    evals = rows_of_run(folder, "eval.jsonl")
     if not evals:
         raise ConfigError(f"run={folder}: holds no evaluation (eval.jsonl)")
-    return stability.rows(evals, eval_folder.rows_of_run(folder, "generations.jsonl"))
+    return stability.rows(evals, rows_of_run(folder, "generations.jsonl"))
 
 
 MAKE: dict[str, Callable[[Material, ProbeConfig], Rows]] = {

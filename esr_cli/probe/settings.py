@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.base import files
-from esr_cli.config import ProbeCommandConfig, gate
-from esr_cli.eval import folder as eval_folder
+from esr_cli.config import ProbeCommandConfig, TrainConfig, gate
+from esr_cli.runs import record
 
 
 def settings(config: ProbeCommandConfig, name: str) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def settings(config: ProbeCommandConfig, name: str) -> dict[str, Any]:
     plain = gate.as_plain(config)
     found = {"probe": {name: plain["probe"][name]}, "run": _run(config)}
     if name == "stability":
-        steps = sorted(eval_folder.done_of_run(Path(str(config.run))))
+        steps = sorted(record.evaluated_by(Path(str(config.run))))
         return found | {"evaluations": [f"{benchmark} {step}" for benchmark, step in steps]}
     asked = {key: plain[key] for key in ("pair", "source", "seed", "prompts", "samples")}
     if config.source == "task":
@@ -53,3 +53,9 @@ def _files(folder: Path) -> dict[str, list[int]]:
     found = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
     told = ((path.name, path.stat()) for path in found)
     return {name: [stat.st_size, int(stat.st_mtime)] for name, stat in told}
+
+
+def profile_of(config: TrainConfig) -> ProbeCommandConfig:
+    """The probe that finds N: the pair's profile on the prompts of the run's task."""
+    plain = gate.as_plain(config)
+    return gate.typed({**plain, "probe": {"profile": {}}, "source": "task"}, ProbeCommandConfig)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,24 +96,68 @@ def read(folder: Path) -> Run:
     evals: Rows = []
     right: Scores = {}
     boxes: Scores = {}
-    for place in (folder, *sorted(folder.glob("eval/*"))):
-        seen = {(row["benchmark"], row["step"]) for row in evals}
-        asked = settings_at(place / "config.yaml")
-        rows = [row for row in _figures(place) if alike(asked, config, row["benchmark"])]
-        new = {(row["benchmark"], row["step"]) for row in rows} - seen
-        evals += [row for row in rows if (row["benchmark"], row["step"]) in new]
+    for place, rows in _evaluations(folder, config, _figures):
+        evals += rows
+        evaluated = {key_of(row) for row in rows}
         for row in lines.read(place / "generations.jsonl", lines.GENERATIONS):
             key = (row.get("benchmark"), row.get("step"))
-            if key in new and row.get("correct") and "id" in row:
-                count = len(row["correct"])
-                right.setdefault(key, {})[row["id"]] = sum(row["correct"]) / count
-                several = sum(text.count(BOX) > 1 for text in row.get("responses", ()))
-                boxes.setdefault(key, {})[row["id"]] = several / count
+            if key in evaluated and row.get("correct") and "id" in row:
+                right.setdefault(key, {})[row["id"]] = share_right(row)
+                boxes.setdefault(key, {})[row["id"]] = share_of_several_boxes(row)
     return Run(
         folder, config, _state(folder), list(lines.read(folder / "metrics.jsonl", lines.METRICS)),
         evals, right, boxes, probes_in(folder / "probes"),
         read_rows(folder / "environment.jsonl"),
     )  # fmt: skip
+
+
+def rows_of_run(folder: Path, name: str) -> Rows:
+    """The rows of `eval.jsonl` or `generations.jsonl` of all evaluations of a run: its own, then
+    those that `esr eval run=` added with the run's settings.
+    """
+    found: Rows = []
+    config = settings_at(folder / "config.yaml")
+    for place, rows in _evaluations(folder, config, lambda at: read_rows(at / "eval.jsonl")):
+        evaluated = {key_of(row) for row in rows}
+        found += [row for row in read_rows(place / name) if key_of(row) in evaluated]
+    return found
+
+
+def evaluated_by(folder: Path) -> set[tuple[str, int]]:
+    """Benchmark and step of each evaluation of a run, those added by `esr eval run=` included."""
+    return {key_of(row) for row in rows_of_run(folder, "eval.jsonl")}
+
+
+def key_of(row: dict[str, Any]) -> tuple[str, int]:
+    """The evaluation that a row belongs to: benchmark and step."""
+    return row["benchmark"], row["step"]
+
+
+def share_right(row: dict[str, Any]) -> float:
+    """The share of the responses to one question that are correct."""
+    return sum(row["correct"]) / len(row["correct"])
+
+
+def share_of_several_boxes(row: dict[str, Any]) -> float:
+    """The share of the responses to one question that hold more than one box."""
+    several = sum(text.count(BOX) > 1 for text in row.get("responses", ()))
+    return several / len(row["correct"])
+
+
+def _evaluations(
+    folder: Path, config: dict[str, Any], rows_in: Callable[[Path], Rows]
+) -> Iterator[tuple[Path, Rows]]:
+    """The folders of a run's evaluations, each with its rows: the run's own first, then `eval/*`.
+
+    Left out are evaluations with other settings than the run's, and repeated ones.
+    """
+    seen: set[tuple[str, int]] = set()
+    for place in (folder, *sorted(folder.glob("eval/*"))):
+        asked = settings_at(place / "config.yaml")
+        rows = [row for row in rows_in(place) if alike(asked, config, row["benchmark"])]
+        rows = [row for row in rows if key_of(row) not in seen]
+        seen |= {key_of(row) for row in rows}
+        yield place, rows
 
 
 def interval_of(row: dict[str, Any]) -> Interval:

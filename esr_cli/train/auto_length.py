@@ -13,9 +13,8 @@ from esr_cli.check import limits
 from esr_cli.config import ConfigError, ProbeCommandConfig, TrainConfig, gate
 from esr_cli.config.finding import refuse
 from esr_cli.probe import command as probe
-from esr_cli.probe import plan
 from esr_cli.probe.analyses import profile
-from esr_cli.probe.settings import settings
+from esr_cli.probe.settings import profile_of, settings
 
 # Wherein an earlier profile may differ: other prompts of the same source, and no fewer.
 FREE = dict.fromkeys(("prompts", "seed"))
@@ -50,17 +49,6 @@ def resolve(config: TrainConfig, folder: Path, task: Task) -> tuple[TrainConfig,
     config = replace(config, rollout=replace(config.rollout, max_tokens=n))
     refuse(limits.positions(config, lengths_of(config).longest))
     return config, f"rollout_len=auto: N={n}, {how}: {found / 'profile.jsonl'}"
-
-
-def profile_of(config: TrainConfig) -> ProbeCommandConfig:
-    """The probe that finds N: the pair's profile on the prompts of the run's task."""
-    plain = gate.as_plain(config)
-    return gate.typed({**plain, "probe": {"profile": {}}, "source": "task"}, ProbeCommandConfig)
-
-
-def check(config: TrainConfig, task: Task) -> None:
-    """Raises `ConfigError` where the profile could not be measured; loads no model."""
-    plan.plan(profile_of(config), task)
 
 
 def _earlier(config: TrainConfig, folder: Path) -> Iterator[Path]:

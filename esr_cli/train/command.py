@@ -11,6 +11,7 @@ from typing import Any
 
 from esr_cli.assembly import preflight, workers
 from esr_cli.assembly.data import make_task
+from esr_cli.assembly.examiner import Examiner
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import files
@@ -25,7 +26,6 @@ from esr_cli.runs.metrics import Interrupts, gpu_name, kl_profile, rollout_metri
 from esr_cli.runs.tracking import Tracker
 from esr_cli.student import snapshot
 from esr_cli.train import auto_length
-from esr_cli.train.examiner import Examiner
 from esr_cli.train.gauge import Gauge, Outside
 from esr_cli.train.outcome import finish
 from esr_cli.train.steps import Steps

@@ -18,7 +18,7 @@ from esr_cli.probe import plan as probe_plan
 from esr_cli.probe.analyses import profile
 from esr_cli.probe.analyses.reads import Read
 from esr_cli.probe.material import Material
-from esr_cli.probe.settings import settings
+from esr_cli.probe.settings import profile_of, settings
 from esr_cli.train import auto_length
 
 
@@ -26,7 +26,7 @@ def test_n_is_sought_where_and_as_the_run_will_draw(tmp_path):
     """No held-out question chooses it, and no benchmark says how it is drawn."""
     given = ("+rollout_len=auto", "rollout.temperature=0.9", "rollout.top_k=7", "seed=3",
              "benchmark.lab.temperature=0.1", "benchmark.lab.max_tokens=9")  # fmt: skip
-    found = probe_plan.plan(auto_length.profile_of(read(*given)))
+    found = probe_plan.plan(profile_of(read(*given)))
     exam = found.exams["before"]
     drawn = (exam.sampling.temperature, exam.sampling.top_k, exam.sampling.max_tokens)
     assert drawn == (0.9, 7, 128) and exam.sampling.samples == 1
@@ -44,7 +44,7 @@ def test_the_profile_is_drawn_without_tokens_that_the_teacher_lacks(tmp_path, mo
     given = make_task(config, *preflight.check_models(config))
     made = []
     monkeypatch.setattr(probe_plan, "make_task", lambda *_: made.append(1))
-    plan = probe_plan.plan(replace(auto_length.profile_of(config), prompts=4), given)
+    plan = probe_plan.plan(replace(profile_of(config), prompts=4), given)
     # The word that the student would begin with.
     lost = plan.tokenizers["student"]("plan").input_ids[0]
     monkeypatch.setattr(type(plan.pairing.shared), "masked", lambda self, rows: (lost,))
@@ -57,7 +57,7 @@ def test_the_profile_is_drawn_without_tokens_that_the_teacher_lacks(tmp_path, mo
 
 def test_an_earlier_profile_serves_with_as_many_prompts_drawn_alike(tmp_path):
     run = read("+rollout_len=auto", "rollout=eager")
-    wanted = settings(auto_length.profile_of(run), "profile")
+    wanted = settings(profile_of(run), "profile")
     (tmp_path / "probes-before").mkdir()
     rows_of = profile.rows([Read("q", ("a", "b"), *[np.array([1.0, 3.0])] * 5)], "before", 0.45)
     files.write_rows(tmp_path / "probes-before" / "profile.jsonl", rows_of)
@@ -66,7 +66,7 @@ def test_an_earlier_profile_serves_with_as_many_prompts_drawn_alike(tmp_path):
         ({"rollout": {**wanted["rollout"], "top_p": 0.9}}, False), ({"source": "x"}, False),
     ):  # fmt: skip
         gate.write_yaml({**wanted, **change}, tmp_path / "probes-before" / "profile.yaml")
-        assert auto_length.serves(tmp_path / "probes-before", auto_length.profile_of(run)) == serves
+        assert auto_length.serves(tmp_path / "probes-before", profile_of(run)) == serves
 
 
 def test_n_is_measured_before_a_run_and_kept_by_it(tmp_path):

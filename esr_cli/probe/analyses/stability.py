@@ -10,8 +10,7 @@ from typing import Any
 
 from esr_cli.base.statistics import Interval, mean_interval, paired
 from esr_cli.probe.analyses.reads import Rows, row
-
-BOX = "\\boxed{"
+from esr_cli.runs.record import BOX, key_of, share_of_several_boxes, share_right
 
 
 def rows(evals: Rows, generations: Rows) -> Rows:
@@ -40,12 +39,10 @@ def _boxes(generations: Rows) -> Rows:
     samples: dict[tuple[str, int], int] = {}
     boxed = set()
     for each in generations:
-        counts = [text.count(BOX) for text in each["responses"]]
-        share = sum(count > 1 for count in counts) / len(counts)
-        key = (each["benchmark"], each["step"])
-        several.setdefault(key, []).append(share)
-        samples[key] = len(counts)
-        if any(counts):
+        key = key_of(each)
+        several.setdefault(key, []).append(share_of_several_boxes(each))
+        samples[key] = len(each["responses"])
+        if any(BOX in text for text in each["responses"]):
             boxed.add(each["benchmark"])
     return [
         row("several_boxes", mean_interval(shares, samples[name, step]),
@@ -77,7 +74,7 @@ def _fall(name: str, evals: Rows, generations: Rows) -> Rows:
 def _scores(generations: Rows, step: int) -> dict[str, float]:
     """The share of right responses to each question at a step."""
     own: Sequence[dict[str, Any]] = [each for each in generations if each["step"] == step]
-    return {each["id"]: sum(each["correct"]) / len(each["correct"]) for each in own}
+    return {each["id"]: share_right(each) for each in own}
 
 
 def headline(found: Rows) -> str:

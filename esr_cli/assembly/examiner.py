@@ -1,4 +1,4 @@
-"""The benchmarks of a training run: checked before it starts, asked whenever it is due."""
+"""The benchmarks of a training run: checked before it starts, evaluated when they are due."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from esr_cli.types import Engine
 
 
 class Examiner:
-    """Asks every benchmark through the engine that the run already holds.
+    """Evaluates every benchmark with the engine that the run already holds.
 
-    Raises `ConfigError` where a benchmark's data, sandbox or room is missing.
+    Raises `ConfigError` if the data or the sandbox of a benchmark is missing, or if its prompts
+    and responses exceed the context.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class Examiner:
         }
 
     def __call__(self, engine: Engine, step: int) -> list[Evaluation]:
-        """One evaluation a benchmark, of the weights that the engine holds."""
+        """One evaluation per benchmark, of the weights that the engine holds."""
         return [
             judge(each.benchmark, self._graders[each.benchmark.name], each.ask(engine, step), step)
             for each in self._exams
