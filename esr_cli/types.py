@@ -1,10 +1,10 @@
-"""What flows between the rooms of esr, one frozen type an arrow.
+"""The data types that the rooms of esr pass to each other, all frozen, and their interfaces.
 
 Legend of the dimension letters at the end of tensor names:
 
     B  sequences in a batch
     L  padded length of a sequence (prompt and response)
-    R  response tokens of a whole batch, laid end to end without padding
+    R  response tokens of a batch, concatenated without padding
     V  vocabulary
     D  width of the hidden state
     K  top-k entries
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 class Question:
     """One problem before any tokenizer has seen it; `id` is the same for a data row in every run.
 
-    `messages` are chat turns (`role`, `content`); `tools` the functions offered, as JSON schemas;
-    `reference` is what the grader compares with: a text, a `CodeReference`, a `ToolReference`.
+    `messages` are chat turns (`role`, `content`). `tools` are the functions offered, as JSON
+    schemas. The grader compares a response with `reference`: a text, a `CodeReference` or a
+    `ToolReference`.
     """
 
     id: str
@@ -41,10 +42,10 @@ class Question:
 class CodeReference:
     """A function to write, and how it is tested.
 
-    `prompt` is the code that a response completes; `canonical` a whole program with the published
-    solution, whose outputs are the expected ones; `inputs` holds the arguments of each call, the
-    first `base_count` of them the benchmark's own; `atol` is the tolerance for floats; `family` is
-    `humaneval` or `mbpp`, whose special oracles differ.
+    `prompt` is the code that a response completes. `canonical` is a complete program with the
+    published solution; its outputs are the expected ones. `inputs` holds the arguments of each
+    call; the first `base_count` calls are the original benchmark's. `atol` is the tolerance for
+    floats. `family` is `humaneval` or `mbpp`; their special oracles differ.
     """
 
     family: str
@@ -58,10 +59,11 @@ class CodeReference:
 
 @dataclass(frozen=True)
 class ToolReference:
-    """One call to make: `functions` as BFCL describes them, `allowed` as its possible answers.
+    """The function call that a response should make.
 
-    `allowed` maps the one right function to its parameters, each with a list of allowed values, in
-    which `""` means that the parameter may be left out.
+    `functions` are described as in BFCL. `allowed` is BFCL's possible answer: it maps the correct
+    function to its parameters, and each parameter to a list of allowed values. `""` in the list
+    means that the parameter may be omitted.
     """
 
     functions: tuple[Mapping[str, Any], ...]
@@ -70,10 +72,10 @@ class ToolReference:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question as each model reads it.
+    """One question, tokenized for each model.
 
-    `student_ids` and `teacher_ids` hold the same messages, each through its own chat template;
-    `id` is the question's.
+    `student_ids` and `teacher_ids` hold the same messages, each rendered by the model's own chat
+    template. `id` is the id of the question.
     """
 
     id: str
@@ -84,11 +86,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How responses are drawn; `top_p=1` and `top_k=0` leave the distribution whole.
+    """How responses are sampled; `top_p=1` and `top_k=0` do not truncate the distribution.
 
-    `max_tokens` counts response tokens, the end-of-text token included; `lengths`, where it is not
-    empty, gives each response of a call a limit of its own, prompt by prompt. `shared_only` bars
-    the tokens that the engine was told the teacher lacks.
+    `max_tokens` counts response tokens, the end-of-text token included. `lengths`, if not empty,
+    gives each response of a call its own limit, prompt by prompt. `shared_only` masks out the
+    tokens that the teacher lacks; the engine received their ids when it was made.
     """
 
     max_tokens: int
@@ -104,26 +106,26 @@ class Sampling:
     shared_only: bool = False
 
     def at(self, step: int, lengths: Sequence[int] = ()) -> Sampling:
-        """The same sampling with the seeds, and the lengths, of another step."""
+        """This sampling with the seeds and the lengths of another step."""
         return replace(self, step=step, lengths=tuple(lengths))
 
     def limits(self, responses: int) -> tuple[int, ...]:
-        """The most tokens of each of a call's responses."""
+        """The maximum number of tokens of each response of a call."""
         assert not self.lengths or len(self.lengths) == responses, (self.lengths, responses)
         return self.lengths or (self.max_tokens,) * responses
 
     def seed_of(self, prompt_id: str, sample: int) -> int:
-        """A response's seed: 31 bits, fixed by run seed, purpose, step, prompt and sample."""
+        """A response's 31-bit seed, derived from run seed, purpose, step, prompt and sample."""
         key = f"{self.seed}/{self.purpose}/{self.step}/{prompt_id}/{sample}"
         return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") >> 1
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """A sampled response; `finish` is `stop` (it ended) or `length` (it was cut at the budget).
+    """A sampled response; `finish` is `stop` (it ended) or `length` (it reached its limit).
 
-    `logprobs` holds, for every response token, its log-probability (nats) under the distribution
-    it was drawn from: at the sampling temperature, after top-p and top-k.
+    `logprobs` holds the log-probability (nats) of every response token under the distribution
+    that it was sampled from: at the sampling temperature, after top-p and top-k.
     """
 
     prompt: Prompt
@@ -135,10 +137,10 @@ class Rollout:
 
 @dataclass(frozen=True)
 class HiddenScores:
-    """Teacher states before its output head, for every response token laid end to end.
+    """Teacher hidden states before the output head, for the concatenated response tokens.
 
-    `aligned_R` tells, where tokenizers are unlike, at which tokens the teacher stands at the same
-    place of the text; the other rows mean nothing. None: at all of them.
+    With different tokenizers, `aligned_R` (bool) marks the tokens at which the teacher predicts at
+    the same place of the text; the other rows are undefined. None: all tokens are aligned.
     """
 
     hidden_RD: torch.Tensor
@@ -147,7 +149,7 @@ class HiddenScores:
 
 @dataclass(frozen=True)
 class LogitScores:
-    """Exact teacher logits in the student's order, for heads that cannot be split off."""
+    """Exact teacher logits in the order of the student's ids, for inseparable output heads."""
 
     logits_RV: torch.Tensor
     aligned_R: torch.Tensor | None = None
@@ -158,9 +160,9 @@ Scores = HiddenScores | LogitScores
 
 @dataclass(frozen=True)
 class Grade:
-    """The verdict on one response, with the reason in a few words.
+    """The verdict on one response, with a short reason.
 
-    `answer` is what the response votes for in maj@k, None where it gives none; `also` holds further
+    `answer` is the response's vote in maj@k, None if it has no answer. `also` holds further
     verdicts on the same response by name (`first_boxed`, `parsed`, ...).
     """
 
@@ -170,33 +172,33 @@ class Grade:
     also: Mapping[str, bool] = field(default_factory=dict)
 
     def verdict(self, name: str) -> bool:
-        """A further verdict; where it was not made apart (no plus inputs), the verdict itself."""
+        """A further verdict by name; `correct` if `also` has none (a task without plus inputs)."""
         return self.also.get(name, self.correct)
 
 
 class Grader(Protocol):
-    """What judges the responses of one benchmark; see `esr_cli.graders`."""
+    """Grades the responses of one benchmark; see `esr_cli.graders`."""
 
     def grade(self, pairs: Sequence[tuple[str, Any]]) -> list[Grade]:
-        """A verdict for each (response, reference); a hostile response costs itself alone."""
+        """A verdict for each (response, reference); a hostile response cannot affect others."""
         ...
 
     def equal(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
-        """Whether two answers are one vote, for each pair of them."""
+        """For each pair of answers, whether both count as the same vote."""
         ...
 
     def close(self) -> None:
-        """Ends the processes that grading started."""
+        """Stops the processes that grading started."""
         ...
 
 
 class Engine(Protocol):
-    """What samples responses; see `esr_cli.rollout`."""
+    """Samples responses; see `esr_cli.rollout`."""
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
-        """`sampling.samples` rollouts a prompt, prompt by prompt."""
+        """Samples `sampling.samples` rollouts per prompt, in the order of the prompts."""
         ...
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
-        """Replaces the named weights (Hugging Face names); unnamed ones stay."""
+        """Replaces the named weights (Hugging Face names); the others are kept."""
         ...

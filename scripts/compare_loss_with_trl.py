@@ -1,12 +1,12 @@
 """Compares the divergences of esr with TRL 1.16's on the same hidden states and heads.
 
 Reverse KL, forward KL and the generalised Jensen-Shannon divergence (beta 0.3), each against
-`DistillationTrainer`'s tiled loss (hidden states in), `GKDTrainer`'s dense one (logits in) and the
-definition in dense float64, at loss temperatures 1 and 0.7: the value, and the gradients of
-the hidden states and of the head. As a control each is also compared with the KL the other way
-round, which must differ. Exits with 1 when a relative difference is above 1e-5.
+`DistillationTrainer`'s tiled loss (from hidden states), `GKDTrainer`'s dense loss (from logits) and
+the definition in dense float64, at loss temperatures 1 and 0.7. Compared are the value and the
+gradients of the hidden states and of the head. As a control, each is also compared with the
+opposite KL direction, which must differ. Exits with 1 if a relative difference is above 1e-5.
 
-TRL is no dependency of esr; the tiled function is private to it, hence the exact version:
+TRL is not a dependency of esr. The tiled function is private, so the exact version is required:
 
     pip install trl==1.16.0
     python scripts/compare_loss_with_trl.py
@@ -88,7 +88,7 @@ def trl_dense(x: Inputs, beta: float, temperature: float) -> torch.Tensor:
 
 
 def by_definition(x: Inputs, beta: float, temperature: float) -> torch.Tensor:
-    """The sums as they are written, dense, in float64."""
+    """The definitions as dense sums in float64."""
     log_q = (x.hidden.double() @ x.weight.double().T / temperature).log_softmax(-1)
     log_p = (x.teacher.double() @ x.teacher_weight.double().T / temperature).log_softmax(-1)
     q, p = log_q.exp(), log_p.exp()
@@ -101,7 +101,7 @@ def by_definition(x: Inputs, beta: float, temperature: float) -> torch.Tensor:
 
 
 def other_way_round(x: Inputs, beta: float, temperature: float) -> torch.Tensor:
-    """The control: beta mirrored, which agrees only where an orientation is swapped."""
+    """The control: mirrored beta, which agrees only if a direction is swapped by mistake."""
     return trl_dense(x, 1 - beta, temperature)
 
 
@@ -113,7 +113,7 @@ def evaluate(loss: Loss, x: Inputs, beta: float, temperature: float) -> list[tor
 
 
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    """|a - b| / |b|, of vectors the Euclidean norm."""
+    """|a - b| / |b| in the Euclidean norm."""
     return float((a.double() - b.double()).norm() / b.double().norm())
 
 
@@ -126,24 +126,24 @@ OTHERS: dict[str, Loss] = {
 
 
 def compare(kind: str, x: Inputs, temperature: float) -> bool:
-    """Prints a line a computation; True where all that should agree does."""
+    """Prints one line per computation; True if all that should agree do."""
     beta = BETAS[kind]
-    own = evaluate(ours(kind), x, beta, temperature)
-    print(f"{temperature:4}  {'esr ' + kind:28} {float(own[0]):12.8f}")
-    right = True
+    reference = evaluate(ours(kind), x, beta, temperature)
+    print(f"{temperature:4}  {'esr ' + kind:28} {float(reference[0]):12.8f}")
+    agrees = True
     for name, loss in OTHERS.items():
         found = evaluate(loss, x, beta, temperature)
-        gaps = [relative(a, b) for a, b in zip(own, found, strict=True)]
+        gaps = [relative(a, b) for a, b in zip(reference, found, strict=True)]
         control = loss is other_way_round
-        right = right and (min(gaps) > LIMIT if control else max(gaps) <= LIMIT)
+        agrees = agrees and (min(gaps) > LIMIT if control else max(gaps) <= LIMIT)
         shown = " ".join(f"{gap:9.1e}" for gap in gaps)
         note = "  (must differ)" if control else ""
         print(f"{temperature:4}  {name:28} {float(found[0]):12.8f} {shown}{note}")
-    return right
+    return agrees
 
 
 def main() -> int:
-    """1 when a computation that should agree does not."""
+    """Returns 1 if a computation that should agree does not."""
     x = draw()
     print(f"{'T':>4}  {'loss':28} {'nats/token':>12} {'value':>9} {'d hidden':>9} {'d head':>9}")
     agree = [compare(kind, x, heat) for kind in BETAS for heat in (1.0, 0.7)]

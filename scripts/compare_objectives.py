@@ -1,12 +1,12 @@
 """Compares ESR, full rollouts, selectors and a mixture of lengths on the lab pair, in one command.
 
-Two students (the shipped one and `student_seed=5`, trained first where FOLDER does not hold it) by
-three seeds by the arms below: 80 steps at a constant rate, so that what a short rollout forgets has
-time to show. Every run is an `esr train` of its own with our own decode loop, two at a time on one
-thread each; a run that is complete is not repeated, one that was cut off goes on. Then every arm is
-timed for 12 steps, one at a time and all in turn, three rounds. At the end a table: accuracy at
-step 40 and at step 80 (the mean over seeds with its 95 % interval by Student's t over the runs),
-response tokens, and seconds a step (median of the timed steps) against full rollouts.
+Trains two students (the shipped one and `student_seed=5`, which is trained first if FOLDER does not
+hold it) with three seeds in each condition below: 80 steps at a constant learning rate, long enough
+to show what short rollouts forget. Every run is an `esr train` with the eager engine; two runs at a
+time use one thread each. Complete runs are not repeated, and interrupted ones are resumed. Then
+every condition is timed for 12 steps, one run at a time, in three rounds. The table shows accuracy
+at steps 40 and 80 (mean over seeds, 95 % interval by Student's t over the runs), response tokens,
+and seconds per step (median of the timed steps) relative to full rollouts.
 
     python scripts/compare_objectives.py runs/objectives
 """
@@ -28,7 +28,7 @@ from esr_cli.base import files
 
 STEPS, SEEDS, JOBS, ROUNDS, SECOND_STUDENT = 80, (0, 1, 2), 2, 3, 5
 KEEP = "loss.keep_tokens=32"
-ARMS = {
+CONDITIONS = {
     "full rollouts": ["+rollout_len=full"],
     "ESR, N=16": ["+rollout_len=16"],
     "ESR, N=32": ["+rollout_len=32"],
@@ -49,61 +49,61 @@ T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571}
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: its arm, its student, its seed, its folder."""
+    """One training run."""
 
-    arm: str
+    condition: str
     student: str
     seed: int
     folder: Path
 
     def command(self, students: dict[str, list[str]]) -> list[str]:
-        """What to type, new or to go on with."""
+        """The arguments of `esr` that start or resume the run."""
         if files.latest(self.folder):
             return ["train", f"resume={self.folder}"]
         return [
             "train", f"run_dir={self.folder}", f"seed={self.seed}", f"steps={STEPS}",
             "eval_every=40", "save_every=40", "rollout=eager", "tracking=none",
-            "tune.schedule=constant", *students[self.student], *ARMS[self.arm],
+            "tune.schedule=constant", *students[self.student], *CONDITIONS[self.condition],
         ]  # fmt: skip
 
     def __call__(self, students: dict[str, list[str]]) -> None:
-        """Trains unless done; raises where the run fails."""
+        """Trains unless complete; raises RuntimeError if the run fails."""
         if not (self.folder / "summary.json").exists():
             esr(self.command(students))
         print(f"{self.folder.name}: {self.accuracy(STEPS):.3f}", flush=True)
 
     def accuracy(self, step: int) -> float:
-        """The headline figure at a step."""
+        """The headline accuracy at a step."""
         rows = files.headlines(files.read_rows(self.folder / "eval.jsonl"))
         return next(row["value"] for row in rows if row["step"] == step)
 
     def median_of(self, key: str) -> float:
-        """The median over the steps of a metric."""
+        """The median of a metric over the steps."""
         return median(row[key] for row in files.read_rows(self.folder / "metrics.jsonl"))
 
 
 def timed(out: Path) -> dict[str, float]:
-    """Median seconds a step of each arm, timed in turn; kept in `times.json`."""
+    """Median seconds per step of each condition, timed in turn; cached in `times.json`."""
     kept = out / "times.json"
     if not kept.exists():
-        seconds: dict[str, list[float]] = {arm: [] for arm in ARMS}
+        seconds: dict[str, list[float]] = {condition: [] for condition in CONDITIONS}
         for number in range(ROUNDS):
-            for arm, overrides in ARMS.items():
-                folder = out / "timed" / f"{number}-{_plain(arm)}"
+            for condition, overrides in CONDITIONS.items():
+                folder = out / "timed" / f"{number}-{_slug(condition)}"
                 shutil.rmtree(folder, ignore_errors=True)
                 esr([
                     "train", f"run_dir={folder}", "steps=12", "limit=1", "benchmark.lab.samples=1",
                     "benchmark.lab.max_tokens=1", "rollout=eager", "tracking=none", *overrides,
                 ])  # fmt: skip
-                # The first step pays for what is set up but once.
+                # The first step includes the set-up.
                 rows = files.read_rows(folder / "metrics.jsonl")[1:]
-                seconds[arm] += [row["time/step_s"] for row in rows]
-        files.write_json(kept, {arm: median(own) for arm, own in seconds.items()})
+                seconds[condition] += [row["time/step_s"] for row in rows]
+        files.write_json(kept, {condition: median(own) for condition, own in seconds.items()})
     return json.loads(kept.read_text())
 
 
-def _plain(arm: str) -> str:
-    return re.sub("[^A-Za-z0-9]+", "-", arm)
+def _slug(condition: str) -> str:
+    return re.sub("[^A-Za-z0-9]+", "-", condition)
 
 
 def esr(arguments: list[str]) -> None:
@@ -117,7 +117,7 @@ def esr(arguments: list[str]) -> None:
 
 
 def students_in(out: Path) -> dict[str, list[str]]:
-    """Both students' overrides; trains the second where it is not there."""
+    """Both students' overrides; trains the second one if it is missing."""
     pair = out / "pair"
     if not (pair / "lab.json").exists():
         print("training the second student", flush=True)
@@ -132,36 +132,36 @@ def interval(values: list[float]) -> str:
 
 
 def table(runs: list[Run], seconds: dict[str, float]) -> str:
-    """A line an arm: accuracy of each student, tokens and time."""
+    """One line per condition: accuracy of each student, tokens and time."""
     lines = [
         "| | student 1, step 40 | step 80 | student 2, step 40 | step 80 | tokens a step | "
         "time a step / full |",
         "|---|---|---|---|---|---|---|",
     ]
-    for arm in ARMS:
-        own = [run for run in runs if run.arm == arm]
+    for condition in CONDITIONS:
+        own = [run for run in runs if run.condition == condition]
         cells = [
             interval([run.accuracy(step) for run in own if run.student == student])
             for student in ("shipped", "second")
             for step in (40, STEPS)
         ]
         tokens = mean(run.median_of("rollout/tokens") for run in own)
-        cost = seconds[arm] / seconds["full rollouts"]
-        lines.append(f"| {arm} | {' | '.join(cells)} | {tokens:,.0f} | {cost:.2f} |")
+        cost = seconds[condition] / seconds["full rollouts"]
+        lines.append(f"| {condition} | {' | '.join(cells)} | {tokens:,.0f} | {cost:.2f} |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Trains what is missing below the folder given, and prints the table."""
+    """Trains the missing runs in the given folder, and prints the table."""
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/objectives").absolute()
     out.mkdir(parents=True, exist_ok=True)
     students = students_in(out)
-    # Seed by seed, so that a table of fewer seeds is never far.
+    # Ordered by seed, so that the first seeds are complete early.
     runs = [
-        Run(arm, student, seed, out / f"{student}-{seed}-{_plain(arm)}")
+        Run(condition, student, seed, out / f"{student}-{seed}-{_slug(condition)}")
         for seed in SEEDS
         for student in students
-        for arm in ARMS
+        for condition in CONDITIONS
     ]
     with ThreadPoolExecutor(JOBS) as pool:
         list(pool.map(lambda run: run(students), runs))

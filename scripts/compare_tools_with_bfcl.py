@@ -1,13 +1,13 @@
-"""Compares the verdicts of esr's grader of function calls with BFCL's own checker.
+"""Compares the verdicts of esr's grader of function calls with those of BFCL's checker.
 
-From every row of BFCL v4 simple (Python) and multiple: the first allowed call, and the same call
-with one thing changed (`changes` and `texts` below), each as a JSON tool call and as a Python
-call. BFCL reads them with its decoders for the two forms and counts a call right under either of
-its settings for dots in names. Exits with 1 when a verdict differs for a change that `EXPECTED`
-does not list. The data folder holds `bfcl/BFCL_v4_*.json` and `bfcl/possible_answer/`.
+For every row of BFCL v4 simple (Python) and multiple, the script grades the first allowed call and
+variants with one change (`changes` and `texts` below), each as a JSON tool call and as a Python
+call. BFCL decodes both forms; a call is correct if it passes under either of its settings for dots
+in names. Exits with 1 if a verdict differs for a change that `EXPECTED` does not list. The data
+folder holds `bfcl/BFCL_v4_*.json` and `bfcl/possible_answer/`.
 
-The package is no dependency of esr. Its checker imports `bfcl_eval.constants.model_config`, and
-by it the clients of every provider; only one flag of it is read, so a stand-in takes its place:
+BFCL is not a dependency of esr. Its checker imports `bfcl_eval.constants.model_config`, which
+imports the clients of every provider. Only one flag of it is read, so a stub replaces it:
 
     pip install --no-deps bfcl-eval==2026.3.23
     pip install tenacity filelock python-dotenv tree_sitter==0.21.3 \\
@@ -29,12 +29,12 @@ from typing import Any
 from esr_cli.graders.tools import grade
 from esr_cli.types import ToolReference
 
-stand_in = ModuleType("bfcl_eval.constants.model_config")
-stand_in.MODEL_CONFIG_MAPPING = {  # type: ignore[attr-defined]
+stub = ModuleType("bfcl_eval.constants.model_config")
+stub.MODEL_CONFIG_MAPPING = {  # type: ignore[attr-defined]
     "dots": SimpleNamespace(underscore_to_dot=False),
     "underscores": SimpleNamespace(underscore_to_dot=True),
 }
-sys.modules[stand_in.__name__] = stand_in
+sys.modules[stub.__name__] = stub
 
 from bfcl_eval.constants.enums import Language  # noqa: E402
 from bfcl_eval.eval_checker.ast_eval.ast_checker import ast_checker  # noqa: E402
@@ -59,7 +59,7 @@ LISTED = 20
 
 
 def first(options: list[Any]) -> Any:
-    """The first allowed value; an object holds a list of them for each of its keys."""
+    """The first allowed value; an object holds a list of allowed values for each key."""
     value = next(option for option in options if option != "")
     items = value if isinstance(value, list) else [value]
     plain = [
@@ -70,7 +70,7 @@ def first(options: list[Any]) -> Any:
 
 
 def values(value: Any) -> Iterator[tuple[str, Any]]:
-    """Other things to say in the place of a value."""
+    """Yields (change, value): values to put in place of an argument."""
     yield from (("null", None), ("empty text", ""), ("empty list", []), ("empty object", {}))
     yield from (("as text", str(value)), ("in a list", [value]), ("true", True), ("one", 1))
     yield from (("a text", "Elsewhere"), ("a tuple", (1.0, 2.0)))
@@ -100,27 +100,37 @@ def entries(value: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 
 def changes(reference: ToolReference) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(what is changed, function, arguments), the right call first."""
+    """Yields (change, function, arguments), the correct call first."""
     [(name, allowed)] = reference.allowed.items()
-    said = {key: first(options) for key, options in allowed.items() if options != [""]}
-    yield "right", name, said
-    yield "least", name, {key: value for key, value in said.items() if "" not in allowed[key]}
-    yield from (("underscores", name.replace(".", "_"), said), ("renamed", f"{name}_2", said))
-    yield from (("capitals", name.upper(), said), ("extra", name, said | {"verbose": True}))
-    yield from (("other function", other["name"], said) for other in reference.functions)
-    for key, value in said.items():
-        yield "missing", name, {other: said[other] for other in said if other != key}
+    arguments = {key: first(options) for key, options in allowed.items() if options != [""]}
+    yield "right", name, arguments
+    yield "least", name, {key: value for key, value in arguments.items() if "" not in allowed[key]}
+    yield from (
+        ("underscores", name.replace(".", "_"), arguments),
+        ("renamed", f"{name}_2", arguments),
+    )
+    yield from (
+        ("capitals", name.upper(), arguments),
+        ("extra", name, arguments | {"verbose": True}),
+    )
+    yield from (("other function", other["name"], arguments) for other in reference.functions)
+    for key, value in arguments.items():
+        yield "missing", name, {other: arguments[other] for other in arguments if other != key}
         yield (
             "misspelt",
             name,
-            {f"{other}s" if other == key else other: said[other] for other in said},
+            {f"{other}s" if other == key else other: arguments[other] for other in arguments},
         )
         for option in allowed[key]:
             if option != "" and not isinstance(option, dict):
-                yield "allowed", name, said | {key: option}
-        yield from ((f"{how} for {key}", name, said | {key: new}) for how, new in values(value))
-    for key in sorted(allowed.keys() - said.keys()):
-        yield from ((f"{how} for unsaid {key}", name, said | {key: new}) for how, new in values(1))
+                yield "allowed", name, arguments | {key: option}
+        yield from (
+            (f"{how} for {key}", name, arguments | {key: new}) for how, new in values(value)
+        )
+    for key in sorted(allowed.keys() - arguments.keys()):
+        yield from (
+            (f"{how} for omitted {key}", name, arguments | {key: new}) for how, new in values(1)
+        )
 
 
 def as_json(name: str, arguments: Mapping[str, Any]) -> str:
@@ -131,11 +141,11 @@ def as_python(name: str, arguments: Mapping[str, Any]) -> str:
     return f"[{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})]"
 
 
-def texts(name: str, said: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """(what is unusual, response) around the right call."""
-    tagged, python = as_json(name, said), as_python(name, said)
-    bare = json.dumps({"name": name, "arguments": said})
-    key = next(iter(said), "x")
+def texts(name: str, arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields (change, response): unusual texts around the correct call."""
+    tagged, python = as_json(name, arguments), as_python(name, arguments)
+    bare = json.dumps({"name": name, "arguments": arguments})
+    key = next(iter(arguments), "x")
     inside = python[len(name) + 2 : -2]
     yield from (("twice", tagged + "\n" + tagged), ("prose", f"I call it.\n{tagged}\nDone."))
     yield from (("twice", f"{python[:-1]}, {python[1:]}"), ("prose", f"I call it: {python}"))
@@ -144,16 +154,18 @@ def texts(name: str, said: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from (("thought", f"<think>f(x=1)</think>\n{tagged}"), ("empty", "[]"))
     yield from (("fence", f"```json\n{bare}\n```"), ("fence", f"```python\n{python}\n```"))
     yield from (("plain fence", f"```\n{python}\n```"), ("bare", bare))
-    yield from (("bare word", f"[{name}({key}=word)]"), ("spread", f"[{name}(**{said!r})]"))
+    yield from (("bare word", f"[{name}({key}=word)]"), ("spread", f"[{name}(**{arguments!r})]"))
     yield from (("no line breaks", tagged.replace("\n", "")), ("call", f"[{name}({key}=g())]"))
     yield "parameters", tagged.replace('"arguments"', '"parameters"', 1)
-    yield "text arguments", as_json(name, json.dumps(said))  # type: ignore[arg-type]
+    yield "text arguments", as_json(name, json.dumps(arguments))  # type: ignore[arg-type]
     yield "malformed beside", f"{tagged}\n<tool_call>\n{{\n</tool_call>"
     yield "positional", f"[{name}(1, {inside})]"
     yield "repeated", f"[{name}({key}=None, {inside})]"
     yield "repeated", tagged.replace('"arguments": {', f'"arguments": {{{json.dumps(key)}: null, ')
-    for key, value in said.items():
-        rest = as_python(name, {other: said[other] for other in said if other != key})[:-2]
+    for key, value in arguments.items():
+        rest = as_python(name, {other: arguments[other] for other in arguments if other != key})[
+            :-2
+        ]
         rest += "" if rest.endswith("(") else ", "
         yield "ellipsis", f"{rest}{key}=...)]"
         if type(value) in (int, float):
@@ -165,7 +177,7 @@ def texts(name: str, said: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def decoded(response: str) -> list[Any]:
-    """BFCL's reading: the tags of its Qwen handler, else its decoder of Python calls."""
+    """BFCL's decoding: the tags of its Qwen handler, else its decoder of Python calls."""
     response = response.rpartition("</think>")[2].lstrip("\n")
     if "<tool_call>" not in response:
         return default_decode_ast_prompting(response)
@@ -178,8 +190,8 @@ def decoded(response: str) -> list[Any]:
     return [{call["name"]: dict(call["arguments"].items())} for call in found]
 
 
-def theirs(response: str, row: dict[str, Any], truth: list[Any]) -> bool:
-    """BFCL's verdict; whatever its code raises on a response is a wrong one."""
+def bfcl_verdict(response: str, row: dict[str, Any], truth: list[Any]) -> bool:
+    """BFCL's verdict; any exception on a response counts as wrong."""
     try:
         calls = decoded(response)
         if not is_function_calling_format_output(calls):
@@ -187,7 +199,7 @@ def theirs(response: str, row: dict[str, Any], truth: list[Any]) -> bool:
         category = "multiple" if row["id"].startswith("multiple") else "simple_python"
         return any(
             ast_checker(row["function"], calls, truth, Language.PYTHON, category, model)["valid"]
-            for model in stand_in.MODEL_CONFIG_MAPPING
+            for model in stub.MODEL_CONFIG_MAPPING
         )
     except Exception:
         return False
@@ -210,13 +222,13 @@ def rows(folder: Path) -> Iterator[tuple[dict[str, Any], list[Any]]]:
 
 
 def main(folder: Path) -> int:
-    """Prints how many verdicts agree and why the others do not; 1 on an unlisted difference."""
+    """Prints the agreement and its exceptions; returns 1 on an unlisted difference."""
     counts: Counter[str] = Counter()
     unlisted = 0
     for row, truth in rows(folder):
         reference = ToolReference(tuple(row["function"]), truth[0])
         for change, response in cases(reference):
-            verdict, other = grade(response, reference), theirs(response, row, truth)
+            verdict, other = grade(response, reference), bfcl_verdict(response, row, truth)
             counts["all"] += 1
             counts["right"] += verdict.correct
             if verdict.correct == other:

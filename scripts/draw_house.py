@@ -1,11 +1,11 @@
-"""Draws the rooms of the package and who imports whom, as docs/images/house.svg.
+"""Draws the rooms of the package and their imports as docs/images/house.svg.
 
     python scripts/draw_house.py            draws the picture (`make house`)
-    python scripts/draw_house.py FOLDER     prints floors, arrows and circles of that package only
+    python scripts/draw_house.py FOLDER     prints floors, arrows and import cycles of a package
 
-A room is an entry of the package's folder: a subpackage or a module. A room stands one floor above
-the highest room that it imports. The picture leaves out arrows that follow from others, and those
-into the rooms that nearly all rooms use.
+A room is a direct child of the package: a subpackage or a module. A room is one floor above the
+highest room that it imports. The picture omits arrows that others imply and arrows into the rooms
+that nearly all rooms import.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PICTURE = ROOT / "docs" / "images" / "house.svg"
-# Used from nearly everywhere: no arrows are drawn into them.
+# Imported by nearly all rooms: no arrows are drawn into them.
 COMMON = ("config", "types", "base")
 COLOURS = {"verb": "#e8f0fe", "part": "#e6f4ea", "common": "#f1f3f4"}
 WIDTH, BOX_WIDTH, BOX_HEIGHT, GAP, FLOOR_HEIGHT = 960, 96, 30, 70, 74
@@ -26,10 +26,10 @@ Graph = dict[str, set[str]]
 
 
 def imported(path: Path, package: str) -> Iterator[tuple[str, int]]:
-    """The modules of `package` that a file imports, dotted, each with its line.
+    """The modules of `package` that a file imports, as dotted names with their lines.
 
-    `from package.room import name` is given as `package.room.name`: a module if there is one of
-    that name, else something that the module `package.room` defines.
+    `from package.room import name` gives `package.room.name`, which is a module or a name that
+    `package.room` defines.
     """
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -55,13 +55,13 @@ def read(package: Path) -> Graph:
         if (room := room_of(path, package)) in graph:
             targets = {name.split(".")[1] for name, _ in imported(path, package.name)}
             graph[room] |= (targets & graph.keys()) - {room}
-    # The command table names its verbs; `cli` imports the one that is typed.
+    # `cli` imports verbs at run time, by the names in its command table.
     graph.get("cli", set()).update(each for each in graph if _is_verb(package / each))
     return graph
 
 
 def below(graph: Graph, room: str) -> set[str]:
-    """All rooms that a room reaches."""
+    """All rooms that a room imports, directly or indirectly."""
     reached: set[str] = set()
     waiting = [room]
     while waiting:
@@ -72,7 +72,7 @@ def below(graph: Graph, room: str) -> set[str]:
 
 
 def circles(graph: Graph) -> list[str]:
-    """The rooms that reach themselves."""
+    """The rooms that import themselves indirectly."""
     return [room for room in graph if room in below(graph, room)]
 
 
@@ -94,7 +94,7 @@ def floors(graph: Graph) -> list[list[str]]:
 
 
 def drawn_arrows(graph: Graph) -> list[tuple[str, str]]:
-    """Arrows that no longer path implies, without those into the common rooms."""
+    """The imports that no longer path implies, except those of common rooms."""
     arrows = []
     for room, targets in graph.items():
         implied = {each for target in targets for each in below(graph, target)}
@@ -103,7 +103,7 @@ def drawn_arrows(graph: Graph) -> list[tuple[str, str]]:
 
 
 def _placed(graph: Graph) -> dict[str, tuple[float, float]]:
-    """The centre of each box; a floor is sorted by where the rooms above that use it stand."""
+    """The centre of each box; a floor is sorted by the positions of the importing rooms above."""
     rows = floors(graph)[::-1]
     places: dict[str, tuple[float, float]] = {}
     for number, row in enumerate(rows):
@@ -168,7 +168,7 @@ def draw(package: Path) -> str:
 
 
 def main() -> None:
-    """Draws the picture, or prints the counts of the folder that is named."""
+    """Draws the picture, or prints the graph of the given folder."""
     if len(sys.argv) > 1:
         graph = read(Path(sys.argv[1]))
         arrows = sum(len(targets) for targets in graph.values())

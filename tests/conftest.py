@@ -1,4 +1,4 @@
-"""Fixtures that several rooms share: a tiny pair, and the command line as a user types it."""
+"""Shared fixtures and helpers: tiny models, `esr` as a process, rows of run folders."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
+from transformers import AutoConfig
 
 from esr_cli.base.files import conf_dir
 from esr_cli.config import LabConfig, TrainConfig, gate
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def pytest_collection_modifyitems(items):
-    """GPU tests skip where there is no CUDA."""
+    """Skips GPU tests without CUDA."""
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):
@@ -36,7 +37,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def tiny_pair(tmp_path_factory) -> Path:
-    """Untrained student and teacher of the lab's kind, two layers of width 64."""
+    """Untrained student and teacher with the lab's architecture: two layers of width 64."""
     folder = tmp_path_factory.mktemp("pair")
     tokenizer = lab_tokenizer()
     shape = LabConfig(width=64, layers=2, heads=2, mlp=128)
@@ -47,14 +48,14 @@ def tiny_pair(tmp_path_factory) -> Path:
 
 
 def esr(*arguments: str, env: dict | None = None, **options) -> subprocess.CompletedProcess:
-    """Runs `esr ARGUMENTS` in a process of its own."""
+    """Runs `esr ARGUMENTS` in a new process and waits for it."""
     command = [sys.executable, "-m", "esr_cli.cli", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
     return subprocess.run(command, capture_output=True, text=True, env=environment, **options)
 
 
 def read(*overrides, command="train", schema=TrainConfig):
-    """What `esr COMMAND OVERRIDES` would run with."""
+    """The configuration of `esr COMMAND OVERRIDES`."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return gate.read(compose(command, overrides=list(overrides)), schema)
 
@@ -72,14 +73,14 @@ def rows(run: Path, name: str = "metrics.jsonl") -> list[dict]:
     return [json.loads(line) for line in (run / name).read_text().splitlines()]
 
 
-def value(found, figure, **told):
-    """The one value of a figure among the rows of a probe."""
-    [row] = [r for r in found if r["figure"] == figure and told.items() <= r.items()]
+def value(found, figure, **keys):
+    """The only value of a figure among a probe's rows that match `keys`."""
+    [row] = [r for r in found if r["figure"] == figure and keys.items() <= r.items()]
     return row["value"]
 
 
 def timeless(run: Path, name: str = "metrics.jsonl") -> list[dict]:
-    """The rows without what a second run cannot repeat."""
+    """The rows without times and memory, which differ between equal runs."""
     return [
         {k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))}
         for row in rows(run, name)
@@ -87,7 +88,7 @@ def timeless(run: Path, name: str = "metrics.jsonl") -> list[dict]:
 
 
 def same_end(one: Path, other: Path) -> None:
-    """Both runs ended with the same weights, to the bit, and told the same story."""
+    """Asserts that two runs ended with bitwise equal weights and equal records."""
     a = load_file(one / "student" / "model.safetensors")
     b = load_file(other / "student" / "model.safetensors")
     assert a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
@@ -96,7 +97,7 @@ def same_end(one: Path, other: Path) -> None:
 
 
 def launch(*arguments: str, cwd: Path, stdout: int = subprocess.DEVNULL) -> subprocess.Popen:
-    """Starts `esr ARGUMENTS` and does not wait for it."""
+    """Starts `esr ARGUMENTS` without waiting for it."""
     command = [sys.executable, "-m", "esr_cli.cli", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
@@ -111,13 +112,13 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen:
 def wait_for_step(run: Path, step: int, process: subprocess.Popen) -> None:
     metrics = run / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_text().count("\n") >= step):
-        assert process.poll() is None, "the run ended before it could be disturbed"
+        assert process.poll() is None, "the run ended before the test could interrupt it"
         time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory) -> Path:
-    """Thirty steps of the lab pair with nothing in the way."""
+    """A run of thirty steps of the lab pair without interruption."""
     folder = tmp_path_factory.mktemp("unbroken")
     done = esr("train", "rollout=eager", *SHORT, "steps=30", "run_dir=run", cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -126,7 +127,7 @@ def unbroken(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def bytes_teacher(tmp_path_factory):
-    """An untrained teacher with the lab's other tokenizer."""
+    """An untrained teacher with the lab's byte-level tokenizer."""
     folder = tmp_path_factory.mktemp("bytes") / "teacher"
     tokenizer = bytes_tokenizer()
     shape = LabConfig(width=64, layers=2, heads=2, mlp=128)
@@ -135,8 +136,8 @@ def bytes_teacher(tmp_path_factory):
     return folder
 
 
-class AsIs:
-    """One tokenizer for both: the teacher reads the student's ids."""
+class SameIds:
+    """The reader for two equal tokenizers: the teacher reads the student's ids."""
 
     def read(self, response_ids):
         return Reading(response_ids, tuple(range(len(response_ids))))
@@ -145,4 +146,12 @@ class AsIs:
 @pytest.fixture(scope="session")
 def teacher(tiny_pair):
     path = str(tiny_pair / "teacher")
-    return Teacher(path, "float32", "cpu", 64, None, AsIs(), tuple(range(108)))
+    return Teacher(path, "float32", "cpu", 64, None, SameIds(), tuple(range(108)))
+
+
+def shape_of_1p5b(kind="qwen2", **more):
+    """The configuration of a 1.5B model, for the estimates that need no weights."""
+    return AutoConfig.for_model(
+        kind, vocab_size=151936, hidden_size=1536, num_hidden_layers=28, num_attention_heads=12,
+        num_key_value_heads=2, tie_word_embeddings=True, **{"intermediate_size": 8960, **more},
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Run folders as plain files, for what reads them."""
+"""Writes run folders as plain files, for tests of the code that reads them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from esr_cli.runs import environment
 
 
 def settings(*overrides: str) -> dict:
-    """What `esr train OVERRIDES` would save as config.yaml."""
+    """The settings that `esr train OVERRIDES` would save as config.yaml."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         tree = compose("train", overrides=list(overrides))
     return gate.as_plain(gate.read(tree, TrainConfig))
@@ -24,7 +24,7 @@ def write_run(
     folder: Path, *overrides: str, right: dict[int, Sequence[Sequence[int]]], seconds: float = 1.0,
     state: str = "complete", benchmark: str = "lab", length: float = 100.0,
 ) -> Path:  # fmt: skip
-    """A run whose responses at each step are `right` or not, question by question."""
+    """Writes a run. `right` maps each evaluated step to verdicts (0 or 1), question by question."""
     folder.mkdir(parents=True)
     gate.write_yaml(settings(*overrides), folder / "config.yaml")
     last = max(right)
@@ -34,18 +34,19 @@ def write_run(
          "time/step_s": seconds} for step in range(last)
     ])  # fmt: skip
     for step, questions in right.items():
-        told = {"step": step, "benchmark": benchmark}
+        common = {"step": step, "benchmark": benchmark}
         shares = [sum(each) / len(each) for each in questions]
         mean = sum(shares) / len(shares)
         append_rows(folder / "eval.jsonl", [
-            {**told, "metric": "avg@2", "value": mean, "low": mean - 0.05, "high": mean + 0.05,
+            {**common, "metric": "avg@2", "value": mean, "low": mean - 0.05, "high": mean + 0.05,
              "n": len(shares)},
-            {**told, "metric": "repeats", "value": 0.0, "low": 0.0, "high": 0.02, "n": len(shares)},
-            {**told, "metric": "length_tokens/mean", "value": length, "low": length - 1,
+            {**common, "metric": "repeats", "value": 0.0, "low": 0.0, "high": 0.02,
+             "n": len(shares)},
+            {**common, "metric": "length_tokens/mean", "value": length, "low": length - 1,
              "high": length + 1, "n": len(shares)},
         ])  # fmt: skip
         append_rows(folder / "generations.jsonl", [
-            {"id": f"q{index}", **told, "responses": ["\\boxed{1}"] * len(each), "correct": each}
+            {"id": f"q{index}", **common, "responses": ["\\boxed{1}"] * len(each), "correct": each}
             for index, each in enumerate(questions)
         ])  # fmt: skip
     environment.note(folder, 0, gpu="A GPU of its own")
@@ -57,6 +58,6 @@ def write_run(
 
 
 def write_probe(folder: Path, name: str, rows: list[dict]) -> None:
-    """A probe's rows, in a folder of probes."""
+    """Writes the rows of a probe into a folder of probes."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

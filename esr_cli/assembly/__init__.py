@@ -1,1 +1,1 @@
-"""From settings to parts: workers, pairing, objective, data; and whether it fits in memory."""
+"""Builds the parts of a run from its settings: workers, pairing, objective, data, memory check."""

@@ -1,4 +1,4 @@
-"""The data of a training task put together: read, filtered, counted. Loads no torch."""
+"""Reads, filters and counts the data of a training task, without importing torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ READERS: dict[str, Callable[[Row], Question | None]] = {
 
 
 def make_task(config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> Task:
-    """The task named in the configuration; raises `ConfigError` where its data cannot be used."""
+    """The configured task; raises `ConfigError` if its data cannot be used."""
     student = Chat.of(student_tokenizer, config.pair.student)
     teacher = Chat.of(teacher_tokenizer, config.pair.teacher)
     task = config.task
@@ -41,17 +41,17 @@ def make_task(config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: An
 
 
 def load(config: TrainConfig, student: Chat, teacher: Chat) -> DataTask:
-    """The task's prompts and the line that counts what was left out.
+    """The task's prompts, with a one-line report of how many rows each filter removed.
 
-    Raises `ConfigError` where the data are missing or broken, or nothing is left.
+    Raises `ConfigError` if the data are missing or broken, or if no prompt is left.
     """
     task, counts = config.task, Counter[str]()
     overlap, absent = _benchmarks(config)
-    questions = list(_cheap(task, _rows(task, config.data_dir), overlap, counts))
+    questions = list(_filtered(task, _rows(task, config.data_dir), overlap, counts))
     if overlap.knows_any and not any(name.startswith("in ") for name in counts):
         counts["in benchmarks"] = 0
     limit = _limit(config)
-    questions = [worded(each, task.wording) for each in _apart(questions)]
+    questions = [worded(each, task.wording) for each in _with_unique_ids(questions)]
     long = filters.too_long(questions, (student, teacher), limit, task.wording_in_text)
     counts["too long"] = len(long)
     kept = [each for each in questions if each.id not in long]
@@ -67,20 +67,20 @@ def load(config: TrainConfig, student: Chat, teacher: Chat) -> DataTask:
 def _rows(task: TaskConfig, data_dir: str | None) -> Iterator[Row]:
     files = task.files
     if task.name == "jsonl":
-        # A path as it was typed; what is not there may still lie below data_dir.
+        # First a path as given; a file that is not there is searched for below data_dir.
         files = [str(Path(file).resolve()) if Path(file).is_file() else file for file in files]
         if not files and not task.hub.path:
             raise ConfigError("task.files=[]: name your own, task.files=[FILE]")
-    found = rows.stream(f"task={task.name}", files, task.hub, task.source, data_dir)
-    return islice(found, task.rows)
+    stream = rows.stream(f"task={task.name}", files, task.hub, task.source, data_dir)
+    return islice(stream, task.rows)
 
 
-def _cheap(
-    task: TaskConfig, found: Iterator[Row], overlap: filters.Overlap, counts: Counter[str]
+def _filtered(
+    task: TaskConfig, source: Iterator[Row], overlap: filters.Overlap, counts: Counter[str]
 ) -> Iterator[Question]:
-    """Everything that is decided without a tokenizer."""
+    """The usable questions, after all filters that need no tokenizer; updates `counts`."""
     read, seen = READERS[task.name], filters.Duplicates()
-    for row in found:
+    for row in source:
         counts["rows"] += 1
         question = read(row)
         if question is None:
@@ -94,10 +94,10 @@ def _cheap(
 
 
 def _benchmarks(config: TrainConfig) -> tuple[filters.Overlap, str]:
-    """The questions to keep out, and what is not at hand to compare with."""
+    """The n-grams of the benchmarks, and a note on those that are not in data_dir."""
     overlap, absent = filters.Overlap(config.task.ngram), []
-    asked = [file for each in config.benchmark.values() for file in each.files]
-    files = list(dict.fromkeys([*config.task.against, *asked])) if config.task.ngram else []
+    evaluated = [file for each in config.benchmark.values() for file in each.files]
+    files = list(dict.fromkeys([*config.task.against, *evaluated])) if config.task.ngram else []
     for file in files:
         path = find_data(file, config.data_dir)
         if path is None:
@@ -106,7 +106,7 @@ def _benchmarks(config: TrainConfig) -> tuple[filters.Overlap, str]:
         for row in rows.scan(path):
             overlap.learn(_stem(file), filters.text_asked(row.values))
     if absent and len(absent) == len(files):
-        return overlap, "no benchmark lies in data_dir to compare with"
+        return overlap, "no benchmark in data_dir to compare with"
     return overlap, f"not compared with {', '.join(absent)} (not in data_dir)" if absent else ""
 
 
@@ -116,25 +116,25 @@ def _stem(file: str) -> str:
 
 def _limit(config: TrainConfig) -> int:
     response = max(lengths_of(config).longest, config.pair.max_response_tokens)
-    room, wanted = config.pair.context_tokens - response, config.task.max_prompt_tokens
-    if wanted is not None and wanted > room:
+    room, limit = config.pair.context_tokens - response, config.task.max_prompt_tokens
+    if limit is not None and limit > room:
         raise ConfigError(
-            f"task.max_prompt_tokens={wanted}: pair.context_tokens={config.pair.context_tokens} "
+            f"task.max_prompt_tokens={limit}: pair.context_tokens={config.pair.context_tokens} "
             f"leaves {room} beside a response of {response}; lower it to {room}"
         )
-    return room if wanted is None else wanted
+    return room if limit is None else limit
 
 
-def _apart(questions: list[Question]) -> Iterator[Question]:
-    """The same questions, where the same row stands twice with an id of its own each."""
+def _with_unique_ids(questions: list[Question]) -> Iterator[Question]:
+    """The same questions; a row that occurs more than once gets a numbered id each time."""
     first: dict[str, Question] = {}
     times = Counter[str]()
     for question in questions:
         known = first.setdefault(question.id, question)
         if known.messages != question.messages or known.tools != question.tools:
             raise ConfigError(
-                f"task.files: id {question.id} stands in two different rows; give each its own, or "
-                "none"
+                f"task.files: id {question.id} is used by two different rows; give each its "
+                "own, or none"
             )
         times[question.id] += 1
         count = times[question.id]

@@ -1,4 +1,4 @@
-"""Memory by part, at N and for full rollouts, estimated from the shapes."""
+"""Estimates memory by part from the models' shapes, for rollouts of N tokens and full ones."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from esr_cli.models.outlines import adapted_layers, trained_parameters
 from esr_cli.models.shapes import ENGINE_ROOM, cache_bytes, engine_cache, sizes
 
 GIB = 2**30
-# fp32 copies of a tile's logits that are alive at once in the divergence.
+# How many fp32 copies of a tile's logits the divergence holds at once.
 TILE_COPIES = 12
 
 
 @dataclass(frozen=True)
 class Need:
-    """GiB of one part, for rollouts of N tokens and for full ones; `sure` ones follow exactly."""
+    """GiB of one part, for rollouts of N tokens and for full ones; `sure` means exact."""
 
     part: str
     at_n: float
@@ -35,7 +35,7 @@ class Need:
 def needs(
     config: TrainConfig, student: Any, teacher: Any, prompt_tokens: int, longest: int
 ) -> list[Need]:
-    """By part: weights, what the optimizer keeps, the engine's cache, activations, the loss.
+    """Memory by part: weights, optimizer state, the engine's cache, activations, the loss.
 
     `student` and `teacher` are models without weights; `longest` is N.
     """
@@ -48,7 +48,7 @@ def needs(
     def fixed(part: str, count: float) -> Need:
         return Need(part, count / GIB, count / GIB, sure=True)
 
-    own, theirs = _count(student), _count(teacher)
+    student_count, teacher_count = _count(student), _count(teacher)
     rows = config.prompts_per_step * config.rollouts_per_prompt
 
     def micro_batch(n: int) -> int:
@@ -59,43 +59,43 @@ def needs(
     columns = _shape(student).vocab_size
     tile = Options(tile_tokens=config.loss.tile_tokens).tile(columns) * columns * 4 * TILE_COPIES
     return [
-        fixed("student's weights", own * size),
+        fixed("student's weights", student_count * size),
         fixed("optimizer and gradients", _optimizer(config, student, size)),
-        fixed("teacher's weights", theirs * size),
-        fixed("engine's weights", own * size),
+        fixed("teacher's weights", teacher_count * size),
+        fixed("engine's weights", student_count * size),
         both("engine's cache", lambda n: reserved or cache * rows * (prompt_tokens + n)),
         both("activations", lambda n: _activations(config, student, size) * micro_batch(n)),
-        fixed("weights on their way", _handed_over(config, student, size)),
-        both("states of the teacher", lambda n: rows * n * _shape(teacher).hidden_size * size),
-        both("logits of a tile", lambda _: tile),
+        fixed("weights being handed over", _merged_layers(config, student, size)),
+        both("teacher's hidden states", lambda n: rows * n * _shape(teacher).hidden_size * size),
+        both("logits of one tile", lambda _: tile),
     ]
 
 
-def against_machine(config: TrainConfig, found: list[Need]) -> list[Finding]:
-    """The sum against the memory there is; an error where what is sure does not fit."""
+def against_machine(config: TrainConfig, parts: list[Need]) -> list[Finding]:
+    """Compares the sum with the available memory; an error if the exact parts alone do not fit."""
     on_gpu = torch.cuda.is_available() and config.execution.device != "cpu"
     have = torch.cuda.mem_get_info()[1] / GIB if on_gpu else _ram_gib()
     where = f"{have:.0f} GiB of {'GPU ' if on_gpu else ''}memory"
-    sure = sum(need.at_n for need in found if need.sure)
-    at_n, full = sum(need.at_n for need in found), sum(need.full for need in found)
+    sure = sum(need.at_n for need in parts if need.sure)
+    at_n, full = sum(need.at_n for need in parts), sum(need.full for need in parts)
     if sure > have:
-        most = max(found, key=lambda need: need.at_n)
-        said = (
+        largest = max(parts, key=lambda need: need.at_n)
+        text = (
             f"pair.student.path={config.pair.student.path}: weights and optimizer take "
-            f"{sure:.1f} GiB ({most.part} {most.at_n:.1f}) of {where}"
+            f"{sure:.1f} GiB ({largest.part} {largest.at_n:.1f}) of {where}"
         )
-        return [Finding("error", "memory", said, ", or ".join(_lighter(config)))]
-    said = f"about {at_n:.1f} GiB at N, {full:.1f} GiB for full rollouts; {where}"
+        return [Finding("error", "memory", text, ", or ".join(_lighter(config)))]
+    text = f"about {at_n:.1f} GiB at N, {full:.1f} GiB for full rollouts; {where}"
     if at_n > have:
-        return [Finding("warning", "memory", f"{said}: it may not fit", _remedy(config))]
+        return [Finding("warning", "memory", f"{text}: it may not fit", _remedy(config))]
     if full > have:
-        said = f"{said}: full rollouts may not fit"
-        return [Finding("warning", "memory", said, "keep N short")]
-    return [Finding("ok", "memory", said)]
+        text = f"{text}: full rollouts may not fit"
+        return [Finding("warning", "memory", text, "keep N short")]
+    return [Finding("ok", "memory", text)]
 
 
 def _lighter(config: TrainConfig) -> list[str]:
-    """What makes weights and optimizer smaller."""
+    """Settings that make weights and optimizer state smaller."""
     ways = [] if config.tune.method == "lora" else ["tune=lora"]
     ways += [] if _dtype(config) == "bfloat16" else ["pair.dtype=bfloat16"]
     return [*ways, "smaller models"]
@@ -109,7 +109,7 @@ def _remedy(config: TrainConfig) -> str:
 
 
 def _reserved(config: TrainConfig, student: Any, size: int) -> float:
-    """Bytes that vLLM takes beside its weights as it starts on a device; on a CPU it takes none."""
+    """Bytes that vLLM reserves besides its weights when it starts on a GPU; zero on a CPU."""
     if not torch.cuda.is_available() or config.rollout.engine != "vllm":
         return 0
     share = config.rollout.gpu_memory_utilization
@@ -120,15 +120,15 @@ def _reserved(config: TrainConfig, student: Any, size: int) -> float:
 
 
 def _optimizer(config: TrainConfig, student: Any, size: int) -> float:
-    """AdamW's two moments and the gradient in fp32, and an fp32 master where weights are not."""
+    """Bytes of the gradient, AdamW's two fp32 moments, and the fp32 copies for 16-bit weights."""
     count = trained_parameters(student, config.tune)
     if config.tune.method == "lora":
         return count * (4 + 4 + 8)
     return count * (size + 8 + (4 + 4 if size == 2 else 0))
 
 
-def _handed_over(config: TrainConfig, student: Any, size: int) -> float:
-    """LoRA's merged layers; full fine-tuning hands over the weights themselves."""
+def _merged_layers(config: TrainConfig, student: Any, size: int) -> float:
+    """Bytes of LoRA's merged layers; full fine-tuning hands over the weights without a copy."""
     if config.tune.method == "full":
         return 0
     layers = adapted_layers(student, config.tune.targets)
@@ -136,9 +136,12 @@ def _handed_over(config: TrainConfig, student: Any, size: int) -> float:
 
 
 def _activations(config: TrainConfig, model: Any, size: int) -> float:
-    """Bytes kept for the backward pass a token: per layer about six states of the model's width,
-    two each of queries and of keys and values, four of the MLP's; with checkpointing one a layer
-    and one layer whole."""
+    """Bytes per token kept for the backward pass.
+
+    A layer keeps about six states of the model's width, two each of queries and of keys and
+    values, and four of the MLP's width. With checkpointing each layer keeps one state, and one
+    layer at a time keeps all of its own.
+    """
     layers, width, mlp, queries, pairs = sizes(_shape(model))
     layer = (6 * width + 2 * (queries + pairs) + 4 * mlp) * size
     if config.tune.gradient_checkpointing:
@@ -159,8 +162,8 @@ def _dtype(config: TrainConfig) -> str:
 
 
 def _ram_gib() -> float:
-    """The machine's memory, or the share of it that a container may use."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    """The machine's memory, or the limit of the container if that is lower."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.exists() else "max"
-    return whole if text == "max" else min(whole, int(text) / GIB)
+    return total if text == "max" else min(total, int(text) / GIB)

@@ -1,4 +1,4 @@
-"""What the settings mean to the parts: how long responses become, and what trains."""
+"""Turns settings into the schedule of response lengths and the loss."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from esr_cli.student.student import Objective
 
 
 def lengths_of(config: TrainConfig) -> Lengths:
-    """How long the responses of each step may become."""
-    wanted = config.lengths
+    """The maximal response lengths of each step."""
+    settings = config.lengths
     return Lengths(
         n=config.rollout_tokens,
         full=config.pair.max_response_tokens,
-        schedule=wanted.schedule,
-        start=wanted.start,
-        over=round(wanted.over * config.steps),
-        stages=tuple((step, length) for step, length in wanted.stages),
-        share=wanted.share,
-        full_share=wanted.full_share,
+        schedule=settings.schedule,
+        start=settings.start,
+        over=round(settings.over * config.steps),
+        stages=tuple((step, length) for step, length in settings.stages),
+        share=settings.share,
+        full_share=settings.full_share,
         seed=config.seed,
     )
 
 
 def objective_of(config: TrainConfig, shared: Shared | Grouped) -> Objective:
-    """The configured loss, over what the pair shares."""
+    """The configured loss over the tokens or classes that the pair shares."""
     loss = config.loss
     options = Options(
         kind=loss.divergence,
@@ -51,8 +51,9 @@ def objective_of(config: TrainConfig, shared: Shared | Grouped) -> Objective:
 
 
 def trained_positions(config: TrainConfig, steps: int) -> tuple[int, int] | None:
-    """Where the loss of a run's first `steps` steps could fall: from a position (0-based) to before
-    another. None where its selection may take any position of a response.
+    """The positions that the loss of a run's first `steps` steps can cover: 0-based, end excluded.
+
+    None if the selection may take any position of a response.
     """
     loss = config.loss
     if loss.select not in ("all", "window"):

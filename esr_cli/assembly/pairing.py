@@ -1,4 +1,4 @@
-"""How the two models of a pair meet: settled once, before any of them loads."""
+"""How the vocabularies and stop tokens of a pair match: resolved before either model loads."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from esr_cli.models.vocabulary import Alignment, align
 
 @dataclass(frozen=True)
 class Pairing:
-    """What is compared, in which order the teacher's ids stand, how it reads, where responses end.
+    """What the loss compares, how the teacher reads a response, and where responses end.
 
-    `columns` are the teacher's ids in the order in which they are compared: the student's (any id
-    where it has none), then those that only it has. `student_ends` and `teacher_ends` are where
-    each model ends a response by its own settings and the pair's; rollouts stop at `stop_ids`, the
-    student's ids for any of them.
+    `columns` are the teacher's ids in the order in which they are compared: first the counterparts
+    of the student's ids (any id if there is none), then the ids that only the teacher has.
+    `student_ends` and `teacher_ends` are the ids that end a response by each model's own settings
+    and the pair's. Rollouts stop at `stop_ids`: the student's ids for all of these tokens.
     """
 
     alignment: Alignment
@@ -35,21 +35,21 @@ class Pairing:
 
 
 def resolve_pairing(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> Pairing:
-    """Aligns the vocabularies and the ends of text; raises `ConfigError` where they do not meet."""
+    """Aligns vocabularies and end-of-text tokens; raises `ConfigError` if they do not match."""
     for name in pair.stop_tokens:
         if all(name not in each.get_vocab() for each in (student_tokenizer, teacher_tokenizer)):
             raise ConfigError(f"pair.stop_tokens: neither model has a token {name!r}; drop it")
     alignment = align(student_tokenizer, teacher_tokenizer, pair.alignment)
-    ours = preflight.stop_ids(pair.student, student_tokenizer, pair.stop_tokens)
-    theirs = preflight.stop_ids(pair.teacher, teacher_tokenizer, pair.stop_tokens)
+    student_ends = preflight.stop_ids(pair.student, student_tokenizer, pair.stop_tokens)
+    teacher_ends = preflight.stop_ids(pair.teacher, teacher_tokenizer, pair.stop_tokens)
     teacher_of = list(alignment.teacher_of)
-    ends = {id for id, other in enumerate(teacher_of) if other in theirs} | set(ours)
+    ends = {id for id, other in enumerate(teacher_of) if other in teacher_ends} | set(student_ends)
     teacher_only = set(alignment.teacher_only)
     if pair.merge_eos:
-        # Folded into one, it does not matter which end of one stands for which of the other.
-        spare = sorted(set(theirs) & teacher_only)
+        # Merged into one token, it does not matter which end is mapped to which.
+        unmatched = sorted(set(teacher_ends) & teacher_only)
         for id, other in zip(
-            [id for id in sorted(ends) if teacher_of[id] < 0], spare, strict=False
+            [id for id in sorted(ends) if teacher_of[id] < 0], unmatched, strict=False
         ):
             teacher_of[id] = other
             teacher_only.remove(other)
@@ -62,10 +62,10 @@ def resolve_pairing(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer:
     how = reader(alignment, student_tokenizer, teacher_tokenizer)
     stop_ids = tuple(sorted(ends))
     if alignment.kind == "text":
-        merged = (stop_ids, theirs) if pair.merge_eos else ((), ())
+        merged = (stop_ids, teacher_ends) if pair.merge_eos else ((), ())
         grouped = _grouped(classes(alignment, student_tokenizer, teacher_tokenizer, *merged))
         columns = tuple(range(len(grouped.teacher_V)))
-        return Pairing(alignment, grouped, columns, how, ours, theirs, stop_ids)
+        return Pairing(alignment, grouped, columns, how, student_ends, teacher_ends, stop_ids)
     size = max(id for id, other in enumerate(teacher_of) if other >= 0 or id in ends) + 1
     unknown_V = torch.tensor([other < 0 for other in teacher_of[:size]])
     shared = Shared(
@@ -74,8 +74,8 @@ def resolve_pairing(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer:
         ends=stop_ids if pair.merge_eos else (),
     )
     columns = (*(max(0, other) for other in teacher_of[:size]), *sorted(teacher_only))
-    return Pairing(alignment, shared, columns, how, ours, theirs, stop_ids)
+    return Pairing(alignment, shared, columns, how, student_ends, teacher_ends, stop_ids)
 
 
-def _grouped(found: Classes) -> Grouped:
-    return Grouped(found.count, torch.tensor(found.student), torch.tensor(found.teacher))
+def _grouped(merged: Classes) -> Grouped:
+    return Grouped(merged.count, torch.tensor(merged.student), torch.tensor(merged.teacher))

@@ -1,4 +1,4 @@
-"""What can be known to fail before any model loads, said in one line each."""
+"""Checks that need no model: paths, tokenizers, stop tokens, context length."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "t
 
 
 def check_models(config: TrainConfig, drawn: bool = True) -> tuple[Any, Any]:
-    """Student's and teacher's tokenizers; raises `ConfigError` where a model cannot be used.
+    """Student's and teacher's tokenizers; raises `ConfigError` if a model cannot be used.
 
-    Random weights need not be `drawn` for a look at the rest.
+    With `drawn=False` folders of random weights may lack the weight files.
     """
-    wanted = drawn or config.pair.weights == "pretrained"
-    student = check_model("pair.student.path", config.pair.student, config.rollout, wanted)
-    _check_path("pair.teacher.path", config.pair.teacher.path, wanted)
+    need_weights = drawn or config.pair.weights == "pretrained"
+    student = check_model("pair.student.path", config.pair.student, config.rollout, need_weights)
+    _check_path("pair.teacher.path", config.pair.teacher.path, need_weights)
     return student, _tokenizer("pair.teacher.path", config.pair.teacher)
 
 
 def check_model(key: str, model: ModelConfig, rollout: RolloutConfig, weights: bool = True) -> Any:
-    """The tokenizer of a model that is to sample; raises `ConfigError` where it cannot."""
+    """The tokenizer of a model that will generate; raises `ConfigError` if it cannot."""
     _check_path(key, model.path, weights)
     if rollout.engine == "vllm" and importlib.util.find_spec("vllm") is None:
         raise ConfigError("rollout=vllm: vLLM is not installed; run make setup, or rollout=eager")
     tokenizer = _tokenizer(key, model)
     if tokenizer.eos_token_id is None:
-        raise ConfigError(f"{key}={model.path}: its tokenizer names no end-of-text token")
+        raise ConfigError(f"{key}={model.path}: its tokenizer has no end-of-text token")
     return tokenizer
 
 
 def stop_ids(model: ModelConfig, tokenizer: Any, names: list[str]) -> tuple[int, ...]:
-    """Where a response ends: the model's own end-of-text tokens, and those `names` it knows."""
+    """Ids that end a response: the model's end-of-text tokens, and the known ones of `names`."""
     known = tokenizer.get_vocab()
-    own = {tokenizer.eos_token_id} - {None}
-    ids = own | set(loading.end_ids(model.path, model.revision))
+    eos = {tokenizer.eos_token_id} - {None}
+    ids = eos | set(loading.end_ids(model.path, model.revision))
     named = {known[name] for name in names if name in known}
-    # A model's settings may name an id that its tokenizer has no token for.
+    # A model's configuration may list an id that its tokenizer lacks.
     return tuple(sorted((ids | named) & set(known.values())))
 
 
@@ -53,9 +53,9 @@ def exam(
     benchmark: Benchmark, model: ModelConfig, tokenizer: Any, seed: int,
     also_stop: tuple[int, ...] = (),
 ) -> Exam:  # fmt: skip
-    """The benchmark as the model reads it, and how its responses are drawn.
+    """The benchmark's prompts for this model, with the sampling settings.
 
-    They end at the model's own ends, at the benchmark's, and at the ids in `also_stop`.
+    Responses end at the end-of-text tokens of the model and the benchmark, and at `also_stop`.
     """
     config = benchmark.config
     ends = {*stop_ids(model, tokenizer, config.stop_tokens), *also_stop}
@@ -67,47 +67,44 @@ def exam(
 
 
 def prompts_of(benchmark: Benchmark, model: Chat, teacher: Chat | None = None) -> list[Prompt]:
-    """The benchmark's questions as the model reads them, and a teacher where one will."""
+    """The benchmark's questions as prompts for the model, and for the teacher if given."""
     wording = benchmark.config.wording_in_text
     return [chat.prompt(each, model, teacher or model, wording) for each in benchmark.questions]
 
 
 def check_room(exams: list[Exam], context_tokens: int, key: str) -> int:
-    """The longest prompt and response together, in tokens.
-
-    Raises `ConfigError` where they would not fit the context.
-    """
+    """Tokens of the longest prompt plus response; raises `ConfigError` beyond `context_tokens`."""
     needed = 0
     for each in exams:
         longest = max(len(prompt.student_ids) for prompt in each.prompts)
         name, response = each.benchmark.name, each.sampling.max_tokens
-        both = longest + response
-        if both > context_tokens:
+        total = longest + response
+        if total > context_tokens:
             room = context_tokens - longest
             remedy = f"lower it to {room}" if room > 0 else f"raise {key}"
             raise ConfigError(
                 f"benchmark.{name}.max_tokens={response}: with prompts of up to "
-                f"{longest} tokens beyond {key}={context_tokens}; {remedy}"
+                f"{longest} tokens it goes beyond {key}={context_tokens}; {remedy}"
             )
-        needed = max(needed, both)
+        needed = max(needed, total)
     return needed
 
 
-def _check_path(key: str, path: str, wanted: bool) -> None:
+def _check_path(key: str, path: str, need_weights: bool) -> None:
     folder = Path(loading.resolve(path))
     if not folder.exists():
-        # A hub id is `owner/name`; anything else was meant as a folder.
+        # A hub id is `owner/name`; anything else is taken as a folder.
         if path.count("/") == 1 and not path.startswith((".", "/", "~")):
             return
         raise ConfigError(f"{key}={path}: no such folder; give a model folder or a hub id")
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-    if not (folder / "config.json").is_file() or (wanted and not weights):
+    if not (folder / "config.json").is_file() or (need_weights and not weights):
         raise ConfigError(f"{key}={path}: holds no model (config.json and weights are needed)")
 
 
 def _tokenizer(key: str, model: ModelConfig) -> Any:
     folder = Path(loading.resolve(model.path))
-    # Without its files transformers makes up an empty tokenizer.
+    # Without these files transformers silently builds an empty tokenizer.
     if folder.is_dir() and not any(next(folder.glob(name), None) for name in TOKENIZERS):
         raise ConfigError(f"{key}={model.path}: holds no tokenizer; copy tokenizer.json there")
     try:

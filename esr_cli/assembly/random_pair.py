@@ -1,4 +1,4 @@
-"""A pair of random weights at its real shapes, in place of one that would be downloaded."""
+"""A pair of models with random weights at their real shapes, so that nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Config = TypeVar("Config", bound=TrainConfig)
 
 
 def with_random_weights(config: Config, drawn: bool = True) -> Config:
-    """With `pair.weights=random` both models as folders of random weights; else as it is.
+    """With `pair.weights=random` points both models at folders of random weights; else no change.
 
-    Unless `drawn` the folders hold everything else.
+    With `drawn=False` the folders hold everything but the weights.
 
-    Raises `ConfigError` where a shape or a tokenizer is missing.
+    Raises `ConfigError` if a shape or a tokenizer is missing.
     """
     pair = config.pair
     if pair.weights == "pretrained":
         return config
     roles = ("student", "teacher")
     shapes = [shape_of(f"pair.{role}", getattr(pair, role)) for role in roles]
-    # Before gigabytes are drawn that would not fit.
+    # Checked before gigabytes of weights are generated that would not fit.
     needs = memory.needs(
         config, outline(shapes[0]), outline(shapes[1]), 0, config.rollout_tokens
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Puts the parts of a training run together; what differs between backends is settled here."""
+"""Assembles the parts of a training run; the differences between backends are handled here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from esr_cli.types import Sampling
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything the loop touches."""
+    """The parts that the training loop uses."""
 
     engine: RemoteEngine
     teacher: RemoteTeacher
@@ -33,7 +33,7 @@ class Parts:
 
 
 def build_engine(kind: str, settings: dict[str, Any]) -> Any:
-    """The engine itself; called where it will live, so that only there vLLM is imported."""
+    """Builds the engine in its own process, so that vLLM is imported only there."""
     process.keep_freed_memory()
     if kind == "vllm":
         from esr_cli.rollout.vllm import VllmEngine
@@ -45,7 +45,7 @@ def build_engine(kind: str, settings: dict[str, Any]) -> Any:
 
 
 def build_teacher(**settings: Any) -> Any:
-    """The teacher itself, where it will live."""
+    """Builds the teacher in its own process."""
     process.keep_freed_memory()
     from esr_cli.teacher.teacher import Teacher
 
@@ -56,9 +56,9 @@ def assemble(
     config: TrainConfig, folder: Path, pairing: Pairing, stack: ExitStack,
     warn: Callable[[str], None],
 ) -> Parts:  # fmt: skip
-    """Starts the workers side by side and loads the student meanwhile; `stack` closes them.
+    """Starts the workers in parallel and loads the student meanwhile; `stack` closes them.
 
-    What a worker prints goes to `engine.log` and `teacher.log` in the run's folder.
+    The workers' output goes to `engine.log` and `teacher.log` in the run's folder.
     """
     process.keep_freed_memory()
     pair, execution = config.pair, config.execution
@@ -72,10 +72,10 @@ def assemble(
     for worker in (engine, teacher):
         stack.callback(worker.close)
         worker.start()
-    # A run that is gone on with may need fewer than its command line made expect.
+    # A resumed run may need fewer processes than its command line suggested.
     processes.discard_prelaunched()
-    far_teacher = RemoteTeacher(teacher)
-    student = _student(config, dtype, device, far_teacher, pairing, warn)
+    remote_teacher = RemoteTeacher(teacher)
+    student = _student(config, dtype, device, remote_teacher, pairing, warn)
     sampling = Sampling(
         max_tokens=config.rollout_tokens,
         temperature=config.rollout.temperature,
@@ -86,11 +86,11 @@ def assemble(
         seed=config.seed,
         shared_only=True,
     )
-    return Parts(RemoteEngine(engine), far_teacher, student, sampling, lengths_of(config))
+    return Parts(RemoteEngine(engine), remote_teacher, student, sampling, lengths_of(config))
 
 
 def masked_ids(student: ModelConfig, pairing: Pairing) -> tuple[int, ...]:
-    """The student's ids that training rollouts may not draw, since the teacher lacks them."""
+    """The student's ids that are masked out in training rollouts, as the teacher lacks them."""
     shape = loading.load_shape(student.path, student.revision, student.trust_remote_code)
     return pairing.shared.masked(shape.vocab_size)
 
@@ -100,7 +100,7 @@ def place_engine(
     context_tokens: int, folder: Path, warn: Callable[[str], None],
     masked_ids: tuple[int, ...] = (),
 ) -> Worker:  # fmt: skip
-    """The engine as a worker, not started yet; what it prints goes to `engine.log`."""
+    """The engine as a worker, not started yet; its output goes to `engine.log`."""
     settings: dict[str, Any] = {
         "path": loading.resolve(model.path),
         "revision": model.revision,
@@ -127,7 +127,7 @@ def place_engine(
 def place_teacher(
     config: TrainConfig, dtype: str, pairing: Pairing, folder: Path, warn: Callable[[str], None]
 ) -> Worker:
-    """The teacher as a worker, not started yet; what it prints goes to `teacher.log`."""
+    """The teacher as a worker, not started yet; its output goes to `teacher.log`."""
     teacher, execution = config.pair.teacher, config.execution
     return place(
         execution.teacher, "teacher", build_teacher,
@@ -152,19 +152,17 @@ def _student(
 ) -> Student:  # fmt: skip
     import torch
 
-    # LoRA draws its first values at random; the same seed must give the same run.
+    # LoRA is initialized at random; the same seed must give the same run.
     torch.manual_seed(config.seed)
-    chosen = config.pair.student
-    model = loading.load_model(
-        chosen.path, dtype, device, chosen.revision, chosen.trust_remote_code
-    )
-    # What is saved ends where its training responses ended.
+    spec = config.pair.student
+    model = loading.load_model(spec.path, dtype, device, spec.revision, spec.trust_remote_code)
+    # The saved model stops at the tokens that its training rollouts stopped at.
     model.generation_config.eos_token_id = list(pairing.stop_ids)
     head = teacher.head()
     if head is not None:
-        # What is another process's memory on a device is undefined once that process is gone.
-        apart = config.execution.teacher == "process" and device.startswith("cuda")
-        head = head.to(device, copy=apart)
+        # Device memory shared by another process is undefined once that process has exited.
+        separate = config.execution.teacher == "process" and device.startswith("cuda")
+        head = head.to(device, copy=separate)
     objective = objective_of(config, pairing.shared.to(device))
     student = Student(model, head, config.tune, objective, config.steps)
     for role, splits in (("student", student.splits), ("teacher", head is not None)):

@@ -1,1 +1,1 @@
-"""What every room may use: files, processes, statistics. Imports nothing else of esr."""
+"""Utilities for every package: files, processes, statistics. Imports nothing else of esr."""

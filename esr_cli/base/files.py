@@ -1,4 +1,4 @@
-"""What stands on disk: folders and files that are whole or absent, and rows of JSON."""
+"""Files on disk: atomic writes of files and folders, checkpoint folders, and JSON lines."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Rows = list[dict[str, Any]]
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint could not be written; the one before it is intact."""
+    """A checkpoint could not be written. The previous checkpoint is intact."""
 
 
 def write_folder(target: Path, write: Callable[[Path], Any]) -> None:
-    """Fills a folder by `write` so that `target` is, at every moment, whole or as it was.
+    """Writes a folder atomically: `write` fills a temporary folder, which then replaces `target`.
 
-    Raises `CheckpointError` where it cannot be filled.
+    Raises `CheckpointError` if the folder cannot be written.
     """
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -32,7 +32,7 @@ def write_folder(target: Path, write: Callable[[Path], Any]) -> None:
             sync(entry)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
-        # safetensors reports a full disk by an exception of its own.
+        # safetensors reports a full disk with its own exception type.
         if isinstance(error, Exception):
             raise CheckpointError(f"{target.name} could not be saved ({error})") from error
         raise
@@ -42,47 +42,47 @@ def write_folder(target: Path, write: Callable[[Path], Any]) -> None:
 
 
 def conf_dir() -> Path:
-    """The folder of yaml files: inside the installed package, or beside it in a checkout."""
+    """The folder of YAML files: inside the installed package, or next to it in a checkout."""
     package = Path(__file__).parent.parent
     packaged = package / "conf"
     return packaged if packaged.is_dir() else package.parent / "conf"
 
 
 def options(group: str) -> list[str]:
-    """The names that a group of conf offers, in order."""
+    """The option names of a configuration group, sorted."""
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
 
 def latest(run_dir: Path) -> Path | None:
-    """The last whole checkpoint of a run, or none."""
-    whole = checkpoints(run_dir)
-    return whole[-1] if whole else None
+    """The last complete checkpoint of a run, or None."""
+    complete = checkpoints(run_dir)
+    return complete[-1] if complete else None
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step that a checkpoint's folder is named after."""
+    """The step number in the name of a checkpoint folder."""
     return int(checkpoint.name.removeprefix("step-"))
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
-    """The whole checkpoints of a run, first to last."""
+    """The complete checkpoints of a run, first to last."""
     return sorted((run_dir / "checkpoints").glob("step-*"))
 
 
 def data_folder(data_dir: str | None) -> str | None:
-    """Where data files lie: `data_dir`, else the environment variable ESR_DATA, if any."""
+    """The folder of data files: `data_dir`, else the environment variable ESR_DATA, else None."""
     return data_dir or os.environ.get("ESR_DATA")
 
 
 def find_data(name: str, data_dir: str | None) -> Path | None:
-    """A data file below `data_folder`, or by its whole path; none where it is absent."""
+    """A data file by its path below `data_folder` or its absolute path; None if it is absent."""
     folder = data_folder(data_dir)
     path = Path(folder or "").expanduser() / Path(name).expanduser()
     return path if (folder or path.is_absolute()) and path.is_file() else None
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; ValueError with its name where it is broken."""
+    """The content of a JSON file. Raises ValueError with its name if it cannot be parsed."""
     try:
         return json.loads(path.read_text())
     except ValueError as error:
@@ -90,19 +90,19 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that the file is whole or absent."""
-    _write_whole(path, json.dumps(value, indent=1) + "\n")
+    """Writes a JSON file atomically."""
+    _write_atomically(path, json.dumps(value, indent=1) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text so that the file is whole or absent."""
-    _write_whole(path, text)
+    """Writes a text file atomically."""
+    _write_atomically(path, text)
 
 
 def read_rows(path: Path) -> Rows:
-    """The rows of a JSON lines file, none where it does not exist.
+    """The rows of a JSON lines file; empty if the file does not exist.
 
-    A line broken off by a crash is no row, and neither is one that is no mapping.
+    Skips lines that a crash left incomplete and lines that are not mappings.
     """
     rows: Rows = []
     text = path.read_text(errors="replace") if path.exists() else ""
@@ -115,28 +115,28 @@ def read_rows(path: Path) -> Rows:
 
 
 def headlines(rows: Rows) -> Rows:
-    """Of the rows of `eval.jsonl`, the figure that stands for each evaluation: avg@k."""
+    """The rows of `eval.jsonl` with the main metric of each evaluation, avg@k."""
     return [row for row in rows if row["metric"].startswith("avg@")]
 
 
 def write_rows(path: Path, rows: Rows) -> None:
-    """Writes JSON lines so that the file is whole or as it was."""
-    _write_whole(path, _lines(rows))
+    """Writes a JSON lines file atomically."""
+    _write_atomically(path, _lines(rows))
 
 
 def append_rows(path: Path, rows: Rows) -> None:
-    """Adds JSON lines at the end of a file; `sync` before something counts on them."""
+    """Appends JSON lines to a file. Call `sync` before relying on them after a crash."""
     with path.open("a") as file:
         file.write(_lines(rows))
 
 
 def truncate_jsonl(path: Path, step: int) -> None:
-    """Keeps the rows up to `step`; a last line broken off by a crash goes too."""
+    """Keeps the rows up to `step`, and drops a last line that a crash left incomplete."""
     write_rows(path, [row for row in read_rows(path) if row["step"] <= step])
 
 
 def hash_of(config: dict[str, Any]) -> str:
-    """Twelve hexadecimal digits that change with any setting."""
+    """A hash of all settings, as twelve hexadecimal digits."""
     text = json.dumps(config, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -145,7 +145,7 @@ def _lines(rows: Rows) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _write_atomically(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text)
     sync(partial)
@@ -154,7 +154,7 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file's content, or the names in a folder, would outlive a power cut."""
+    """Flushes a file's content, or a folder's entries, to disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""This process as the operating system sees it: with whom it ends, and its peak of memory."""
+"""Operating-system settings of this process: parent death, malloc, OpenMP, and peak memory."""
 
 from __future__ import annotations
 
@@ -13,53 +13,56 @@ from pathlib import Path
 
 SET_PARENT_DEATH_SIGNAL = 1
 FORGET_PEAK = "5"
-# How often a thread of torch's on a CPU looks for work before it sleeps; by itself 300,000 times.
+# Spins of an idle OpenMP thread before it sleeps. The default is 300,000.
 SPINS = "10000"
-# What of glibc's malloc can be set (malloc.h), and the most that it takes.
-TRIM_THRESHOLD, MMAP_THRESHOLD, MOST = -1, -3, 2**31 - 1
-OLD_MOST = 2**25
-OWN = Path("/proc/self")
+# Parameters of glibc's mallopt (malloc.h), and the largest value that they take.
+TRIM_THRESHOLD, MMAP_THRESHOLD, MAX_THRESHOLD = -1, -3, 2**31 - 1
+# The limit of older versions of glibc for MMAP_THRESHOLD.
+OLD_MAX_THRESHOLD = 2**25
+PROC_SELF = Path("/proc/self")
 
 
 def end_with(parent: int) -> None:
-    """Called first in a process whose parent has the id `parent`: the kernel kills it when that
-    one is gone, or rather when the thread that started it is.
+    """Has the kernel kill this process when the thread of `parent` that started it ends.
 
-    Where the kernel knows no such thing (it is Linux's), a process outlives a parent that was
-    killed.
+    Call it first in a process whose parent has the id `parent`. It works on Linux only: elsewhere
+    a process outlives a parent that was killed.
     """
     libc = _libc()
     if libc is None:
         return
     libc.prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    # It may have gone before the kernel was asked.
+    # The parent may have ended before the call to prctl.
     if os.getppid() != parent:
         os._exit(1)
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep what is freed for the next tensor, up to 2 GiB.
+    """Has glibc keep up to 2 GiB of freed memory for the next tensors.
 
-    Otherwise it gives large tensors back to the system at once, and every operation on the CPU
-    pays for fresh pages, which can take as long as the operation (docs/performance.md).
+    By default glibc returns large tensors to the system at once. Every operation on the CPU then
+    maps new pages, which can take as long as the operation itself (docs/performance.md).
     """
-    tell = getattr(_libc(), "mallopt", None)
-    if tell and tell(TRIM_THRESHOLD, MOST) and not tell(MMAP_THRESHOLD, MOST):
-        tell(MMAP_THRESHOLD, OLD_MOST)
+    mallopt = getattr(_libc(), "mallopt", None)
+    if not mallopt or not mallopt(TRIM_THRESHOLD, MAX_THRESHOLD):
+        return
+    if not mallopt(MMAP_THRESHOLD, MAX_THRESHOLD):
+        mallopt(MMAP_THRESHOLD, OLD_MAX_THRESHOLD)
 
 
 def spin_briefly() -> None:
-    """Called before torch is imported, for this process and those that it starts.
+    """Shortens the spinning of idle OpenMP threads, in this process and those that it starts.
 
-    Threads that wait keep a core from whoever has work, and several times as long as it takes to
-    find the next small product (docs/performance.md). What the user has set stays.
+    Call it before torch is imported. A spinning thread holds a core that another thread could use,
+    for several times the gap between two small products (docs/performance.md). Values that the
+    user has set are kept.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def synchronize() -> None:
-    """Waits for the devices, where there are: their work is only under way when a call returns."""
+    """Synchronizes all CUDA devices that this process uses; does nothing without any."""
     import torch
 
     for device in _devices():
@@ -67,22 +70,22 @@ def synchronize() -> None:
 
 
 def peak_gib() -> float:
-    """Peak memory: on the devices, or resident without any."""
+    """Peak memory in GiB: allocated on the CUDA devices, or resident memory if none is used."""
     import torch
 
     if devices := _devices():
         return sum(map(torch.cuda.max_memory_allocated, devices)) / 2**30
     with contextlib.suppress(OSError):
-        known = re.search(r"VmHWM:\s+(\d+) kB", (OWN / "status").read_text())
-        if known:
-            return int(known[1]) / 2**20
+        peak = re.search(r"VmHWM:\s+(\d+) kB", (PROC_SELF / "status").read_text())
+        if peak:
+            return int(peak[1]) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def reset_peak() -> None:
-    """Begins the peak anew from what is in use; on Linux only where there are no devices.
+    """Resets the peak to the memory now in use. Without a CUDA device, this works on Linux only.
 
-    What was kept of freed memory is given back, and the next step pays for it.
+    There it also returns the freed memory that glibc has kept, so the next step maps new pages.
     """
     import torch
 
@@ -90,15 +93,15 @@ def reset_peak() -> None:
     for device in devices:
         torch.cuda.reset_peak_memory_stats(device)
     if not devices:
-        give_back = getattr(_libc(), "malloc_trim", None)
-        if give_back:
-            give_back(0)
+        malloc_trim = getattr(_libc(), "malloc_trim", None)
+        if malloc_trim:
+            malloc_trim(0)
         with contextlib.suppress(OSError):
-            (OWN / "clear_refs").write_text(FORGET_PEAK)
+            (PROC_SELF / "clear_refs").write_text(FORGET_PEAK)
 
 
 def _devices() -> list[int]:
-    """Those that this process holds memory of; asking another would take some of it."""
+    """Devices with memory of this process. A query to any other would allocate a context there."""
     import torch
 
     if not torch.cuda.is_initialized():

@@ -1,4 +1,4 @@
-"""Means, pass@k, votes, each with a 95 % interval over questions; and repetition."""
+"""Means, pass@k and maj@k with 95 % intervals over questions; and a test for repetition."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ import numpy as np
 Interval = tuple[float, float, float]
 Z_95 = 1.959964
 RESAMPLES = 1000
-# Student's t, 97.5 %, by degrees of freedom.
+# The 97.5 % quantile of Student's t by degrees of freedom, from 1.
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def wilson(share: float, n: float) -> Interval:
-    """A share of `n` yes/no outcomes with Wilson's interval (E. B. Wilson 1927)."""
+    """A proportion of `n` binary outcomes with Wilson's interval (E. B. Wilson 1927)."""
     scale = 1 + Z_95**2 / n
     centre = (share + Z_95**2 / (2 * n)) / scale
     half = Z_95 * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n)) / scale
-    # Rounding can put a bound a hair beyond the share itself.
+    # Rounding can put a bound slightly beyond the share itself.
     return share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def mean_interval(values: Sequence[float], samples: float = 1) -> Interval:
-    """Mean of one share a question, each of `samples` yes/no outcomes.
+    """Mean of one share per question, each over `samples` binary outcomes.
 
-    Wilson's interval for as many outcomes as would leave the mean as uncertain as the spread over
-    questions says: no fewer than questions, no more than all samples. For a plain yes or no it is
-    Wilson's own. It stays open where all agree, by what so few questions may never have shown.
+    It is Wilson's interval for an effective number of outcomes, which matches the variance over
+    questions. That number lies between the count of questions and the count of all samples. For
+    one sample per question this is Wilson's interval. It keeps a width if all questions agree.
     """
     n, mean = len(values), sum(values) / len(values)
     return wilson(mean, max(n, min(_outcomes(values, 0, 1), n * samples)))
 
 
 def mean_difference(values: Sequence[float], most: float = 1.0) -> Interval:
-    """Mean of one difference of shares a question, in [-most, most] brought to [0, 1].
+    """Mean of one difference of shares per question, in [-most, most], scaled to [0, 1].
 
-    As `mean_interval`, for as many outcomes as the spread says: no fewer where questions differ
-    seldom or little, and open where none differs.
+    As `mean_interval`, with the effective number of outcomes. Rare or small differences do not
+    reduce that number, and the interval keeps a width if no question differs.
     """
     mean = sum(values) / len(values)
     shares = [value / (2 * most) + 0.5 for value in values]
@@ -50,10 +50,10 @@ def mean_difference(values: Sequence[float], most: float = 1.0) -> Interval:
 
 
 def _outcomes(shares: Sequence[float], least: float, greatest: float) -> float:
-    """The number of yes/no outcomes whose mean would vary as that of the shares does.
+    """The number of binary outcomes whose mean has the same variance as the mean of the shares.
 
-    The spread is that among z²/2 questions more at either extreme, which Wilson's centre counts
-    with too, so that a few small differences are not taken for certainty.
+    The variance includes z²/2 additional questions at either extreme, as Wilson's centre does, so
+    that a few small differences do not give a very narrow interval.
     """
     n, more = len(shares), Z_95**2
     mean = (sum(shares) + more * (least + greatest) / 2) / (n + more)
@@ -62,10 +62,10 @@ def _outcomes(shares: Sequence[float], least: float, greatest: float) -> float:
 
 
 def bootstrap(rows: Any, figure: Callable[[np.ndarray], np.ndarray]) -> Interval:
-    """A figure of many questions, with its percentile interval over resampled questions.
+    """A statistic of many questions, with its percentile bootstrap interval over questions.
 
-    `rows` holds a question a row; `figure` reduces the last axes of an array of such arrays to one
-    number each. The draws are the same at every call.
+    `rows` holds one question per row. `figure` maps an array `(..., *rows.shape)` to one number
+    per leading index. The resamples are the same at every call.
     """
     array = np.asarray(rows, dtype=float)
     picks = np.random.default_rng(0).integers(len(array), size=(RESAMPLES, len(array)))
@@ -74,9 +74,9 @@ def bootstrap(rows: Any, figure: Callable[[np.ndarray], np.ndarray]) -> Interval
 
 
 def resampled_sums(rows: Any) -> np.ndarray:
-    """The sum over rows for each draw of `bootstrap`, in the first axis.
+    """The sum over rows for each resample of `bootstrap`, along the first axis.
 
-    Enough for every figure that is made of sums, and far less memory than the rows drawn.
+    This suffices for every statistic of sums, and takes far less memory than the resampled rows.
     """
     array = np.asarray(rows, dtype=float)
     picks = np.random.default_rng(0).integers(len(array), size=(RESAMPLES, len(array)))
@@ -85,9 +85,9 @@ def resampled_sums(rows: Any) -> np.ndarray:
 
 
 def summed_by(keys: Sequence[str], rows: Any) -> np.ndarray:
-    """The rows of each key added up, in the order in which keys first come.
+    """The sum of the rows of each key, in the order of first occurrence.
 
-    For figures of responses, of which a question may have several: questions are what is resampled.
+    It is for statistics of responses: a question may have several, and questions are resampled.
     """
     places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     array = np.asarray(rows, dtype=float)
@@ -97,20 +97,21 @@ def summed_by(keys: Sequence[str], rows: Any) -> np.ndarray:
 
 
 def interval(found: float, draws: np.ndarray) -> Interval:
-    """A figure with the percentile interval of its draws; draws that are not finite tell nothing.
+    """A statistic with the percentile interval of its resamples; non-finite ones are ignored.
 
-    Without a draw that does, the figure stands alone.
+    Without any finite resample, both bounds are the statistic itself.
     """
-    told = draws[np.isfinite(draws)]
-    if not len(told):
+    finite = draws[np.isfinite(draws)]
+    if not len(finite):
         return found, found, found
-    low, high = np.quantile(told, [0.025, 0.975])
+    low, high = np.quantile(finite, [0.025, 0.975])
     return found, float(low), float(high)
 
 
 def mean_bootstrap(values: Sequence[float], samples: float = 1) -> Interval:
-    """Mean of one share a question by `bootstrap`, never narrower than `mean_interval`: where most
-    questions agree, resampling them tells little.
+    """Mean of one share per question by `bootstrap`, never narrower than `mean_interval`.
+
+    If most questions agree, the bootstrap interval alone is too narrow.
     """
     mean, low, high = mean_interval(values, samples)
     _, drawn_low, drawn_high = bootstrap(values, lambda array: array.mean(-1))
@@ -118,7 +119,7 @@ def mean_bootstrap(values: Sequence[float], samples: float = 1) -> Interval:
 
 
 def pass_at(k: int, n: int, right: int) -> float:
-    """Chance that `k` of `n` responses, of which `right` are right, hold a right one.
+    """Probability that `k` of `n` responses contain a correct one; `right` of the `n` are correct.
 
     The unbiased estimator of Chen et al. 2021 (arXiv 2107.03374). Needs k <= n.
     """
@@ -127,10 +128,11 @@ def pass_at(k: int, n: int, right: int) -> float:
 
 
 def majority(votes: Sequence[int | None], right: Sequence[bool]) -> float:
-    """maj@k of one question: whether the answer with most votes is right.
+    """maj@k of one question: whether the answer with the most votes is correct.
 
-    `votes` names the answer that each response gives, None where it gives none: that is no vote,
-    and no vote at all is wrong. A tie counts as a fair draw among the answers that share the lead.
+    `votes` holds the answer of each response as the index of the first response with that answer.
+    A response without an answer has None and does not vote. A question without votes is wrong.
+    Tied answers count as a uniform draw among them.
     """
     count = Counter(vote for vote in votes if vote is not None)
     if not count:
@@ -140,15 +142,15 @@ def majority(votes: Sequence[int | None], right: Sequence[bool]) -> float:
 
 
 def ballots(answers: Sequence[str | None], same: Callable[[str, str], bool]) -> list[int | None]:
-    """The first response that gives each answer, so that equal answers are one vote."""
+    """The vote of each response: the index of the first response with an equal answer, or None."""
     firsts: list[int] = []
     votes: list[int | None] = []
     for index, answer in enumerate(answers):
         if answer is None:
             votes.append(None)
             continue
-        known = (first for first in firsts if same(str(answers[first]), answer))
-        votes.append(next(known, index))
+        equal = (first for first in firsts if same(str(answers[first]), answer))
+        votes.append(next(equal, index))
         if votes[-1] == index:
             firsts.append(index)
     return votes
@@ -162,10 +164,10 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Interval:
 def over_seeds(
     by_seed: Sequence[Sequence[float]], over: Callable[[Sequence[float]], Interval]
 ) -> Interval:
-    """Mean of one figure a question (rows: seeds), with an interval for new seeds and questions.
+    """Mean of one value per question (rows: seeds), with an interval for new seeds and questions.
 
-    The spread over seeds and the interval that `over` gives the questions' means add up in squares,
-    which errs on the wide side. One seed tells of questions alone.
+    The spread over seeds and the interval of `over` for the questions' means are added in
+    quadrature, which is conservative. With one seed the interval covers questions only.
     """
     mean, low, high = over([sum(column) / len(column) for column in zip(*by_seed, strict=True)])
     spread = seed_spread([sum(row) / len(row) for row in by_seed])
@@ -173,8 +175,9 @@ def over_seeds(
 
 
 def seed_spread(values: Sequence[float]) -> float:
-    """Half the 95 % interval of the mean of one value a seed (Student's t); 0 for one seed, which
-    tells nothing of others.
+    """Half the width of the 95 % interval of the mean of one value per seed (Student's t).
+
+    It is 0 for one seed, which has no spread.
     """
     n, mean = len(values), sum(values) / len(values)
     if n == 1:
@@ -184,6 +187,6 @@ def seed_spread(values: Sequence[float]) -> float:
 
 
 def repeats(tokens: Sequence[object], gram: int = 10, times: int = 3) -> bool:
-    """Whether some run of `gram` tokens stands `times` times or more in the response."""
+    """Whether some n-gram of `gram` tokens occurs at least `times` times in the response."""
     grams = Counter(tuple(tokens[i : i + gram]) for i in range(len(tokens) - gram + 1))
     return bool(grams) and max(grams.values()) >= times

@@ -1,1 +1,1 @@
-"""`esr bench`: what a step takes, beside the floor of the machine and beside TRL."""
+"""`esr bench`: times a training step against the floor of the machine and against TRL."""

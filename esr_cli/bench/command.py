@@ -1,8 +1,8 @@
-"""`esr bench`: the real loop timed by phase, beside what the machine could do, and beside a peer.
+"""`esr bench`: times the real loop by phase, against the limits of the machine and against a peer.
 
-Every arm (our loop on each engine, a peer) lives in a process of its own, and they take turns: two
-steps of each at each length, again and again, so that what else the machine does meets all alike.
-Of the two the second counts, as in a loop, where a step follows a step.
+Each configuration (our loop on each engine, a peer) has its own process. They take turns: in each
+round each takes two steps at each length, so that other load on the machine affects all alike. Only
+the second of the two counts, since in a real loop a step follows a step.
 """
 
 from __future__ import annotations
@@ -35,19 +35,22 @@ from esr_cli.plots import bench as plot
 from esr_cli.runs import environment
 from esr_cli.runs import folder as run_folder
 
-# Small enough to leave the weights as they are, so that every step has the same work.
+# Small enough to leave the weights unchanged, so that every step does the same work.
 LEARNING_RATE = 1e-12
 PEER = "trl"
-# Steps of an arm before it is another's turn, whose processes then find caches cold.
-IN_A_ROW = 2
-# Relative: equal up to the order of sums in fp32, and up to what 16 bits round.
-AGREE = {"float32": 1e-4, "bfloat16": 1e-2}
+# Steps of a configuration per turn. The first step of a turn starts with cold caches.
+STEPS_PER_TURN = 2
+# Relative tolerance of a loss: the order of summation in fp32, the rounding in bf16.
+LOSS_TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2}
 NOT_IN_NAME = re.compile(r"(out|data_dir|repeats|warmup|tracking)[.=]|pair=")
 
 
 def run(config: BenchConfig, overrides: list[str]) -> None:
-    """Times as configured; raises `ConfigError` before any model loads, and `WorkerError` where a
-    peer failed, when all else has been measured and written."""
+    """Runs the bench.
+
+    Raises `ConfigError` before any model loads, and `WorkerError` if a peer failed, after all other
+    results are written.
+    """
     folder = _folder(config, overrides)
     base = _trained(config)
     outlined = with_random_weights(base, drawn=False)
@@ -62,15 +65,15 @@ def run(config: BenchConfig, overrides: list[str]) -> None:
     run_folder.need_writable("out", folder)
     ready = with_random_weights(base)
     with ExitStack() as stack:
-        arms = _arms(config, _found(ready), folder, stack)
-        loss = _compare_losses(config, arms)
-        steps, weighed = _measure(config, arms)
-        facts = {name: worker.call("facts") for name, worker in arms.items() if name != PEER}
-    told = _record(config, steps, facts, loss) | {"memory": record.memory(weighed)}
-    files.write_json(folder / "bench.json", told)
-    show(told)
-    print(f"{folder / 'bench.json'}\n{plot.draw(told, folder)}")
-    if config.peer and PEER not in arms:
+        workers = _start_workers(config, _found(ready), folder, stack)
+        loss = _compare_losses(config, workers)
+        steps, memory_steps = _measure(config, workers)
+        facts = {name: worker.call("facts") for name, worker in workers.items() if name != PEER}
+    results = _record(config, steps, facts, loss) | {"memory": record.memory(memory_steps)}
+    files.write_json(folder / "bench.json", results)
+    show(results)
+    print(f"{folder / 'bench.json'}\n{plot.draw(results, folder)}")
+    if config.peer and PEER not in workers:
         raise WorkerError(f"{PEER} failed and is left out: {folder}/logs/{PEER}.log")
 
 
@@ -80,7 +83,7 @@ def _folder(config: BenchConfig, overrides: list[str]) -> Path:
 
 
 def _trained(config: BenchConfig) -> TrainConfig:
-    """What the loop runs with: one temperature with a peer, and weights that stay."""
+    """The training settings: constant weights, and with a peer the same temperature for both."""
     plain = {each.name: getattr(config, each.name) for each in fields(TrainConfig)}
     base = TrainConfig(**plain)
     longest = max(config.tokens(each) for each in config.rollout_lens)
@@ -89,13 +92,13 @@ def _trained(config: BenchConfig) -> TrainConfig:
         tune=replace(base.tune, learning_rate=LEARNING_RATE, weight_decay=0.0),
     )  # fmt: skip
     if config.peer:
-        # TRL has one temperature for both.
+        # TRL has one temperature for sampling and loss.
         base = replace(base, loss=replace(base.loss, temperature=base.rollout.temperature))
     return base
 
 
 def _found(config: TrainConfig) -> TrainConfig:
-    """With the folders of packaged models in place of their names, for who knows no such names."""
+    """Replaces names of packaged models by their folders, since a peer does not know the names."""
     student, teacher = (
         replace(model, path=loading.resolve(model.path))
         for model in (config.pair.student, config.pair.teacher)
@@ -107,63 +110,66 @@ def _check_peer(config: TrainConfig, alignment: Alignment) -> None:
     if importlib.util.find_spec("trl") is None:
         raise ConfigError("peer=trl: TRL is not installed; pip install 'esr-cli[trl]'")
     if alignment.kind != "ids":
-        raise ConfigError("peer=trl: TRL takes pairs with the same token ids; leave the peer out")
-    for key, value, same in (
+        raise ConfigError("peer=trl: TRL needs a pair with the same token ids; drop peer")
+    for key, value, supported in (
         ("loss.divergence", config.loss.divergence, "reverse_kl"),
         ("loss.select", config.loss.select, "all"),
         ("loss.weights", config.loss.weights, "uniform"),
         ("loss.reduction", config.loss.reduction, "token_mean"),
         ("rollouts_per_prompt", config.rollouts_per_prompt, 1),
     ):
-        if value != same:
-            raise ConfigError(f"{key}={value}: TRL has {key}={same} alone; take that, or no peer")
+        if value != supported:
+            raise ConfigError(
+                f"{key}={value}: TRL supports only {key}={supported}; use that or drop peer"
+            )
 
 
-def _arms(
+def _start_workers(
     config: BenchConfig, base: TrainConfig, folder: Path, stack: ExitStack
 ) -> dict[str, ProcessWorker]:
-    arms: dict[str, ProcessWorker] = {}
+    workers: dict[str, ProcessWorker] = {}
     for engine in config.engines:
-        own = {"config": on_engine(base, engine), "folder": str(folder / "logs" / engine)}
-        arms[engine] = _placed(engine, Ours, own, folder, stack)
+        settings = {"config": on_engine(base, engine), "folder": str(folder / "logs" / engine)}
+        workers[engine] = _place_worker(engine, Ours, settings, folder, stack)
     if config.peer:
-        steps = IN_A_ROW * (config.warmup + config.repeats) * len(config.rollout_lens)
-        own = {"config": base, "folder": str(folder / "logs" / PEER), "steps": steps}
-        # On a CPU vLLM packs its weights, and what TRL hands over finds no place.
+        steps = STEPS_PER_TURN * (config.warmup + config.repeats) * len(config.rollout_lens)
+        settings = {"config": base, "folder": str(folder / "logs" / PEER), "steps": steps}
+        # On a CPU vLLM packs its weights, so TRL cannot load weights into it.
         on_cpu = loading.pick_device(base.execution.device) == "cpu"
-        own["vllm"] = "vllm" in config.engines and not on_cpu
-        arms[PEER] = _placed(PEER, Trl, own, folder, stack)
-    # Ours side by side; a peer's engine measures how much memory is left, and needs it at rest.
+        settings["vllm"] = "vllm" in config.engines and not on_cpu
+        workers[PEER] = _place_worker(PEER, Trl, settings, folder, stack)
+    # Ours start in parallel; a peer's engine measures free memory, so it starts once ours are idle.
     for engine in config.engines:
-        arms[engine].start()
-    for name in list(arms):
+        workers[engine].start()
+    for name in list(workers):
         print(f"starting {name}", flush=True)
-        _ask(arms, name, "peak_gib")
-    # With all arms at rest: another that starts would lower the ceilings.
+        _call(workers, name, "peak_gib")
+    # All workers are idle now; one that is starting would lower the ceilings.
     for engine in config.engines:
-        arms[engine].call("measure_ceilings")
-    return arms
+        workers[engine].call("measure_ceilings")
+    return workers
 
 
-def _ask(arms: dict[str, ProcessWorker], name: str, method: str, *given: Any) -> Any:
-    """What an arm answers; none where a peer fails or has failed, and is left out: what ours
-    measured, and what they took to start, is not lost by it."""
-    if name not in arms:
+def _call(workers: dict[str, ProcessWorker], name: str, method: str, *args: Any) -> Any:
+    """Calls a worker. A peer that fails is removed, and None is returned for it from then on, so
+    that our own measurements are not lost.
+    """
+    if name not in workers:
         return None
     try:
-        return arms[name].call(method, *given)
+        return workers[name].call(method, *args)
     except WorkerError as error:
         if name != PEER:
             raise
-        failed = arms.pop(name)
+        failed = workers.pop(name)
         failed.close()
         with Path(str(failed.log)).open("a") as log:
             log.write(f"{error}\n")
-        print(f"going on without {name}: {str(error).splitlines()[-1]}", flush=True)
+        print(f"continuing without {name}: {str(error).splitlines()[-1]}", flush=True)
         return None
 
 
-def _placed(
+def _place_worker(
     name: str, kind: type, settings: dict[str, Any], folder: Path, stack: ExitStack
 ) -> ProcessWorker:
     log = folder / "logs" / f"{name}.log"
@@ -173,7 +179,7 @@ def _placed(
 
     def close() -> None:
         if worker.ready:
-            with suppress(WorkerError):  # it may be what failed
+            with suppress(WorkerError):  # the worker itself may have failed
                 worker.call("close")
         worker.close()
 
@@ -181,50 +187,54 @@ def _placed(
     return worker
 
 
-def _compare_losses(config: BenchConfig, arms: dict[str, ProcessWorker]) -> dict[str, float] | None:
-    """Both losses of one batch of completions, before any step of the peer's."""
-    if PEER not in arms:
+def _compare_losses(
+    config: BenchConfig, workers: dict[str, ProcessWorker]
+) -> dict[str, float] | None:
+    """Both losses on the same batch of completions, before the peer takes any step."""
+    if PEER not in workers:
         return None
-    own = arms[config.engines[0]]
-    rollouts = own.call("step", 0, config.tokens(config.rollout_lens[0]))["rollouts"]
-    ours, theirs = own.call("loss", rollouts), _ask(arms, PEER, "loss", rollouts)
-    if theirs is None:
+    worker = workers[config.engines[0]]
+    rollouts = worker.call("step", 0, config.tokens(config.rollout_lens[0]))["rollouts"]
+    our_loss, peer_loss = worker.call("loss", rollouts), _call(workers, PEER, "loss", rollouts)
+    if peer_loss is None:
         return None
-    tolerance = AGREE[own.call("facts")["dtype"]]
-    apart = abs(ours - theirs) / abs(theirs)
-    rest = f"{apart:.1e} apart; esr compares what both vocabularies share, trl all rows"
-    verdict = f"the same ({apart:.0e} apart)" if apart < tolerance else rest
-    print(f"loss on the same completions: esr {ours:.6f}, trl {theirs:.6f}: {verdict}")
-    return {"esr": ours, "trl": theirs, "relative": apart, "tolerance": tolerance}
+    tolerance = LOSS_TOLERANCE[worker.call("facts")["dtype"]]
+    difference = abs(our_loss - peer_loss) / abs(peer_loss)
+    note = "esr compares only tokens that both vocabularies share, trl all rows"
+    verdict = f"{difference:.1e} apart; {note}"
+    if difference < tolerance:
+        verdict = f"the same ({difference:.0e} apart)"
+    print(f"loss on the same completions: esr {our_loss:.6f}, trl {peer_loss:.6f}: {verdict}")
+    return {"esr": our_loss, "trl": peer_loss, "relative": difference, "tolerance": tolerance}
 
 
-def _measure(config: BenchConfig, arms: dict[str, ProcessWorker]) -> tuple[Steps, Steps]:
-    """The timed steps, and those of the last round of warm-up, of which the memory is."""
+def _measure(config: BenchConfig, workers: dict[str, ProcessWorker]) -> tuple[Steps, Steps]:
+    """The timed steps, and those of the last warm-up round, which measure memory."""
     lengths = {str(each): config.tokens(each) for each in config.rollout_lens}
-    found: Steps = {(arm, length): [] for arm in arms for length in lengths}
-    weighed: Steps = {key: [] for key in found}
+    timed: Steps = {(name, length): [] for name in workers for length in lengths}
+    memory_steps: Steps = {key: [] for key in timed}
     number = 0
     for turn in range(config.warmup + config.repeats):
-        weigh = turn == max(0, config.warmup - 1)
+        measure_memory = turn == max(0, config.warmup - 1)
         for length, tokens in lengths.items():
-            for arm in list(arms):
-                step = _last_of(arms, arm, number, tokens, weigh)
+            for name in list(workers):
+                step = _take_turn(workers, name, number, tokens, measure_memory)
                 if step and turn >= config.warmup:
-                    found[arm, length].append(step)
-                if step and weigh:
-                    weighed[arm, length].append(step)
-            number += IN_A_ROW
+                    timed[name, length].append(step)
+                if step and measure_memory:
+                    memory_steps[name, length].append(step)
+            number += STEPS_PER_TURN
         print(f"round {turn + 1} of {config.warmup + config.repeats}", flush=True)
-    kept = [key for key in found if key[0] in arms]
-    return {key: found[key] for key in kept}, {key: weighed[key] for key in kept}
+    kept = [key for key in timed if key[0] in workers]
+    return {key: timed[key] for key in kept}, {key: memory_steps[key] for key in kept}
 
 
-def _last_of(
-    arms: dict[str, ProcessWorker], arm: str, number: int, tokens: int, weigh: bool
+def _take_turn(
+    workers: dict[str, ProcessWorker], name: str, number: int, tokens: int, measure_memory: bool
 ) -> dict[str, Any] | None:
-    """The last of an arm's steps in a row; none where it is a peer that failed."""
-    for place in range(IN_A_ROW):
-        step = _ask(arms, arm, "step", number + place, tokens, weigh)
+    """Takes the steps of one turn; returns the last, or None if a peer failed."""
+    for place in range(STEPS_PER_TURN):
+        step = _call(workers, name, "step", number + place, tokens, measure_memory)
     if step:
         step.pop("rollouts", None)
     return step
@@ -239,6 +249,6 @@ def _record(
         "pair": config.pair.name, "weights": config.pair.weights, "tune": config.tune.method,
         "responses": config.prompts_per_step * config.rollouts_per_prompt,
         "repeats": config.repeats, "rows": record.rows(steps), "work": record.work(steps),
-        "line": {arm: record.line(steps, arm) for arm in dict.fromkeys(arm for arm, _ in steps)},
+        "line": {name: record.line(steps, name) for name in dict.fromkeys(n for n, _ in steps)},
         "loss": loss, "ratio_to_trl": record.ratios(steps, PEER),
     }  # fmt: skip

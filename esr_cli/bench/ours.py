@@ -1,4 +1,4 @@
-"""Our training loop as an arm of a bench: a step when it is asked for, in a process of its own."""
+"""Our training loop as a configuration of a bench: runs single steps in its own process."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from esr_cli.types import Rollout
 
 
 class Ours:
-    """The loop of `esr train` on one engine, with its engine and teacher where they always live.
+    """The loop of `esr train` on one engine, with engine and teacher placed as in training.
 
-    `config` names an engine; nothing is saved but the workers' logs, into `folder`.
+    `config` names an engine; only the workers' logs are saved, into `folder`.
     """
 
     def __init__(self, config: TrainConfig, folder: str) -> None:
@@ -42,29 +42,29 @@ class Ours:
         self._device = loading.pick_device(config.execution.device)
         self._dtype = loading.pick_dtype(pair.dtype, self._device)
         self.ceilings: ceilings.Ceilings | None = None
-        # An arm is ready when its workers are.
+        # Blocks until the workers are ready.
         for each in (self.parts.engine, self.parts.teacher):
             each.worker.call("peak_gib")
 
     def measure_ceilings(self) -> None:
-        """To be called before the first step, when nothing else is at work."""
+        """Measures the ceilings; call it before the first step, while the machine is idle."""
         self.ceilings = ceilings.measure(self._device, self._dtype)
 
-    def step(self, number: int, tokens: int, weigh: bool = False) -> dict[str, Any]:
-        """One step of at most `tokens` a response: seconds by phase, floors, the loss.
+    def step(self, number: int, tokens: int, measure_memory: bool = False) -> dict[str, Any]:
+        """Takes one step of at most `tokens` per response; returns seconds by phase, floors, loss.
 
-        One that is weighed tells the peaks of its memory too; to begin them anew costs time.
-        `rollouts` is what a peer may be given.
+        With `measure_memory` also returns peak memory, which costs time to reset. `rollouts` can
+        be passed to a peer's `loss`.
         """
         workers = {"engine": self.parts.engine.worker, "teacher": self.parts.teacher.worker}
-        if weigh:
+        if measure_memory:
             process.reset_peak()
             for worker in workers.values():
                 worker.call("reset_peak")
         count = self.config.prompts_per_step * self.parts.sampling.samples
         rollouts, update, times = self._steps.take(number, (tokens,) * count)
         peaks = {}
-        if weigh:
+        if measure_memory:
             peaks = {"trainer": process.peak_gib()}
             peaks |= {name: worker.call("peak_gib") for name, worker in workers.items()}
         seconds = {name.removeprefix("time/")[:-2]: value for name, value in times.items()}
@@ -76,21 +76,23 @@ class Ours:
         }  # fmt: skip
 
     def loss(self, rollouts: list[Rollout]) -> float:
-        """The loss of completions with the teacher reading the student's prompt, as a peer has it;
-        takes a step with them."""
-        alike = [
+        """The loss on completions, where the teacher reads the student's prompt as in a peer.
+
+        Takes an optimizer step with them.
+        """
+        same_prompts = [
             replace(each, prompt=replace(each.prompt, teacher_ids=each.prompt.student_ids))
             for each in rollouts
         ]
-        scores = self.parts.teacher.score(alike)
-        return self.parts.student.update(alike, scores, 0).metrics["train/loss"]
+        scores = self.parts.teacher.score(same_prompts)
+        return self.parts.student.update(same_prompts, scores, 0).metrics["train/loss"]
 
     def facts(self) -> dict[str, Any]:
-        """The measured ceilings and the device they are of."""
+        """The measured ceilings and their device."""
         return {**vars(self.ceilings), "device": self._device}
 
     def close(self) -> None:
-        """Ends engine and teacher."""
+        """Stops engine and teacher."""
         self._stack.close()
 
     def _floors(self, rollouts: list[Rollout]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a bench measured, as `bench.json` keeps it: medians, floors, ratios, and a straight line."""
+"""The contents of `bench.json`: medians, floors, ratios, and a straight-line fit."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from esr_cli.base.files import Rows
 from esr_cli.base.statistics import bootstrap
 
 PHASES = ("generate", "score", "train", "sync", "other", "step")
-# A step of one arm at one length, as `Ours.step` and `Trl.step` tell it.
+# A step of one configuration at one length, as returned by `Ours.step` and `Trl.step`.
 Step = dict[str, Any]
-# By arm and length, in the order in which they were taken.
+# By configuration and length, in the order in which they were taken.
 Steps = dict[tuple[str, str], list[Step]]
 
 
 def rows(steps: Steps) -> Rows:
-    """A row an arm, length and phase: the median seconds, all of them, the floor if it has one."""
+    """One row per configuration, length and phase: median seconds, all seconds, floor if any."""
     found = []
-    for (arm, length), taken in steps.items():
+    for (name, length), taken in steps.items():
         for phase in PHASES:
             seconds = [_seconds(each, phase) for each in taken]
             floors = [each["floor"][phase] for each in taken if phase in each.get("floor", {})]
             found.append({
-                "arm": arm, "length": length, "phase": phase, "seconds": median(seconds),
+                "arm": name, "length": length, "phase": phase, "seconds": median(seconds),
                 "all": [round(each, 6) for each in seconds],
                 "floor": median(floors) if floors else None,
             })  # fmt: skip
@@ -33,56 +33,56 @@ def rows(steps: Steps) -> Rows:
 
 
 def memory(steps: Steps) -> Rows:
-    """A row an arm, length and process: its highest peak in GiB."""
+    """One row per configuration, length and process: its highest memory peak in GiB."""
     return [
-        {"arm": arm, "length": length, "process": name,
-         "gib": max(each["gib"][name] for each in taken)}
-        for (arm, length), taken in steps.items() for name in taken[0]["gib"]
+        {"arm": name, "length": length, "process": process,
+         "gib": max(each["gib"][process] for each in taken)}
+        for (name, length), taken in steps.items() for process in taken[0]["gib"]
     ]  # fmt: skip
 
 
 def work(steps: Steps) -> Rows:
-    """A row an arm and length: response tokens of a step, and those of the longest response."""
+    """One row per configuration and length: a step's response tokens, and the longest response."""
     return [
-        {"arm": arm, "length": length, "tokens": median(each["tokens"] for each in taken),
+        {"arm": name, "length": length, "tokens": median(each["tokens"] for each in taken),
          "longest": median(each["longest"] for each in taken)}
-        for (arm, length), taken in steps.items()
+        for (name, length), taken in steps.items()
     ]  # fmt: skip
 
 
 def ratios(steps: Steps, peer: str) -> dict[str, dict[str, dict[str, float]]]:
-    """How many times as long the peer's step takes as ours, by arm of ours and length.
+    """The peer's step time over ours, by our configuration and length.
 
-    The median over pairs of steps that were taken one after the other, and its 95 % interval.
+    The median over pairs of consecutive steps, with its 95 % interval.
     """
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for (arm, length), taken in steps.items():
-        theirs = steps.get((peer, length))
-        if arm == peer or not theirs:
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    for (name, length), taken in steps.items():
+        peer_steps = steps.get((peer, length))
+        if name == peer or not peer_steps:
             continue
-        pairs = zip(theirs, taken, strict=True)
+        pairs = zip(peer_steps, taken, strict=True)
         each = [_seconds(a, "step") / _seconds(b, "step") for a, b in pairs]
         value, low, high = bootstrap(each, lambda array: np.median(array, axis=-1))
-        found.setdefault(arm, {})[length] = {"ratio": value, "low": low, "high": high}
-    return found
+        result.setdefault(name, {})[length] = {"ratio": value, "low": low, "high": high}
+    return result
 
 
-def line(steps: Steps, arm: str) -> dict[str, float] | None:
-    """Seconds a step over the longest response, by least squares: a constant, a slope, and R².
+def line(steps: Steps, configuration: str) -> dict[str, float] | None:
+    """A least-squares line of step seconds over the longest response: constant, slope and R².
 
-    None where fewer than three lengths differ.
+    None if there are fewer than three different lengths.
     """
     points = [
         (median(s["longest"] for s in taken), median(_seconds(s, "step") for s in taken))
-        for (name, _), taken in steps.items() if name == arm
+        for (name, _), taken in steps.items() if name == configuration
     ]  # fmt: skip
     if len({x for x, _ in points}) < 3:
         return None
     x, y = (np.array(column, dtype=float) for column in zip(*points, strict=True))
     slope, constant = np.polyfit(x, y, 1)
-    left = float(((y - constant - slope * x) ** 2).sum())
-    around = float(((y - y.mean()) ** 2).sum())
-    return {"constant_s": float(constant), "s_a_token": float(slope), "r2": 1 - left / around}
+    residual = float(((y - constant - slope * x) ** 2).sum())
+    total = float(((y - y.mean()) ** 2).sum())
+    return {"constant_s": float(constant), "s_a_token": float(slope), "r2": 1 - residual / total}
 
 
 def _seconds(step: Step, phase: str) -> float:

@@ -1,7 +1,7 @@
-"""TRL's `DistillationTrainer` as an arm of a bench, with the settings of ours, step by step.
+"""TRL's `DistillationTrainer` as a configuration of a bench, with our settings, step by step.
 
-It is the trainer itself that runs, in a thread that waits before each step until it is asked for
-one. Its prompts are our token ids; its own clock and ours agree on where a step begins and ends.
+The trainer itself runs in a thread, which waits before each step until one is requested. Its
+prompts are our token ids. A step begins and ends for our clock where it does for the trainer's.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from esr_cli.types import Rollout
 
 
 class Trl:
-    """TRL with vLLM colocated, or with the generation of transformers.
+    """TRL with colocated vLLM, or with generation by transformers.
 
-    `steps` is how many steps will be asked for; `folder` is for what the trainer writes. Raises
-    what TRL raises where it cannot run with these models or this engine.
+    `steps` is the number of steps to be requested; the trainer writes into `folder`. Raises what
+    TRL raises if it cannot run with these models or this engine.
     """
 
     def __init__(self, config: TrainConfig, folder: str, steps: int, vllm: bool) -> None:
         self.config, self._seconds = config, dict[str, float]()
         _prepare_environment(config.execution.device)
-        self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
-        self._failed: BaseException | None = None
+        self._step_requested, self._step_finished = threading.Semaphore(0), threading.Semaphore(0)
+        self._error: BaseException | None = None
         self._lengths: list[int] = []
         pair = config.pair
         tokenizers = [
@@ -54,7 +54,7 @@ class Trl:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def loss(self, rollouts: list[Rollout]) -> float:
-        """Its loss on our completions, before its first step."""
+        """Its loss on our completions; call it before its first step."""
         trainer = self._trainer
         prompts = _padded([each.prompt.student_ids for each in rollouts], left=True)
         responses = _padded([each.response_ids for each in rollouts], left=False)
@@ -69,8 +69,8 @@ class Trl:
         with torch.no_grad(), trainer.compute_loss_context_manager():
             return float(trainer.compute_loss(trainer.model, inputs))
 
-    def step(self, number: int, tokens: int, weigh: bool = False) -> dict[str, Any]:
-        """One step of at most `tokens` a response, as `Ours.step` tells it, without floors."""
+    def step(self, number: int, tokens: int, measure_memory: bool = False) -> dict[str, Any]:
+        """Takes one step of at most `tokens` per response; returns as `Ours.step`, less floors."""
         if not self._thread.is_alive():
             self._thread.start()
         trainer = self._trainer
@@ -78,30 +78,30 @@ class Trl:
         if trainer.use_vllm:
             trainer.vllm_generation.max_completion_length = tokens
         self._seconds.clear()
-        if weigh:
+        if measure_memory:
             process.reset_peak()
-        began = time.perf_counter()
-        self._go.release()
-        self._done.acquire()
-        if self._failed:
-            raise self._failed
-        assert "generate" in self._seconds, "trl's trainer has ended, and took no step"
-        spent = {"step": time.perf_counter() - began, **self._seconds}
+        start = time.perf_counter()
+        self._step_requested.release()
+        self._step_finished.acquire()
+        if self._error:
+            raise self._error
+        assert "generate" in self._seconds, "trl's trainer ended without taking a step"
+        spent = {"step": time.perf_counter() - start, **self._seconds}
         spent["train"] = spent["step"] - sum(self._seconds.values())
         return {
-            "seconds": spent, "gib": {"trainer": process.peak_gib()} if weigh else {},
+            "seconds": spent, "gib": {"trainer": process.peak_gib()} if measure_memory else {},
             "tokens": sum(self._lengths), "longest": max(self._lengths),
         }  # fmt: skip
 
     def close(self) -> None:
-        """The thread ends with the process."""
+        """Nothing to do: the daemon thread ends with the process."""
 
     def _run(self) -> None:
         try:
             self._trainer.train()
         except BaseException as error:
-            self._failed = error
-        self._done.release()
+            self._error = error
+        self._step_finished.release()
 
     def _make(
         self, prompts: list[tuple[int, ...]], tokenizer: Any, folder: str, steps: int, vllm: bool
@@ -129,7 +129,7 @@ class Trl:
             loading.load_model(each.path, dtype, device, each.revision, each.trust_remote_code)
             for each in (pair.student, pair.teacher)
         ]
-        # By its own settings a student may go on where the pair's responses end.
+        # Its own generation config may not stop at all of the pair's stop tokens.
         loaded[0].generation_config.eos_token_id = self._stop_ids
         lora = tune.method == "lora"
         adapters = tuning.lora_config(tune.rank, tune.alpha, tune.targets) if lora else None
@@ -138,89 +138,88 @@ class Trl:
         trainer = DistillationTrainer(
             model=loaded[0], teacher_model=loaded[1], args=settings,
             train_dataset=Dataset.from_dict({"prompt": [" ".join(map(str, p)) for p in prompts]}),
-            processing_class=tokenizer, peft_config=adapters, callbacks=[_gate(self)],
+            processing_class=tokenizer, peft_config=adapters, callbacks=[_step_callback(self)],
         )  # fmt: skip
-        # Our prompts as they are, whatever a chat template would make of their text.
-        vars(trainer)["_tokenize_prompts"] = _ids
-        self._time(trainer)
+        # The prompts are our token ids: no chat template is applied.
+        vars(trainer)["_tokenize_prompts"] = _parse_ids
+        self._add_timers(trainer)
         return trainer
 
-    def _time(self, trainer: Any) -> None:
-        """Adds up the seconds of generation, of the hand-over (with LoRA it merges and parts
-        again), and of the teacher."""
+    def _add_timers(self, trainer: Any) -> None:
+        """Times generation, weight sync (with LoRA including merge and unmerge), and teacher."""
         generate, score = trainer._generate_single_turn, trainer._get_last_hidden_state
         teacher = trainer.accelerator.unwrap_model(trainer.teacher_model)
 
-        def generating(*given: Any, **named: Any) -> Any:
-            found = self._spend("generate", generate, *given, **named)
+        def timed_generate(*args: Any, **kwargs: Any) -> Any:
+            completions = self._timed("generate", generate, *args, **kwargs)
             self._seconds["generate"] -= self._seconds.get("sync", 0.0)
-            self._lengths = [len(ids) for ids in found]
-            return found
+            self._lengths = [len(ids) for ids in completions]
+            return completions
 
-        def scoring(model: Any, *given: Any, **named: Any) -> Any:
+        def timed_score(model: Any, *args: Any, **kwargs: Any) -> Any:
             if model is not teacher:
-                return score(model, *given, **named)
-            return self._spend("score", score, model, *given, **named)
+                return score(model, *args, **kwargs)
+            return self._timed("score", score, model, *args, **kwargs)
 
-        trainer._generate_single_turn, trainer._get_last_hidden_state = generating, scoring
+        trainer._generate_single_turn, trainer._get_last_hidden_state = timed_generate, timed_score
         if trainer.use_vllm:
             trainer.vllm_generation.generation_kwargs = {"stop_token_ids": self._stop_ids}
             sync = trainer.vllm_generation.sync_weights
-            trainer.vllm_generation.sync_weights = lambda: self._spend("sync", sync)
+            trainer.vllm_generation.sync_weights = lambda: self._timed("sync", sync)
 
-    def _spend(self, phase: str, work: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        # What is still under way is not this phase's.
+    def _timed(self, phase: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        # Work still in flight does not belong to this phase.
         process.synchronize()
-        began = time.perf_counter()
-        found = work(*given, **named)
+        start = time.perf_counter()
+        result = function(*args, **kwargs)
         process.synchronize()
-        self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - began
-        return found
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - start
+        return result
 
-    def wait(self) -> None:
-        """Before a step of the trainer's own thread."""
-        self._go.acquire()
+    def wait_for_request(self) -> None:
+        """Blocks the trainer's thread before a step until `step` requests one."""
+        self._step_requested.acquire()
 
-    def tell(self) -> None:
-        """After it."""
+    def finish_step(self) -> None:
+        """Reports the end of a step to the thread that requested it."""
         process.synchronize()
-        self._done.release()
+        self._step_finished.release()
 
 
 def _prepare_environment(device: str) -> None:
-    """What has to be known before CUDA and vLLM are asked anything.
+    """Sets environment variables that must be set before CUDA and vLLM initialize.
 
-    It refuses to train on several GPUs without being launched for that, so it sees one alone; its
-    vLLM runs on what ours runs on, and reports to nobody.
+    TRL needs a launcher to train on several GPUs, so only one is made visible. Its vLLM uses the
+    same model runner as ours and sends no usage statistics.
     """
     number = int(device.partition(":")[2] or 0)
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[number] if seen else str(number)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[number] if visible else str(number)
     os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 
-def _ids(texts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+def _parse_ids(texts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
     return [[int(token) for token in text.split()] for text in texts], None, {}
 
 
-def _gate(arm: Trl) -> Any:
+def _step_callback(peer: Trl) -> Any:
     from transformers import TrainerCallback
 
-    class Gate(TrainerCallback):
+    class StepCallback(TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            arm.wait()
+            peer.wait_for_request()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            arm.tell()
+            peer.finish_step()
 
-    return Gate()
+    return StepCallback()
 
 
 def _padded(rows: list[tuple[int, ...]], left: bool) -> tuple[torch.Tensor, torch.Tensor]:
     width = max(map(len, rows))
     ids, mask = torch.zeros(2, len(rows), width, dtype=torch.long)
-    for row, found, kept in zip(rows, ids, mask, strict=True):
+    for row, row_ids, row_mask in zip(rows, ids, mask, strict=True):
         place = slice(width - len(row), width) if left else slice(0, len(row))
-        found[place], kept[place] = torch.tensor(row), 1
+        row_ids[place], row_mask[place] = torch.tensor(row), 1
     return ids, mask

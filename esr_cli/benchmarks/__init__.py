@@ -1,1 +1,1 @@
-"""Benchmarks: questions and grader put together, one pass over them, files of responses."""
+"""Benchmarks: their questions and graders, a pass over them, and files of responses."""

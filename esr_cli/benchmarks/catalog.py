@@ -1,4 +1,4 @@
-"""A benchmark put together: its questions and its grader. Loads no torch."""
+"""Builds a benchmark: its questions and its grader. Does not import torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from esr_cli.types import Grader, Question
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Its name, its settings, and the questions that are asked."""
+    """The name, settings and questions of a benchmark."""
 
     name: str
     config: BenchmarkConfig
@@ -25,14 +25,14 @@ class Benchmark:
 def load(
     name: str, config: BenchmarkConfig, data_dir: str | None, limit: int | None = None
 ) -> Benchmark:
-    """Reads the questions, the first `limit` of them; raises `ConfigError` where it cannot."""
+    """Reads the first `limit` questions (all if None); raises `ConfigError` if it cannot."""
     return Benchmark(name, config, _questions(name, config, data_dir)[:limit])
 
 
 def load_all(
     chosen: Mapping[str, BenchmarkConfig], data_dir: str | None, limit: int | None
 ) -> list[Benchmark]:
-    """Every benchmark of a configuration, see `load`."""
+    """All benchmarks of a configuration; see `load`."""
     return [load(name, config, data_dir, limit) for name, config in chosen.items()]
 
 
@@ -42,26 +42,24 @@ def _questions(name: str, config: BenchmarkConfig, data_dir: str | None) -> list
             lab.question(index, "held_out", config.chain_length, config.modulus)
             for index in range(config.problems)
         ]
-    found = rows.load(name, config.files, config.hub, config.source, data_dir)
-    if not found:
+    data = rows.load(name, config.files, config.hub, config.source, data_dir)
+    if not data:
         raise ConfigError(f"{name}: {', '.join(config.files)} holds no rows")
     if config.kind == "math":
-        questions = [math.question(row, config.wording) for row in found]
+        questions = [math.question(row, config.wording) for row in data]
     elif config.kind == "code":
-        questions = [
-            code.question(row, config.family, config.plus, config.wording) for row in found
-        ]
+        questions = [code.question(row, config.family, config.plus, config.wording) for row in data]
     else:
         answers = rows.load(name, config.answers, config.hub, config.source, data_dir)
-        questions = tools.questions(found, answers, config.wording)
-    twice = len(questions) - len({question.id for question in questions})
-    if twice:
-        raise ConfigError(f"{name}: {twice} rows repeat the id of another; each needs its own")
+        questions = tools.questions(data, answers, config.wording)
+    duplicates = len(questions) - len({question.id for question in questions})
+    if duplicates:
+        raise ConfigError(f"{name}: {duplicates} rows repeat the id of another; each needs its own")
     return questions
 
 
 def grader(config: BenchmarkConfig, sandbox: str, warn: Callable[[str], None]) -> Grader:
-    """What judges the responses; raises `ConfigError` where the sandbox cannot run."""
+    """The grader of the responses; raises `ConfigError` if the sandbox cannot run."""
     if config.kind == "math":
         from esr_cli.graders.math import MathGrader
 
@@ -79,9 +77,9 @@ def _code_grader(sandbox: str, warn: Callable[[str], None]) -> Grader:
     from esr_cli.graders.code import CodeGrader
 
     if sandbox == "none":
-        warn("warning: sandbox=none: the candidates' code runs unprotected, as you")
+        warn("warning: sandbox=none: generated code runs unprotected, with your permissions")
     with warnings.catch_warnings():
-        # Said above, in a line of our own.
+        # Reported above in one line.
         warnings.simplefilter("ignore")
         try:
             return CodeGrader(sandbox)

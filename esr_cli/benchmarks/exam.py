@@ -1,4 +1,4 @@
-"""One pass over a benchmark: the responses an engine gives, and the verdicts on them."""
+"""One pass over a benchmark: an engine's responses, and their grades."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Exam:
-    """A benchmark as one model reads it, ready to be asked; see `preflight.exam`."""
+    """A benchmark with prompts tokenized for one model; see `preflight.exam`."""
 
     benchmark: Benchmark
     prompts: list[Prompt]
@@ -33,15 +33,15 @@ class Exam:
     tokenizer: Any
 
     def ask(self, engine: Engine, step: int) -> dict[str, list[Response]]:
-        """The engine's responses to each question, by its id."""
-        found: dict[str, list[Response]] = {prompt.id: [] for prompt in self.prompts}
+        """Generates responses to every question; returns them by question id."""
+        responses: dict[str, list[Response]] = {prompt.id: [] for prompt in self.prompts}
         for rollout in engine.generate(self.prompts, self.sampling.at(step)):
-            found[rollout.prompt.id].append(response_of(rollout, self.tokenizer))
-        return found
+            responses[rollout.prompt.id].append(response_of(rollout, self.tokenizer))
+        return responses
 
 
 def response_of(rollout: Rollout, tokenizer: Any) -> Response:
-    """A rollout as graders and figures take it."""
+    """Converts a rollout to the form that graders and figures take."""
     ids = rollout.response_ids
     text = tokenizer.decode(ids, skip_special_tokens=True)
     return Response(text, len(ids), rollout.finish, repeats(ids))
@@ -49,25 +49,25 @@ def response_of(rollout: Rollout, tokenizer: Any) -> Response:
 
 def judge(benchmark: Benchmark, grader: Grader, responses: Responses, step: int) -> Evaluation:
     """Grades the responses to every question of the benchmark."""
-    asked = [(each.id, each.reference, responses[each.id]) for each in benchmark.questions]
-    graded = grade_all(grader, asked)
-    told = {"step": step, "benchmark": benchmark.name}
+    answers = [(each.id, each.reference, responses[each.id]) for each in benchmark.questions]
+    graded = grade_all(grader, answers)
+    key = {"step": step, "benchmark": benchmark.name}
     rows = [
-        {**told, **row, "settings": settings_hash(benchmark)}
+        {**key, **row, "settings": settings_hash(benchmark)}
         for row in figures(graded, grader, benchmark.config.pass_at)
     ]
-    posed = {each.id: each.messages[-1]["content"] for each in benchmark.questions}
-    generations = [_generation({**told, "prompt": posed[each.id]}, each) for each in graded]
+    prompts = {each.id: each.messages[-1]["content"] for each in benchmark.questions}
+    generations = [_generation({**key, "prompt": prompts[each.id]}, each) for each in graded]
     return Evaluation(rows, generations)
 
 
 def settings_hash(benchmark: Benchmark) -> str:
-    """Eight hexadecimal digits that change with wording, sampling or budget; not with a limit."""
+    """Eight hex digits that depend on wording, sampling and budget, but not on `limit`."""
     return files.hash_of(asdict(benchmark.config))[:8]
 
 
-def _generation(told: dict[str, Any], graded: Graded) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": graded.id, **told}
+def _generation(fields: dict[str, Any], graded: Graded) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": graded.id, **fields}
     row["responses"] = [response.text for response in graded.responses]
     row["correct"] = [grade.correct for grade in graded.grades]
     row["reason"] = [grade.reason for grade in graded.grades]

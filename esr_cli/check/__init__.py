@@ -1,1 +1,1 @@
-"""`esr check`: what a run would do and need, found out before anything is spent on it."""
+"""`esr check`: reports what a run would do and need, before it starts."""

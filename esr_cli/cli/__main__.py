@@ -1,4 +1,4 @@
-"""`python -m esr_cli.cli` is `esr`."""
+"""Runs `esr` as `python -m esr_cli.cli`."""
 
 from esr_cli.cli.main import main
 

@@ -1,7 +1,7 @@
-"""`esr completion bash|zsh`: what the shell asks at TAB, and the answers.
+"""`esr completion bash|zsh`: the completion scripts, and the words that they request.
 
-Hydra has a completion of its own, which composes the configuration at every TAB and takes about a
-second. This one reads the dataclasses and the names of the files in conf, and loads nothing else.
+Hydra's own completion composes the configuration at every TAB, which takes about a second. This one
+reads only the dataclasses and the names of the files in conf.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BASH = """_esr() {
     current="${current##* }"
     mapfile -t reply < <("${COMP_WORDS[0]}" completion words "${COMP_WORDS[1]}" "$current" \\
         "$COMP_CWORD" 2>/dev/null)
-    # Bash takes = and : for ends of words, and replaces what stands behind the last one only.
+    # Bash splits words at = and :, and replaces only the text after the last of them.
     local kept="${current%"${current##*[=:]}"}"
     COMPREPLY=("${reply[@]#"$kept"}")
     [[ ${#reply[@]} -eq 1 && ${reply[0]} =~ [=./]$ ]] && compopt -o nospace
@@ -41,19 +41,19 @@ _esr() {
 compdef _esr esr
 """
 SCRIPTS = {"bash": BASH, "zsh": ZSH}
-# Groups that no defaults list names, since they are added with a plus.
+# Groups that are added with a plus, and so are in no defaults list.
 ADDED = {"train": ("sweep", "cluster", "recipe"), "eval": ("cluster",), "check": ("recipe",)}
 FILES = {
     "run", "runs", "run_dir", "resume", "a", "b", "out", "model", "generations", "data_dir",
     "pair.student.path", "pair.teacher.path",
 }  # fmt: skip
 LENGTHS = ("full", "auto", "16", "32", "64", "100")
-# The command, and its schema in esr_cli.config.
+# Maps a command to the name of its schema in esr_cli.config.
 Commands = Mapping[str, str]
 
 
 def answer(arguments: list[str], commands: Commands) -> str:
-    """What `esr completion ARGUMENTS` prints; raises ValueError for a shell that is not known."""
+    """The output of `esr completion ARGUMENTS`; raises ValueError for an unknown shell."""
     if arguments[:1] == ["words"]:
         command, current, place = arguments[1:4]
         return "".join(f"{each}\n" for each in words(command, current, int(place), commands))
@@ -63,52 +63,52 @@ def answer(arguments: list[str], commands: Commands) -> str:
 
 
 def words(command: str, current: str, place: int, commands: Commands) -> list[str]:
-    """What the word `current` may become, the `place`-th after `esr`."""
+    """The completions of the word `current` at position `place` after `esr`."""
     if place <= 1:
-        found = [*commands, "completion"]
+        candidates = [*commands, "completion"]
     elif command == "completion":
-        found = list(SCRIPTS)
+        candidates = list(SCRIPTS)
     elif command not in commands:
         return []
     else:
         plus, key, sign, value = re.fullmatch(r"(\+*)([^=]*)(=?)(.*)", current, re.S).groups()  # type: ignore[union-attr]
         schema = commands[command]
         if sign:
-            # Of a list or a sweep, the last item.
+            # Complete the last item of a list or a sweep.
             done = value[: max(value.rfind(","), value.rfind("[")) + 1]
-            told = _values(command, key, schema, value[len(done) :])
-            found = [f"{plus}{key}={done}{each}" for each in told]
+            items = _values(command, key, schema, value[len(done) :])
+            candidates = [f"{plus}{key}={done}{each}" for each in items]
         else:
-            found = [f"{plus}{each}" for each in _keys(command, key, schema)]
-            found += ["-m", "--help"]
-    return [each for each in found if each.startswith(current)]
+            candidates = [f"{plus}{each}" for each in _keys(command, key, schema)]
+            candidates += ["-m", "--help"]
+    return [each for each in candidates if each.startswith(current)]
 
 
 def settings(command: str, schema: str) -> list[str]:
     """The dotted names of all settings and groups of a command."""
-    found = [*groups(command), *_below(_schema(schema), "")]
-    if "rollout" in found:
-        found.append("rollout_len")
-    return list(dict.fromkeys(found))
+    names = [*groups(command), *_dotted_names(_schema(schema), "")]
+    if "rollout" in names:
+        names.append("rollout_len")
+    return list(dict.fromkeys(names))
 
 
-def _below(schema: Any, prefix: str) -> Iterator[str]:
+def _dotted_names(schema: Any, prefix: str) -> Iterator[str]:
     for name, hint in get_type_hints(schema).items():
         if dataclasses.is_dataclass(hint):
-            yield from _below(hint, f"{prefix}{name}.")
+            yield from _dotted_names(hint, f"{prefix}{name}.")
         elif inner := by_name(hint):
             for option in options(name):
-                yield from _below(inner, f"{prefix}{name}.{option}.")
+                yield from _dotted_names(inner, f"{prefix}{name}.{option}.")
         else:
             yield f"{prefix}{name}"
 
 
 def _keys(command: str, key: str, schema: str) -> list[str]:
-    """Settings and groups as far as the next dot."""
-    above = key[: key.rfind(".") + 1]
-    rest = [name[len(above) :] for name in settings(command, schema) if name.startswith(above)]
+    """Settings and groups, completed up to the next dot."""
+    parent = key[: key.rfind(".") + 1]
+    rest = [name[len(parent) :] for name in settings(command, schema) if name.startswith(parent)]
     parts = [name.partition(".") for name in rest]
-    return list(dict.fromkeys(f"{above}{head}{dot or '='}" for head, dot, _ in parts))
+    return list(dict.fromkeys(f"{parent}{head}{dot or '='}" for head, dot, _ in parts))
 
 
 def _values(command: str, key: str, schema: str, value: str) -> list[str]:
@@ -119,22 +119,22 @@ def _values(command: str, key: str, schema: str, value: str) -> list[str]:
     if key in FILES:
         paths = glob.glob(f"{glob.escape(os.path.expanduser(value))}*")
         return [f"{path}/" if Path(path).is_dir() else path for path in sorted(paths)]
-    inside: Any = _schema(schema)
+    hint: Any = _schema(schema)
     for name in key.split("."):
-        inside = get_type_hints(inside).get(name) if dataclasses.is_dataclass(inside) else None
-    return ["true", "false"] if inside is bool else []
+        hint = get_type_hints(hint).get(name) if dataclasses.is_dataclass(hint) else None
+    return ["true", "false"] if hint is bool else []
 
 
 def groups(command: str) -> list[str]:
-    """The groups of options that a command chooses from."""
-    found = list(ADDED.get(command, ()))
+    """The config groups of a command."""
+    names = list(ADDED.get(command, ()))
     text = (conf_dir() / f"{command}.yaml").read_text()
     for name, option in re.findall(r"^  - (\w+)(?:: (\w+))?$", text, re.M):
         if option:
-            found.append(name)
+            names.append(name)
         elif name != "_self_":
-            found += groups(name)
-    return found
+            names += groups(name)
+    return names
 
 
 def _schema(name: str) -> Any:

@@ -1,7 +1,7 @@
-"""`-m`: every run of a sweep in a process of its own, a line for each and a table at the end.
+"""`-m`: runs each run of a sweep in its own process, prints a line for each and a final table.
 
-Hydra says which runs there are and where they are launched (here or as SLURM jobs); each leaves its
-outcome as a file in the sweep's folder, so that it does not matter where it ran.
+Hydra determines the runs and where they are launched (here or as SLURM jobs). Each run writes its
+outcome to a file in the sweep's folder, so it does not matter where it ran.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.execution import jobs
 from esr_cli.runs import folder as run_folder
 
-# What chooses the sweep, and what the sweep itself decides for each of its runs.
-OF_THE_SWEEP = re.compile(r"\+*(sweep|cluster)=")
-GIVEN = re.compile(r"\+*(run_dir|tracking\.group)=")
+# Overrides that define the sweep, and overrides that the sweep sets for each of its runs.
+SWEEP_ONLY = re.compile(r"\+*(sweep|cluster)=")
+SET_BY_SWEEP = re.compile(r"\+*(run_dir|tracking\.group)=")
 NOT_IN_NAME = re.compile(r"\+*(run_dir|cluster|data_dir|sandbox|tracking|execution|alarms)[.=]")
-COMPLETE, BEFORE, FAILED = "complete", "complete before", "failed"
-# What a launcher leaves of each job in the sweep's folder, named after the job's number.
+COMPLETE, COMPLETE_BEFORE, FAILED = "complete", "complete before", "failed"
+# A launcher's folders in the sweep's folder, each named after the number of its job.
 LAUNCHED = ".submitit/[0-9]*"
-# In the sweep's folder: the keys that take several values.
+# The file in the sweep's folder that lists the keys with several values.
 VARIED = "varied.json"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run of a sweep ended; `reason` says why it failed, `log` where it says more.
+    """The outcome of a run of a sweep.
 
-    `asked` are its overrides; `before` and `after` accuracies.
+    `asked` are its overrides, `log` is the path of its log, `reason` is the cause of a failure.
+    `before` and `after` are accuracies.
     """
 
     number: int
@@ -58,22 +59,22 @@ class Outcome:
 
 
 def folder_for(command: str, arguments: Sequence[str]) -> Path:
-    """Where a sweep keeps its outcomes and logs: `<run_dir, or runs>/sweeps/<what is asked>`."""
+    """The folder of a sweep's outcomes and logs: `<run_dir, or runs>/sweeps/<overrides>`."""
     asked = [text for text in arguments if not text.startswith(("-", "hydra."))]
-    above = next((text.split("=", 1)[1] for text in asked if text.startswith("run_dir=")), "runs")
+    parent = next((text.split("=", 1)[1] for text in asked if text.startswith("run_dir=")), "runs")
     name = run_folder.name_of(asked, NOT_IN_NAME)
     return (
-        Path(above.strip("'\"")) / "sweeps" / (name if command == "train" else f"{command}-{name}")
+        Path(parent.strip("'\"")) / "sweeps" / (name if command == "train" else f"{command}-{name}")
     )
 
 
 def run_one(command: str, config: Any, overrides: list[str], number: int, sweep: Path) -> None:
-    """One run of the sweep, in a process of its own; its outcome becomes a file in `sweep`.
+    """Runs one run of the sweep in its own process; writes its outcome to a file in `sweep`.
 
-    A training run that is complete is skipped, one that was cut off goes on.
+    A complete training run is skipped; an interrupted one resumes.
     """
-    overrides = [text for text in overrides if not OF_THE_SWEEP.match(text)]
-    asked = [text for text in overrides if not GIVEN.match(text)]
+    overrides = [text for text in overrides if not SWEEP_ONLY.match(text)]
+    asked = [text for text in overrides if not SET_BY_SWEEP.match(text)]
     run = Outcome(number, asked, COMPLETE, str(sweep / f"{number:03d}.log"))
     try:
         if isinstance(config, ConfigError):
@@ -81,7 +82,7 @@ def run_one(command: str, config: Any, overrides: list[str], number: int, sweep:
         train = command == "train"
         outcome = _train(config, overrides, run, sweep) if train else _other(command, run)
     except (ConfigError, OSError, ValueError, LookupError) as error:
-        # One folder that cannot be read or written stops no other run.
+        # A folder that cannot be read or written must not stop the other runs.
         outcome = replace(run, state=FAILED, reason=str(error) or type(error).__name__)
     files.write_json(sweep / f"{number:03d}.json", asdict(outcome))
 
@@ -94,45 +95,45 @@ def _other(command: str, run: Outcome) -> Outcome:
 
 def _train(config: TrainConfig, overrides: list[str], run: Outcome, sweep: Path) -> Outcome:
     folder = run_folder.in_sweep(config, overrides, json.loads((sweep / VARIED).read_text()))
-    told = asdict(run) | {"folder": str(folder)}
-    other = run_folder.difference(folder, config)
-    if other:
-        return Outcome(**told | {"state": FAILED, "reason": other})
+    fields = asdict(run) | {"folder": str(folder)}
+    difference = run_folder.difference(folder, config)
+    if difference:
+        return Outcome(**fields | {"state": FAILED, "reason": difference})
     if (folder / "summary.json").is_file():
-        return Outcome(**told | {"state": BEFORE} | _accuracies(folder))
-    here, group = jobs.text(str(folder)), jobs.text(config.tracking.group or sweep.name)
-    anew = [*run.asked, f"run_dir={here}", f"tracking.group={group}"]
-    arguments = [f"resume={here}"] if files.latest(folder) else anew
+        return Outcome(**fields | {"state": COMPLETE_BEFORE} | _accuracies(folder))
+    quoted, group = jobs.text(str(folder)), jobs.text(config.tracking.group or sweep.name)
+    new_run = [*run.asked, f"run_dir={quoted}", f"tracking.group={group}"]
+    arguments = [f"resume={quoted}"] if files.latest(folder) else new_run
     ended = jobs.run("train", arguments, Path(run.log))
-    told |= {"seconds": ended.seconds, "reason": ended.reason}
+    fields |= {"seconds": ended.seconds, "reason": ended.reason}
     if ended.status or not (folder / "summary.json").is_file():
-        return Outcome(**told | {"state": FAILED})
-    return Outcome(**told | _accuracies(folder))
+        return Outcome(**fields | {"state": FAILED})
+    return Outcome(**fields | _accuracies(folder))
 
 
 def _accuracies(folder: Path) -> dict[str, float]:
-    """The headline of the first benchmark, before and after."""
+    """The main metric of the first benchmark, before and after training."""
     summary = files.read_json(folder / "summary.json")
-    found = ((when, next(iter(summary[when].values()), None)) for when in ("before", "after"))
-    return {when: row["value"] for when, row in found if row}
+    rows = ((when, next(iter(summary[when].values()), None)) for when in ("before", "after"))
+    return {when: row["value"] for when, row in rows if row}
 
 
 class Watch:
-    """Tells each run on the terminal as soon as its outcome is there; the table when all are."""
+    """Prints a line for each run as soon as its outcome is available, and a table at the end."""
 
     def __init__(self, sweep: Path, counts: Mapping[str, int]) -> None:
-        """`counts` tells how many values each key takes; empty where that is not known."""
+        """`counts` maps each key to its number of values; it is empty if that is unknown."""
         self.sweep, self.total = sweep, math.prod(counts.values()) if counts else 0
         self._varied = {key for key, count in counts.items() if count > 1}
-        self._told: set[int] = set()
-        self._held = ExitStack()
-        self._over = threading.Event()
+        self._printed: set[int] = set()
+        self._lock = ExitStack()
+        self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Watch:
-        self._made = [each for each in self.sweep.parents if not each.exists()]
-        # The same sweep twice at a time would take the outcomes of one for those of the other.
-        self._held.enter_context(run_folder.lock(self.sweep))
+        self._new_parents = [each for each in self.sweep.parents if not each.exists()]
+        # Two instances of a sweep at the same time would mix up their outcomes.
+        self._lock.enter_context(run_folder.lock(self.sweep))
         for old in (*self.sweep.glob("[0-9]*.json"), *self.sweep.glob("[0-9]*.log")):
             old.unlink()
         files.write_json(self.sweep / VARIED, sorted(self._varied))
@@ -141,19 +142,21 @@ class Watch:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._over.set()
+        self._done.set()
         self._thread.join()
-        self._held.close()
-        if not self.outcomes() and not self._begun() and not self._launched():
-            self._leave_nothing()
+        self._lock.close()
+        if not self.outcomes() and not self._started() and not self._launched():
+            self._remove_folder()
 
-    def disown(self, here: bool) -> str:
-        """After an interruption: has the jobs that run on this machine save and end, and waits for
-        them; says which run elsewhere.
+    def disown(self, local: bool) -> str:
+        """Handles the launched jobs after an interruption.
+
+        Local jobs are told to save and exit, and are waited for. For jobs elsewhere, returns a
+        message that lists them.
         """
-        if not here:
-            left = ", ".join(self._launched())
-            return f"the jobs {left} go on (scancel ends them); " if left else ""
+        if not local:
+            remaining = ", ".join(self._launched())
+            return f"the jobs {remaining} keep running (scancel ends them); " if remaining else ""
         for number in self._launched():
             with suppress(ProcessLookupError):
                 os.kill(int(number), signal.SIGTERM)
@@ -163,23 +166,23 @@ class Watch:
         return ""
 
     def outcomes(self) -> list[Outcome]:
-        """What is known of the runs so far, in their order."""
-        found = [json.loads(path.read_text()) for path in self.sweep.glob("[0-9]*.json")]
-        return sorted((Outcome(**each) for each in found), key=lambda each: each.number)
+        """The outcomes so far, in the order of the runs."""
+        rows = [json.loads(path.read_text()) for path in self.sweep.glob("[0-9]*.json")]
+        return sorted((Outcome(**each) for each in rows), key=lambda each: each.number)
 
     def conclude(self) -> int:
-        """Prints the table; 1 where a run failed or never came to its turn, else 0.
+        """Prints the table; returns 1 if a run failed or did not start, else 0.
 
-        Where no run could begin, all for one reason, that reason alone is said; 2 then.
+        If no run could start, all for the same reason, prints only that reason and returns 2.
         """
         outcomes = self.outcomes()
         reasons = {each.reason for each in outcomes}
-        begun = self._begun() or any(each.folder for each in outcomes)
-        if len(reasons) == 1 and all(reasons) and not begun:
-            self._leave_nothing()
+        started = self._started() or any(each.folder for each in outcomes)
+        if len(reasons) == 1 and all(reasons) and not started:
+            self._remove_folder()
             print(f"esr: {reasons.pop()}", file=sys.stderr)
             return 2
-        self._tell()
+        self._print_new()
         table = Table(title=str(self.sweep), title_justify="left")
         for heading in ("run", "before", "after", "seconds", "state"):
             table.add_column(heading, overflow="fold")
@@ -194,36 +197,36 @@ class Watch:
                 print(f"{self._name(each)}: its log is {each.log}")
         missing = self.total > len(outcomes)
         if missing:
-            print("not all runs came to their turn; the same command goes on")
+            print("not all runs were started; the same command resumes the sweep")
         return 1 if failed or missing else 0
 
-    def _leave_nothing(self) -> None:
+    def _remove_folder(self) -> None:
         shutil.rmtree(self.sweep)
-        for above in self._made:
-            with suppress(OSError):  # something of another's stands in it
-                above.rmdir()
+        for parent in self._new_parents:
+            with suppress(OSError):  # another process wrote to it
+                parent.rmdir()
 
     def _watch(self) -> None:
-        # What cannot even begin says so in a line of its own.
-        while not self._over.wait(0.2) and not self._begun():
+        # A sweep that cannot start prints only its error.
+        while not self._done.wait(0.2) and not self._started():
             pass
-        if self._begun():
+        if self._started():
             runs = f"{self.total} runs" if self.total else "a sweep"
-            print(f"{runs}; what each prints is in {self.sweep}", flush=True)
-        while not self._over.wait(0.2):
-            self._tell()
+            print(f"{runs}; their logs are in {self.sweep}", flush=True)
+        while not self._done.wait(0.2):
+            self._print_new()
 
     def _launched(self) -> list[str]:
-        found = set(self.sweep.glob(LAUNCHED)) - self._launched_before
-        return sorted({each.name for each in found if each.name.replace("_", "").isdigit()})
+        folders = set(self.sweep.glob(LAUNCHED)) - self._launched_before
+        return sorted({each.name for each in folders if each.name.replace("_", "").isdigit()})
 
-    def _begun(self) -> bool:
+    def _started(self) -> bool:
         return any(self.sweep.glob("[0-9]*.log"))
 
-    def _tell(self) -> None:
+    def _print_new(self) -> None:
         for each in self.outcomes():
-            if each.number not in self._told:
-                self._told.add(each.number)
+            if each.number not in self._printed:
+                self._printed.add(each.number)
                 print(self._line(each), flush=True)
 
     def _name(self, run: Outcome) -> str:
@@ -232,8 +235,8 @@ class Watch:
 
     def _line(self, run: Outcome) -> str:
         place = f"[{run.number + 1}/{self.total}]" if self.total else f"[{run.number + 1}]"
-        told = [place, self._name(run), _accuracy(run), _time(run), _state(run)]
-        return "  ".join(part for part in told if part)
+        parts = [place, self._name(run), _accuracy(run), _time(run), _state(run)]
+        return "  ".join(part for part in parts if part)
 
 
 def _state(run: Outcome) -> str:

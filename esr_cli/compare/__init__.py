@@ -1,1 +1,1 @@
-"""`esr compare`: two runs, question by question."""
+"""`esr compare`: compares two evaluations question by question."""

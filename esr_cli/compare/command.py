@@ -1,4 +1,4 @@
-"""`esr compare`: the paired difference of two runs on the questions that both answered."""
+"""`esr compare`: the paired difference of two runs over the questions that both answered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from esr_cli.config import CompareConfig, ConfigError
 
 @dataclass(frozen=True)
 class Scores:
-    """One evaluation: its step, the share of right responses to each question, its settings."""
+    """One evaluation: its step, the accuracy on each question by id, and its settings hash."""
 
     step: int
     by_id: dict[str, float]
@@ -23,7 +23,7 @@ class Scores:
 
 
 def run(config: CompareConfig, overrides: list[str]) -> None:
-    """Prints b - a for every benchmark that both have; raises `ConfigError` where there is none."""
+    """Prints b - a for each shared benchmark; raises `ConfigError` if there is none."""
     a, b = load("a", config.a, config.a_step), load("b", config.b, config.b_step)
     shared = [name for name in a if name in b]
     if not shared:
@@ -44,48 +44,51 @@ def run(config: CompareConfig, overrides: list[str]) -> None:
 
 
 def load(key: str, folder: str, step: int | None) -> dict[str, Scores]:
-    """The evaluation of every benchmark found in a run's folder or an evaluation's: the last, or
-    that of `step`. Raises `ConfigError` where there is none.
+    """The last evaluation of each benchmark, or that at `step`, by benchmark name.
+
+    `folder` is a run or an evaluation. Raises `ConfigError` if it holds no evaluation.
     """
-    places = [Path(folder), *sorted(Path(folder).glob("eval/*"))]
-    found: dict[str, Scores] = {}
-    for place in places:
+    folders = [Path(folder), *sorted(Path(folder).glob("eval/*"))]
+    evaluations: dict[str, Scores] = {}
+    for each in folders:
         settings = {
             (row["benchmark"], row["step"]): row.get("settings", "")
-            for row in read_rows(place / "eval.jsonl")
+            for row in read_rows(each / "eval.jsonl")
         }
         by_key: dict[tuple[str, int], Rows] = {}
-        for row in read_rows(place / "generations.jsonl"):
+        for row in read_rows(each / "generations.jsonl"):
             by_key.setdefault((row["benchmark"], row["step"]), []).append(row)
         for (name, at), rows in by_key.items():
-            newer = name not in found or at >= found[name].step
+            newer = name not in evaluations or at >= evaluations[name].step
             if (at == step or step is None) and newer and (name, at) in settings:
                 scores = {row["id"]: sum(row["correct"]) / len(row["correct"]) for row in rows}
-                found[name] = Scores(at, scores, settings[name, at])
-    if not found:
-        told = "" if step is None else f" at step {step}"
-        raise ConfigError(f"{key}={folder}: holds no evaluation{told}; run esr eval first")
-    return found
+                evaluations[name] = Scores(at, scores, settings[name, at])
+    if not evaluations:
+        at_step = "" if step is None else f" at step {step}"
+        raise ConfigError(f"{key}={folder}: holds no evaluation{at_step}; run esr eval first")
+    return evaluations
 
 
 def _row(a: Scores, b: Scores) -> tuple[str, ...]:
     ids = [name for name in a.by_id if name in b.by_id]
-    ours, theirs = [a.by_id[name] for name in ids], [b.by_id[name] for name in ids]
+    scores_a, scores_b = [a.by_id[name] for name in ids], [b.by_id[name] for name in ids]
     if not ids:
         return "0", "", "", "", "no question in common"
-    mean, low, high = paired(ours, theirs)
+    mean, low, high = paired(scores_a, scores_b)
     verdict = "within noise" if low <= 0 <= high else "b is better" if mean > 0 else "a is better"
     return (
-        str(len(ids)), f"{sum(ours) / len(ids):.3f}", f"{sum(theirs) / len(ids):.3f}",
+        str(len(ids)), f"{sum(scores_a) / len(ids):.3f}", f"{sum(scores_b) / len(ids):.3f}",
         f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]", verdict,
     )  # fmt: skip
 
 
 def _notes(name: str, a: Scores, b: Scores) -> list[str]:
     notes = []
-    alone = len(a.by_id.keys() ^ b.by_id.keys())
-    if alone:
-        notes.append(f"{name}: {alone} questions were answered by one of the two only, and left")
+    unpaired = len(a.by_id.keys() ^ b.by_id.keys())
+    if unpaired:
+        notes.append(f"{name}: {unpaired} questions were answered by only one of the two; ignored")
     if a.settings != b.settings:
-        notes.append(f"{name}: asked with other wording, sampling or budget; not alike")
+        notes.append(
+            f"{name}: evaluated with different wording, sampling or budget; not comparable"
+        )
     return notes

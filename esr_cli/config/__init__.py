@@ -1,4 +1,4 @@
-"""The settings, typed; yaml reaches the program only through `gate.read`. Loads no torch."""
+"""Typed settings. `gate.read` is the only path from yaml to the program. Imports no torch."""
 
 from esr_cli.config.alarms import AlarmsConfig
 from esr_cli.config.bench import BenchConfig

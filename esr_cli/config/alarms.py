@@ -1,4 +1,4 @@
-"""When training speaks up about itself."""
+"""Settings of the alarms that warn during training."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from esr_cli.config.errors import need
 
 @dataclass
 class AlarmsConfig:
-    """Limits; null switches an alarm off. Figures of steps are means over `window_steps` of them.
+    """Limits; null switches an alarm off. Step metrics are averaged over `window_steps` steps.
 
-    `repeat_rate` is the share of responses that repeat themselves, `eos_rate` the least share of
-    whole responses that end by themselves, `length_growth` how many times its start their mean
-    length may become, `accuracy_fall` how far accuracy (a share) may fall below its peak.
+    `repeat_rate` is the maximum share of responses that repeat themselves. `eos_rate` is the
+    minimum share of full rollouts that end with an end-of-text token. `length_growth` is the
+    maximum ratio of their mean length to its initial value. `accuracy_fall` is the maximum drop of
+    accuracy (a share) below its peak.
     """
 
     window_steps: int = 10

@@ -1,4 +1,4 @@
-"""The whole of `esr bench`."""
+"""Settings of `esr bench`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ENGINES = ("eager", "vllm")
 
 @dataclass
 class BenchConfig(TrainConfig):
-    """What `esr train` takes, and the rollout lengths and engines to time it at.
+    """Settings of `esr train`, plus the rollout lengths and engines to time.
 
-    Each length is a number of tokens or `full`; `repeats` steps are timed after `warmup` ones;
-    `peer` is a package that runs beside; `out` is chosen by esr when null.
+    Each length is a number of tokens or `full`. `repeats` steps are timed after `warmup` steps.
+    `peer` is a package to compare with. If `out` is null, esr chooses the folder.
     """
 
     rollout_lens: list[Any] = field(default_factory=list)
@@ -47,5 +47,5 @@ class BenchConfig(TrainConfig):
         need(self.resume is None, "resume", self.resume, "goes with esr train; leave it out")
 
     def tokens(self, length: Any) -> int:
-        """A length in tokens, with `full` resolved."""
+        """Resolves a length to tokens; `full` is `pair.max_response_tokens`."""
         return self.pair.max_response_tokens if length == "full" else int(length)

@@ -1,4 +1,4 @@
-"""What an evaluation asks, and how its answers are drawn."""
+"""Settings of a benchmark: its questions, its grader and its sampling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KINDS = ("lab", "math", "code", "tools")
 
 @dataclass
 class HubConfig:
-    """A data set by name, for `datasets`, where its files are not at hand."""
+    """A hub data set that `datasets` downloads if the files are not available locally."""
 
     path: str = ""
     name: str | None = None
@@ -21,14 +21,14 @@ class HubConfig:
 
 @dataclass
 class BenchmarkConfig:
-    """One benchmark: `kind` chooses its rows and its grader, `files` lie below `data_dir`.
+    """One benchmark. `kind` selects the row format and the grader; `files` are below `data_dir`.
 
-    `samples` responses to each question at `temperature` and `top_p`, each of at most `max_tokens`;
-    they end at the model's own end-of-text tokens and at those `stop_tokens` that it knows.
-    `pass_at` lists the k of pass@k. `plus` adds evalplus's inputs. `wording` is the instruction,
-    with `{problem}` where the problem stands; for tools, `wording_in_text` also shows the
-    `{functions}` to models whose chat template has no place for them. `problems`, `chain_length`
-    and `modulus` are the lab's.
+    Each question gets `samples` responses, sampled at `temperature` and `top_p` and limited to
+    `max_tokens`. A response ends at the model's own end-of-text tokens and at those `stop_tokens`
+    that are in its vocabulary. `pass_at` lists the k of pass@k. `plus` adds evalplus's inputs.
+    `wording` is the prompt template, with a `{problem}` placeholder; for tools, `wording_in_text`
+    adds `{functions}` for models whose chat template does not support tools. `problems`,
+    `chain_length` and `modulus` apply to the lab only.
     """
 
     kind: str = "lab"

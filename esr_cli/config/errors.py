@@ -1,4 +1,4 @@
-"""The one error that a user's own mistake raises, and the checks that raise it."""
+"""`ConfigError`, raised for user errors, and the checks that raise it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 class ConfigError(ValueError):
-    """A setting or an input that cannot work: one line with the key, the value and the remedy."""
+    """An invalid setting or input; the message is one line with key, value and remedy."""
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """`did you mean NAME?` for a misspelt one of `known`, else nothing."""
+    """`did you mean NAME?` for the closest match in `known`; empty if none is close."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {prefix}{near[0]}?" if near else ""
 

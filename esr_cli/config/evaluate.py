@@ -1,4 +1,4 @@
-"""The whole of `esr eval`, and of `esr compare`."""
+"""Settings of `esr eval` and `esr compare`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ SANDBOXES = ("bubblewrap", "none")
 
 @dataclass
 class EvalConfig:
-    """What answers: a `model` (folder or hub id), a `run` (its student, or `checkpoints=all` that
-    it kept), or `generations`, a file of responses made elsewhere.
+    """Evaluates a `model` (folder or hub id), a `run` (its student, or with `checkpoints=all` every
+    checkpoint that it kept), or `generations`, a file of responses from elsewhere.
 
-    `limit` takes the first so many questions of each benchmark; `out` is chosen by esr when null;
-    `data_dir` falls back to the environment variable ESR_DATA; `context_tokens` to the model's.
-    `system` and `thinking` are as in `ModelConfig`; a run brings its own.
+    `limit` evaluates only the first `limit` questions of each benchmark. If `out` is null, esr
+    chooses the folder. `data_dir` defaults to the environment variable ESR_DATA, `context_tokens`
+    to the model's context length. `system` and `thinking` are as in `ModelConfig`; a run uses its
+    own.
     """
 
     benchmark: dict[str, BenchmarkConfig] = field(default_factory=dict)
@@ -44,8 +45,8 @@ class EvalConfig:
     def __post_init__(self) -> None:
         given = [key for key in ("model", "run", "generations") if getattr(self, key)]
         if len(given) != 1:
-            said = " ".join(f"{key}={getattr(self, key)}" for key in given) or "model=null"
-            key, value = said.split("=", 1)
+            settings = " ".join(f"{key}={getattr(self, key)}" for key in given) or "model=null"
+            key, value = settings.split("=", 1)
             need(False, key, value, "give one of model=PATH, run=RUN_DIR, generations=FILE")
         for key in ("system", "thinking"):
             value = getattr(self, key)
@@ -60,7 +61,7 @@ class EvalConfig:
 def check_evaluation(
     benchmark: dict[str, BenchmarkConfig], limit: int | None, sandbox: str
 ) -> None:
-    """What `esr eval` and `esr train` ask of their common settings; raises `ConfigError`."""
+    """Checks the settings that `esr eval` and `esr train` share; raises `ConfigError`."""
     need(bool(benchmark), "benchmark", "[]", "name at least one")
     need(limit is None or limit > 0, "limit", limit, "give 1 or more, or null for all")
     need_choice("sandbox", sandbox, SANDBOXES)
@@ -68,7 +69,7 @@ def check_evaluation(
 
 @dataclass
 class CompareConfig:
-    """Two folders with graded responses, and the step to take of each (null: its last)."""
+    """Two folders with graded responses, and the step of each to compare (null: its last)."""
 
     a: str = ""
     b: str = ""

@@ -1,4 +1,4 @@
-"""Where the workers run."""
+"""Settings of the worker processes and their devices."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PLACES = ("process", "inline")
 
 @dataclass
 class ExecutionConfig:
-    """`engine` and `teacher` run `inline` or in a `process` of their own.
+    """`engine` and `teacher` run `inline` or each in its own `process`.
 
-    `restarts` counts how often a worker that died is made again in one run; `device` is `auto`
-    (CUDA where there is one), `cpu`, `cuda` or one of several, `cuda:1`.
+    `restarts` is the maximum number of times that a run restarts a worker that died. `device` is
+    `auto` (CUDA if available), `cpu`, `cuda`, or a specific GPU such as `cuda:1`.
     """
 
     engine: str = "process"

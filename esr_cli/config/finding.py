@@ -1,4 +1,4 @@
-"""One line of `esr check`."""
+"""One line in the output of `esr check`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from esr_cli.config import ConfigError
 
 @dataclass(frozen=True)
 class Finding:
-    """`status` is ok, warning or error; an error's `said` begins with the key and its value."""
+    """`status` is ok, warning or error; the text `said` of an error begins with `key=value`."""
 
     status: str
     topic: str
@@ -19,12 +19,12 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """What is said, and the remedy where there is one."""
+        """The message, with the remedy if there is one."""
         return f"{self.said}; {self.remedy}" if self.remedy else self.said
 
 
 def refuse(findings: Iterable[Finding]) -> None:
-    """Raises the first error among them as `ConfigError`."""
+    """Raises the first finding with status `error` as `ConfigError`."""
     for each in findings:
         if each.status == "error":
             raise ConfigError(each.text)

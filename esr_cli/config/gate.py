@@ -1,4 +1,4 @@
-"""The one way from yaml to a typed configuration."""
+"""Converts composed yaml to a typed configuration; nothing else does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from esr_cli.config.errors import ConfigError, did_you_mean
 from esr_cli.config.schema import by_name
 
 Schema = TypeVar("Schema")
-# For the command line, which may not import omegaconf itself.
+# Exported because the command line must not import omegaconf.
 CompositionError = OmegaConfBaseException
 UNKNOWN = re.compile(r"Could not override '([^']+)'[^+]*(?:\+(.*))?", re.S)
 UNREADABLE = re.compile(r"Error parsing override '(.*)'$")
@@ -24,20 +24,20 @@ MISSING = re.compile(r"Could not (?:load|find) '([^/']+)/([^']+)'")
 
 
 def read(tree: Any, schema: type[Schema]) -> Schema:
-    """The composed tree as `schema`; raises `ConfigError` for unknown keys and wrong values."""
+    """Converts the composed tree to `schema`; raises `ConfigError` for bad keys or values."""
     try:
         plain: Any = OmegaConf.to_container(tree, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(error)) from None
     assert isinstance(plain, dict)
-    # A command-line alias of rollout.max_tokens, already interpolated where it is used.
+    # A command-line alias of rollout.max_tokens, which already interpolates it.
     plain.pop("rollout_len", None)
     _refuse_unknown(plain, schema, prefix="")
     return typed(plain, schema)
 
 
 def typed(plain: dict[str, Any], schema: type[Schema]) -> Schema:
-    """A plain mapping as `schema`; raises `ConfigError` where a value does not fit its type."""
+    """Converts a plain mapping to `schema`; raises `ConfigError` if a value has a wrong type."""
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), plain)
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
@@ -46,12 +46,12 @@ def typed(plain: dict[str, Any], schema: type[Schema]) -> Schema:
 
 
 def as_plain(config: Any) -> dict[str, Any]:
-    """The configuration as nested plain mappings."""
+    """Converts the configuration to nested plain mappings."""
     return dataclasses.asdict(config)
 
 
 def write_yaml(config: dict[str, Any], path: Path) -> None:
-    """Writes a plain mapping as yaml, so that the file is whole or as it was."""
+    """Writes a plain mapping as yaml, atomically."""
     files.write_text(path, OmegaConf.to_yaml(OmegaConf.create(config)))
 
 
@@ -61,9 +61,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def one_line(error: Exception, known: Callable[[], Iterable[str]] = list) -> str:
-    """An OmegaConf or Hydra message without its line breaks and internals.
+    """Rewrites an OmegaConf or Hydra error as one line, without internals.
 
-    `known` gives the names of all settings.
+    `known` returns the names of all settings.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line for line in lines if line.startswith("full_key: ")), "")
@@ -82,10 +82,10 @@ def one_line(error: Exception, known: Callable[[], Iterable[str]] = list) -> str
         group, chosen = missing.groups()
         options = files.options(group)
         near = did_you_mean(chosen, options, f"{group}=")
-        told = f"{group}={chosen}: no such option; there are {', '.join(options)}"
-        return f"{told}; {near}" if near else told
+        message = f"{group}={chosen}: no such option; there are {', '.join(options)}"
+        return f"{message}; {near}" if near else message
     if name and "ListConfig" in lines[0]:
-        return f"{name}: a list is asked for; give {name}=[…]"
+        return f"{name}: this setting takes a list; give {name}=[…]"
     return f"{name}: {lines[0]}" if name else (lines[0] if lines else type(error).__name__)
 
 

@@ -1,4 +1,4 @@
-"""How the miniature pair is made."""
+"""Settings of `esr lab`, which trains the miniature pair."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from esr_cli.config.errors import need, need_choice
 
 @dataclass
 class LabConfig:
-    """Chain, strategies, networks and training of the lab; docs/lab.md has the reasons.
+    """Problems, strategies, networks and training of the lab; docs/lab.md explains the choices.
 
-    `slip` is the chance that a careful student falls back to quick at each third operation;
-    `teacher_error` the chance that a result in the teacher's training text is wrong.
-    `words` and `bytes` cut the same text at different places: a pair of unlike tokenizers.
+    `slip` is the probability that a careful student text switches to the quick strategy at each
+    third operation. `teacher_error` is the probability that a result in the teacher's training text
+    is wrong. The tokenizers `words` and `bytes` split the same text differently.
     """
 
     out: str = "lab_pair"
@@ -52,6 +52,6 @@ class LabConfig:
         for key in ("teacher_steps", "student_steps", "learning_rate", "solid_rate"):
             need(getattr(self, key) > 0, key, getattr(self, key), "give a number above 0")
         need(self.solid_steps >= 0, "solid_steps", self.solid_steps, "give 0 or more")
-        # Rotary positions turn pairs of dimensions: a head's width is even.
+        # Rotary embeddings rotate pairs of dimensions, so the width of a head must be even.
         even = 2 * self.heads
         need(self.width % even == 0, "width", self.width, f"give a multiple of {even}")

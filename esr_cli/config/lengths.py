@@ -1,4 +1,4 @@
-"""How the rollout length moves."""
+"""The schedule of the rollout length N."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ SCHEDULES = ("constant", "linear", "steps", "share")
 
 @dataclass
 class LengthsConfig:
-    """N over training: `constant`; `linear` from `start` to N over the first `over` of the steps;
-    `steps`, a list of [step, length] (`stages`), each holding from its step on; `share` of the
-    longest response.
+    """The schedule of N: `constant`; `linear` from `start` to N over the first `over` of the steps;
+    `steps`, a list `stages` of [step, length], where each length applies from its step on; or
+    `share`, a fraction of the longest response.
 
-    `full_share` of each step's responses run to full length whatever N is.
+    A fraction `full_share` of each step's responses runs to full length regardless of N.
     """
 
     schedule: str = "constant"

@@ -1,4 +1,4 @@
-"""The objective."""
+"""Settings of the distillation objective."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ REDUCTIONS = ("token_mean", "sequence_mean", "sequence_sum")
 
 @dataclass
 class LossConfig:
-    """What is compared, where, and how it adds up; docs/objectives.md has the formulas.
+    """Divergence, token selection, weights and reduction; docs/objectives.md has the formulas.
 
-    `temperature` divides both models' logits (apart from the sampling one); `beta` is
-    `jensen_shannon`'s. `select` chooses positions: `all`; `window` from `window_start` to before
-    `window_end` (null: the end); `top`, the `keep_tokens` of a response with the highest product
-    of the figures in `by`; `random`, as many at random; `confident`, those before the teacher's
-    highest probability first falls below `confidence`. `weights` shapes them over `span_tokens`.
-    `tile_tokens` positions pass the output heads at a time (null: 256, more where the vocabulary is
-    small); it changes memory, not the value.
+    `temperature` divides both models' logits; it is separate from the sampling temperature. `beta`
+    applies to `jensen_shannon`. `select` chooses positions: `all`; `window`, from `window_start`
+    up to but excluding `window_end` (null: the end); `top`, the `keep_tokens` positions of a
+    response with the highest product of the quantities in `by`; `random`, `keep_tokens` random
+    positions; `confident`, those before the teacher's highest probability first falls below
+    `confidence`. `weights` sets the position weights over `span_tokens`. The output heads process
+    `tile_tokens` positions at a time (null: 256, more for a small vocabulary), which affects memory
+    but not the loss.
     """
 
     divergence: str = "reverse_kl"
@@ -50,8 +51,8 @@ class LossConfig:
             need_choice("loss.by", name, RANKS)
         need(0 < self.beta < 1, "loss.beta", self.beta, "give a number between 0 and 1")
         need(self.temperature > 0, "loss.temperature", self.temperature, "give a number above 0")
-        bar = self.confidence
-        need(0 < bar <= 1, "loss.confidence", bar, "give a probability in (0, 1]")
+        confidence = self.confidence
+        need(0 < confidence <= 1, "loss.confidence", confidence, "give a probability in (0, 1]")
         for key in ("keep_tokens", "span_tokens", "tile_tokens"):
             value = getattr(self, key)
             fits = value is None or value > 0

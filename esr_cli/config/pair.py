@@ -1,4 +1,4 @@
-"""Who learns from whom."""
+"""Settings of the student and teacher models."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ ALIGNMENTS = ("auto", "ids", "tokens", "text")
 
 @dataclass
 class ModelConfig:
-    """A folder, a hub id, or `esr:NAME` for a model that ships with the package.
+    """A model: `path` is a folder, a hub id, or `esr:NAME` for a model bundled with the package.
 
-    `system` is a system prompt of its own (null: what its chat template says), `thinking` the
-    template's switch, `chat_template` a jinja file in place of the tokenizer's own. `shape` holds
-    what `pair.weights=random` builds: a transformers configuration, with its `model_type`; its
-    tokenizer is that of `path`, or of a `family` whose ranks lie below data_dir (qwen2.5, qwen3).
+    `system` is the system prompt (null: the chat template's default), `thinking` the template's
+    thinking switch, `chat_template` a jinja file that replaces the tokenizer's. `shape` is the
+    transformers configuration, with `model_type`, that `pair.weights=random` builds. The tokenizer
+    is that of `path`, or of a `family` whose merge ranks are below data_dir (qwen2.5, qwen3).
     """
 
     path: str = ""
@@ -32,14 +32,15 @@ class ModelConfig:
 
 @dataclass
 class PairConfig:
-    """Student and teacher; `context_tokens` bounds prompt and response together.
+    """Student and teacher; `context_tokens` limits the total length of prompt and response.
 
-    `max_response_tokens` is what `rollout_len=full` means for this pair. `alignment` says how their
-    vocabularies meet: by the same `ids`, by `tokens` that are spelt alike, or by the `text` alone;
-    `auto` takes one of the first two. `merge_eos` compares all end-of-text tokens as one;
-    `stop_tokens` are such beside those that the models name. Where either model puts more than
-    `outside_warn` of its probability outside the shared vocabulary, the run warns.
-    `weights=random` builds both models from their `shape`, for a dry run without a download.
+    `rollout_len=full` means `max_response_tokens`. `alignment` sets how the vocabularies are
+    matched: by equal `ids`, by `tokens` with the same spelling, or by the `text` alone; `auto`
+    selects one of the first two. `merge_eos` compares all end-of-text tokens as one token.
+    `stop_tokens` lists further end-of-text tokens, in addition to those that the models define. The
+    run warns if either model puts more than `outside_warn` of its probability outside the shared
+    vocabulary. `weights=random` builds both models from their `shape`, for a dry run without a
+    download.
     """
 
     name: str = ""

@@ -1,4 +1,4 @@
-"""The whole of `esr probe`: a pair or a run, and what is measured of it."""
+"""Settings of `esr probe`: a pair or a run, and the probes to measure on it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 from esr_cli.config.errors import ConfigError, need, need_choice
 from esr_cli.config.train import TrainConfig
 
-# In the order in which they share what is sampled and read, with whether a run is needed.
+# Whether each probe needs a run. The order is the one in which they share samples and scores.
 PROBES = {
     "decay": False, "profile": False, "categories": False, "commitment": False, "cascade": True,
     "samples": False, "stability": True,
 }  # fmt: skip
-# Those that grade responses; training prompts come without answers.
+# Probes that grade responses. Training prompts have no reference answers.
 GRADED = ("decay", "samples")
 
 
 @dataclass
 class ProbeConfig:
-    """The settings of one probe; each takes those that its page in docs/probes.md names.
+    """The settings of one probe; docs/probes.md lists those that each probe uses.
 
-    `at` lists decay's k (null: by the lengths of the responses); `share` is profile's part of
-    the whole KL that N tokens must hold, and commitment's part of the positions; `questions` how
-    many samples shows.
+    `at` lists the values of k for decay (null: chosen from the response lengths). `share` is the
+    fraction of the total KL that N tokens must cover (profile), or the fraction of positions
+    (commitment). `questions` is the number of questions on the page of samples.
     """
 
     at: list[int] | None = None
@@ -39,11 +39,12 @@ class ProbeConfig:
 
 @dataclass
 class ProbeCommandConfig(TrainConfig):
-    """What `esr train` takes, for the pair; with `run` all of that comes from the run's folder.
+    """Settings of `esr train` for a pair; with `run`, they are read from the run's folder.
 
-    At most `prompts` questions of one benchmark are asked, evenly spaced, `samples` responses each
-    (null: as many as the benchmark says); `out` is chosen by esr when null. With `source=task` the
-    first prompts of training are asked instead, as rollouts are drawn but whole, one response each.
+    The prompts are at most `prompts` evenly spaced questions of one benchmark, with `samples`
+    responses each (null: the benchmark's own number). If `out` is null, esr chooses the folder.
+    With `source=task`, the prompts are the first training prompts, with one full-length response
+    each, sampled with the rollout settings.
     """
 
     probe: dict[str, ProbeConfig] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class ProbeCommandConfig(TrainConfig):
         super().__post_init__()
         need(bool(self.probe), "probe", "[]", f"name one or more of {', '.join(PROBES)}")
         for name in self.probe:
-            need(name in PROBES, "probe", name, f"choose of {', '.join(PROBES)}")
+            need(name in PROBES, "probe", name, f"choose one of {', '.join(PROBES)}")
             if PROBES[name] and not self.run:
                 raise ConfigError(f"probe={name}: needs a run; give run=RUN_DIR")
         need_choice("source", self.source, ("benchmark", "task"))

@@ -1,4 +1,4 @@
-"""What `esr report` reads, and where it writes."""
+"""Settings of `esr report`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from esr_cli.config.errors import need
 
 @dataclass
 class ReportConfig:
-    """`runs` is a folder with run folders somewhere below it, or one run's folder; `out` is where
-    the report goes (null: `runs` itself); `title` stands on top of it.
+    """`runs` is a run folder, or a folder that is searched recursively for them. `out` is the
+    output folder (null: `runs`). `title` is the title of the report.
     """
 
     runs: str = "runs"

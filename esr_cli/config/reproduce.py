@@ -1,4 +1,4 @@
-"""`esr reproduce`, and the matrix of what there is to reproduce at a scale."""
+"""Settings of `esr reproduce`, and the matrix of commands at one scale."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 
 from esr_cli.config.errors import need, need_choice
 
-# `list` is a setting below, and would stand in the way of the type.
+# The setting `list` below shadows the built-in type in annotations.
 Texts = list[str]
 Numbers = list[int]
 
 
 @dataclass
 class ReproduceConfig:
-    """`scale` is `lab`, `paper`, or `auto` (paper where a GPU of its size is there).
+    """`scale` is `lab`, `paper`, or `auto` (paper if a large enough GPU is available).
 
-    `only` takes some tables and figures by name; `list` shows what there is and runs nothing;
-    `quick` is a smaller matrix with one seed; `seeds` replaces the matrix's; `jobs` run side by
-    side (null: the matrix's); `overrides` are given to every training run; `out` is chosen by esr
-    when null.
+    `only` selects tables and figures by name. `list` prints them with their state and runs nothing.
+    `quick` runs a smaller matrix with one seed. `seeds` replaces the seeds of the matrix. `jobs` is
+    the number of parallel jobs (null: that of the matrix). `overrides` are passed to every training
+    run. If `out` is null, esr chooses the folder.
     """
 
     scale: str = "auto"
@@ -39,12 +39,12 @@ class ReproduceConfig:
 
 @dataclass
 class CellConfig:
-    """One `esr COMMAND` of the matrix, once a seed unless `once`; training by default.
+    """One `esr COMMAND` of the matrix, by default `train`; runs once per seed, or once if `once`.
 
-    `given` are its overrides, with `{out}`, `{seed}` and, in what measures a run, `{run}` filled
-    in; `of` names the cells whose runs it measures, `needs` those that come before it; `alone` runs
-    at a time when nothing else does, for timings. `seconds` is what it is expected to take, `gib`
-    the memory of the GPU that it needs.
+    `given` are its overrides, in which `{out}`, `{seed}` and, for commands that measure a run,
+    `{run}` are replaced. `of` names the cells whose runs it measures, `needs` the cells that must
+    finish first. If `alone`, no other job runs at the same time, as timings require. `seconds` is
+    the expected duration, `gib` the required GPU memory.
     """
 
     given: Texts = field(default_factory=Texts)
@@ -60,7 +60,7 @@ class CellConfig:
 
 @dataclass
 class ItemConfig:
-    """A table or figure of the paper, and the cells that it is drawn from."""
+    """A table or figure of the paper, and the cells that supply its data."""
 
     title: str = ""
     cells: Texts = field(default_factory=Texts)
@@ -68,7 +68,7 @@ class ItemConfig:
 
 @dataclass
 class QuickConfig:
-    """What of the matrix a quick look takes."""
+    """The part of the matrix that `quick=true` runs."""
 
     seeds: Numbers = field(default_factory=Numbers)
     cells: Texts = field(default_factory=Texts)
@@ -76,11 +76,11 @@ class QuickConfig:
 
 @dataclass
 class MatrixConfig:
-    """The paper at one scale: cells, and the items made of them; see conf/experiment/paper.
+    """The paper at one scale: cells, and the items built from them; see conf/experiment/paper.
 
-    `every` are the overrides of each training run, `timed` those of the runs that are `alone`,
-    `shown` what `list=true` shows where a cell says
-    nothing else; `jobs` run side by side with `threads` threads each (null: as many as there are).
+    `every` are the overrides of each training run, `timed` those of the cells that run `alone`.
+    `shown` holds the values that `list=true` prints for settings that a cell does not set. `jobs`
+    cells run in parallel with `threads` threads each (null: all threads).
     """
 
     about: str = ""

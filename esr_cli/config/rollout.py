@@ -1,4 +1,4 @@
-"""How the student samples."""
+"""Settings of the rollout engine and its sampling."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ def check_length(key: str, value: Any) -> None:
 
 
 def check_temperature(key: str, value: float) -> None:
-    """Raises `ConfigError` unless `value` is 0 or one that both engines sample at."""
-    # vLLM takes what is colder for 0.01.
+    """Raises `ConfigError` unless both engines support the temperature `value`."""
+    # vLLM raises lower temperatures to 0.01.
     fits = value == 0 or 0.01 <= value <= 2
     need(fits, key, value, "give 0 (always the likeliest token) or a number in [0.01, 2]")
 
 
 @dataclass
 class RolloutConfig:
-    """`max_tokens` is N, the rollout length (`rollout_len` on the command line), `full`, or
-    `auto`: measured before the run starts.
+    """`max_tokens` is the rollout length N (`rollout_len` on the command line): a number of tokens,
+    `full`, or `auto`, which measures N before the run starts.
 
-    `max_sequences` bounds how many responses are decoded side by side. `staleness=1` draws the next
-    step's rollouts while this one trains, from the weights before its update (docs/performance.md).
+    `max_sequences` is the maximum number of responses that are decoded in parallel. `staleness=1`
+    generates the next step's rollouts during the current step, from the weights before its update
+    (docs/performance.md).
     """
 
     engine: str = "vllm"

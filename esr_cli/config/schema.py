@@ -1,4 +1,4 @@
-"""What the type hints of settings say."""
+"""Helpers for the type hints of settings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any, get_args
 
 
 def by_name(hint: Any) -> Any:
-    """The dataclass of a mapping by name (`dict[str, BenchmarkConfig]`); none for other hints."""
+    """The dataclass of the values of a `dict[str, BenchmarkConfig]`; None for other hints."""
     inner = (get_args(hint) or (None,))[-1]
     return inner if dataclasses.is_dataclass(inner) else None

@@ -1,4 +1,4 @@
-"""What is asked in training."""
+"""Settings of the training prompts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ TASKS = ("lab", "math", "code", "tools", "jsonl")
 
 @dataclass
 class TaskConfig:
-    """Where training prompts come from: `name` says how the rows of `files` are read.
+    """The source of the training prompts; `name` sets how the rows of `files` are parsed.
 
-    `files` lie below `data_dir` (for jsonl also anywhere else); without them `hub` is downloaded;
-    `source` tells a user what to fetch. `rows` reads the first so many. `wording` is the
-    instruction, with `{problem}` where the problem stands; `wording_in_text` also shows the
-    `{functions}` to models whose chat template has no place for them. Prompts longer than
-    `max_prompt_tokens` (null: what the context leaves beside the response) are dropped, and so are
-    duplicates, and prompts that share `ngram` words in a row (0: off) with a question in a file of
-    `against` or of the run's own benchmarks. `chain_length` and `modulus` are the lab's.
+    `files` are below `data_dir` (for jsonl, any path works). If they are absent, `hub` is
+    downloaded; `source` tells the user what to fetch. `rows` is the maximum number of rows to read.
+    `wording` is the prompt template, with a `{problem}` placeholder; `wording_in_text` adds
+    `{functions}` for models whose chat template does not support tools. Prompts longer than
+    `max_prompt_tokens` (null: the context length minus the response) are dropped, as are duplicates
+    and prompts that share `ngram` consecutive words (0: off) with a question in a file of `against`
+    or in the run's own benchmarks. `chain_length` and `modulus` apply to the lab only.
     """
 
     name: str = "lab"

@@ -1,4 +1,4 @@
-"""Where the figures go beside the run folder."""
+"""Settings of W&B tracking."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from esr_cli.config.errors import need_choice
 
 @dataclass
 class TrackingConfig:
-    """W&B's mode, and where the run stands there.
+    """W&B's mode, and the entity, project, group and name of the run.
 
-    `group` is the sweep's name in a sweep, `name` the run folder's when null; `tags` come beside
-    those that esr gives by itself, `entity` is W&B's own default when null. `samples` responses are
-    kept for looking at each evaluation.
+    In a sweep, `group` defaults to the name of the sweep. If `name` is null, it is derived from the
+    run folder; if `entity` is null, W&B's default applies. `tags` are added to those that esr sets.
+    Each evaluation logs `samples` responses of each benchmark for inspection.
     """
 
     mode: str = "offline"

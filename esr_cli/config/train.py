@@ -1,4 +1,4 @@
-"""The whole of `esr train`."""
+"""Settings of `esr train`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from esr_cli.config.task import TaskConfig
 from esr_cli.config.tracking import TrackingConfig
 from esr_cli.config.tune import TuneConfig
 
-# The settings and groups that change no figure of a run.
+# The settings and groups that do not affect the results of a run.
 NO_DIFFERENCE = (
     "run_dir", "resume", "strict", "data_dir", "sandbox", "tracking", "execution", "alarms",
 )  # fmt: skip
@@ -25,11 +25,12 @@ NO_DIFFERENCE = (
 
 @dataclass
 class TrainConfig:
-    """Settings at the top of the tree, and one group a room.
+    """The top-level settings of a run, and one group for each of its parts.
 
-    `run_dir` is chosen by esr when null; `eval_every=0` evaluates before and after only, on the
-    first `limit` questions of each benchmark, whose files lie in `data_dir` (null: the environment
-    variable ESR_DATA); `strict` turns warnings of the gauge into errors.
+    If `run_dir` is null, esr chooses the folder. `eval_every=0` evaluates only before and after
+    training. Evaluations use the first `limit` questions of each benchmark, whose files are in
+    `data_dir` (null: the environment variable ESR_DATA). `strict` raises an error, instead of a
+    warning, if engine and trainer disagree on the log-probabilities of sampled tokens.
     """
 
     pair: PairConfig = field(default_factory=PairConfig)
@@ -69,12 +70,12 @@ class TrainConfig:
         stale, place = self.rollout.staleness, self.execution.engine
         need(
             not stale or place == "process", "rollout.staleness", stale,
-            f"the engine draws ahead in a process of its own; execution.engine is {place}",
+            f"prefetching rollouts needs execution.engine=process, not {place}",
         )  # fmt: skip
         kind = self.loss.divergence
         need(
             not stale or kind != "policy_gradient", "rollout.staleness", stale,
-            "loss.divergence=policy_gradient takes tokens for drawn from the present weights",
+            "loss.divergence=policy_gradient needs rollouts from the current weights",
         )  # fmt: skip
         limit = self.pair.context_tokens
         length = self.rollout_tokens
@@ -82,11 +83,11 @@ class TrainConfig:
 
     @property
     def rollout_tokens(self) -> int:
-        """N in tokens, with `full` resolved; the most that `auto` can become."""
+        """N in tokens; for `full`, and as upper bound for `auto`, `pair.max_response_tokens`."""
         length = self.rollout.max_tokens
         return self.pair.max_response_tokens if length in ("full", "auto") else int(length)
 
     @property
     def auto_length(self) -> bool:
-        """Whether N is not known before it is measured."""
+        """Whether N is measured before the run starts."""
         return self.rollout.max_tokens == "auto"

@@ -1,4 +1,4 @@
-"""How the student learns."""
+"""Settings of the fine-tuning method and the optimizer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from esr_cli.config.errors import need, need_choice
 
 @dataclass
 class TuneConfig:
-    """LoRA on all linear layers (the paper: r=32, alpha=64) or `full` fine-tuning, by AdamW.
+    """LoRA on all linear layers (the paper: r=32, alpha=64) or `full` fine-tuning, with AdamW.
 
-    `targets` names other layers to adapt, by the ends of their names. `schedule` holds the rate or
-    lets it fall linearly to zero, after `warmup_steps`. `micro_batch_tokens` counts padded tokens
-    of one forward pass. `compile` has torch.compile fuse the layers of both models: half a minute
-    at the start for a faster step (docs/performance.md).
+    `targets` selects other layers to adapt, by the suffixes of their names. After `warmup_steps`,
+    `schedule` keeps the learning rate constant or decays it linearly to zero. `micro_batch_tokens`
+    is the number of padded tokens in one forward pass. `compile` applies torch.compile to the
+    layers of both models: half a minute at the start, then faster steps (docs/performance.md).
     """
 
     method: str = "lora"

@@ -1,9 +1,9 @@
 """Exact divergences over the whole vocabulary, from hidden states and output heads.
 
-Positions pass the heads in tiles, and the gradient of a tile is taken while its logits are there,
-so that memory does not grow with R x V (logits given instead of hidden states are the caller's
-memory). The derivative of a value by the logits is its slope (`kinds.py`) over the temperature; no
-T^2 factor.
+Positions are processed in tiles. The gradient of a tile is computed while its logits exist, so
+memory does not grow with R x V (logits passed instead of hidden states are the caller's memory).
+The derivative of a value with respect to the logits is its slope (`kinds.py`) divided by the
+temperature; there is no T^2 factor.
 """
 
 from __future__ import annotations
@@ -18,23 +18,25 @@ from esr_cli.distill.head import Head
 from esr_cli.distill.kinds import KINDS, reverse_kl
 from esr_cli.distill.shared import Grouped, Shared
 
-# States before an output head, of a width D of their own, or exact logits.
+# Hidden states (each model has its own width D) with their output head, or exact logits.
 Side = tuple[torch.Tensor, Head] | torch.Tensor
-# Where a tile is small, calling costs more than its memory saves.
+# In smaller tiles the overhead of the calls outweighs the memory saved.
 TILE_TOKENS, TILE_LOGITS = 256, 2**20
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What each position knows, detached; see `divergence` for what is compared.
+    """Detached values at each position; see `divergence` for what is compared.
 
-    `value_R` is the divergence that trains, 0 where it needs the drawn token and that one lies
-    outside; `kl_R` the reverse KL and the entropies, all in nats at the loss temperature; `k1_R`
-    the log-ratio log q - log p of the drawn token, an estimate of the reverse KL by one sample;
-    `importance_R` its probability at the loss temperature over that at which it was drawn, by which
-    such estimates are weighed; `confidence_R` the teacher's highest probability; `outside` what
-    either model puts outside the shared vocabulary; `logprob_R` the student's log-probability of
-    the drawn token at the sampling temperature.
+    - `value_R`: the divergence that trains; 0 if it needs the sampled token and that token is
+      outside the shared vocabulary
+    - `kl_R` and the entropies: in nats, at the loss temperature
+    - `k1_R`: log q - log p of the sampled token, a one-sample estimate of the reverse KL
+    - `importance_R`: the token's probability at the loss temperature divided by that at the
+      sampling temperature; the importance weight of such estimates
+    - `confidence_R`: the teacher's highest probability
+    - `student_outside_R`, `teacher_outside_R`: probability mass outside the shared vocabulary
+    - `logprob_R`: the student's log-probability of the sampled token at the sampling temperature
     """
 
     value_R: torch.Tensor
@@ -52,8 +54,8 @@ class Figures:
 
 @dataclass(frozen=True)
 class Options:
-    """Which divergence and how: see `divergence`. `shared` None: all of the student's rows;
-    `tile_tokens` None: as many as make good tiles.
+    """Options of `divergence`. `shared` None: all rows of the student's head. `tile_tokens` None:
+    chosen by the number of columns.
     """
 
     kind: str = "reverse_kl"
@@ -64,7 +66,7 @@ class Options:
     tile_tokens: int | None = None
 
     def tile(self, columns: int) -> int:
-        """How many positions pass heads of so many columns at a time."""
+        """The number of positions in a tile for heads with this number of columns."""
         return self.tile_tokens or max(TILE_TOKENS, TILE_LOGITS // columns)
 
 
@@ -72,15 +74,15 @@ def divergence(
     student: Side, teacher: Side, token_ids_R: torch.Tensor, weight_R: torch.Tensor,
     options: Options,
 ) -> tuple[torch.Tensor, Figures]:  # fmt: skip
-    """The loss `sum_t weight_t D(student_t, teacher_t)` in nats, and the figures it knows besides.
+    """The loss `sum_t weight_t D(student_t, teacher_t)` in nats, and the figures by position.
 
-    The loss has a gradient to the student's states, head weight and bias (to its logits, where it
-    gives those); none flows to the teacher or the weights, and a tensor that does not train costs
-    none. `options.kind` is one of `kinds.KINDS`; both sides are compared over `options.shared` at
-    `options.temperature`. Peak memory is a few tiles of `options.tile(V)` x V.
+    The loss has a gradient with respect to the student's states, head weight and bias (or its
+    logits, if given). No gradient flows to the teacher or to `weight_R`, and none is stored for a
+    tensor that does not train. `options.kind` is one of `kinds.KINDS`; both sides are compared over
+    `options.shared` at `options.temperature`. Peak memory is a few tiles of `options.tile(V)` x V.
 
-    Raises AssertionError when a side has fewer columns than the shared vocabulary or rows differ
-    in number. Source: arXiv 2605.27028 for the reverse KL.
+    Raises AssertionError if a side has fewer columns than the shared vocabulary or the numbers of
+    rows differ. Source: arXiv 2605.27028 for the reverse KL.
     """
     assert not isinstance(student, tuple) or not student[1].spare, "spare rows do not train"
     rows = columns(student)
@@ -93,27 +95,27 @@ def divergence(
     counts = {len(x) for x in (states_RX, teacher_RX, token_ids_R, weight_R)}
     assert len(counts) == 1, f"row counts differ: {sorted(counts)}"
     weight_VD, bias_V = (head.weight_VD, head.bias_V) if head else (None, None)
-    loss, *found = _Tiled.apply(
+    loss, *values = _Tiled.apply(
         states_RX, weight_VD, bias_V, head, teacher, token_ids_R, weight_R, options, shared,
         torch.is_grad_enabled(),
     )  # fmt: skip
-    return loss, Figures(*found)
+    return loss, Figures(*values)
 
 
 @torch.no_grad()
 def figures(student: Side, teacher: Side, token_ids_R: torch.Tensor, options: Options) -> Figures:
-    """The figures alone, for what weighs positions by them."""
+    """The figures without the loss, for rules that weight positions by them."""
     ones_R = torch.ones(len(token_ids_R), device=token_ids_R.device)
     return divergence(student, teacher, token_ids_R, ones_R, options)[1]
 
 
 def columns(side: Side) -> int:
-    """The vocabulary V of a side, padding rows of its head included."""
+    """The vocabulary size V of a side, including padding rows of its head."""
     return side[1].rows if isinstance(side, tuple) else side.shape[1]
 
 
 def side_logits(side: Side, rows: slice) -> torch.Tensor:
-    """`logits_RV` of some of a side's rows, in at least fp32."""
+    """`logits_RV` of a side at the positions `rows`, in at least fp32."""
     if isinstance(side, tuple):
         return _logits(side[0][rows], side[1])
     return _logits(side[rows], None)
@@ -126,10 +128,10 @@ class _Tiled(torch.autograd.Function):
         bias_V: torch.Tensor | None, head: Head | None, teacher: Side, token_ids_R: torch.Tensor,
         weight_R: torch.Tensor, options: Options, shared: Shared | Grouped, grad_enabled: bool,
     ) -> tuple[torch.Tensor, ...]:  # fmt: skip
-        """The loss and its by-products, tile by tile; the gradients are taken on the way."""
+        """Computes the loss, the figures and the gradients, tile by tile."""
         wide = torch.float64 if states_RX.dtype == torch.float64 else torch.float32
         weight_R = weight_R.to(wide)
-        # Many tiles add up in the head's gradient: fp32 whatever the weights are kept in.
+        # The head's gradient accumulates over many tiles: fp32 whatever the dtype of the weights.
         gradients = [
             torch.zeros_like(x, dtype=dtype) if x is not None and needed and grad_enabled else None
             for x, dtype, needed in zip(
@@ -137,26 +139,26 @@ class _Tiled(torch.autograd.Function):
                 ctx.needs_input_grad[:3], strict=True,
             )
         ]  # fmt: skip
-        found_by_tile = []
-        # At least one tile, so that no rows at all give a loss of zero.
+        values_by_tile = []
+        # At least one tile, so that an empty input gives a loss of zero.
         count = options.tile(head.rows if head else states_RX.shape[1])
         for start in range(0, max(1, len(states_RX)), count):
             rows = slice(start, start + count)
-            slope_RV, found = _tile(
+            slope_RV, values = _tile(
                 _logits(states_RX[rows], head), head, side_logits(teacher, rows),
                 token_ids_R[rows], weight_R[rows], options, shared,
                 any(g is not None for g in gradients),
             )  # fmt: skip
-            found_by_tile.append(found)
+            values_by_tile.append(values)
             if slope_RV is not None:
                 _collect(gradients, slope_RV, states_RX[rows], weight_VD, rows)
-        by_products = tuple(torch.cat(column) for column in zip(*found_by_tile, strict=True))
+        figures_R = tuple(torch.cat(column) for column in zip(*values_by_tile, strict=True))
         ctx.save_for_backward(*gradients)
         ctx.dtypes = [None if x is None else x.dtype for x in (states_RX, weight_VD, bias_V)]
-        ctx.mark_non_differentiable(*by_products)
-        # A position without a weight does not count, whatever its value is.
-        counted_R = by_products[0].masked_fill(weight_R == 0, 0)
-        return ((counted_R * weight_R).sum(), *by_products)
+        ctx.mark_non_differentiable(*figures_R)
+        # A position of weight 0 does not count, even if its value is not finite.
+        value_R = figures_R[0].masked_fill(weight_R == 0, 0)
+        return ((value_R * weight_R).sum(), *figures_R)
 
     @staticmethod
     @once_differentiable
@@ -196,25 +198,25 @@ def _tile(
     token_ids_R: torch.Tensor, weight_R: torch.Tensor, options: Options,
     shared: Shared | Grouped, with_slope: bool,
 ) -> tuple[torch.Tensor | None, tuple[torch.Tensor, ...]]:  # fmt: skip
-    """The figures of a tile, and dloss/d(linear output) if wanted."""
-    scaled_RV = _over(logits_RV, options.temperature)
+    """dloss/d(linear output) of a tile if `with_slope`, and the figures."""
+    scaled_RV = _divided(logits_RV, options.temperature)
     log_q_RW, outside_q_R = shared.student(scaled_RV)
-    log_p_RW, outside_p_R = shared.teacher(_over(teacher_RV, options.temperature))
-    # A tile of 150,000 columns is large: what has served goes.
+    log_p_RW, outside_p_R = shared.teacher(_divided(teacher_RV, options.temperature))
+    # A tile of 150,000 columns is large: it is freed as soon as possible.
     del teacher_RV
     column_R = shared.column(token_ids_R)
-    drawn_R = column_R.clamp(min=0)
-    value_R, slope_RW = KINDS[options.kind](log_q_RW, log_p_RW, drawn_R, options.beta)
+    sampled_R = column_R.clamp(min=0)
+    value_R, slope_RW = KINDS[options.kind](log_q_RW, log_p_RW, sampled_R, options.beta)
     kl_R = value_R if options.kind == "reverse_kl" else reverse_kl(log_q_RW, log_p_RW)[0]
-    at_R1 = drawn_R[:, None]
+    at_R1 = sampled_R[:, None]
     k1_R = (log_q_RW.gather(-1, at_R1) - log_p_RW.gather(-1, at_R1))[:, 0]
-    logprob_R, importance_R = _drawn(shared.allowed(logits_RV), token_ids_R, options)
+    logprob_R, importance_R = _sampled_logprob(shared.allowed(logits_RV), token_ids_R, options)
     if options.kind == "policy_gradient":
         counted_R = importance_R.masked_fill(column_R < 0, 0)
         value_R, slope_RW = value_R * counted_R, slope_RW * counted_R[:, None]
-    found = (
+    values = (
         value_R,
-        # Rounding can leave a hair below zero where the two agree.
+        # Rounding can give a slightly negative value if the two agree.
         kl_R.clamp(min=0),
         _entropy(log_q_RW),
         _entropy(log_p_RW),
@@ -228,36 +230,36 @@ def _tile(
     )
     del log_q_RW, log_p_RW
     if not with_slope:
-        return None, found
+        return None, values
     factor_R1 = (weight_R / options.temperature)[:, None]
-    # A position without a weight has no slope either, whatever its logits are.
+    # A position of weight 0 has no slope, even if its logits are not finite.
     slope_RW = slope_RW.mul_(factor_R1).masked_fill_(factor_R1 == 0, 0)
     slope_RV = shared.spread(slope_RW, scaled_RV)
     if head is not None and (head.softcap is not None or head.scale != 1):
         slope_RV = slope_RV * head.cap_slope(logits_RV) * head.scale
-    return slope_RV, found
+    return slope_RV, values
 
 
-def _drawn(
+def _sampled_logprob(
     allowed_RV: torch.Tensor, token_ids_R: torch.Tensor, options: Options
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The drawn tokens' log-probability as they were drawn, and their importance."""
+    """The sampled tokens' log-probability at the sampling temperature, and their importance."""
     logit_R = allowed_RV.gather(-1, token_ids_R[:, None])[:, 0]
 
     def at(temperature: float) -> torch.Tensor:
-        return logit_R / temperature - _over(allowed_RV, temperature).logsumexp(-1)
+        return logit_R / temperature - _divided(allowed_RV, temperature).logsumexp(-1)
 
-    drawn_R = at(options.sampling_temperature)
+    logprob_R = at(options.sampling_temperature)
     if options.temperature == options.sampling_temperature:
-        return drawn_R, torch.ones_like(drawn_R)
-    return drawn_R, (at(options.temperature) - drawn_R).exp()
+        return logprob_R, torch.ones_like(logprob_R)
+    return logprob_R, (at(options.temperature) - logprob_R).exp()
 
 
 def _entropy(log_p_RV: torch.Tensor) -> torch.Tensor:
     p_RV = log_p_RV.exp()
-    # A token that is ruled out adds nothing; -inf times 0 would be no number.
+    # A masked token adds nothing; 0 times -inf would be NaN.
     return -p_RV.mul_(log_p_RV.clamp(min=torch.finfo(p_RV.dtype).min)).sum(-1)
 
 
-def _over(logits_RV: torch.Tensor, temperature: float) -> torch.Tensor:
+def _divided(logits_RV: torch.Tensor, temperature: float) -> torch.Tensor:
     return logits_RV if temperature == 1 else logits_RV / temperature

@@ -1,8 +1,8 @@
-"""The divergences between a student q and a teacher p, a value and its slope a position.
+"""The divergences between a student q and a teacher p: value and slope at each position.
 
-Each takes log-probabilities `log_q_RV` and `log_p_RV` and returns `value_R` (nats) and
-`slope_RV`, the derivative of the value by what q's softmax was taken of. 0 log 0 is 0: a token
-that a model rules out (-inf) adds nothing to a sum weighted by that model.
+Each function takes log-probabilities `log_q_RV` and `log_p_RV` and returns `value_R` (nats) and
+`slope_RV`, the derivative of the value with respect to the input of q's softmax. 0 log 0 is 0: a
+token that a model rules out (-inf) adds nothing to a sum weighted by that model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 
 Result = tuple[torch.Tensor, torch.Tensor]
-# log_q_RV, log_p_RV, the column drawn at each position, beta
+# log_q_RV, log_p_RV, the column sampled at each position, beta
 Kind = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], Result]
 
 
@@ -53,15 +53,15 @@ def jensen_shannon(
 
 
 def policy_gradient(
-    log_q_RV: torch.Tensor, log_p_RV: torch.Tensor, drawn_R: torch.Tensor, _: float
+    log_q_RV: torch.Tensor, log_p_RV: torch.Tensor, sampled_R: torch.Tensor, _: float
 ) -> Result:
-    """k1 log q(y) of the drawn token y, where k1 = log q(y) - log p(y) is held constant.
+    """k1 log q(y) of the sampled token y; k1 = log q(y) - log p(y) is held constant.
 
-    Its slope k1 (1[v = y] - q) is in expectation over y ~ q that of the reverse KL, with the
-    variance of one sample (where y was drawn at another temperature, weigh it by its importance);
-    k1 differentiated as it stands has a slope of zero in expectation.
+    The slope k1 (1[v = y] - q) is a one-sample estimate: its expectation over y ~ q is the slope of
+    the reverse KL. If y was sampled at another temperature, weight it by its importance. The
+    derivative of k1 itself would be zero in expectation.
     """
-    at_R1 = drawn_R[:, None]
+    at_R1 = sampled_R[:, None]
     log_q_R1, log_p_R1 = log_q_RV.gather(-1, at_R1), log_p_RV.gather(-1, at_R1)
     k1_R1 = log_q_R1 - log_p_R1
     slope_RV = -k1_R1 * log_q_RV.exp()

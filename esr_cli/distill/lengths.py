@@ -1,4 +1,4 @@
-"""How long the responses of a step may become: one length a response."""
+"""The maximum length of each response of a step."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ SCHEDULES = ("constant", "linear", "steps", "share")
 
 @dataclass(frozen=True)
 class Lengths:
-    """N over training, and the share of each step's responses that run to full length.
+    """The rollout length N over training, and the share of responses with the full length.
 
-    `schedule`: `constant` N; `linear` from `start` (or N, if less) to N over the first `over` steps
-    (arXiv 2602.15260); `steps`: from each (step, length) of `stages` on, that length, never above N
-    (arXiv 2605.31490); `share`: `share` of `full`. `full_share` of the responses run to `full`
-    tokens whatever the schedule says: a mixture of lengths.
+    `schedule` is one of:
+
+    - `constant`: N
+    - `linear`: from `start` (or N, if less) to N over the first `over` steps (arXiv 2602.15260)
+    - `steps`: for each (step, length) of `stages`, that length from that step on, at most N
+      (arXiv 2605.31490)
+    - `share`: `share` of `full`
+
+    A mixture of lengths: `full_share` of the responses get `full` tokens under any schedule.
     """
 
     n: int
@@ -31,7 +36,7 @@ class Lengths:
 
     @property
     def longest(self) -> int:
-        """The most tokens that any response of the run may have."""
+        """The maximum number of tokens of any response of the run."""
         mixed = self.full if self.full_share > 0 else 0
         last = max([self.n_at(0), self.n_at(self.over), *(self.n_at(at) for at, _ in self.stages)])
         return max(mixed, last)
@@ -49,10 +54,10 @@ class Lengths:
         return self.n
 
     def lengths_at(self, step: int, count: int) -> Sequence[int]:
-        """A length for each of the step's `count` responses.
+        """The length of each of the step's `count` responses.
 
-        The number of full ones is exact over the run: what a step's share leaves of one is carried
-        to the next. Which they are is drawn from seed and step.
+        The number of full-length responses is exact over the run: the fraction that a step leaves
+        over is carried to the next step. They are chosen at random by seed and step.
         """
         lengths = [self.n_at(step)] * count
         full = int((step + 1) * count * self.full_share) - int(step * count * self.full_share)

@@ -1,7 +1,7 @@
-"""Which positions of a response train, and how much each counts: a weight a position, 0 or more.
+"""The weight (0 or more) of each position of a response in the loss.
 
-A rule sees one response at a time: its `Figures` by name, T values each, in order. What it gives
-is relative; the reduction (see `reduced`) divides.
+A rule reads one response at a time: its `Figures` by name, T values each, in order. Its weights
+are relative; the reduction (see `reduced`) divides.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 Values = Mapping[str, torch.Tensor]
 
-# What positions can be ranked by, and the figure that holds it.
+# Criteria by which positions can be ranked, and the figure that holds each.
 RANKS = {
     "reverse_kl": "kl_R",
     "student_entropy": "student_entropy_R",
@@ -24,15 +24,25 @@ REDUCTIONS = ("token_mean", "sequence_mean", "sequence_sum")
 
 @dataclass(frozen=True)
 class Rule:
-    """Which positions, and what weight over them.
+    """Which positions train, and the shape of their weights.
 
-    `select`: `all`; `window` keeps positions start <= t < end (0-based, None: to the last); `top`
-    the `keep` positions with the highest product of the figures named in `by` (arXiv 2605.27028,
-    token selection); `random` as many at random; `confident` those before the first position where
-    the teacher's highest probability is below `confidence`.
-    `shape`: `uniform`; `linear` falls from 1 at the first position towards 0 at `span`;
-    `exponential` halves every `span` positions; `cumulative_kl` is what is left of the response's
-    reverse KL, from 1 at its first position towards 0 after its last.
+    `select`:
+
+    - `all`
+    - `window`: positions start <= t < end (0-based; end None: to the last position)
+    - `top`: the `keep` positions with the highest product of the figures named in `by`
+      (arXiv 2605.27028, token selection)
+    - `random`: `keep` random positions
+    - `confident`: positions before the first at which the teacher's highest probability is below
+      `confidence`
+
+    `shape`:
+
+    - `uniform`
+    - `linear`: falls from 1 at the first position to 0 at `span`
+    - `exponential`: halves every `span` positions
+    - `cumulative_kl`: the share of the response's reverse KL that is still to come, from 1 at the
+      first position to 0 after the last
     """
 
     select: str = "all"
@@ -46,26 +56,28 @@ class Rule:
 
     @property
     def needs_figures(self) -> bool:
-        """Whether positions are weighed by what the models say of them."""
+        """Whether the weights depend on the models' figures."""
         return self.select in ("top", "confident") or self.shape == "cumulative_kl"
 
 
 def weights(rule: Rule, usable_T: torch.Tensor, values: Values, seed: int) -> torch.Tensor:
-    """`weight_T` of one response, 0 wherever `usable_T` (bool) does not hold.
+    """`weight_T` of one response, 0 wherever `usable_T` (bool) is False.
 
-    `values` may be empty where the rule needs no figures; `seed` decides `random`.
+    `values` may be empty if the rule needs no figures. `seed` determines the choice of `random`.
     """
     kept_T = _SELECT[rule.select](rule, usable_T, values, seed) & usable_T
     return kept_T * _SHAPE[rule.shape](rule, usable_T, values)
 
 
 def reduced(weights_of: Sequence[torch.Tensor], reduction: str) -> tuple[list[torch.Tensor], float]:
-    """The weights of a step's responses (or of some of them), and their part of the denominator.
+    """Normalized weights of a step's responses (or a subset), and their share of the denominator.
 
-    The loss is the sum of weight times divergence over all of a step, divided by the sum of the
-    parts. `token_mean`: the weighted mean over all positions of the step; `sequence_mean`: the mean
-    of each response's weighted mean; `sequence_sum`: the mean over responses of each one's sum, as
-    arXiv 2605.27028 writes it. A response none of whose positions count has no part in a mean.
+    The loss is the sum of weight times divergence over the step, divided by the sum of the shares:
+
+    - `token_mean`: the weighted mean over all positions of the step
+    - `sequence_mean`: the mean over responses of their weighted means; a response without a
+      weighted position does not count
+    - `sequence_sum`: the mean over responses of their weighted sums, as in arXiv 2605.27028
     """
     if reduction == "token_mean":
         return list(weights_of), float(sum(w.sum() for w in weights_of))
@@ -75,7 +87,7 @@ def reduced(weights_of: Sequence[torch.Tensor], reduction: str) -> tuple[list[to
     return [w / w.sum().clamp(min=1e-30) for w in weights_of], float(counted)
 
 
-def _places(like_T: torch.Tensor) -> torch.Tensor:
+def _positions(like_T: torch.Tensor) -> torch.Tensor:
     return torch.arange(len(like_T), device=like_T.device)
 
 
@@ -84,7 +96,7 @@ def _all(rule: Rule, usable_T: torch.Tensor, *_: object) -> torch.Tensor:
 
 
 def _window(rule: Rule, usable_T: torch.Tensor, *_: object) -> torch.Tensor:
-    place_T = _places(usable_T)
+    place_T = _positions(usable_T)
     end = len(usable_T) if rule.end is None else rule.end
     return (place_T >= rule.start) & (place_T < end)
 
@@ -103,7 +115,7 @@ def _random(rule: Rule, usable_T: torch.Tensor, _: Values, seed: int) -> torch.T
 
 
 def _highest(score_T: torch.Tensor, keep: int) -> torch.Tensor:
-    # Stable: of equal scores the earlier position is kept.
+    # Stable: among equal scores the earlier position is kept.
     order_T = score_T.argsort(descending=True, stable=True)
     kept_T = torch.zeros_like(score_T, dtype=torch.bool)
     kept_T[order_T[:keep]] = True
@@ -120,11 +132,11 @@ def _uniform(rule: Rule, usable_T: torch.Tensor, _: Values) -> torch.Tensor:
 
 
 def _linear(rule: Rule, usable_T: torch.Tensor, _: Values) -> torch.Tensor:
-    return (1 - _places(usable_T) / rule.span).clamp(min=0)
+    return (1 - _positions(usable_T) / rule.span).clamp(min=0)
 
 
 def _exponential(rule: Rule, usable_T: torch.Tensor, _: Values) -> torch.Tensor:
-    return 0.5 ** (_places(usable_T) / rule.span)
+    return 0.5 ** (_positions(usable_T) / rule.span)
 
 
 def _cumulative_kl(rule: Rule, usable_T: torch.Tensor, values: Values) -> torch.Tensor:

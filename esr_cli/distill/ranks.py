@@ -1,4 +1,4 @@
-"""The token that a student holds most likely, and what its teacher thinks of it."""
+"""The student's most likely token, and its rank in the teacher's distribution."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from esr_cli.distill.shared import Shared
 
 @dataclass(frozen=True)
 class Ranks:
-    """At each position the student's highest probability, and the rank of that token in the
-    teacher's distribution: 1 is the teacher's own choice, and equals share the better rank.
+    """The student's highest probability at each position, and that token's rank at the teacher.
+
+    Rank 1 is the teacher's most likely token. Equal probabilities share the better rank.
     """
 
     top1_prob_R: torch.Tensor
@@ -22,9 +23,9 @@ class Ranks:
 
 @torch.no_grad()
 def ranks(student: Side, teacher: Side, options: Options) -> Ranks:
-    """Over the shared vocabulary of `options`, at its temperature, in its tiles."""
+    """Computes `Ranks` over the shared vocabulary, at the temperature and in tiles of `options`."""
     shared = options.shared or Shared(columns(student))
-    probs, places = [], []
+    probs, teacher_ranks = [], []
     count = len(student[0] if isinstance(student, tuple) else student)
     tile = options.tile(columns(student))
     for start in range(0, max(1, count), tile):
@@ -34,5 +35,5 @@ def ranks(student: Side, teacher: Side, options: Options) -> Ranks:
         top_R1, column_R1 = log_q_RW.max(-1, keepdim=True)
         better_RW = log_p_RW > log_p_RW.gather(-1, column_R1)
         probs.append(top_R1[:, 0].exp())
-        places.append(1 + better_RW.sum(-1))
-    return Ranks(torch.cat(probs), torch.cat(places))
+        teacher_ranks.append(1 + better_RW.sum(-1))
+    return Ranks(torch.cat(probs), torch.cat(teacher_ranks))

@@ -1,1 +1,1 @@
-"""`esr eval`: a model, a run or a file of responses, graded."""
+"""`esr eval`: grades the responses of a model, of a run, or in a file."""

@@ -1,4 +1,4 @@
-"""`esr eval`: a model's responses to benchmarks, or responses made elsewhere, graded."""
+"""`esr eval`: grades a model's responses to benchmarks, or existing responses from a file."""
 
 from __future__ import annotations
 
@@ -22,54 +22,54 @@ from esr_cli.eval import folder as eval_folder
 from esr_cli.eval.folder import Done
 from esr_cli.types import Grader
 
-# The median length says enough on a terminal.
+# On the terminal only the median length is shown.
 FILE_ONLY = re.compile(r"length_\w+/(mean|p10|p90)$").match
 
 
 def run(config: EvalConfig, overrides: list[str]) -> None:
-    """Evaluates as configured; raises `ConfigError` before any model loads."""
+    """Runs the evaluation; raises `ConfigError` before any model loads."""
     chosen = catalog.load_all(config.benchmark, config.data_dir, config.limit)
     with ExitStack() as stack:
         graders = {}
         for each in chosen:
             graders[each.name] = catalog.grader(each.config, config.sandbox, print)
             stack.callback(graders[each.name].close)
-        asked = _asked(config, chosen)
+        responses_of = _source(config, chosen)
         folder = eval_folder.open_for(config, overrides)
         done = eval_folder.done(folder)
-        for step, each, responses in asked(folder, stack, done):
-            _report(folder, each, graders[each.name], responses, step)
+        for step, each, responses in responses_of(folder, stack, done):
+            _grade(folder, each, graders[each.name], responses, step)
     _print(folder)
 
 
-# What answers, once it is known that it can: (folder, stack, done) to (step, benchmark, responses).
-Asked = Callable[[Path, ExitStack, Done], Iterator[tuple[int, Benchmark, Responses]]]
+# Where responses come from, already checked: (folder, stack, done) to (step, benchmark, responses).
+Source = Callable[[Path, ExitStack, Done], Iterator[tuple[int, Benchmark, Responses]]]
 
 
-def _asked(config: EvalConfig, chosen: list[Benchmark]) -> Asked:
+def _source(config: EvalConfig, chosen: list[Benchmark]) -> Source:
     if config.generations is None:
-        # Everything heavy waits until it is known that a model is asked.
+        # Heavy imports only if a model is needed.
         from esr_cli.eval import model as eval_model
 
         return eval_model.plan(config, chosen)
-    made = _made_elsewhere(Path(config.generations), chosen)
+    existing = _read_responses(Path(config.generations), chosen)
     return lambda folder, stack, done: (
-        (0, each, made[each.name]) for each in chosen if (each.name, 0) not in done
+        (0, each, existing[each.name]) for each in chosen if (each.name, 0) not in done
     )
 
 
-def _made_elsewhere(path: Path, chosen: list[Benchmark]) -> dict[str, Responses]:
+def _read_responses(path: Path, chosen: list[Benchmark]) -> dict[str, Responses]:
     return {each.name: for_benchmark(path, each, alone=len(chosen) == 1) for each in chosen}
 
 
-def _report(
+def _grade(
     folder: Path, benchmark: Benchmark, grader: Grader, responses: Responses, step: int
 ) -> None:
-    began = time.perf_counter()
-    found = judge(benchmark, grader, responses, step)
-    eval_folder.append(folder, found)
-    seconds = time.perf_counter() - began
-    count = sum(len(row["responses"]) for row in found.generations)
+    start = time.perf_counter()
+    evaluation = judge(benchmark, grader, responses, step)
+    eval_folder.append(folder, evaluation)
+    seconds = time.perf_counter() - start
+    count = sum(len(row["responses"]) for row in evaluation.generations)
     print(f"{benchmark.name}: {count} responses graded in {seconds:.1f} s", flush=True)
 
 
@@ -87,6 +87,6 @@ def _print(folder: Path) -> None:
                 f"[{low}, {high}]", str(row["n"]),
             )  # fmt: skip
         table.add_section()
-    # Brackets of intervals are no markup.
+    # Brackets of intervals must not be parsed as markup.
     Console(markup=False, highlight=False).print(table)
     print(f"all figures: {folder / 'eval.jsonl'}\nresponses: {folder / 'generations.jsonl'}")

@@ -1,4 +1,4 @@
-"""The half of `esr eval` that asks a model: which weights, through which engine."""
+"""The part of `esr eval` that generates with a model: which weights, on which engine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from esr_cli.student import snapshot, tuning
 
 @dataclass(frozen=True)
 class Weights:
-    """One state of the model to ask: `load` gives what differs from the folder, if anything."""
+    """Weights to evaluate; `load` returns those that differ from the model folder, if any."""
 
     step: int
     load: Callable[[], dict[str, Any]] | None = None
@@ -33,7 +33,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is known before a model loads; called, it gives the responses."""
+    """A checked evaluation, made before any model loads; calling it yields the responses."""
 
     config: EvalConfig
     model: ModelConfig
@@ -44,17 +44,17 @@ class Plan:
     def __call__(
         self, folder: Path, stack: ExitStack, done: Done
     ) -> Iterator[tuple[int, Benchmark, Responses]]:
-        """(step, benchmark, responses) for all that is not done; `stack` closes the engine."""
-        owed = [
+        """Yields (step, benchmark, responses) unless in `done`; `stack` closes the engine."""
+        pending = [
             (state, each)
             for state in self.weights
             for each in self.exams
             if (each.benchmark.name, state.step) not in done
         ]
-        if not owed:
+        if not pending:
             return
         engine, loaded = self._engine(folder, stack), None
-        for state, each in owed:
+        for state, each in pending:
             if state.load and loaded is not state:
                 engine.load_weights(state.load())
                 loaded = state
@@ -73,7 +73,7 @@ class Plan:
 
 
 def plan(config: EvalConfig, chosen: list[Benchmark]) -> Plan:
-    """Checks the model, its tokenizer and the room for every prompt; raises `ConfigError`."""
+    """Checks the model, its tokenizer and that every prompt fits; raises `ConfigError`."""
     model, weights, stops = _of_run(config) if config.run else _of_model(config)
     tokenizer = preflight.check_model("run" if config.run else "model", model, config.rollout)
     exams = [preflight.exam(each, model, tokenizer, config.seed, stops) for each in chosen]
@@ -87,18 +87,18 @@ def plan(config: EvalConfig, chosen: list[Benchmark]) -> Plan:
     return Plan(config, model, weights, exams, needed)
 
 
-# A model, its weights, and where its responses end beside what it says itself.
-Asked = tuple[ModelConfig, list[Weights], tuple[int, ...]]
+# A model, its weights, and stop token ids in addition to its own.
+Subject = tuple[ModelConfig, list[Weights], tuple[int, ...]]
 
 
-def _of_model(config: EvalConfig) -> Asked:
+def _of_model(config: EvalConfig) -> Subject:
     model = ModelConfig(
         str(config.model), config.revision, system=config.system, thinking=config.thinking
     )
     return model, [Weights(step=0)], ()
 
 
-def _of_run(config: EvalConfig) -> Asked:
+def _of_run(config: EvalConfig) -> Subject:
     folder = Path(str(config.run))
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"run={folder}: holds no run; name a folder that esr train made")
@@ -106,7 +106,7 @@ def _of_run(config: EvalConfig) -> Asked:
     trained = gate.typed(run_folder.saved_config(folder), TrainConfig)
     if config.checkpoints == "last" and (folder / "summary.json").is_file():
         step = files.read_rows(folder / "metrics.jsonl")[-1]["step"]
-        # The chat template was saved with it, whichever it was, and so were the ends of text.
+        # The chat template in use and the stop tokens were saved with the student.
         path = str(folder.absolute() / "student")
         model = replace(trained.pair.student, path=path, revision=None, chat_template=None)
         return model, [Weights(step)], ()
@@ -121,7 +121,7 @@ def _of_run(config: EvalConfig) -> Asked:
 
 
 class _Checkpoints:
-    """Merged weights of a run's checkpoints; the model they belong to is loaded once."""
+    """Loads merged weights of a run's checkpoints; the base model is loaded only once."""
 
     def __init__(self, trained: TrainConfig) -> None:
         self._trained = trained

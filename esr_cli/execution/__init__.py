@@ -1,1 +1,1 @@
-"""Where a worker runs: inline, or in a process of its own."""
+"""Execution of workers: inline, or in a separate process."""

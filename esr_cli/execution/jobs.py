@@ -1,4 +1,4 @@
-"""An `esr` command as a job in a process of its own: what it was, how it ended, and why."""
+"""Runs an `esr` command as a job in a separate process; reports its exit status and error."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from typing import Any
 from esr_cli.base import process as proc
 
 PARENT = "ESR_PARENT"
-# Jobs that run now, in whichever thread; signals that asked for their end.
+# Jobs now running, from any thread, and the stop signals received so far.
 LIVE: set[subprocess.Popen[bytes]] = set()
 STOPPED: list[int] = []
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A job that is over: its exit status, its wall time, and the reason of a failure in a line."""
+    """A finished job: its exit status, its wall time, and the reason of a failure in one line."""
 
     status: int
     seconds: float
@@ -31,10 +31,10 @@ class Ended:
 
 
 def run(command: str, arguments: Sequence[str], log: Path, threads: int | None = None) -> Ended:
-    """Runs `esr COMMAND ARGUMENTS` to its end; what it prints goes to the file `log`.
+    """Runs `esr COMMAND ARGUMENTS` to its end, with its output in the file `log`.
 
-    It dies with this process, whatever kills that one. Ctrl-C does not reach it by itself: see
-    `interrupted`; once that has come, KeyboardInterrupt is raised.
+    The job dies with this process. Ctrl-C does not reach it directly; see `interrupted`. Raises
+    KeyboardInterrupt after an interrupt.
     """
     if STOPPED:
         raise KeyboardInterrupt
@@ -47,7 +47,7 @@ def run(command: str, arguments: Sequence[str], log: Path, threads: int | None =
         process = subprocess.Popen(
             [sys.executable, "-m", "esr_cli.cli", command, *arguments],
             stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=environment,
-            # The terminal's Ctrl-C would reach it beside ours, and two mean at once.
+            # Else it would get Ctrl-C from the terminal and from us, and two stop it at once.
             start_new_session=True,
         )  # fmt: skip
         LIVE.add(process)
@@ -65,20 +65,20 @@ def run(command: str, arguments: Sequence[str], log: Path, threads: int | None =
 
 @contextmanager
 def interrupted() -> Iterator[None]:
-    """Around jobs: Ctrl-C and SIGTERM are handed on to those that run, which save and end.
+    """A context for jobs: forwards Ctrl-C and SIGTERM to running jobs, which save and end.
 
-    A second one ends them at once. KeyboardInterrupt is raised when they have ended, at once where
-    none runs in this process.
+    A second signal kills them. Raises KeyboardInterrupt when they have ended, or at once if none
+    is running in this process.
     """
 
-    def hand_on(number: int, _: Any) -> None:
+    def forward(number: int, _: Any) -> None:
         STOPPED.append(number)
         if not LIVE:
             raise KeyboardInterrupt
         for process in LIVE.copy():
             process.send_signal(signal.SIGINT if len(STOPPED) == 1 else signal.SIGKILL)
 
-    before = {n: signal.signal(n, hand_on) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = {n: signal.signal(n, forward) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
@@ -89,14 +89,14 @@ def interrupted() -> Iterator[None]:
 
 
 def die_with_parent() -> None:
-    """Called first in a job: it ends with the process that ran it; no job otherwise."""
+    """Has this process end with the one that ran it, if it is a job; call it first in a job."""
     parent = os.environ.pop(PARENT, None)
     if parent is not None:
         proc.end_with(int(parent))
 
 
 def text(value: str) -> str:
-    """A value quoted for a command line, whatever it holds."""
+    """A value quoted for a Hydra command line."""
     escaped = value.replace("'", "\\'")
     return f"'{escaped}'"
 
@@ -106,12 +106,13 @@ def _reason(text: str, status: int) -> str:
         return ""
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
-    _, said, rest = text.rpartition("\nesr: ") if "\nesr: " in text else text.rpartition("esr: ")
+    marker = "\nesr: " if "\nesr: " in text else "esr: "
+    _, error_line, rest = text.rpartition(marker)
     lines = [line.strip() for line in rest.splitlines() if line.strip()]
     if not lines:
         return f"exit status {status}"
-    if not said:
+    if not error_line:
         return lines[-1]
-    # A worker's traceback: what matters is its last line, before the one on how to go on.
+    # Of a worker's traceback, use the last line before the hint on how to resume.
     ends = [line for line in lines[1:] if "esr train resume=" not in line]
     return f"{lines[0]} {ends[-1]}" if lines[0].endswith(":") and ends else lines[0]

@@ -1,7 +1,7 @@
-"""Processes for workers: launched, if wished, before it is known what they are to hold.
+"""Worker processes, which can be launched before the settings of their worker are known.
 
-Imports are most of what a start takes. A process launched ahead (`prelaunch`) imports while
-its parent does, and then waits for its orders. Nothing heavy is imported here.
+Imports take most of the startup time. A prelaunched process (`prelaunch`) imports modules while
+its parent does, and then waits for its worker's settings. This module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from typing import Any
 from esr_cli.base import process as proc
 
 GONE = (EOFError, ConnectionError, BrokenPipeError)
-# A process and our end of its pipe.
+# A process and the parent's end of its pipe.
 Launched = tuple[Any, Connection]
 
-_ahead: dict[str, Launched] = {}
+_prelaunched: dict[str, Launched] = {}
 
 
 def prelaunch(name: str, *modules: str) -> None:
-    """A process that imports the modules and waits, for the next worker called `name`."""
-    if not _ahead:
+    """Launches a process that imports the modules and waits for the next worker called `name`."""
+    if not _prelaunched:
         atexit.register(discard_prelaunched)
-    _ahead[name] = _launch(name, modules)
+    _prelaunched[name] = _launch(name, modules)
 
 
 def take_process(name: str) -> Launched:
-    """The process launched ahead by that name if it lives, or a new one."""
-    if name in _ahead:
-        process, pipe = _ahead.pop(name)
+    """The prelaunched process of that name if it is alive, else a new one."""
+    if name in _prelaunched:
+        process, pipe = _prelaunched.pop(name)
         if process.is_alive():
             return process, pipe
         pipe.close()
@@ -46,9 +46,9 @@ def take_process(name: str) -> Launched:
 
 
 def discard_prelaunched() -> None:
-    """Ends the processes that were launched ahead and not asked for."""
-    while _ahead:
-        process, pipe = _ahead.popitem()[1]
+    """Ends the prelaunched processes that no worker has taken."""
+    while _prelaunched:
+        process, pipe = _prelaunched.popitem()[1]
         pipe.close()
         process.kill()
         process.join()
@@ -60,84 +60,84 @@ def _launch(name: str, modules: tuple[str, ...]) -> Launched:
     process = context.Process(
         target=_serve, args=(child_end, os.getpid(), modules), name=f"esr-{name}"
     )
-    with _ctrl_c_waits():
+    with _delay_ctrl_c():
         process.start()
-    # Ours must be the only other end, or the death of the child would go unnoticed.
+    # If the parent kept this end open, it would not notice the death of the child.
     child_end.close()
     return process, pipe
 
 
 @contextlib.contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    """Main thread only: half a process started is worse than a Ctrl-C a moment late."""
-    came: list[tuple[Any, ...]] = []
-    before = signal.signal(signal.SIGINT, lambda *signalled: came.append(signalled))
-    # The mask is for the child: it inherits it, and imports for seconds before it can ignore.
+def _delay_ctrl_c() -> Iterator[None]:
+    """Delays Ctrl-C until a process has fully started. Main thread only."""
+    received: list[tuple[Any, ...]] = []
+    before = signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
+    # The child inherits the mask, which holds for the seconds of imports before it sets SIG_IGN.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, before)
-    if came and callable(before):
-        before(*came[0])
+    if received and callable(before):
+        before(*received[0])
 
 
 def _serve(pipe: Connection, parent: int, modules: tuple[str, ...]) -> None:
-    """The process: orders first (`build`, its settings, a log or none), then calls."""
-    # One busy in a call would not notice for a long time that nobody waits for it any more.
+    """The process's main: receives `(build, settings, log or None)`, then serves calls."""
+    # A worker busy in a call would otherwise notice the death of its parent only much later.
     proc.end_with(parent)
-    # Ctrl-C reaches the whole terminal, and SIGTERM often a whole process group; only the trainer
-    # decides what they mean, and ends this process by closing the pipe.
+    # Ctrl-C reaches the terminal's process group, and SIGTERM often does. Only the trainer handles
+    # them, and it ends this process by closing the pipe.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    # What teaches pipes to carry tensors in shared memory.
+    # Registers the reducers that pass tensors through pipes in shared memory.
     importlib.import_module("torch.multiprocessing")
     with contextlib.suppress(*GONE):
-        said = _import(modules)
+        output = _import(modules)
         build, settings, log = pipe.recv()
         if log:
-            # By descriptor, since libraries write past Python's own streams.
+            # By file descriptor, since C libraries bypass Python's streams.
             with open(log, "ab") as file:
-                _write_to(file.fileno(), file.fileno())
-        if said:
-            os.write(2, said)
-        _answer(pipe, build, settings)
+                _redirect(file.fileno(), file.fileno())
+        if output:
+            os.write(2, output)
+        _serve_calls(pipe, build, settings)
 
 
 def _import(modules: tuple[str, ...]) -> bytes:
-    """Imports them, and gives what they print, for which there is no place yet."""
+    """Imports the modules and returns what they print, since the log file is not known yet."""
     if not modules:
         return b""
-    before = _copy(1), _copy(2)
+    before = _duplicate(1), _duplicate(2)
     with tempfile.TemporaryFile() as file:
-        _write_to(file.fileno(), file.fileno())
+        _redirect(file.fileno(), file.fileno())
         for module in modules:
-            # What is wrong with it is told by whoever needs it.
+            # An import error is raised again when the worker needs the module.
             with contextlib.suppress(Exception):
                 importlib.import_module(module)
-        _write_to(*before)
+        _redirect(*before)
         for descriptor in before:
             os.close(descriptor)
         file.seek(0)
         return file.read()
 
 
-def _copy(descriptor: int) -> int:
+def _duplicate(descriptor: int) -> int:
     try:
         return os.dup(descriptor)
-    except OSError:  # closed by who started us
+    except OSError:  # closed by the parent
         return os.open(os.devnull, os.O_WRONLY)
 
 
-def _write_to(out: int, error: int) -> None:
+def _redirect(out: int, error: int) -> None:
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
     os.dup2(out, 1)
     os.dup2(error, 2)
 
 
-def _answer(pipe: Connection, build: Callable[..., Any], settings: dict[str, Any]) -> None:
+def _serve_calls(pipe: Connection, build: Callable[..., Any], settings: dict[str, Any]) -> None:
     try:
         worker = build(**settings)
     except BaseException:
@@ -163,10 +163,10 @@ def _answer(pipe: Connection, build: Callable[..., Any], settings: dict[str, Any
         del message, arguments, reply
 
 
-# What every worker answers: of the process that it lives in.
-OF_PROCESS = {"peak_gib": proc.peak_gib, "reset_peak": proc.reset_peak}
+# Methods of every worker, about the process that it runs in.
+PROCESS_METHODS = {"peak_gib": proc.peak_gib, "reset_peak": proc.reset_peak}
 
 
 def method_of(worker: Any, name: str) -> Callable[..., Any]:
-    """What a call of that name means to a worker."""
-    return OF_PROCESS.get(name) or getattr(worker, name)
+    """The function that a call of that name runs for a worker."""
+    return PROCESS_METHODS.get(name) or getattr(worker, name)

@@ -1,4 +1,4 @@
-"""Engine and teacher as the training loop sees them, wherever they live."""
+"""Engine and teacher behind workers, inline or in a process, with the same interfaces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from esr_cli.types import Engine, Prompt, Rollout, Sampling, Scores
 
 
 class RemoteEngine:
-    """An `Engine` behind a worker, made by `RestorableEngine` of it."""
+    """An `Engine` behind a worker, which holds a `RestorableEngine`."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker, self._sent = worker, dict[str, torch.Tensor]()
@@ -22,19 +22,19 @@ class RemoteEngine:
         return self.finish()
 
     def begin(self, prompts: list[Prompt], sampling: Sampling) -> None:
-        """Has rollouts drawn without waiting; nothing else may be asked before `finish`."""
+        """Starts sampling without waiting. No other call is allowed before `finish`."""
         self.worker.begin("generate", prompts, sampling)
 
     def finish(self) -> list[Rollout]:
-        """The rollouts that `begin` asked for."""
+        """Waits for the rollouts that `begin` started."""
         return self.worker.finish()
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
-        """See `Engine.load_weights`; the same memory as the last time is not sent again."""
-        # What is only under way would be read half done.
+        """See `Engine.load_weights`. Tensors in the same memory as last time are not sent again."""
+        # The engine must not read weights that a kernel is still writing.
         process.synchronize()
-        # What was sent is held, so that no other tensor can come to lie in its place.
-        if _places(weights) == _places(self._sent):
+        # Holds the sent tensors, so that no other tensor can reuse their addresses.
+        if _addresses(weights) == _addresses(self._sent):
             self.worker.call("load_again")
         else:
             self.worker.call("load_weights", weights)
@@ -42,10 +42,10 @@ class RemoteEngine:
 
 
 class RestorableEngine:
-    """An `Engine` that remembers where the weights lie that it was given.
+    """An `Engine` that keeps references to the weights that it was given.
 
-    They lie in memory shared with the trainer, whose steps it sees; passing some hundred tensors
-    through the pipe would cost more than reading them.
+    They are in memory shared with the trainer, so it sees each optimizer step. Sending some hundred
+    tensors through the pipe again would cost more than reading them.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -57,7 +57,7 @@ class RestorableEngine:
         self.load_again()
 
     def load_again(self) -> None:
-        """Loads what the weights given last hold now."""
+        """Loads the present values of the weights that were given last."""
         self.engine.load_weights(self._weights)
         # The trainer may move its weights once this returns.
         process.synchronize()
@@ -67,7 +67,7 @@ class RestorableEngine:
         return self.engine.generate(prompts, sampling)
 
 
-def _places(weights: dict[str, torch.Tensor]) -> dict[str, int]:
+def _addresses(weights: dict[str, torch.Tensor]) -> dict[str, int]:
     return {name: tensor.data_ptr() for name, tensor in weights.items()}
 
 

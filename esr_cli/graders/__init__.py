@@ -1,1 +1,1 @@
-"""Graders: one response against one reference gives a `Grade`; statistics over many."""
+"""Graders compare a response with a reference and return a `Grade`; `figures` aggregates them."""

@@ -1,13 +1,13 @@
-"""Reads the function calls of a response, whatever it holds, without evaluating any of it.
+"""Parses the function calls of an untrusted response without evaluating any of it.
 
-Forms, after what stands before a last `</think>`: JSON in `<tool_call>…</tool_call>`, with prose
-around; else the whole response, bare or fenced, as JSON objects (`name`, and `arguments` or
-`parameters`, an object or its JSON text) or as Python calls of keyword arguments, `[f(x=1)]`.
-As in BFCL a missing outer bracket is added and a bare word is the text of its name
-(`f(x=total)`); every other expression but a literal is refused.
+Text up to the last `</think>` is ignored. Accepted forms: JSON in `<tool_call>…</tool_call>`, with
+prose around it; otherwise the entire response, bare or fenced, as JSON objects (`name`, and
+`arguments` or `parameters`, an object or its JSON string) or as Python calls with keyword
+arguments, `[f(x=1)]`. As in BFCL, a missing outer bracket is added and a bare name is read as a
+string (`f(x=total)`). Any other expression that is not a literal is refused.
 
-Linear in the length: what is parsed is at most `MAX_CHARS` long and `MAX_DEPTH` deep, and a
-number must be finite as a float.
+The time is linear in the length: the parser accepts at most `MAX_CHARS` characters and `MAX_DEPTH`
+levels of nesting. A number must be finite as a float.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
 
 class CallError(ValueError):
-    """The text is no function call; the message says in a few words why not."""
+    """The text is not a function call; the message is a short reason."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One function call; in `arguments` a Python tuple stays a tuple."""
+    """One function call; a Python tuple in `arguments` stays a tuple."""
 
     name: str
     arguments: Mapping[str, Any]
 
 
 def read_calls(response: str) -> list[Call]:
-    """Every call of the response, at least one; CallError where any part of it cannot be read."""
+    """Returns all calls; raises CallError if there is none or any part is unreadable."""
     payloads = _payloads(response.rpartition("</think>")[2])
     if sum(map(len, payloads)) > MAX_CHARS:
         raise CallError("too long")
     try:
         calls = [call for payload in payloads for call in _calls(_unfenced(payload))]
     except (RecursionError, MemoryError):
-        # What Python's two parsers raise on deep text, within their own limits.
+        # Python's JSON and AST parsers raise these on deeply nested text.
         raise CallError("nested too deep") from None
     if not calls:
         raise CallError("no call")
@@ -53,16 +53,16 @@ def read_calls(response: str) -> list[Call]:
 
 
 def canonical(name: str, arguments: Mapping[str, Any]) -> str:
-    """One text for equal calls: the name, then the arguments as JSON with sorted keys."""
-    return f"{name} {json.dumps(_tagged(arguments), sort_keys=True)}"
+    """Returns the same string for equal calls: the name, then the arguments as sorted JSON."""
+    return f"{name} {json.dumps(_with_tuples_tagged(arguments), sort_keys=True)}"
 
 
-def _tagged(value: Any) -> Any:
-    """Keeps a tuple apart from a list, which BFCL judges differently."""
+def _with_tuples_tagged(value: Any) -> Any:
+    """Marks tuples, because BFCL distinguishes a tuple from a list."""
     if isinstance(value, Mapping):
-        return {key: _tagged(item) for key, item in value.items()}
+        return {key: _with_tuples_tagged(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        items = [_tagged(item) for item in value]
+        items = [_with_tuples_tagged(item) for item in value]
         return {"tuple": items} if isinstance(value, tuple) else items
     return value
 
@@ -70,7 +70,7 @@ def _tagged(value: Any) -> Any:
 def _payloads(text: str) -> list[str]:
     if OPEN not in text:
         return [text]
-    # Split rather than a lazy regular expression, which many unclosed tags make quadratic.
+    # Split, because a lazy regular expression is quadratic in the number of unclosed tags.
     parts = [part.partition(CLOSE) for part in text.split(OPEN)[1:]]
     if not all(close for _, close, _ in parts):
         raise CallError(f"unclosed {OPEN}")
@@ -94,22 +94,22 @@ def _calls(text: str) -> list[Call]:
     return _python_calls(text)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _dict_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise CallError("duplicate key")
     return found
 
 
-def _refuse(constant: str) -> NoReturn:
+def _refuse_constant(constant: str) -> NoReturn:
     raise CallError(f"{constant} is no JSON")
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
+DECODER = json.JSONDecoder(object_pairs_hook=_dict_of, parse_constant=_refuse_constant)
 
 
-def _decoded(text: str, start: int = 0) -> tuple[Any, int]:
-    """The JSON value at `start`, and where it ends."""
+def _decode(text: str, start: int = 0) -> tuple[Any, int]:
+    """Returns the JSON value at `start` and the index of its end."""
     try:
         return DECODER.raw_decode(text, start)
     except CallError:
@@ -119,13 +119,13 @@ def _decoded(text: str, start: int = 0) -> tuple[Any, int]:
 
 
 def _json_calls(text: str) -> list[Call]:
-    """Objects, or lists of them, one after another; some models put `;` or `,` between them."""
-    calls, at = [], 0
-    while at < len(text):
-        value, at = _decoded(text, at)
+    """Parses consecutive objects or lists of objects; some models separate them by `;` or `,`."""
+    calls, position = [], 0
+    while position < len(text):
+        value, position = _decode(text, position)
         calls += [_json_call(item) for item in (value if isinstance(value, list) else [value])]
-        while at < len(text) and text[at] in " \t\r\n,;":
-            at += 1
+        while position < len(text) and text[position] in " \t\r\n,;":
+            position += 1
     return calls
 
 
@@ -138,26 +138,26 @@ def _json_call(value: Any) -> Call:
     arguments = given[0]
     if isinstance(arguments, str):
         text = arguments.strip()
-        arguments, end = _decoded(text)
+        arguments, end = _decode(text)
         if end < len(text):
             raise CallError("malformed JSON")
     if not isinstance(arguments, dict):
         raise CallError("arguments are no object")
-    return Call(value["name"], _checked(arguments))
+    return Call(value["name"], _validated(arguments))
 
 
-def _checked(value: Any, depth: int = 0) -> Any:
-    """The JSON value itself, once its depth and every number in it are seen to be fine."""
+def _validated(value: Any, depth: int = 0) -> Any:
+    """Returns the JSON value unchanged after checking its depth and its numbers."""
     if depth > MAX_DEPTH:
         raise CallError("nested too deep")
     if isinstance(value, dict):
-        return {key: _checked(item, depth + 1) for key, item in value.items()}
+        return {key: _validated(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [_checked(item, depth + 1) for item in value]
-    return _scalar(value)
+        return [_validated(item, depth + 1) for item in value]
+    return _validated_scalar(value)
 
 
-def _scalar(value: Any) -> Any:
+def _validated_scalar(value: Any) -> Any:
     if value is not None and not isinstance(value, str | int | float):
         raise CallError(f"{type(value).__name__} is no argument")
     try:
@@ -170,11 +170,11 @@ def _scalar(value: Any) -> Any:
 
 
 def _python_calls(text: str) -> list[Call]:
-    whole = ("" if text.startswith("[") else "[") + text + ("" if text.endswith("]") else "]")
+    source = ("" if text.startswith("[") else "[") + text + ("" if text.endswith("]") else "]")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            body = ast.parse(whole, mode="eval").body
+            body = ast.parse(source, mode="eval").body
     except (SyntaxError, ValueError):
         raise CallError("neither JSON nor a call") from None
     if not isinstance(body, ast.List):
@@ -190,10 +190,10 @@ def _python_call(node: ast.expr) -> Call:
     if any(keyword.arg is None for keyword in node.keywords):
         raise CallError("starred argument")
     pairs = [(str(keyword.arg), _literal(keyword.value)) for keyword in node.keywords]
-    return Call(_dotted(node.func), _unique(pairs))
+    return Call(_dotted_name(node.func), _dict_of(pairs))
 
 
-def _dotted(node: ast.expr) -> str:
+def _dotted_name(node: ast.expr) -> str:
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
@@ -206,28 +206,28 @@ def _dotted(node: ast.expr) -> str:
 
 
 def _literal(node: ast.expr | None, depth: int = 0) -> Any:
-    """The value that a literal writes; CallError for whatever would have to be evaluated."""
+    """Returns the value of a literal; raises CallError for any node that needs evaluation."""
     if depth > MAX_DEPTH:
         raise CallError("nested too deep")
     match node:
         case ast.Constant(value=value):
-            return _scalar(value)
+            return _validated_scalar(value)
         case ast.Name(id=name):
             return name
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=ast.Constant(value=number)):
             if isinstance(number, int | float) and not isinstance(number, bool):
-                return _scalar(-number if isinstance(sign, ast.USub) else number)
+                return _validated_scalar(-number if isinstance(sign, ast.USub) else number)
         case ast.List(elts=items):
             return [_literal(item, depth + 1) for item in items]
         case ast.Tuple(elts=items):
             return tuple(_literal(item, depth + 1) for item in items)
         case ast.Dict(keys=keys, values=values):
             read = [_literal(item, depth + 1) for item in values]
-            return _unique(list(zip(map(_key, keys), read, strict=True)))
+            return _dict_of(list(zip(map(_string_key, keys), read, strict=True)))
     raise CallError("argument is no literal")
 
 
-def _key(node: ast.expr | None) -> str:
+def _string_key(node: ast.expr | None) -> str:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     raise CallError("dict key is no text")

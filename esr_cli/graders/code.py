@@ -1,10 +1,11 @@
-"""The grader for code: runs a response's function in the sandbox, compares outside it.
+"""The grader for code: runs a response's function in the sandbox and compares its results outside.
 
-The expected outputs come from the reference's canonical program, run once in the same sandbox and
-kept. Time limits follow evalplus: a call, the writing of its result included, may take four times
-what the canonical program took, at least 1 s; all calls together at most 60 s, and 4 s to load. A
-run has 1 GiB of address space, or 4 GiB where the canonical program needs more (one task,
-Mbpp/255). A call that raises or runs out of time ends the run: no later one could change a verdict.
+The expected outputs come from the reference's canonical program. It runs once in the same sandbox,
+and its results are cached. Time limits follow evalplus: a call, including the writing of its
+result, may take four times as long as the canonical program, but at least 1 s. All calls together
+may take at most 60 s, and loading 4 s. A run has 1 GiB of address space, or 4 GiB if the canonical
+program needs more (one task, Mbpp/255). A call that raises or times out ends the run, because no
+later call can change the verdict.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ LOAD_S, GRACE_S = 4.0, 1.0
 CANONICAL_S = 120.0
 CANONICAL_BYTES = 64 << 20
 MEMORY_BYTES, MOST_MEMORY_BYTES = 1 << 30, 4 << 30
-# A right result is about as long as the expected one: more than this is not worth reading.
+# A correct result is about as long as the expected one, so longer output is not read.
 OUTPUT_FACTOR, OUTPUT_BYTES, LINE_BYTES = 4, 1 << 16, 256
 MOST_WORKERS = 16
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call's limit in seconds and the form of its result (`harness.written`)."""
+    """A call's time limit in seconds and the format of its result (`harness.serialize`)."""
 
     limit_s: float
     form: str
@@ -42,7 +43,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one run may use: seconds in all, address space, and output besides the lines' heads."""
+    """Limits of one run: total seconds, address space, and output without the line prefixes."""
 
     wall_s: float
     memory_bytes: int
@@ -51,7 +52,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the canonical program returned, and what a response may use to return the same."""
+    """The results of the canonical program, and the limits for a response to the same task."""
 
     results: tuple[wire.Result, ...]
     calls: tuple[Call, ...]
@@ -59,20 +60,20 @@ class Expected:
 
 
 class CodeGrader:
-    """`Grader` for `CodeReference`s, `workers` runs at a time (default: one a core, at most 16)."""
+    """`Grader` for `CodeReference`s with `workers` parallel runs (default: cores, at most 16)."""
 
     def __init__(self, sandbox: str = "bubblewrap", workers: int | None = None) -> None:
         workers = workers or min(len(os.sched_getaffinity(0)), MOST_WORKERS)
         self._sandbox = Sandbox(sandbox, slots=workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="grade")
         self._source = inspect.getsource(harness)
-        # By identity, with the reference kept alive: its inputs have no hash.
+        # Keyed by identity, as the inputs are not hashable; the entry keeps the reference alive.
         self._expected: dict[int, tuple[CodeReference, Expected]] = {}
 
     def grade(self, pairs: Sequence[tuple[str, Any]]) -> list[Grade]:
-        """A verdict for each (response, `CodeReference`): `also["base"]` is the benchmark's own.
+        """Grades each (response, `CodeReference`); `also["base"]` covers the base inputs alone.
 
-        RuntimeError when a canonical program itself fails.
+        Raises RuntimeError if a canonical program itself fails.
         """
         new = {id(reference): reference for _, reference in pairs}
         new = {key: reference for key, reference in new.items() if key not in self._expected}
@@ -82,16 +83,16 @@ class CodeGrader:
             ):
                 self._expected[id(reference)] = (reference, found)
             return list(self._pool.map(self._grade_one, *zip(*pairs, strict=True)) if pairs else ())
-        except BaseException:  # Ctrl-C must not wait for a minute of endless loops
+        except BaseException:  # Ctrl-C must not wait for endless loops to time out
             self.close()
             raise
 
     def equal(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
-        """Whether the two texts of each pair are the same."""
+        """Returns whether the two strings of each pair are the same."""
         return [one == other for one, other in pairs]
 
     def close(self) -> None:
-        """Ends what runs."""
+        """Kills the running programs and shuts the threads down."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._sandbox.stop()
         self._pool.shutdown(wait=True)
@@ -164,14 +165,14 @@ class CodeGrader:
 
 
 def _grade(reference: CodeReference, right: int, reason: str) -> Grade:
-    """The verdict when the first `right` calls, and no more, are known to be right."""
+    """Returns the verdict if exactly the first `right` calls are correct."""
     calls, base = len(reference.inputs), reference.base_count
     also = {"base": right >= base} if calls > base else {}
     return Grade(right == calls, reason, also=also)
 
 
 def _failure(outcome: Outcome, found: Sequence[wire.Result | wire.Failure], calls: int) -> str:
-    """Why there are fewer results than calls; empty when there are not."""
+    """Returns why there are fewer results than calls, or an empty string if there are not."""
     if found and isinstance(found[-1], wire.Failure):
         return found[-1].reason
     if len(found) == calls:

@@ -1,4 +1,4 @@
-"""From graded responses to the figures of a benchmark, each with its interval."""
+"""Computes the metrics of a benchmark from graded responses, each with its interval."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUANTILES = (0.1, 0.5, 0.9)
 
 @dataclass(frozen=True)
 class Response:
-    """One response as text; `tokens` and `finish` (`stop`, `length`) where an engine told them."""
+    """One response; `tokens` and `finish` (`stop`, `length`) are None if the engine is unknown."""
 
     text: str
     tokens: int | None = None
@@ -36,12 +36,12 @@ class Graded:
 
     @property
     def score(self) -> float:
-        """The share of right responses."""
+        """The share of correct responses."""
         return sum(grade.correct for grade in self.grades) / len(self.grades)
 
 
 def grade_all(grader: Grader, asked: Sequence[tuple[str, Any, Sequence[Response]]]) -> list[Graded]:
-    """Grades (question id, reference, responses) for every question, all in one go."""
+    """Grades (question id, reference, responses) for every question in one batch."""
     pairs = [(r.text, reference) for _, reference, responses in asked for r in responses]
     grades = iter(grader.grade(pairs))
     return [
@@ -53,24 +53,26 @@ def grade_all(grader: Grader, asked: Sequence[tuple[str, Any, Sequence[Response]
 def figures(
     graded: Sequence[Graded], grader: Grader, pass_at: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Rows of `metric, value, low, high, n`: avg@k first, then pass@k, maj@k, further verdicts,
-    and what the responses look like. Needs as many responses to every question.
+    """Returns rows of `metric, value, low, high, n`.
+
+    The order is avg@k, pass@k, maj@k, further verdicts, then the form of the responses (repetition,
+    finish reason, length). Every question must have the same number of responses.
     """
     k = len(graded[0].grades)
     assert all(len(each.grades) == k for each in graded)
-    found = {f"avg@{k}": statistics.mean_interval([each.score for each in graded], k)}
+    intervals = {f"avg@{k}": statistics.mean_interval([each.score for each in graded], k)}
     for at in pass_at:
-        found[f"pass@{at}"] = _pass(graded, at)
+        intervals[f"pass@{at}"] = _pass(graded, at)
     if k > 1 and any(grade.answer is not None for each in graded for grade in each.grades):
-        found[f"maj@{k}"] = statistics.mean_bootstrap(_majorities(graded, grader))
+        intervals[f"maj@{k}"] = statistics.mean_bootstrap(_majorities(graded, grader))
     for name in sorted({name for each in graded for grade in each.grades for name in grade.also}):
-        share = partial(_facet, name=name)
+        share = partial(_verdict_share, name=name)
         label = name if name == "boxed" else f"{name}@{k}"
-        found[label] = statistics.mean_interval([share(each) for each in graded], k)
-    found |= _looks(graded)
+        intervals[label] = statistics.mean_interval([share(each) for each in graded], k)
+    intervals |= _response_form(graded)
     return [
         {"metric": name, "value": value, "low": low, "high": high, "n": len(graded)}
-        for name, (value, low, high) in found.items()
+        for name, (value, low, high) in intervals.items()
     ]
 
 
@@ -79,15 +81,17 @@ def _pass(graded: Sequence[Graded], at: int) -> statistics.Interval:
         statistics.pass_at(at, len(each.grades), sum(grade.correct for grade in each.grades))
         for each in graded
     ]
-    # So many groups of `at` responses are independent of each other.
+    # The number of independent groups of `at` responses.
     samples = len(graded[0].grades) // at
     method = statistics.mean_interval if at == 1 else statistics.mean_bootstrap
     return method(values, samples)
 
 
 def _majorities(graded: Sequence[Graded], grader: Grader) -> list[float]:
-    wanted = list({pair for each in graded for pair in _unlike(each)})
-    same = {pair for pair, equal in zip(wanted, grader.equal(wanted), strict=True) if equal}
+    answer_pairs = list({pair for each in graded for pair in _answer_pairs(each)})
+    same = {
+        pair for pair, equal in zip(answer_pairs, grader.equal(answer_pairs), strict=True) if equal
+    }
 
     def one_vote(first: str, other: str) -> bool:
         return first == other or (first, other) in same
@@ -99,34 +103,36 @@ def _majorities(graded: Sequence[Graded], grader: Grader) -> list[float]:
     return values
 
 
-def _unlike(each: Graded) -> list[tuple[str, str]]:
+def _answer_pairs(each: Graded) -> list[tuple[str, str]]:
     answers = dict.fromkeys(grade.answer for grade in each.grades if grade.answer is not None)
     return list(combinations(answers, 2))
 
 
-def _facet(each: Graded, name: str) -> float:
+def _verdict_share(each: Graded, name: str) -> float:
     return sum(grade.verdict(name) for grade in each.grades) / len(each.grades)
 
 
-def _looks(graded: Sequence[Graded]) -> dict[str, statistics.Interval]:
-    """Shares that repeat, that ended and that were cut; quantiles of the length."""
+def _response_form(graded: Sequence[Graded]) -> dict[str, statistics.Interval]:
+    """Returns the shares of repeating, ended and truncated responses, and length quantiles."""
 
     def share(holds: Callable[[Response], bool]) -> statistics.Interval:
         shares = [sum(map(holds, each.responses)) / len(each.responses) for each in graded]
         return statistics.mean_interval(shares, len(graded[0].responses))
 
     every = [response for each in graded for response in each.responses]
-    found = {"repeats": share(lambda r: r.repeats)}
+    intervals = {"repeats": share(lambda r: r.repeats)}
     if all(response.finish is not None for response in every):
-        found["ended"] = share(lambda r: r.finish == "stop")
-        found["truncated"] = share(lambda r: r.finish == "length")
+        intervals["ended"] = share(lambda r: r.finish == "stop")
+        intervals["truncated"] = share(lambda r: r.finish == "length")
     counted = all(response.tokens is not None for response in every)
     unit = "tokens" if counted else "characters"
     lengths = [[r.tokens if counted else len(r.text) for r in each.responses] for each in graded]
-    found[f"length_{unit}/mean"] = statistics.bootstrap(lengths, lambda rows: rows.mean((-2, -1)))
+    intervals[f"length_{unit}/mean"] = statistics.bootstrap(
+        lengths, lambda rows: rows.mean((-2, -1))
+    )
     for q in QUANTILES:
-        found[f"length_{unit}/p{round(100 * q)}"] = statistics.bootstrap(lengths, _quantile(q))
-    return found
+        intervals[f"length_{unit}/p{round(100 * q)}"] = statistics.bootstrap(lengths, _quantile(q))
+    return intervals
 
 
 def _quantile(q: float) -> Callable[[np.ndarray], np.ndarray]:

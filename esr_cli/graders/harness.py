@@ -1,12 +1,11 @@
-"""The program that runs inside the sandbox: calls a candidate's function, writes what it returns.
+"""The program that runs inside the sandbox: calls a candidate's function and writes its results.
 
-It is handed over as source text, imports only the standard library, and knows inputs but never an
-expected output. Input: one marshalled tuple on standard input, see `main`. Output: a line for the
-load and one for each call, `nonce` and a JSON list: `["ready"]`, `["broken", why]`, `["ok",
-seconds, type name, value]`, `["raised", exception]`; nothing follows a call that raised. A value
-is spelled by its exact type (`spell`), so that what the parent compares is plain data without any
-method of the candidate's. A candidate can write all of this itself, and gains nothing: it would
-have to know the right outputs.
+It is passed as source text, imports only the standard library, and never holds expected outputs.
+Input: one marshalled tuple on standard input, see `main`. Output: a line for the load and for each
+call, with `nonce` and a JSON list: `["ready"]`, `["broken", reason]`, `["ok", seconds, type name,
+value]` or, last, `["raised", exception]`. A value is serialized by its exact type (`spell`): the
+parent compares plain data without any method of the candidate. A candidate can forge this output
+but does not know the correct results.
 """
 
 from __future__ import annotations
@@ -34,43 +33,43 @@ CONTAINERS = {*TAGS, dict}
 
 
 class TimedOut(BaseException):
-    """Not an Exception, so that a candidate's `except Exception` does not swallow it."""
+    """A BaseException, so that a candidate's `except Exception` does not catch it."""
 
 
 class TooLarge(Exception):
-    """The results together are larger than the parent is willing to read."""
+    """The results exceed the total size that the parent reads."""
 
 
 class NoForm(Exception):
-    """Something without a plain form, or NaN, lies within: such a value equals nothing."""
+    """The value contains NaN or an object without a plain form, so it equals nothing."""
 
 
 def base_of(value: Any) -> Any:
-    """The plain type that the value's type is or descends from; None for any other."""
+    """Returns the plain type that the value's type is or inherits from, else None."""
     return next((base for base in type(value).__mro__ if base in PLAIN), None)
 
 
 def is_numpy_scalar(value: Any) -> bool:
-    """Whether numpy can turn it into a plain number."""
+    """Returns whether the value is a numpy scalar, which converts to a plain number."""
     return type(value).__module__ == "numpy" and getattr(value, "shape", None) == ()
 
 
 class Speller:
-    """Values as JSON text, `room` characters in all."""
+    """Serializes values as JSON, up to `room` characters in total."""
 
     def __init__(self, room: int) -> None:
         self.room = room
 
     def take(self, count: int) -> None:
-        """Uses up room before the text is made, so that a huge value costs nothing."""
+        """Reserves room before the text is built, so that a huge value is refused cheaply."""
         self.room -= count + 1
         if self.room < 0:
             raise TooLarge
 
     def spell(self, value: Any, depth: int = 0) -> str:
-        """The value's text: containers as `[tag, ...]`, what has no plain form as its type's name.
+        """Returns the value as JSON: containers as `[tag, ...]`, opaque objects as their type name.
 
-        Subclasses count as their base, read by the base's own methods; numpy scalars as Python's.
+        Subclasses are read as their base type, by its own methods; numpy scalars as Python scalars.
         """
         base = base_of(value)
         if depth > DEPTH:
@@ -87,12 +86,12 @@ class Speller:
         return self.container(TAGS[base], base.__iter__(value), depth)
 
     def container(self, tag: str, items: Any, depth: int) -> str:
-        """A list of the items' texts behind the tag."""
+        """Returns the tag followed by the serialized items."""
         self.take(4)
         return f'["{tag}"' + "".join([f",{self.spell(item, depth + 1)}" for item in items]) + "]"
 
     def scalar(self, base: type, value: Any) -> str:
-        """None, booleans, small integers, floats and strings as in JSON; the rest tagged."""
+        """Writes None, booleans, small integers, floats and strings as JSON, the rest tagged."""
         if base is int:
             return self.integer(int.__int__(value))
         if base is str:
@@ -110,24 +109,24 @@ class Speller:
         return {None: "null", True: "true", False: "false"}[value]
 
     def integer(self, value: int) -> str:
-        """Hexadecimal above 50 bits: decimal digits cost quadratic time, and Python caps them."""
+        """Writes hexadecimal above 50 bits: decimal takes quadratic time, and Python limits it."""
         bits = value.bit_length()
         self.take(bits // 4)
         return str(value) if bits <= SMALL_INT_BITS else f'["i","{value:x}"]'
 
     def real(self, value: float) -> str:
-        """The shortest decimal that reads back as the same float, in JSON's extended spelling."""
+        """Returns the shortest decimal that reads back as the same float, in extended JSON."""
         names = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
         return names.get(repr(value), repr(value))
 
     def opaque(self, name: str) -> str:
-        """What has no plain form."""
+        """Writes the type name of an object without a plain form."""
         self.take(len(name))
         return f'["o",{quote(str(name)[:60])}]'
 
 
 def digest(value: Any, depth: int = 0) -> bytes:
-    """A hash that two values share when they are equal: 1 is 1.0 is True, a set has no order."""
+    """Returns a hash that equal values share: 1 == 1.0 == True, and a set has no order."""
     if depth > DEPTH:
         raise NoForm
     value = normal(value)
@@ -136,18 +135,18 @@ def digest(value: Any, depth: int = 0) -> bytes:
         flat = set(map(type, value)) <= NORMAL
         items = value if flat else kind(map(normal, value))
         if flat or CONTAINERS.isdisjoint(map(type, items)):
-            return hashed(kind, (marshal.dumps(items, 2),))
-        return hashed(kind, (digest(item, depth + 1) for item in items))
+            return hash_of(kind, (marshal.dumps(items, 2),))
+        return hash_of(kind, (digest(item, depth + 1) for item in items))
     if kind is set:
-        return hashed(kind, sorted(digest(item, depth + 1) for item in value))
+        return hash_of(kind, sorted(digest(item, depth + 1) for item in value))
     if kind is dict:
         pairs = dict.items(value)
-        return hashed(kind, sorted(digest(k, depth + 1) + digest(v, depth + 1) for k, v in pairs))
-    return hashed(kind, (marshal.dumps(value, 2),))
+        return hash_of(kind, sorted(digest(k, depth + 1) + digest(v, depth + 1) for k, v in pairs))
+    return hash_of(kind, (marshal.dumps(value, 2),))
 
 
-def hashed(kind: type, parts: Any) -> bytes:
-    """The hash of a value's type and parts."""
+def hash_of(kind: type, parts: Any) -> bytes:
+    """Returns the hash of a value's type and parts."""
     found = blake2b(kind.__name__.encode(), digest_size=20)
     for part in parts:
         found.update(part)
@@ -155,7 +154,7 @@ def hashed(kind: type, parts: Any) -> bytes:
 
 
 def normal(value: Any) -> Any:
-    """One form for equal scalars; containers as the plain type they descend from."""
+    """Maps equal scalars to one form, and containers to the plain type they inherit from."""
     kind = type(value)
     if kind in NORMAL:
         return value
@@ -173,8 +172,8 @@ def normal(value: Any) -> Any:
     if base is float:
         return normal_float(float.__float__(value))
     if base is complex:
-        whole = complex.__add__(value, 0j)
-        return whole if whole.imag else normal_float(whole.real)
+        number = complex.__add__(value, 0j)
+        return number if number.imag else normal_float(number.real)
     if base is dict:
         return dict(dict.items(value))
     plain = set if base is frozenset else base
@@ -182,7 +181,7 @@ def normal(value: Any) -> Any:
 
 
 def normal_float(value: float) -> Any:
-    """A whole number as an integer."""
+    """Returns an integer if the float is integral."""
     if value.is_integer():
         return int(value)
     if value != value:
@@ -190,11 +189,11 @@ def normal_float(value: float) -> Any:
     return value
 
 
-def written(result: Any, room: int, form: str) -> str:
-    """The result's text, within `room` characters.
+def serialize(result: Any, room: int, form: str) -> str:
+    """Serializes the result within `room` characters.
 
-    `form` says whether a hash will do: `full` never, `hash` always, `any` where the text is long
-    and no tolerance may apply. Some canonical results have a hundred million characters.
+    `form` decides whether a hash replaces the value: `full` never, `hash` always, `any` if the text
+    is long and no tolerance can apply. Some canonical results have a hundred million characters.
     """
     if form != "hash":
         floats = type(result) in (list, tuple) and set(map(type, result)) == {float}
@@ -211,12 +210,12 @@ def written(result: Any, room: int, form: str) -> str:
 
 
 def alarm(signum: int, frame: Any) -> None:
-    """The call's time is up."""
+    """Raises TimedOut when the time limit expires."""
     raise TimedOut
 
 
-def limited(seconds: float, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls the function with a limit on the time it takes."""
+def call_with_limit(seconds: float, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls the function with a wall-clock limit."""
     signal.signal(signal.SIGALRM, alarm)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -225,8 +224,8 @@ def limited(seconds: float, function: Callable[..., Any], *arguments: Any) -> An
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def compiled(programs: list[str]) -> Any:
-    """The first of the programs that compiles; the first one's error when none does."""
+def compile_first(programs: list[str]) -> Any:
+    """Compiles the first valid program; raises the first program's error if none compiles."""
     first: BaseException | None = None
     for program in programs:
         try:
@@ -237,14 +236,14 @@ def compiled(programs: list[str]) -> Any:
 
 
 def load(programs: list[str], entry_point: str) -> Any:
-    """The function that the first sound program defines, in a module of its own."""
+    """Runs the first program that compiles in a new module and returns its entry point."""
     module = sys.modules["candidate"] = type(sys)("candidate")
-    exec(compiled(programs), module.__dict__)
+    exec(compile_first(programs), module.__dict__)
     return module.__dict__[entry_point]
 
 
-def said(error: BaseException, entry_point: str) -> str:
-    """An exception in a few words."""
+def describe_error(error: BaseException, entry_point: str) -> str:
+    """Describes an exception in a few words."""
     if type(error) is KeyError and error.args == (entry_point,):
         return f"does not define {entry_point}"
     if type(error) in (SyntaxError, IndentationError, TabError):
@@ -254,20 +253,20 @@ def said(error: BaseException, entry_point: str) -> str:
     return known.get(type(error)) or type(error).__name__[:60]
 
 
-def attempt(function: Any, given: bytes, form: str, room: int, listed: bool) -> tuple[str, str]:
-    """Calls the function on arguments of its own; its result's text, and its type's name."""
+def call_once(function: Any, given: bytes, form: str, room: int, listed: bool) -> tuple[str, str]:
+    """Calls the function on fresh arguments; returns the serialized result and its type name."""
     result = function(*marshal.loads(given))
     if listed and not isinstance(result, PLAIN):
-        # The set oracles take any iterable; only its elements can be written down.
+        # The set oracles accept any iterable, but only a list of its elements can be serialized.
         result = list(result)
     name = f"{type(result).__module__}.{type(result).__qualname__}"[:100]
-    return written(result, room, form), quote(name)
+    return serialize(result, room, form), quote(name)
 
 
 def main() -> None:
-    """Reads the job: programs, entry point, load limit, nonce, room, listed, calls.
+    """Runs the job: programs, entry point, load limit, nonce, room, listed, calls.
 
-    A call is its marshalled arguments, its limit in seconds, the form of its result (`written`).
+    A call is its marshalled arguments, its limit in seconds, the form of its result (`serialize`).
     """
     job = marshal.loads(sys.stdin.buffer.read())
     programs, entry_point, load_s, nonce, room, listed, calls = job
@@ -275,24 +274,24 @@ def main() -> None:
     for descriptor in (0, 1):
         os.dup2(2, descriptor)
 
-    def tell(text: str) -> None:
+    def emit(text: str) -> None:
         os.write(channel, f"{nonce} {text}\n".encode("ascii"))
 
     try:
-        function = limited(load_s, load, programs, entry_point)
-    except BaseException as error:  # whatever the candidate raises, exits included
-        tell(f'["broken",{quote(said(error, entry_point))}]')
+        function = call_with_limit(load_s, load, programs, entry_point)
+    except BaseException as error:  # the candidate can raise anything, SystemExit included
+        emit(f'["broken",{quote(describe_error(error, entry_point))}]')
         os._exit(0)
-    tell('["ready"]')
+    emit('["ready"]')
     for given, limit_s, form in calls:
         start = time.perf_counter()
         try:
-            text, name = limited(limit_s, attempt, function, given, form, room, listed)
+            text, name = call_with_limit(limit_s, call_once, function, given, form, room, listed)
         except BaseException as error:
-            tell(f'["raised",{quote(said(error, ""))}]')
+            emit(f'["raised",{quote(describe_error(error, ""))}]')
             os._exit(0)
         room -= len(text)
-        tell(f'["ok",{time.perf_counter() - start:.6f},{name},{text}]')
+        emit(f'["ok",{time.perf_counter() - start:.6f},{name},{text}]')
     os._exit(0)
 
 

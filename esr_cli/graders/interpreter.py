@@ -1,9 +1,9 @@
-"""Where the Python that runs inside the sandbox lies, and how another user can read it.
+"""Locates the Python interpreter for the sandbox and makes it readable for another user.
 
-The sandbox shows the interpreter esr itself runs under at `/python`, and numpy, which responses
-import now and then, at `/site`. As root the candidate runs as another user, who may not enter the
-folder (a pyenv below /root): then interpreter and numpy are copied once a process, about 0.3 s and
-150 MiB in the temporary folder, and removed at exit.
+The sandbox mounts the interpreter that runs esr at `/python`, and numpy, which some responses
+import, at `/site`. If esr runs as root, the candidate runs as another user, who may lack access to
+the folder (a pyenv below /root). In that case interpreter and numpy are copied to the temporary
+folder once per process (about 0.3 s, 150 MiB) and removed at exit.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/etc/ld.so.cache")
 
 @functools.cache
 def binds() -> list[str]:
-    """bwrap's arguments that show the interpreter, its libraries and numpy, all read-only."""
-    prefix, site = _places()
-    shown = [option for path in SYSTEM for option in ("--ro-bind-try", path, path)]
+    """Returns bwrap's arguments to mount the interpreter, its libraries and numpy read-only."""
+    prefix, site = _sources()
+    arguments = [option for path in SYSTEM for option in ("--ro-bind-try", path, path)]
     if not _in_system(prefix):
-        shown += ["--ro-bind", str(prefix), "/python"]
+        arguments += ["--ro-bind", str(prefix), "/python"]
     for path in site:
-        shown += ["--ro-bind", str(path), f"/site/{path.name}"]
-    return shown
+        arguments += ["--ro-bind", str(path), f"/site/{path.name}"]
+    return arguments
 
 
 @functools.cache
 def executable() -> str:
-    """The interpreter's path inside the sandbox."""
-    prefix = _places()[0]
+    """Returns the interpreter's path inside the sandbox."""
+    prefix = _sources()[0]
     return f"{prefix}/bin/{VERSION}" if _in_system(prefix) else f"/python/bin/{VERSION}"
 
 
 @functools.cache
-def _places() -> tuple[Path, list[Path]]:
-    prefix, site = Path(sys.base_prefix).resolve(), _numpy()
-    if os.geteuid() or all(_open_to_others(path) for path in [prefix / "bin" / VERSION, *site]):
+def _sources() -> tuple[Path, list[Path]]:
+    prefix, site = Path(sys.base_prefix).resolve(), _numpy_folders()
+    if os.geteuid() or all(_readable_by_others(path) for path in [prefix / "bin" / VERSION, *site]):
         return prefix, site
     home = Path(tempfile.mkdtemp(prefix="esr-python-"))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     home.chmod(0o755)
-    if not _open_to_others(home):
+    if not _readable_by_others(home):
         raise RuntimeError(f"{home.parent} is closed to other users: set TMPDIR to an open folder")
     return _copy_interpreter(prefix, home), [_copy_tree(path, home / path.name) for path in site]
 
 
-def _numpy() -> list[Path]:
+def _numpy_folders() -> list[Path]:
     found = importlib.util.find_spec("numpy")
     if found is None or found.origin is None:
         return []
@@ -62,7 +62,7 @@ def _numpy() -> list[Path]:
     return [path for path in (package, package.with_name("numpy.libs")) if path.is_dir()]
 
 
-def _open_to_others(path: Path) -> bool:
+def _readable_by_others(path: Path) -> bool:
     readable = path.stat().st_mode & 0o005 == 0o005
     return readable and all(folder.stat().st_mode & 0o001 for folder in path.parents)
 

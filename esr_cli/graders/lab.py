@@ -1,4 +1,4 @@
-"""The lab's grader: the last boxed number against the reference."""
+"""The lab's grader: compares the last boxed number with the reference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BOXED = re.compile(r"\\boxed\s*\{\s*([^{}]*?)\s*\}")
 
 
 def grade(response: str, reference: str) -> Grade:
-    """Right when the last `\\boxed{}` holds exactly the reference."""
+    """Grades as correct if the last `\\boxed{}` holds exactly the reference."""
     boxes = BOXED.findall(response)
     if not boxes:
         return Grade(False, "no boxed answer", also={"boxed": False})

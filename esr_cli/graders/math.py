@@ -1,22 +1,23 @@
-r"""The grader of math answers: what the last box holds against the gold answer.
+r"""The grader of math answers: compares the last box with the gold answer.
 
-Equal in normal form (see `normal`) is right. What is left goes to math-verify, `verify(gold,
-answer)` with the gold first, in processes that can be killed. Seen to call unequal answers equal,
-math-verify is not asked (the normal forms alone decide) where
+Answers that are equal in normal form (see `normal`) are correct. Other pairs go to math-verify,
+`verify(gold, answer)` with the gold first, in processes that can be killed. math-verify accepts
+some unequal answers, so it is not called, and the normal forms alone decide, if
 
 - both are numbers, or the units or names contradict each other (`5\text{ cm}`, `5\text{ m}`);
-- a number has a base (`52_8`), or two numbers stand side by side (`3 4`, which it adds);
+- a number has a base (`52_8`), or two numbers are adjacent (`3 4`, which it adds);
 - there is a prime or an `\approx`, which it drops, or one letter as `R` and as `r`, which it
   merges;
 - one of the two is words, whose letters it multiplies (`east`, `seat`);
 - they list a different number of values (`3, 4, and 5` against `5`, `5, 5` against `5`);
-- both are bracketed, but not alike: `(1,2)`, `[1,2]`, `\{1,2\}`. A bare list may be a set; against
-  round brackets it takes them, so that the order counts.
+- both have brackets of different kinds: `(1,2)`, `[1,2]`, `\{1,2\}`. A bare list may be a set. A
+  bare list compared with round brackets gets round brackets too, so its order counts.
 
-It reads LaTeX only, without its search for a bare number in what does not parse (`3\uparrow5`),
-and without its own dropping of units (`5t`). A `)(` is a product there, not a sum. Two values that
-it calls equal must also agree to twelve digits of their own size (six where a decimal is involved),
-or else differ by an exact zero: it rounds `\frac1{2004!}` and `\frac1{2006!}` to 0.
+math-verify is configured to read LaTeX only, not to search for a bare number in unparsable text
+(`3\uparrow5`), and not to drop units (`5t`). A `)(` is rewritten as a product, which it would read
+as a sum. Two values that it accepts must also agree to twelve significant digits (six if one is a
+decimal), or their difference must simplify to zero: it rounds `\frac1{2004!}` and `\frac1{2006!}`
+to 0.
 """
 
 from __future__ import annotations
@@ -34,18 +35,17 @@ MOST_BOXES = 4
 SIX_DIGITS, TWELVE_DIGITS = 5e-6, 1e-12
 Question = tuple[str, str, bool]
 
-_SILENT = re.compile(r"\d[\dA-F]*\)?_|\d \d|'|\\prime|\\approx")
+_MISREAD = re.compile(r"\d[\dA-F]*\)?_|\d \d|'|\\prime|\\approx")
 _BRACKET = re.compile(r"\\[{}]|[()[\]{}]|[,;]| ?\b(?:and|or)\b ?|\\begin|\\end")
 _ORDER = re.compile(r"[<>]|\\(?:leq|geq|neq|cup|cap)(?![A-Za-z])")
 _PRODUCT = re.compile(r"(?<=[\d)])(?=\()|(?<=\))(?=\d)")
 
 
 class MathGrader:
-    """Grades boxed answers against gold answers; see the module for what counts as equal.
+    """Grades boxed answers against gold answers; the module docstring defines equality.
 
-    `workers` processes (default: one a core) compare, each pair for at most `seconds` of wall
-    clock. The gold is right by its value: `reference` is its text. Verdicts are kept, so that a
-    pair is compared once in the grader's life.
+    `workers` processes (default: one per core) compare pairs, each for at most `seconds` of wall
+    clock. The reference is the gold answer as text. Verdicts are cached for the grader's lifetime.
     """
 
     def __init__(self, workers: int | None = None, seconds: float = 10) -> None:
@@ -54,18 +54,18 @@ class MathGrader:
         self.asked = 0
 
     def grade(self, pairs: Sequence[tuple[str, Any]]) -> list[Grade]:
-        """A verdict for each (response, gold answer); a hostile response costs itself alone.
+        """Grades each (response, gold answer); a hostile response affects only its own verdict.
 
-        `answer` is the last box in normal form. `also` holds `boxed`, whether there is a box;
-        `first_boxed`, whether the first box is right; `anywhere`, whether a box among the first or
-        the last three is right, any box equals the gold in normal form, or the gold's value stands
-        in the response, spelled alike, with no letter, digit, decimal point or minus attached.
+        `answer` is the last box in normal form. `also` holds three verdicts. `boxed`: there is a
+        box. `first_boxed`: the first box is correct. `anywhere`: the first box or one of the last
+        three is correct, any box equals the gold in normal form, or the response contains the
+        gold's value in the same spelling without an adjacent letter, digit, decimal point or minus.
         """
         held = [boxes(response) for response, _ in pairs]
         self._compare(
             (str(gold), box, False)
             for (_, gold), found in zip(pairs, held, strict=True)
-            for box in _asked_boxes(found)
+            for box in _compared_boxes(found)
         )
         return [
             self._grade(response, str(gold), found)
@@ -73,17 +73,17 @@ class MathGrader:
         ]
 
     def equal(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
-        """Whether the two answers of each pair are equal, whichever is taken for the gold."""
+        """Returns whether the two answers of each pair are equal with either one as the gold."""
         keys = [(min(pair), max(pair), True) for pair in pairs]
         self._compare(keys)
         return [bool(self._known[key].value) for key in keys]
 
     def close(self) -> None:
-        """Ends the worker processes."""
+        """Kills the worker processes."""
         self._pool.close()
 
     def _compare(self, keys: Iterable[Question]) -> None:
-        """Fills `_known` for the keys: gold, answer, and whether either may be the gold."""
+        """Fills `_known` for the keys (gold, answer, whether either may be the gold)."""
         questions: dict[Question, Question] = {}
         for key in dict.fromkeys(keys):
             if key in self._known:
@@ -100,13 +100,13 @@ class MathGrader:
         self._known.update((key, outcomes[asked]) for key, asked in questions.items())
 
     def _grade(self, response: str, gold: str, found: list[str]) -> Grade:
-        verdicts = [self._known[gold, box, False] for box in _asked_boxes(found)]
+        verdicts = [self._known[gold, box, False] for box in _compared_boxes(found)]
         wanted = normal(gold)
         right = bool(found) and bool(self._known[gold, found[-1], False].value)
         anywhere = (
             any(verdict.value for verdict in verdicts)
             or any(wanted.same(normal(box)) for box in dict.fromkeys(found))
-            or bool(wanted.plain and standing(wanted).search(spell(response)))
+            or bool(wanted.plain and value_pattern(wanted).search(spell(response)))
         )
         also = {
             "first_boxed": bool(found) and bool(self._known[gold, found[0], False].value),
@@ -121,15 +121,18 @@ class MathGrader:
 
 
 def question(gold: Answer, answer: Answer) -> tuple[str, str] | None:
-    """What math-verify is asked about the two; None where it must not be."""
+    """Returns the two texts for math-verify, or None if it must not be called."""
     one, two = gold.plain, answer.plain
     numbers = gold.number is not None and answer.number is not None
     if not one or not two or numbers or (gold.unit and answer.unit and gold.unit != answer.unit):
         return None
-    if any(_SILENT.search(value) or is_words(value) or _two_cases(value) for value in (one, two)):
+    if any(
+        _MISREAD.search(value) or is_words(value) or _has_letter_in_both_cases(value)
+        for value in (one, two)
+    ):
         return None
     if (gold.name and answer.name and gold.name != answer.name) or "=" in one + two:
-        # Under another name it may still be the same equation: y=2x, x=y/2 and 2x-y=0.
+        # Answers with different names can be the same equation: y=2x, x=y/2 and 2x-y=0.
         named = ((gold.name, one), (answer.name, two))
         one, two = (f"{name}={value}" if name else value for name, value in named)
     if not any(_ORDER.search(value) for value in (one, two)):
@@ -138,22 +141,23 @@ def question(gold: Answer, answer: Answer) -> tuple[str, str] | None:
             return None
         if {kind, other_kind} == {"", "()"}:
             one, two = (
-                text if own else f"({text})" for text, own in ((one, kind), (two, other_kind))
+                text if brackets else f"({text})"
+                for text, brackets in ((one, kind), (two, other_kind))
             )
         elif kind != other_kind and {kind, other_kind} != {"", r"\{\}"}:
             return None
     return _PRODUCT.sub(r"\\cdot ", one), _PRODUCT.sub(r"\\cdot ", two)
 
 
-def standing(answer: Answer) -> re.Pattern[str]:
-    """Finds the answer's value in a spelled text, nothing that would change it attached."""
+def value_pattern(answer: Answer) -> re.Pattern[str]:
+    """Returns a pattern that finds the value in spelled text with nothing attached to it."""
     pieces = re.findall(r"\\[A-Za-z]+|\d+|\S", answer.plain)
     body = r" ?".join(map(re.escape, pieces))
     return re.compile(rf"(?<![A-Za-z\d\\-])(?<!\d[.,]){body}(?![A-Za-z\d])(?![.,]\d)")
 
 
 def make_check() -> Callable[[Question], bool]:
-    """What a worker asks of math-verify; imports it."""
+    """Returns the comparison by math-verify that a worker runs; imports math-verify."""
     import logging
 
     from latex2sympy2_extended import NormalizationConfig
@@ -179,9 +183,9 @@ def make_check() -> Callable[[Question], bool]:
 
 
 def _agree(one: Any, two: Any) -> bool:
-    """Whether two sympy values that math-verify calls equal are so at their own size, part by part.
+    """Returns whether two sympy values that math-verify accepts agree numerically, part by part.
 
-    Parts of which there is nothing to evaluate are left to its word.
+    Parts that cannot be evaluated count as equal.
     """
     import sympy
 
@@ -207,35 +211,35 @@ def _close(one: Any, two: Any) -> bool:
         near = abs(here - there) <= limit * max(abs(here), abs(there))
         return bool(near) or sympy.simplify(one - two) == 0
     except Exception:
-        # sympy raises all kinds of things on what strangers wrote (functions, infinities).
+        # sympy raises many kinds of errors on untrusted input (functions, infinities).
         return True
 
 
-def _asked_boxes(found: list[str]) -> list[str]:
+def _compared_boxes(found: list[str]) -> list[str]:
     return list(dict.fromkeys([*found[:1], *found[1 - MOST_BOXES :]]))
 
 
 def _list_of(value: str) -> tuple[str, int]:
-    """The brackets around a whole list (empty where there are none) and how many values it has.
+    """Returns the brackets around the entire list (empty if none) and its number of values.
 
-    A plus-or-minus makes two values of one; brackets around a single value only group.
+    A plus-or-minus counts as two values. Brackets around a single value only group.
     """
-    depth, commas, whole = 0, [0, 0], value[:1] in "([" or value.startswith(r"\{")
+    depth, commas, enclosed = 0, [0, 0], value[:1] in "([" or value.startswith(r"\{")
     for found in _BRACKET.finditer(value):
         sign = found.group()
         if sign in ("(", "[", "{", r"\{", r"\begin"):
             depth += 1
         elif sign in (")", "]", "}", r"\}", r"\end"):
             depth -= 1
-            whole = whole and (depth > 0 or found.end() == len(value))
+            enclosed = enclosed and (depth > 0 or found.end() == len(value))
         elif depth <= 1:
             commas[depth > 0] += 1
-    count = 1 + commas[whole] + value.count(r"\pm")
+    count = 1 + commas[enclosed] + value.count(r"\pm")
     start = 2 if value.startswith("\\") else 1
-    return (value[:start] + value[-start:] if whole and count > 1 else ""), count
+    return (value[:start] + value[-start:] if enclosed and count > 1 else ""), count
 
 
-def _two_cases(value: str) -> bool:
+def _has_letter_in_both_cases(value: str) -> bool:
     letters = set(re.sub(r"\\[A-Za-z]+", "", value))
     return any(letter.isupper() and letter.lower() in letters for letter in letters)
 

@@ -1,11 +1,11 @@
-r"""One spelling for answers that a careful human would grade equal; no algebra.
+r"""Maps answers that a careful human would grade as equal to one spelling, without algebra.
 
-The facts are those of the MATH and Minerva normalisations (Hendrycks et al. 2021, Lewkowycz et al.
-2022): sizes of brackets, `\dfrac`, `\frac12`, blanks, units, `%`, `\$`, degrees, thousands commas,
-`x=`, `.5`. Unlike theirs a unit or a name is set apart rather than thrown away: `5` equals
+The rules follow the MATH and Minerva normalisations (Hendrycks et al. 2021, Lewkowycz et al. 2022):
+bracket sizes, `\dfrac`, `\frac12`, blanks, units, `%`, `\$`, degrees, thousands commas, `x=`, `.5`.
+Unlike theirs, units and names are kept separately instead of being discarded: `5` equals
 `5\text{ cm}` and `x=5`, but `5\text{ cm}` does not equal `5\text{ m}`, nor `x=5` `y=5`.
 
-A number (integer, finite decimal, fraction, mixed number) is kept as the exact fraction it is.
+A number (integer, finite decimal, fraction, mixed number) is kept as an exact fraction.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _SPACED_THOUSANDS = re.compile(r"-?[1-9]\d{0,2}(?: \d{3})+")
 _BARE_POINT = re.compile(r"(?<![\d.])\.(?=\d)")
 _DECIMAL = re.compile(r"(?<![\d.])\d+\.\d*(?![\d.])")
 _TEXT = re.compile(r"\\text\{([^{}]*)\}")
-_IDLE_SPACE = re.compile(r"(?<![A-Za-z\d]) | (?![A-Za-z\d])")
-# What would read as a thousands comma, had those not been taken out before.
+_REDUNDANT_SPACE = re.compile(r"(?<![A-Za-z\d]) | (?![A-Za-z\d])")
+# A list comma that looks like a thousands comma; real ones have been removed before.
 _LIST_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _IMPLIED_TIMES = re.compile(r"(?<=\d) (?!(?:and|or)\b)(?=[A-Za-z])")
 _DECIMAL_BASE = re.compile(r"(\d+)_\{10\}")
@@ -67,8 +67,8 @@ _UNITS = {
     "square": "square sq", "cubic": "cubic cu", PERCENT: "percent pct", "": "unit units",
 }  # fmt: skip
 _KNOWN = {word: unit for unit, words in _UNITS.items() for word in words.split()}
-_LOOSE = {word for word in _KNOWN if len(word) > 1}
-# Words that change what a number in front of them says.
+_LONG_UNIT_WORDS = {word for word in _KNOWN if len(word) > 1}
+# Words that change the meaning of a number in front of them.
 _NO_UNIT = re.compile(
     r"\b(or|and|nor|but|not?|more|less|fewer|greater|than|at|least|most|over|under|above|below|about|"
     r"approximately|nearly|almost|if|when|for|where|is|are|to|mod|base|remainder|minus|plus|times|"
@@ -88,10 +88,10 @@ _MIXED = re.compile(r"(-?)(\d+) ?(?:\\frac\{(\d+)\}\{(\d+)\}|(?<= )(\d+)/(\d+))"
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer in parts: `x=5\\text{ cm}` has the name `x`, the value `5` and the unit `cm`.
+    """A parsed answer: `x=5\\text{ cm}` has the name `x`, the value `5` and the unit `cm`.
 
-    `plain` is the value as spelled, where `value` writes a number as the fraction it is; `number`
-    is that fraction and `places` how many decimals it was written with.
+    `plain` is the value as spelled, while `value` writes a number as an exact fraction. `number` is
+    that fraction and `places` its count of written decimals.
     """
 
     value: str
@@ -103,21 +103,21 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The whole in one spelling, which reads back as the same answer."""
+        """The entire answer in one spelling, which parses to the same answer."""
         name = f"{self.name}=" if self.name else ""
         unit = self.unit if self.unit in ("", PERCENT) else f"\\text{{{self.unit}}}"
         return f"{name}{self.value}{unit}"
 
     def agrees(self, other: Answer) -> bool:
-        """Whether neither name nor unit contradicts the other's; a missing one never does."""
+        """Returns whether names and units are compatible; a missing one is always compatible."""
         names = self.name == other.name or not (self.name and other.name)
         return names and (self.unit == other.unit or not (self.unit and other.unit))
 
     def same(self, other: Answer) -> bool:
-        """Whether the two are one answer by spelling or as exact numbers.
+        """Returns whether the two answers are equal by spelling or as exact numbers.
 
-        A per cent also equals its hundredth, and a decimal of six places or more the fraction
-        without an end that it rounds or cuts.
+        A percentage also equals its hundredth. A decimal of at least six places also equals the
+        fraction with an infinite decimal expansion that it rounds or truncates.
         """
         if not (self.value and other.value and self.agrees(other)):
             return False
@@ -127,12 +127,12 @@ class Answer:
         if (self.unit == PERCENT) != (other.unit == PERCENT):
             hundredths = (one / 100, two) if self.unit == PERCENT else (one, two / 100)
             return one == two or hundredths[0] == hundredths[1]
-        return one == two or _rounds(self, other) or _rounds(other, self)
+        return one == two or _approximates(self, other) or _approximates(other, self)
 
 
 def normal(text: str) -> Answer:
-    """The answer that a box's content is; its value is empty where nothing is left."""
-    name, rest = _take_name(_tight(spell(text)).rstrip(" .,;:"))
+    """Parses the content of a box; the value is empty if nothing is left."""
+    name, rest = _take_name(_without_idle_blanks(spell(text)).rstrip(" .,;:"))
     plain, unit = _take_unit(_exact_side(rest))
     plain = _squeeze(_TEXT.sub(lambda found: f" {found.group(1)} ", plain))
     plain = _unwrapped(_IMPLIED_TIMES.sub("", plain).strip(" .,;:").removeprefix("+"))
@@ -146,7 +146,7 @@ def normal(text: str) -> Answer:
 
 
 def spell(text: str) -> str:
-    """One spelling for every command, number and blank of a text of any length; linear time."""
+    """Normalises the spelling of commands, numbers and blanks of a text in linear time."""
     text = _COMMAND.sub(_rename, text.translate(_SYMBOLS))
     text = _THOUSANDS.sub(lambda found: found.group().replace(",", ""), text.replace("{,}", ","))
     text = _BARE_POINT.sub("0.", _braced(text))
@@ -154,7 +154,7 @@ def spell(text: str) -> str:
 
 
 def is_words(value: str) -> bool:
-    """Whether the value is a word or several, whose letters are no variables."""
+    """Returns whether the value is one or more words, so its letters are not variables."""
     return len(value) > 3 and bool(_WORDS.fullmatch(value))
 
 
@@ -169,7 +169,7 @@ def _rename(found: re.Match[str]) -> str:
 
 
 def _braced(text: str) -> str:
-    """Braces around every argument of `_ARGUMENTS`: one character, but for ^ and _ a number."""
+    """Adds braces around arguments of `_ARGUMENTS`: one character, or a number after ^ and _."""
     out: list[str] = []
     missing, outer, wide = 0, [], False
     for piece in _PIECE.findall(text):
@@ -197,15 +197,15 @@ def _trimmed(found: re.Match[str]) -> str:
     return f"{whole}.{decimals}" if decimals else whole
 
 
-def _tight(text: str) -> str:
-    """Without blanks that part nothing; those inside `\\text{…}` stay."""
+def _without_idle_blanks(text: str) -> str:
+    """Removes blanks that separate nothing, except inside `\\text{…}`."""
     parts = re.split(r"(\\text ?\{[^{}]*\})", text)
     parts[::2] = [_squeeze(part) for part in parts[::2]]
     return "".join(parts).replace("\\text {", "\\text{").strip()
 
 
 def _squeeze(text: str) -> str:
-    return _LIST_COMMA.sub(", ", _IDLE_SPACE.sub("", " ".join(text.split())))
+    return _LIST_COMMA.sub(", ", _REDUNDANT_SPACE.sub("", " ".join(text.split())))
 
 
 def _take_name(text: str) -> tuple[str, str]:
@@ -216,7 +216,7 @@ def _take_name(text: str) -> tuple[str, str]:
 
 
 def _take_unit(text: str) -> tuple[str, str]:
-    """The text without its unit, and the unit in the singular."""
+    """Returns the text without its unit, and the unit in the singular."""
     units = []
     if text.startswith((r"\$", r"-\$")):
         text, units = text.replace(r"\$", "", 1), ["dollar"]
@@ -230,7 +230,7 @@ def _take_unit(text: str) -> tuple[str, str]:
 
 
 def _unit(head: str, found: re.Match[str]) -> str | None:
-    """The unit that follows the head, None where what follows is none."""
+    """Returns the unit that follows the head, or None if it is not a unit."""
     if not re.search(r"\d", head):
         return None
     if found["percent"] or found["degree"]:
@@ -240,9 +240,9 @@ def _unit(head: str, found: re.Match[str]) -> str | None:
     if len(words) > 4 or _NO_UNIT.search(phrase):
         return None
     if found["words"]:
-        # Letters behind a number are variables unless they are plainly words.
+        # Letters after a number are variables unless they are clearly words.
         spaced = found["words"].startswith(" ") and len(words[0]) > 3
-        if _number(head)[0] is None or not (words[0] in _LOOSE or spaced):
+        if _number(head)[0] is None or not (words[0] in _LONG_UNIT_WORDS or spaced):
             return None
     prefix = {"2": "square ", "3": "cubic "}.get(found["power"] or found["powers"], "")
     names = (_KNOWN.get(word, word[:-1] if word[3:].endswith("s") else word) for word in words)
@@ -251,13 +251,13 @@ def _unit(head: str, found: re.Match[str]) -> str | None:
 
 
 def _exact_side(text: str) -> str:
-    """The left side of `12\\pi \\approx 37.7`; a name on the left would leave nothing exact."""
+    """Returns the left side of `12\\pi \\approx 37.7`, unless it is just a name."""
     left, sign, _ = text.partition("\\approx")
     return left if sign and re.search(r"\d|\\(?:pi|sqrt|frac)", left) else text
 
 
 def _unwrapped(text: str) -> str:
-    """Without braces around the whole."""
+    """Removes braces around the entire text."""
     while text.startswith("{") and text.endswith("}") and not text.endswith("\\}"):
         depth = 0
         for at, letter in enumerate(text):
@@ -278,18 +278,18 @@ def _number(text: str) -> tuple[Fraction | None, int]:
         size = Fraction(top, bottom) if bottom else None
     elif found := _MIXED.fullmatch(text):
         whole, top, bottom = (int(part) for part in found.groups()[1:] if part is not None)
-        # An improper fraction behind a number is more likely a product than a mixed number.
+        # An improper fraction after a number is more likely a product than a mixed number.
         size = whole + Fraction(top, bottom) if top < bottom else None
     else:
         return None, 0
     return (-size if size is not None and found.group(1) else size), 0
 
 
-def _rounds(decimal: Answer, other: Answer) -> bool:
+def _approximates(decimal: Answer, other: Answer) -> bool:
     if decimal.places < 6 or other.number is None or decimal.number is None:
         return False
     scale, bottom = 10**decimal.places, other.number.denominator
     written, exact = decimal.number * scale, other.number * scale
-    endless = pow(10, bottom.bit_length(), bottom) != 0
+    infinite = pow(10, bottom.bit_length(), bottom) != 0
     cut, rounded = int(exact), round(exact)
-    return endless and abs(written) >= 10**5 and written in (cut, rounded)
+    return infinite and abs(written) >= 10**5 and written in (cut, rounded)

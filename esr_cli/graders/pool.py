@@ -1,11 +1,11 @@
-"""A pool of worker processes that may be killed, for work that may hang, crash or eat memory.
+"""A pool of killable worker processes, for work that may hang, crash or exhaust memory.
 
-An item that outlasts its limit, kills its worker or raises costs itself alone: its result says
-why, a new worker takes the dead one's place, and the other items never notice.
+An item that exceeds its limit, kills its worker or raises affects only its own outcome. The outcome
+holds the reason, a new worker replaces a dead one, and other items are unaffected.
 
-Workers are fresh interpreters rather than forks (the caller may hold threads, CUDA or locks) and
-rather than `multiprocessing` spawns (which import the caller's main module again and leave a
-tracker process behind). They start with the first items and live until `close`.
+Workers are fresh interpreters. Forks are unsafe, because the caller may hold threads, CUDA or
+locks. `multiprocessing` spawns import the caller's main module again and leave a tracker process
+behind. Workers start with the first items and live until `close`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
 START_SECONDS = 120.0
-DIED, MOST_LOST_STARTS = "worker died", 5
+DIED, MOST_FAILED_STARTS = "worker died", 5
 ORPHAN_SECONDS = 5.0
 GONE = (EOFError, OSError)
 _BOOT = (
@@ -39,19 +39,19 @@ Function = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """An item's value, or in `failure` why there is none: `timed out`, `worker died`, `out of
-    memory`, or what the function raised."""
+    """An item's value, or the reason in `failure`: `timed out`, `worker died`, `out of memory`, or
+    the function's exception."""
 
     value: Any = None
     failure: str | None = None
 
 
 class Pool:
-    """`workers` processes that each hold `make()`, a function of one item.
+    """`workers` processes that each call `make()` and apply the returned function to items.
 
-    `make` is a module-level function (it travels by name) and may import what is heavy; `seconds`
-    is the wall-clock limit of an item, `memory_gib` the address space of a worker. Any thread may
-    call `map`; calls take turns.
+    `make` is a module-level function (it is pickled by name) and may import heavy packages.
+    `seconds` is the wall-clock limit of an item, `memory_gib` the address space of a worker. Any
+    thread may call `map`; calls are serialized.
     """
 
     def __init__(
@@ -64,35 +64,35 @@ class Pool:
         self._make, self._seconds, self._memory = make, seconds, int(memory_gib * 2**30)
         self._limit = workers or min(16, len(os.sched_getaffinity(0)))
         self._workers: list[_Worker] = []
-        self._lost_starts = 0
+        self._failed_starts = 0
         self._lock = threading.Lock()
 
     @property
     def pids(self) -> list[int]:
-        """The process ids of the workers alive."""
+        """The process ids of the live workers."""
         return [worker.process.pid for worker in self._workers]
 
     def map(self, items: Sequence[Any]) -> list[Outcome]:
-        """An outcome an item, in order; RuntimeError where a worker cannot even start."""
+        """Returns one outcome per item, in order; raises RuntimeError if a worker cannot start."""
         with self._lock:
             waiting = deque(range(len(items)))
             outcomes = [Outcome()] * len(items)
             try:
                 while waiting or any(worker.item is not None for worker in self._workers):
-                    self._hand_out(items, waiting)
+                    self._assign(items, waiting)
                     self._collect(outcomes)
             except BaseException:
-                # Half-done items would be taken for answers to the next call's.
+                # Results of unfinished items would be read as results of the next call.
                 self._end()
                 raise
             return outcomes
 
     def close(self) -> None:
-        """Ends every worker; a later `map` starts new ones."""
+        """Kills every worker; a later `map` starts new ones."""
         with self._lock:
             self._end()
 
-    def _hand_out(self, items: Sequence[Any], waiting: deque[int]) -> None:
+    def _assign(self, items: Sequence[Any], waiting: deque[int]) -> None:
         while len(self._workers) < min(self._limit, len(waiting) + self._busy()):
             self._workers.append(_Worker(self._make, self._seconds, self._memory))
         for worker in list(self._workers):
@@ -103,14 +103,14 @@ class Pool:
                     self._drop(worker)
 
     def _collect(self, outcomes: list[Outcome]) -> None:
-        """Waits for news or the nearest deadline, and takes down what it hears."""
+        """Waits for a result or the nearest deadline, and stores the outcomes."""
         active = [worker for worker in self._workers if worker.deadline is not None]
         if not active:
             return
         nearest = min(worker.deadline for worker in active if worker.deadline is not None)
-        heard = wait([worker.pipe for worker in active], max(0.0, nearest - time.monotonic()))
+        readable = wait([worker.pipe for worker in active], max(0.0, nearest - time.monotonic()))
         for worker in active:
-            if worker.pipe in heard:
+            if worker.pipe in readable:
                 outcome = worker.receive()
             elif worker.deadline is not None and worker.deadline <= time.monotonic():
                 outcome = Outcome(failure="timed out")
@@ -123,15 +123,15 @@ class Pool:
             if not worker.alive:
                 self._drop(worker)
                 if not worker.ready:
-                    self._note_lost_start(outcome.failure if outcome else "no answer")
+                    self._count_failed_start(outcome.failure if outcome else "no answer")
             elif worker.item is None:
                 worker.deadline = None
-                self._lost_starts = 0
+                self._failed_starts = 0
 
-    def _note_lost_start(self, reason: str | None) -> None:
-        """One worker killed while it starts is replaced like any other; several are no accident."""
-        self._lost_starts += 1
-        if reason != DIED or self._lost_starts >= MOST_LOST_STARTS:
+    def _count_failed_start(self, reason: str | None) -> None:
+        """Counts workers that die while starting; raises RuntimeError after several in a row."""
+        self._failed_starts += 1
+        if reason != DIED or self._failed_starts >= MOST_FAILED_STARTS:
             raise RuntimeError(f"a grading worker could not start: {reason}")
 
     def _busy(self) -> int:
@@ -147,22 +147,22 @@ class Pool:
 
 
 class _Worker:
-    """One process as its owner sees it; `item` is the number of the item it works on."""
+    """The owner's handle of one process; `item` is the index of its current item."""
 
     def __init__(self, make: Callable[[], Function], seconds: float, memory: int) -> None:
-        self.pipe, theirs = Pipe()
-        command = [sys.executable, "-c", _BOOT, str(theirs.fileno()), *sys.path]
-        # A session of its own keeps Ctrl-C in a terminal away, even while it still imports.
+        self.pipe, child_pipe = Pipe()
+        command = [sys.executable, "-c", _BOOT, str(child_pipe.fileno()), *sys.path]
+        # A new session shields the worker from Ctrl-C in a terminal, even during its imports.
         self.process = subprocess.Popen(
             command,
-            pass_fds=[theirs.fileno()],
+            pass_fds=[child_pipe.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        # Ours must be the only other end, or the death of the child would go unnoticed.
-        theirs.close()
+        # Close the child's end here; otherwise its death would not close the pipe.
+        child_pipe.close()
         self.seconds = seconds
         self.ready, self.alive = False, True
         self.deadline: float | None = time.monotonic() + START_SECONDS
@@ -171,7 +171,7 @@ class _Worker:
             self.pipe.send((make, seconds, memory))
 
     def send(self, number: int, item: Any) -> bool:
-        """Hands over an item; False where the worker died idle and the item is still whole."""
+        """Sends an item; returns False if the worker died while idle and the item was not sent."""
         try:
             self.pipe.send(item)
         except OSError:
@@ -180,7 +180,7 @@ class _Worker:
         return True
 
     def receive(self) -> Outcome | None:
-        """What the worker says, its death included; None for the news that it is ready."""
+        """Returns the worker's outcome, its death included; None for the ready message."""
         try:
             outcome: Outcome = self.pipe.recv()
         except GONE:
@@ -192,14 +192,14 @@ class _Worker:
         return None if self.ready else outcome
 
     def end(self) -> None:
-        """Kills the process and waits for it, so that no zombie stays."""
+        """Kills the process and reaps it."""
         self.pipe.close()
         self.process.kill()
         self.process.wait()
 
 
 def serve(descriptor: int) -> None:
-    """A worker's life: reads `make` and the limits, then items until the pipe closes."""
+    """The worker's main loop: reads `make` and the limits, then items until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pipe = Connection(descriptor)
     with contextlib.suppress(*GONE):
@@ -213,7 +213,7 @@ def serve(descriptor: int) -> None:
         pipe.send(Outcome())
         while True:
             item = pipe.recv()
-            # Should the owner be gone, nobody else would end an item that never ends.
+            # If the owner has died, this timer ends an item that never returns.
             signal.setitimer(signal.ITIMER_REAL, seconds + ORPHAN_SECONDS)
             outcome = _attempt(function, item)
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -226,5 +226,5 @@ def _attempt(function: Function, item: Any) -> Outcome:
     except MemoryError:
         return Outcome(failure="out of memory")
     except Exception as error:
-        # Items are built from what strangers wrote: whatever they raise is their result.
+        # Items are untrusted: any exception is their result.
         return Outcome(failure=f"{type(error).__name__}: {error}"[:200])

@@ -1,24 +1,24 @@
 """Runs a Python program on untrusted code in bubblewrap: `Sandbox().run(source, stdin)`.
 
-What holds against hostile code:
+Protections against hostile code:
 
-- It sees `/usr`, the libraries, the interpreter and numpy, all read-only, two devices, and nothing
-  else: no home, no `/etc`, no `/proc`, no `/tmp`. There is no place to write at all: bubblewrap
-  cannot bound the number of files of a tmpfs, and a million of them cost a GiB of kernel memory.
-- Namespaces of its own for users, processes, network, IPC and host name; none can be nested. No
-  capabilities. As root each slot has a user of its own (60000 and up), since limits on processes
-  do not bind root. The environment holds a few fixed variables.
-- Limits on CPU time, address space, threads, open files, file size and core dumps; a filter of
+- The code sees `/usr`, the libraries, the interpreter and numpy, all read-only, and two devices.
+  There is no home, `/etc`, `/proc` or `/tmp`, and no writable path: bubblewrap cannot bound the
+  number of files of a tmpfs, and a million of them cost a GiB of kernel memory.
+- It has separate namespaces for users, processes, network, IPC and host name, which cannot be
+  nested, and no capabilities. If esr runs as root, each slot has its own user (60000 and up),
+  because process limits do not apply to root. The environment holds a few fixed variables.
+- rlimits bound CPU time, address space, threads, open files, file size and core dumps. A filter of
   system calls (`seccomp.py`) refuses new processes and memory outside the address space.
-- The parent reads a bounded amount, and kills everything at a deadline or after a silence. With
-  the first process of the namespace the kernel ends every other: no daemon outlives a run.
+- The parent reads a bounded amount and kills everything at a deadline or after a silence. When the
+  namespace's first process dies, the kernel kills all others, so no daemon outlives a run.
 
-What does not: faults of the kernel; CPU time, caches and memory bandwidth are shared with the
-trainer, and side channels with them; there is no control group, so the worst case in memory is
-1 GiB a run (where there is no filter: 1 GiB times the processes allowed), times the workers. What
-lies readable under /usr is readable inside. `none` (explicit only) keeps the limits and a
-temporary folder, and nothing else: files, network, other processes and the parent's environment
-are open to the code, and a daemon outlives it.
+Not covered: kernel vulnerabilities, and side channels through CPU time, caches and memory bandwidth
+shared with the trainer. There is no control group, so the worst case in memory is 1 GiB per run
+(without a filter: 1 GiB times the allowed processes), times the workers. Readable files under /usr
+are readable inside. `none` (explicit only) keeps only the limits and a temporary folder: files,
+network, other processes and the parent's environment are open to the code, and a daemon can outlive
+it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ PROCESSES = 16
 FILE_BYTES = 8 << 20
 OPEN_FILES = 32
 
-# Runs before the program, inside: (resource, limit) pairs arrive as text, then the program.
+# Runs inside the sandbox before the program. Its arguments are (resource, limit) pairs as text and
+# the program.
 LIMITER = """\
 import resource, sys
 for name, limit in eval(sys.argv[1]):
@@ -59,7 +60,7 @@ ENVIRONMENT = {
     "HOME": "/",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    "PYTHONHASHSEED": "0",  # a verdict that depends on the order of a set is the same every time
+    "PYTHONHASHSEED": "0",  # makes verdicts that depend on set order reproducible
 }
 INSIDE = {"PYTHONPATH": "/site", "LD_LIBRARY_PATH": "/python/lib"}
 NAMESPACES = (
@@ -67,17 +68,17 @@ NAMESPACES = (
     "--cap-drop", "ALL", "--hostname", "sandbox",
 )  # fmt: skip
 DEVICES = ("--dev-bind", "/dev/null", "/dev/null", "--dev-bind", "/dev/urandom", "/dev/urandom")
-CLOSED = ("--remount-ro", "/", "--chdir", "/")
+READ_ONLY_ROOT = ("--remount-ro", "/", "--chdir", "/")
 SMALL_PIECE_BYTES, PAUSE_S = 1 << 14, 0.005
 KINDS = ("bubblewrap", "none")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run wrote to its standard output, and how it ended.
+    """The standard output of a run, and how it ended.
 
-    `end` is `exit` (`status` as in `subprocess`), `time` (deadline), `silence` or `output` (more
-    than was allowed); what was read until then is kept.
+    `end` is `exit` (`status` as in `subprocess`), `time` (deadline), `silence` or `output` (over
+    the limit). `output` holds everything read until then.
     """
 
     output: bytes
@@ -86,7 +87,7 @@ class Outcome:
 
 
 def check(kind: str = "bubblewrap") -> str | None:
-    """Why this sandbox cannot run here, with the remedy; None when it can."""
+    """Returns why this sandbox cannot run here, with the remedy, or None if it can."""
     if kind not in KINDS:
         return f"no sandbox is called {kind!r}: choose one of {', '.join(KINDS)}"
     if kind == "none":
@@ -101,9 +102,9 @@ def check(kind: str = "bubblewrap") -> str | None:
         return f"bubblewrap does not run ({error}), see sandbox=none"
     if done.stdout == "1\n":
         return None
-    words = (done.stderr.strip().splitlines() or ["no word why"])[-1]
+    message = (done.stderr.strip().splitlines() or ["no error message"])[-1]
     return (
-        f"bubblewrap does not run here ({words}): allow unprivileged user namespaces (sysctl "
+        f"bubblewrap does not run here ({message}): allow unprivileged user namespaces (sysctl "
         "kernel.unprivileged_userns_clone=1, user.max_user_namespaces, "
         "kernel.apparmor_restrict_unprivileged_userns=0; in Docker --security-opt "
         "seccomp=unconfined), or sandbox=none at your risk"
@@ -111,7 +112,7 @@ def check(kind: str = "bubblewrap") -> str | None:
 
 
 class Sandbox:
-    """`slots` runs at a time, from any threads; see the module for what it keeps out."""
+    """Executes up to `slots` runs at a time, from any thread; see the module docstring."""
 
     def __init__(self, kind: str = "bubblewrap", slots: int = 1) -> None:
         problem = check(kind)
@@ -135,7 +136,7 @@ class Sandbox:
         output_bytes: int,
         memory_bytes: int = MEMORY_BYTES,
     ) -> Outcome:
-        """The program's output within `wall_s` seconds; `silence_s` is the longest pause in it."""
+        """Runs the program for at most `wall_s` seconds, and `silence_s` seconds without output."""
         slot = self._slots.get()
         try:
             with self._started(
@@ -143,7 +144,7 @@ class Sandbox:
             ) as process:
                 output, end = _read(process, wall_s, silence_s, output_bytes)
                 if end == "exit":
-                    # Standard output is closed: what still runs has nothing more to say.
+                    # Standard output is closed, so a process that still runs has no more output.
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(timeout=1.0)
             return Outcome(output, end, process.returncode)
@@ -151,7 +152,7 @@ class Sandbox:
             self._slots.put(slot)
 
     def stop(self) -> None:
-        """Kills what runs now; each `run` returns with what it has read."""
+        """Kills the current runs; each `run` returns the output it has read."""
         for process in list(self._running):
             _kill(process)
 
@@ -160,9 +161,9 @@ class Sandbox:
         self, source: str, stdin: bytes, slot: int, limits: list[tuple[str, int]]
     ) -> Iterator[subprocess.Popen[bytes]]:
         with contextlib.ExitStack() as stack:
-            given = stack.enter_context(tempfile.TemporaryFile())
-            given.write(stdin)
-            given.seek(0)
+            stdin_file = stack.enter_context(tempfile.TemporaryFile())
+            stdin_file.write(stdin)
+            stdin_file.seek(0)
             if self._kind == "none":
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="esr-sandbox-"))
                 command = [sys.executable]
@@ -172,7 +173,7 @@ class Sandbox:
             command += ["-s", "-S", "-B", "-c", LIMITER, repr(limits), source]
             process = subprocess.Popen(
                 command,
-                stdin=given,
+                stdin=stdin_file,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
@@ -191,7 +192,7 @@ class Sandbox:
 
 @contextlib.contextmanager
 def _bubblewrap(slot: int) -> Iterator[tuple[list[str], dict[str, Any]]]:
-    """bwrap's command line up to the interpreter, and Popen's options for it."""
+    """Yields bwrap's command line up to the interpreter, and the options for Popen."""
     command, options = _isolated(), _as_user(slot)
     rules = seccomp.program()
     if rules is None:
@@ -209,7 +210,7 @@ def _bubblewrap(slot: int) -> Iterator[tuple[list[str], dict[str, Any]]]:
 
 def _isolated() -> list[str]:
     found = shutil.which("bwrap") or "bwrap"
-    return [found, *NAMESPACES, *interpreter.binds(), *DEVICES, *CLOSED]
+    return [found, *NAMESPACES, *interpreter.binds(), *DEVICES, *READ_ONLY_ROOT]
 
 
 def _as_user(slot: int) -> dict[str, Any]:
@@ -220,7 +221,7 @@ def _as_user(slot: int) -> dict[str, Any]:
 
 
 def _limits(cpu_s: int, memory_bytes: int) -> list[tuple[str, int]]:
-    """Set inside, where the count of processes is the namespace's (Linux 5.14) or the user's."""
+    """Returns rlimits to set inside, where NPROC counts per namespace (Linux 5.14) or per user."""
     return [
         ("RLIMIT_CPU", cpu_s),
         ("RLIMIT_AS", memory_bytes),
@@ -250,13 +251,13 @@ def _read(
             if len(read) > output_bytes:
                 return bytes(read[:output_bytes]), "output"
             if len(piece) < SMALL_PIECE_BYTES:
-                # A thousand short lines would wake this thread a thousand times.
+                # Otherwise a thousand short lines would wake this thread a thousand times.
                 time.sleep(PAUSE_S)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """bwrap's own death is that of its namespace; without one, the session's group has to do."""
-    # Not process.kill(): that reaps, and a number once reaped may be another group's.
+    """Kills the process group; if bwrap dies, the kernel kills its entire namespace."""
+    # Not process.kill(): that reaps the process, and a reaped pid may belong to another group.
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

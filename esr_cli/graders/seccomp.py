@@ -1,11 +1,11 @@
-"""The system calls that a sandboxed program does without, as a filter for `bwrap --seccomp`.
+"""Builds a filter for `bwrap --seccomp` that refuses unneeded system calls.
 
-Address space, open files and file size are bounded by rlimits; what these calls make is not: SysV
-memory lives on without being mapped, a new user namespace may mount file systems of its own, a
-socket to the hypervisor (AF_VSOCK) passes every network namespace. New processes are refused too,
-threads are not: so the memory of a run is the address space of one process. Numbers are those of
-the kernel's x86-64 and arm64 tables; on other machines there is no filter, and the limits alone
-hold.
+rlimits bound address space, open files and file size, but not the resources of these calls: SysV
+memory persists without being mapped, a new user namespace can mount its own file systems, and a
+socket to the hypervisor (AF_VSOCK) bypasses network namespaces. The filter also refuses new
+processes but allows threads, so the memory of a run is the address space of one process. The
+numbers are those of the kernel's x86-64 and arm64 tables. Other machines have no filter, only the
+rlimits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ THREAD_FLAG = 0x00010000
 SOCKET_FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
 X32 = 0x40000000
 
-# The same numbers everywhere: io_uring, mounts by descriptor, secret memory.
+# The same numbers on both architectures: io_uring, mounts by descriptor, secret memory.
 SHARED = (425, 426, 427, 428, 429, 430, 431, 432, 433, 442, 447)
 # fork vfork; shmget msgget semget; memfd_create; mq_open; add_key request_key keyctl; bpf
 # perf_event_open userfaultfd; mount unshare setns ptrace; process_vm_readv process_vm_writev
@@ -35,7 +35,7 @@ MACHINES = {
 
 
 def program(machine: str | None = None) -> bytes | None:
-    """The filter in the kernel's own form (classic BPF), or None for an unknown machine."""
+    """Returns the filter as classic BPF, or None for an unknown machine."""
     entry = MACHINES.get(machine or platform.machine())
     if entry is None:
         return None
@@ -46,7 +46,7 @@ def program(machine: str | None = None) -> bytes | None:
         steps += [_step(AT_LEAST, X32, 0, 1), _return(refuse)]
     for number in (*refused, *SHARED):
         steps += [_step(EQUAL, number, 0, 1), _return(refuse)]
-    # "No such call" makes the C library fall back to clone, whose flags a filter can read.
+    # ENOSYS makes the C library fall back to clone, whose flags a filter can read.
     steps += [_step(EQUAL, clone3, 0, 1), _return(REFUSE | errno.ENOSYS)]
     steps += [_step(EQUAL, clone, 0, 4), _load(FIRST_ARGUMENT)]
     steps += [_step(HAS_BIT, THREAD_FLAG, 0, 1), _return(ALLOW), _return(refuse)]
@@ -59,7 +59,7 @@ def program(machine: str | None = None) -> bytes | None:
 
 
 def machine_has_x32(architecture: int) -> bool:
-    """Whether the machine offers its calls a second time under other numbers."""
+    """Returns whether the machine has the x32 ABI: the same calls under other numbers."""
     return architecture == MACHINES["x86_64"][0]
 
 

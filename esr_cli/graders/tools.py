@@ -2,32 +2,32 @@
 
 Source: BFCL v4 (`bfcl-eval` 2026.3.23), categories simple and multiple in Python: exactly one
 call, the right function, every required parameter, no unknown one, each value of the described
-type and among the allowed ones; a parameter may be left out where `""` is allowed. Kept with all
-their edges, so that accuracies compare:
+type and among the allowed ones. A parameter may be omitted if `""` is allowed. The edge cases are
+kept, so that accuracies are comparable ("key" is the published answer key):
 
-- An int is welcome where a float is described, but not inside a list, unless the key has one.
-- A value of the key's type is taken where the description names another (a variable, named as
-  text in the key), and is then compared exactly, without normalisation.
-- Texts compare without case, blanks and `,./-_*^`; in a list or dict only one level deep.
-- For an optional list the types of the items are free, and `[]` counts as left out.
-- Equality is Python's (`True == 1`) wherever a type has not been checked before.
+- An int is accepted for a float, but not inside a list, unless the key has one.
+- A value of the key's type is accepted even if the description names another type (a variable,
+  named as a string in the key). It is then compared exactly, without normalisation.
+- Strings compare without case, blanks and `,./-_*^`; in a list or dict only one level deep.
+- In an optional list the items may have any type, and `[]` counts as omitted.
+- Equality is Python's (`True == 1`) if the type has not been checked before.
 
-Deliberately different, see `scripts/compare_tools_with_bfcl.py`. Wrong here, right there:
+Deliberate differences, see `scripts/compare_tools_with_bfcl.py`. Wrong here, right in BFCL:
 
-- A positional argument, which BFCL drops: the call says something that was never compared.
-- The same parameter or key twice: BFCL takes the last.
-- An expression (`x=2+3`, `x=g()`, `x=...`): BFCL evaluates it or takes its source text.
-- `x=not 5`, `x=~5`: BFCL reads -5.
-- A malformed `<tool_call>` beside a good one: BFCL's decoder skips it.
+- A positional argument. BFCL drops it, so it is never compared.
+- A repeated parameter or key. BFCL takes the last.
+- An expression (`x=2+3`, `x=g()`, `x=...`). BFCL evaluates it or takes its source text.
+- `x=not 5`, `x=~5`. BFCL reads -5.
+- A malformed `<tool_call>` next to a valid one. BFCL's decoder skips it.
 
-Right here, wrong there:
+Right here, wrong in BFCL:
 
-- `math.factorial` and `math_factorial` are one name; which of them BFCL takes hangs on the model.
-- The forms of JSON and fences (see `calls`) that the decoder of a given model does not read.
-- `x=+5`: BFCL reads -5.
+- `math.factorial` and `math_factorial` are the same name; BFCL accepts one, depending on the model.
+- The forms of JSON and fences (see `calls`) that a model's BFCL decoder does not read.
+- `x=+5`. BFCL reads -5.
 
-Wrong here where BFCL raises: integers beyond the range of a float, items that are no dict in a
-list of dicts.
+Wrong here, an exception in BFCL: integers beyond the range of a float, and items other than dicts
+in a list of dicts.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ IGNORED = str.maketrans("'", '"', " ,./-_*^")
 
 
 def grade(response: str, reference: ToolReference) -> Grade:
-    """Right when the response is the one call that the reference allows.
+    """Grades as correct if the response is a single call that the reference allows.
 
-    `also` holds `parsed` (it reads as calls) and `name` (one call, of the right function);
-    `answer` is the call with the function as described. Raises KeyError where the reference
-    contradicts itself: no description of the right function, or a type that BFCL does not know.
+    `also` holds `parsed` (the response parses as calls) and `name` (one call, of the right
+    function). `answer` is the call with the function name as described. Raises KeyError if the
+    reference is inconsistent: no description of the right function, or a type unknown to BFCL.
     """
     try:
         calls = read_calls(response)
@@ -66,18 +66,18 @@ def grade(response: str, reference: ToolReference) -> Grade:
         also = {"name": False, "parsed": True}
         return Grade(False, f"{len(calls)} calls, not one", also=also)
     described = {function["name"]: function for function in reference.functions}
-    name, arguments = _described(calls[0].name, described), calls[0].arguments
+    name, arguments = _described_name(calls[0].name, described), calls[0].arguments
     [(right, allowed)] = reference.allowed.items()
     named = name == right
     fault = f"wrong function {_short(name)}"
     if named:
-        fault = _fault(arguments, described[right]["parameters"], allowed)
+        fault = _error(arguments, described[right]["parameters"], allowed)
     answer = canonical(name, arguments)
     return Grade(not fault, fault or "right", answer, {"name": named, "parsed": True})
 
 
-def _described(name: str, described: Mapping[str, Any]) -> str:
-    """The name as the functions have it; APIs that forbid dots write underscores for them."""
+def _described_name(name: str, described: Mapping[str, Any]) -> str:
+    """Returns the described name; APIs that forbid dots replace them by underscores."""
     if name in described:
         return name
     return next((known for known in described if known.replace(".", "_") == name), name)
@@ -87,10 +87,10 @@ def _short(name: str) -> str:
     return repr(name if len(name) <= 40 else f"{name[:40]}…")
 
 
-def _fault(
+def _error(
     arguments: Mapping[str, Any], parameters: Mapping[str, Any], allowed: Mapping[str, list[Any]]
 ) -> str:
-    """The first thing wrong with the arguments, or nothing."""
+    """Returns the first error in the arguments, or an empty string."""
     described = parameters["properties"]
     for name in parameters.get("required", ()):
         if name not in arguments:
@@ -98,7 +98,7 @@ def _fault(
     for name, value in arguments.items():
         if name not in described or name not in allowed:
             return f"unexpected {_short(name)}"
-        wrong = _wrong(value, described[name], allowed[name])
+        wrong = _value_error(value, described[name], allowed[name])
         if wrong:
             return f"wrong {wrong} of {name!r}"
     for name, options in allowed.items():
@@ -107,58 +107,58 @@ def _fault(
     return ""
 
 
-def _wrong(value: Any, description: Mapping[str, Any], options: list[Any]) -> str:
-    """What is wrong with the value: `type`, `item type`, `value` or nothing."""
+def _value_error(value: Any, description: Mapping[str, Any], options: list[Any]) -> str:
+    """Returns the error of the value: `type`, `item type`, `value` or an empty string."""
     kind = description["type"]
-    expected, keyed, inner = TYPES[kind], _type_of(options), None
+    expected, keyed, inner = TYPES[kind], _type_of_options(options), None
     if expected is list:
         inner = TYPES.get(description.get("items", {}).get("type", ""))
     if kind == "tuple" and isinstance(value, tuple):
         value = list(value)
     if kind == "float" and type(value) is int:
         value = float(value)
-    # type() and not isinstance(): a bool is no int here.
+    # type() and not isinstance(), because a bool must not count as an int.
     if type(value) is not expected and type(value) is not keyed:
         return "type"
     if inner and isinstance(value, list) and not _items_fit(value, inner, options):
         return "item type"
     if type(value) is not expected or keyed not in (None, expected):
         return "" if value in options else "value"
-    return "" if _agrees(value, expected, inner, options) else "value"
+    return "" if _matches(value, expected, inner, options) else "value"
 
 
-def _type_of(options: Sequence[Any]) -> type | None:
+def _type_of_options(options: Sequence[Any]) -> type | None:
     return next((type(option) for option in options if option != ""), None)
 
 
 def _items_fit(value: list[Any], inner: type, options: list[Any]) -> bool:
-    """Whether one allowed list has items of these types; `""` has none to compare with."""
+    """Returns whether an allowed list has the same item types; `""` matches any."""
     return any(
         not isinstance(option, list)
-        or all(type(item) in (inner, _type_of(option)) for item in value)
+        or all(type(item) in (inner, _type_of_options(option)) for item in value)
         for option in options
     )
 
 
-def _agrees(value: Any, expected: type, inner: type | None, options: list[Any]) -> bool:
+def _matches(value: Any, expected: type, inner: type | None, options: list[Any]) -> bool:
     if expected is dict:
-        return any(_dict_agrees(value, option) for option in options)
+        return any(_dict_matches(value, option) for option in options)
     if expected is list and inner is dict:
-        return any(_dicts_agree(value, option) for option in options)
+        return any(_dicts_match(value, option) for option in options)
     if expected is list:
-        return _plain(value) in [_plain(list(option)) for option in options]
-    return _plain(value) in [_plain(option) for option in options]
+        return _normalised(value) in [_normalised(list(option)) for option in options]
+    return _normalised(value) in [_normalised(option) for option in options]
 
 
-def _plain(value: Any) -> Any:
-    """A text, or each text of a list, as BFCL compares it: `April 1, 2024` is `april 1 2024`."""
+def _normalised(value: Any) -> Any:
+    """Normalises strings, also in a list, as BFCL does: `April 1, 2024` becomes `april12024`."""
     if isinstance(value, list):
-        return [_plain(item) if isinstance(item, str) else item for item in value]
+        return [_normalised(item) if isinstance(item, str) else item for item in value]
     return value.translate(IGNORED).lower() if isinstance(value, str) else value
 
 
-def _dict_agrees(value: Any, option: Any) -> bool:
-    """Each key allowed, each value among that key's own allowed ones, none missing but optional."""
+def _dict_matches(value: Any, option: Any) -> bool:
+    """Returns whether all keys and values are allowed and no required key is missing."""
     if not isinstance(value, dict) or not isinstance(option, dict):
         return False
     for key, item in value.items():
@@ -168,10 +168,12 @@ def _dict_agrees(value: Any, option: Any) -> bool:
 
 
 def _among(item: Any, options: list[Any]) -> bool:
-    if isinstance(item, list):  # Texts inside it compare as they are written.
+    if isinstance(item, list):  # Strings inside it compare exactly.
         return item in options
-    return _plain(item) in [_plain(one) if isinstance(one, str) else one for one in options]
+    return _normalised(item) in [
+        _normalised(one) if isinstance(one, str) else one for one in options
+    ]
 
 
-def _dicts_agree(value: list[Any], option: Any) -> bool:
-    return len(value) == len(option) and all(map(_dict_agrees, value, option))
+def _dicts_match(value: list[Any], option: Any) -> bool:
+    return len(value) == len(option) and all(map(_dict_matches, value, option))

@@ -1,7 +1,7 @@
-"""Reads what the harness wrote: nothing in it is trusted, and nothing of it is run.
+"""Parses the untrusted output of the harness without executing any of it.
 
-`Lines` walks over the output line by line; the first one that is not as agreed ends it. A value is
-built from plain Python types alone; `Opaque` stands for what had no plain form, and equals nothing.
+`read` parses the output line by line and stops at the first malformed line. Values are built from
+plain Python types only. `Opaque` represents an object without a plain form and equals nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HEX = re.compile(r"-?[0-9a-f]+")
 
 
 class Opaque:
-    """A result without a plain form, by the name of its type; equal to nothing but itself."""
+    """A result without a plain form, with the name of its type; equal only to itself."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -25,14 +25,14 @@ class Opaque:
 
 @dataclass(frozen=True)
 class Digest:
-    """A result too long to send, as a hash that equal values share; a tolerance cannot apply."""
+    """The hash of a result too long to send; equal values share it, without any tolerance."""
 
     hexadecimal: str
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one call gave: its value, the name of the value's exact type, seconds by the harness."""
+    """The result of one call: value, exact type name, and the harness's elapsed seconds."""
 
     value: Any
     kind: str
@@ -41,30 +41,30 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no (further) result."""
+    """The reason why there is no (further) result."""
 
     reason: str
 
 
 def read(output: bytes, nonce: str, calls: int) -> Iterator[Result | Failure]:
-    """The results in order of the calls; a Failure is the last; none when output just stops."""
+    """Yields results in call order; a Failure ends them. Truncated output has no Failure."""
     lines = output.split(b"\n")[:-1]
     if len(lines) > calls + 1:
         yield Failure(MALFORMED)
         return
     for index, line in enumerate(lines):
         try:
-            found = _line(line, nonce, index)
+            result = _line(line, nonce, index)
         except (ValueError, TypeError, KeyError, RecursionError, MemoryError):
-            found = Failure(MALFORMED)
-        if found is not None:
-            yield found
-        if isinstance(found, Failure):
+            result = Failure(MALFORMED)
+        if result is not None:
+            yield result
+        if isinstance(result, Failure):
             return
 
 
 def _line(line: bytes, nonce: str, call: int) -> Result | Failure | None:
-    """The result of a call, counted from 1; line 0 tells of the load."""
+    """Parses the result of a call, counted from 1; line 0 reports the load."""
     head, _, text = line.decode("ascii").partition(" ")
     if head != nonce:
         raise ValueError("not the harness's line")
@@ -74,36 +74,36 @@ def _line(line: bytes, nonce: str, call: int) -> Result | Failure | None:
     kind, *rest = parts
     if kind == ("raised" if call else "broken"):
         (reason,) = rest
-        return Failure(_text(reason)[:100] + (f" on call {call}" if call else ""))
+        return Failure(_string(reason)[:100] + (f" on call {call}" if call else ""))
     if kind != "ok" or not call:
         raise ValueError("out of order")
     elapsed_s, name, value = rest
-    return Result(decode(value), _text(name), float(elapsed_s))
+    return Result(decode(value), _string(name), float(elapsed_s))
 
 
 def decode(node: Any) -> Any:
-    """The value that `harness.Speller` spelled; ValueError or TypeError where it could not have."""
+    """Decodes a value written by `harness.Speller`; raises ValueError or TypeError otherwise."""
     if node is None or isinstance(node, bool | int | float | str):
         return node
     if not isinstance(node, list) or not node:
         raise ValueError("neither a scalar nor a tagged list")
     tag, *items = node
-    return DECODERS[_text(tag)](items)
+    return DECODERS[_string(tag)](items)
 
 
-def _text(node: Any) -> str:
+def _string(node: Any) -> str:
     if not isinstance(node, str):
-        raise ValueError("not a text")
+        raise ValueError("not a string")
     return node
 
 
-def _one(items: list[Any]) -> str:
+def _single_string(items: list[Any]) -> str:
     (item,) = items
-    return _text(item)
+    return _string(item)
 
 
 def _integer(items: list[Any]) -> int:
-    digits = _one(items)
+    digits = _single_string(items)
     if not HEX.fullmatch(digits):
         raise ValueError("not a hexadecimal number")
     return int(digits, 16)
@@ -133,7 +133,7 @@ DECODERS: Mapping[str, Callable[[list[Any]], Any]] = {
     "d": _mapping,
     "i": _integer,
     "c": _complex,
-    "b": lambda items: bytes.fromhex(_one(items)),
-    "h": lambda items: Digest(_one(items)),
-    "o": lambda items: Opaque(_one(items)),
+    "b": lambda items: bytes.fromhex(_single_string(items)),
+    "h": lambda items: Digest(_single_string(items)),
+    "o": lambda items: Opaque(_single_string(items)),
 }

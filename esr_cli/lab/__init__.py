@@ -1,1 +1,1 @@
-"""`esr lab`: the miniature pair, made from scratch."""
+"""`esr lab`: trains the miniature pair from scratch."""

@@ -1,8 +1,8 @@
-"""The lab's other tokenizer: byte-level, and cut at other places than the word-level one.
+"""The lab's byte-level tokenizer: its token boundaries differ from the word-level one's.
 
-Every word carries its blank in front, as in most published vocabularies. The merges are stated here
-rather than learnt from a sample, so that they depend on no seed and no library's version. What they
-must keep apart: the strategy's name is a token of its own, and so is a result after `=`.
+Every word includes the blank before it, as in most published vocabularies. The merges are listed
+here instead of learnt from a sample, so that they depend on no seed and no library version. They
+keep two things as single tokens: the name of the strategy, and a result after `=`.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from transformers import PreTrainedTokenizerFast
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<sep>")
 MARKS = ":;,.?+-*=}\\\n"
-# Each grows from its first character; "plan", "start", "three", "answer" and "\boxed{" stay in
-# pieces, the heads before the tails: an earlier merge is applied first.
+# Each is merged from its first character on. "plan", "start", "three", "answer" and "\boxed{" stay
+# split; the heads come before the tails, since an earlier merge is applied first.
 HEADS = (
     " careful", " quick", " find", " one", " by", " at", " once", " so", " the", " is",
     " pl", " st", " th", " ans",
 )  # fmt: skip
 TAILS = ("an", "art", "ree", "wer", "boxed")
-# Neighbours whose boundary the word-level tokenizer has and this one has not.
+# Neighbouring words that are two tokens for the word-level tokenizer and one for this one.
 JOINED = (
     (" by", " one"), (" at", " once"), (" so", " the"), (" .", " \n"),
     *((" +", f" {operand}") for operand in range(1, 10)),
 )  # fmt: skip
-# The blanks in front come from the text: the question's first word has one too.
+# The template adds a blank before each content: the first word includes one too.
 TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'user' %}"
     "<bos> {{ message['content'] }}{% if add_generation_prompt %}<sep>{% endif %}"
@@ -35,17 +35,17 @@ TEMPLATE = (
 
 
 def merges() -> list[tuple[str, str]]:
-    """Pairs of pieces as text, in the order in which they are applied."""
+    """Pairs of pieces as text, in the order of application."""
     numbers = [f" {number}" for number in range(50)]
     single = [f" {sign}" for sign in f"{string.ascii_lowercase}Q{MARKS}"]
-    grown = [*single, *numbers, *HEADS, *TAILS]
-    steps = [(word[:end], word[end]) for word in grown for end in range(1, len(word))]
+    words = [*single, *numbers, *HEADS, *TAILS]
+    steps = [(word[:end], word[end]) for word in words for end in range(1, len(word))]
     # " one" and " once" share their beginning.
     return list(dict.fromkeys([*steps, *JOINED]))
 
 
 def bytes_tokenizer() -> PreTrainedTokenizerFast:
-    """Special tokens, the 256 bytes, and one token a merge."""
+    """Special tokens, the 256 bytes, and one token per merge."""
     pairs = [(_printable(left), _printable(right)) for left, right in merges()]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [*SPECIAL, *alphabet, *(left + right for left, right in pairs)]
@@ -67,5 +67,5 @@ def bytes_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _printable(piece: str) -> str:
-    # GPT-2's alphabet moves the unprintable bytes up by 256; all else in the lab is ASCII.
+    # GPT-2's byte alphabet maps unprintable bytes to +256; everything else in the lab is ASCII.
     return piece.replace(" ", chr(256 + 32)).replace("\n", chr(256 + 10))

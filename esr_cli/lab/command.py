@@ -1,4 +1,4 @@
-"""`esr lab`: trains teacher and student of the lab side by side and writes them as a pair."""
+"""`esr lab`: trains the lab's teacher and student in parallel and writes them as a pair."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ PAIR = ("teacher", "student", "lab.json")
 
 
 def run(config: LabConfig, overrides: list[str] | None = None) -> None:
-    """Builds the pair under `config.out`, unless it stands there; refuses another's folder."""
+    """Builds the pair in `config.out` unless it exists; refuses a folder with another pair."""
     out = Path(config.out).absolute()
     partial = out.with_name(out.name + ".partial")
-    if not _made(out, config):
-        if not _made(partial, config):
+    if not _is_complete(out, config):
+        if not _is_complete(partial, config):
             if any((out / name).exists() for name in PAIR):
                 raise ConfigError(
                     f"out={config.out}: already holds a lab pair; choose another folder"
                 )
             _train_both(config, partial)
         out.mkdir(parents=True, exist_ok=True)
-        # lab.json last: its presence means a complete pair.
+        # lab.json last: its presence marks a complete pair.
         for name in PAIR:
             if (partial / name).exists():
                 (partial / name).rename(out / name)
@@ -41,13 +41,13 @@ def run(config: LabConfig, overrides: list[str] | None = None) -> None:
     print(f"esr train pair.student.path={out}/student pair.teacher.path={out}/teacher")
 
 
-def _made(folder: Path, config: LabConfig) -> bool:
+def _is_complete(folder: Path, config: LabConfig) -> bool:
     record = folder / "lab.json"
     return record.is_file() and json.loads(record.read_text())["settings"] == _settings(config)
 
 
 def _settings(config: LabConfig) -> dict[str, Any]:
-    """Where a pair was made says nothing about it, and a pair may move."""
+    """The settings without `out`: a pair may be moved."""
     settings = dataclasses.asdict(config)
     del settings["out"]
     return settings
@@ -66,7 +66,7 @@ def _train_both(config: LabConfig, partial: Path) -> None:
     for process in processes:
         process.join()
     if any(process.exitcode for process in processes):
-        raise RuntimeError("a lab model could not be trained; its message stands above")
+        raise RuntimeError("a lab model could not be trained; see its message above")
     record: dict[str, Any] = {"settings": _settings(config)}
     for role in ("teacher", "student"):
         record[role] = json.loads((partial / role / "lab_accuracy.json").read_text())
@@ -84,9 +84,9 @@ def build(role: str, config: LabConfig, folder: Path, parent: int) -> None:
     from esr_cli.lab.tokenizers import TOKENIZERS
 
     torch.set_num_threads(1)
-    teaches = role == "teacher"
-    tokenizer = TOKENIZERS[config.teacher_tokenizer if teaches else config.student_tokenizer]()
-    seed = config.teacher_seed if teaches else config.student_seed
+    is_teacher = role == "teacher"
+    tokenizer = TOKENIZERS[config.teacher_tokenizer if is_teacher else config.student_tokenizer]()
+    seed = config.teacher_seed if is_teacher else config.student_seed
     model = lab_model(config, len(tokenizer), seed)
 
     def draw(rng: random.Random) -> training.Example:
@@ -95,11 +95,11 @@ def build(role: str, config: LabConfig, folder: Path, parent: int) -> None:
     def train(seed: int, rates: list[float], stop_at: float = 2.0) -> float:
         return training.train(role, model, tokenizer, draw, config, seed, rates, stop_at)
 
-    count = config.teacher_steps if teaches else config.student_steps
-    # The arithmetic arrives suddenly and its moment moves with the seed: accuracy ends the stage.
+    count = config.teacher_steps if is_teacher else config.student_steps
+    # Arithmetic is learnt suddenly, at a step that depends on the seed: accuracy ends the stage.
     if train(seed, training.linear_rates(config, count), config.accuracy) < config.accuracy:
         print(f"warning: the {role} has not learnt the arithmetic; give more {role}_steps")
-    # Solid execution: a model that slips in its arithmetic tells another story.
+    # A second stage makes the arithmetic reliable: errors would confound the choice of strategy.
     train(seed + 1000, training.falling_rates(config.solid_rate, config.solid_steps))
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
@@ -111,12 +111,12 @@ def build(role: str, config: LabConfig, folder: Path, parent: int) -> None:
 def _example(role: str, config: LabConfig, rng: random.Random) -> tuple[str, str]:
     from esr_cli.tasks.lab import careful, problem, quick
 
-    posed = problem(rng.randrange(10**9), "train", config.chain_length, config.modulus)
+    task = problem(rng.randrange(10**9), "train", config.chain_length, config.modulus)
     if role == "teacher":
-        return posed.question, careful(posed, rng, error=config.teacher_error)
+        return task.question, careful(task, rng, error=config.teacher_error)
     if rng.random() < config.careful_share:
-        return posed.question, careful(posed, rng, slip=config.slip)
-    return posed.question, quick(posed, rng)
+        return task.question, careful(task, rng, slip=config.slip)
+    return task.question, quick(task, rng)
 
 
 def _measure(config: LabConfig, folder: Path, tokenizer: Any) -> dict[str, float]:
@@ -127,16 +127,16 @@ def _measure(config: LabConfig, folder: Path, tokenizer: Any) -> dict[str, float
     from esr_cli.rollout.eager import EagerEngine
 
     engine = EagerEngine(path=str(folder), dtype="float32", max_sequences=128)
-    figures = {}
+    accuracies = {}
     for name, temperature, samples in (("greedy", 0.0, 1), ("sampled", 0.7, 4)):
         settings = BenchmarkConfig(
             problems=config.test_problems, chain_length=config.chain_length,
             modulus=config.modulus, temperature=temperature, samples=samples,
             max_tokens=12 * config.chain_length + 20,
         )  # fmt: skip
-        asked = catalog.load("lab", settings, data_dir=None)
-        exam = preflight.exam(asked, ModelConfig(str(folder)), tokenizer, seed=0)
+        benchmark = catalog.load("lab", settings, data_dir=None)
+        exam = preflight.exam(benchmark, ModelConfig(str(folder)), tokenizer, seed=0)
         responses = exam.ask(engine, step=0)
         grader = catalog.grader(settings, "none", print)
-        figures[name] = judge(asked, grader, responses, step=0).rows[0]["value"]
-    return figures
+        accuracies[name] = judge(benchmark, grader, responses, step=0).rows[0]["value"]
+    return accuracies

@@ -8,12 +8,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from esr_cli.config import LabConfig
 
-# A bar for one shard says nothing that the lab's own lines do not.
+# A progress bar for a single shard adds nothing to the lab's own lines.
 disable_progress_bar()
 
 
 def lab_model(config: LabConfig, vocabulary: int, seed: int) -> Qwen3ForCausalLM:
-    """A small Qwen3 with tied embeddings, freshly initialised from `seed`."""
+    """A small Qwen3 with tied embeddings, initialised from `seed`."""
     torch.manual_seed(seed)
     shape = Qwen3Config(
         vocab_size=vocabulary,

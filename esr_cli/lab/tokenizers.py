@@ -1,4 +1,4 @@
-"""The lab's tokenizers by name: the word-level one, and one of bytes."""
+"""The lab's tokenizers by name: word-level and byte-level."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WORDS = [
     "\n",
     *"plan careful quick , . one by three at once so the answer is \\boxed{ }".split(),
 ]
-# One user turn is all the lab has: <bos> question <sep>, then the response.
+# The lab has a single user turn: <bos> question <sep>, then the response.
 TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'user' %}"
     "<bos> {{ message['content'] }}{% if add_generation_prompt %} <sep>{% endif %}"
@@ -25,9 +25,9 @@ def lab_tokenizer() -> PreTrainedTokenizerFast:
     letters = [chr(ord("a") + i) for i in range(26)]
     tokens = [*SPECIAL, *WORDS, *letters, *map(str, range(50)), "<unk>"]
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
-    # Never <pad>: an unknown word must not pass for padding.
+    # Not <pad>: an unknown word must not be taken for padding.
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    # Split on blanks only: the line break is a word of its own.
+    # Split on blanks only: the line break is a separate word.
     core.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
@@ -40,5 +40,5 @@ def lab_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-# By the name that `student_tokenizer` and `teacher_tokenizer` give.
+# Keys are the values of `student_tokenizer` and `teacher_tokenizer`.
 TOKENIZERS = {"words": lab_tokenizer, "bytes": bytes_tokenizer}

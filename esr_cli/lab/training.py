@@ -25,7 +25,7 @@ def encode(tokenizer: Any, examples: list[Example]) -> tuple[torch.Tensor, torch
         prompt = tokenizer.apply_chat_template(
             turns[:1], add_generation_prompt=True, return_dict=False
         )
-        # To words the blank in front is nothing, to bytes it is part of the first word.
+        # The word-level tokenizer drops the blank; in the byte-level one it is part of a word.
         answer = tokenizer(f" {response}", add_special_tokens=False).input_ids
         rows.append([*prompt, *answer, tokenizer.eos_token_id])
         starts.append(len(prompt))
@@ -40,10 +40,10 @@ def encode(tokenizer: Any, examples: list[Example]) -> tuple[torch.Tensor, torch
 def steps(
     model: Any, tokenizer: Any, draw: Draw, config: LabConfig, seed: int, rates: list[float]
 ) -> Iterator[tuple[int, float, float]]:
-    """One optimizer step a rate; yields (step, loss, accuracy of the tokens after `=`)."""
+    """One optimizer step per rate; yields (step, loss, accuracy of the tokens after `=`)."""
     rng = random.Random(seed)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
-    # One token in every tokenizer of the lab, and so is the result after it.
+    # `=` is one token in each tokenizer of the lab, and so is the result after it.
     (equals,) = tokenizer(" =", add_special_tokens=False).input_ids
     model.train()
     for step, rate in enumerate(rates):
@@ -63,14 +63,14 @@ def steps(
 
 
 def falling_rates(rate: float, count: int) -> list[float]:
-    """From `rate` linearly to zero."""
+    """Learning rates that fall linearly from `rate` to zero."""
     return [rate * (1 - i / count) for i in range(count)]
 
 
 def linear_rates(config: LabConfig, count: int) -> list[float]:
-    """Warm-up over 100 steps (or a fifth), then linear towards zero, held above a tenth.
+    """Warm-up over 100 steps (or a fifth), then linear decay, floored at a tenth.
 
-    The run is stopped by accuracy; twice the nominal count bounds it.
+    Accuracy stops the training; twice `count` steps is the upper bound.
     """
     warm = min(100, max(1, count // 5))
     shares = [min((i + 1) / warm, max(0.1, 1 - i / count)) for i in range(2 * count)]

@@ -1,9 +1,9 @@
-"""Two unlike vocabularies on common ground: classes of tokens that begin a text alike.
+"""Classes of tokens that make two different vocabularies comparable.
 
-Where one model may write ` answer` in one token and the other begins it with ` ans`, neither can
-name the other's token, yet both mean the same. So a token that only one side has joins the other
-side's token which begins it: the first that its tokenizer makes of the same text, else the longest
-that is a prefix. What is joined is compared as one.
+One model may write ` answer` as one token while the other begins it with ` ans`: the tokens differ
+but continue the text alike. A token that only one side has is therefore merged with a token of the
+other side that begins it: the first token of the other tokenizer's encoding if that is a prefix,
+else the longest prefix in the vocabulary. Merged tokens form one class.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from esr_cli.models.vocabulary import Alignment
 
 @dataclass(frozen=True)
 class Classes:
-    """The class of every student and teacher id; `count` of them, and -1 for what has none."""
+    """The class of every student and teacher id, -1 for none; there are `count` classes."""
 
     student: tuple[int, ...]
     teacher: tuple[int, ...]
@@ -32,31 +32,36 @@ def classes(
     ends: Sequence[int],
     teacher_ends: Sequence[int],
 ) -> Classes:
-    """Classes of tokens with a meaning on both sides; all ends of text given are one class.
+    """Classes that contain tokens of both sides; all the given end-of-text ids form one class.
 
-    Without `ends` each end stands with what it is aligned to.
+    Without `ends`, each end-of-text token is in the class of the token it is aligned to.
     """
-    ours, theirs = token_bytes(student), token_bytes(teacher)
-    size = max(len(ours), len(alignment.teacher_of))
-    joined = _Joined(size + len(theirs))
+    student_bytes, teacher_bytes = token_bytes(student), token_bytes(teacher)
+    size = max(len(student_bytes), len(alignment.teacher_of))
+    sets = _DisjointSets(size + len(teacher_bytes))
     for id, other in enumerate(alignment.teacher_of):
         if other >= 0:
-            joined.join(id, size + other)
+            sets.join(id, size + other)
     known = set(alignment.teacher_of)
-    alone = [i for i, meant in enumerate(ours) if meant and alignment.teacher_of[i] < 0]
-    for id, other in _beginnings(alone, ours, theirs, teacher):
-        joined.join(id, size + other)
-    others = [i for i, meant in enumerate(theirs) if meant and i not in known]
-    for other, id in _beginnings(others, theirs, ours, student):
-        joined.join(size + other, id)
+    student_only = [
+        i for i, meant in enumerate(student_bytes) if meant and alignment.teacher_of[i] < 0
+    ]
+    for id, other in _beginnings(student_only, student_bytes, teacher_bytes, teacher):
+        sets.join(id, size + other)
+    teacher_only = [i for i, meant in enumerate(teacher_bytes) if meant and i not in known]
+    for other, id in _beginnings(teacher_only, teacher_bytes, student_bytes, student):
+        sets.join(size + other, id)
     all_ends = [*ends, *(size + end for end in teacher_ends)]
     for end in all_ends[1:]:
-        joined.join(all_ends[0], end)
-    return _numbered(joined, size, len(ours), len(theirs))
+        sets.join(all_ends[0], end)
+    return _numbered(sets, size, len(student_bytes), len(teacher_bytes))
 
 
-def _numbered(joined: _Joined, size: int, ours: int, theirs: int) -> Classes:
-    roots = [joined.root(i) for i in range(ours)], [joined.root(size + i) for i in range(theirs)]
+def _numbered(sets: _DisjointSets, size: int, student_size: int, teacher_size: int) -> Classes:
+    roots = (
+        [sets.root(i) for i in range(student_size)],
+        [sets.root(size + i) for i in range(teacher_size)],
+    )
     both = sorted(set(roots[0]) & set(roots[1]))
     number = {root: place for place, root in enumerate(both)}
     student, teacher = (tuple(number.get(root, -1) for root in side) for side in roots)
@@ -66,7 +71,7 @@ def _numbered(joined: _Joined, size: int, ours: int, theirs: int) -> Classes:
 def _beginnings(
     ids: list[int], meant: Sequence[bytes | None], others: Sequence[bytes | None], tokenizer: Any
 ) -> list[tuple[int, int]]:
-    """For each id the other side's token that begins its bytes, where there is one."""
+    """Pairs (id, the other side's token whose bytes begin the id's), if there is one."""
     texts = [(meant[id] or b"").decode(errors="replace") for id in ids]
     options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
     made = tokenizer(texts, **options).input_ids if texts else []
@@ -87,8 +92,8 @@ def _beginnings(
     return found
 
 
-class _Joined:
-    """Sets that grow together (union-find)."""
+class _DisjointSets:
+    """Disjoint sets with union and find."""
 
     def __init__(self, count: int) -> None:
         self.parent = list(range(count))

@@ -1,4 +1,4 @@
-"""Models and tokenizers from a folder, a hub id, or the package itself (`esr:NAME`)."""
+"""Loads models and tokenizers from a folder, a hub id, or the package (`esr:NAME`)."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from transformers.utils.logging import disable_progress_bar
 
 from esr_cli.distill.head import Head
 
-# One bar a model and a process says nothing that a run's own lines do not.
+# A progress bar per model and process adds nothing to the run's own log lines.
 disable_progress_bar()
 PACKAGED = Path(__file__).parent / "lab_pair"
 
 
 def resolve(path: str) -> str:
-    """`esr:student` as the folder inside the package; anything else as it is."""
+    """Resolves `esr:NAME` to the folder inside the package; returns other paths unchanged."""
     return str(PACKAGED / path.removeprefix("esr:")) if path.startswith("esr:") else path
 
 
 def load_tokenizer(path: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:
-    """The tokenizer of a model; remote code runs only where it is trusted."""
+    """The tokenizer of a model; remote code runs only if it is trusted."""
     return AutoTokenizer.from_pretrained(
         resolve(path), revision=revision, trust_remote_code=trust_remote_code
     )
 
 
 def load_shape(path: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:
-    """The configuration of a model; of its text half where it has others."""
+    """The text configuration of a model (a multimodal model has others)."""
     return load_config(path, revision, trust_remote_code).get_text_config()
 
 
 def load_config(path: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:
-    """The whole configuration of a model."""
+    """The complete configuration of a model."""
     return AutoConfig.from_pretrained(
         resolve(path), revision=revision, trust_remote_code=trust_remote_code
     )
 
 
 def end_ids(path: str, revision: str | None = None) -> tuple[int, ...]:
-    """The tokens that end a response by the model's own generation settings, often several."""
+    """The end-of-text ids in the model's generation settings, often several."""
     try:
         named = GenerationConfig.from_pretrained(
             resolve(path), revision=revision or "main"
         ).eos_token_id
-    except OSError:  # a model need not have such settings
+    except OSError:  # the settings are optional
         return ()
     return tuple(named) if isinstance(named, list) else () if named is None else (named,)
 
@@ -63,29 +63,29 @@ def load_model(
         **_attention(load_shape(path, revision, trust_remote_code)),
     )  # fmt: skip
     if device.startswith("cuda"):
-        # cuDNN's attention plans anew for every length, and lengths change at every step.
+        # cuDNN's attention builds a plan for every length, and lengths change at every step.
         torch.backends.cuda.enable_cudnn_sdp(False)
     return model.to(device).eval()
 
 
 def _attention(shape: Any) -> dict[str, str]:
-    """Gemma-2 caps its attention scores, which the fused kernels of transformers leave out."""
+    """Eager attention for Gemma-2: transformers' fused kernels do not soft-cap the scores."""
     capped = getattr(shape, "attn_logit_softcapping", None)
     return {"attn_implementation": "eager"} if capped else {}
 
 
 def pick_device(wanted: str) -> str:
-    """`auto` is CUDA where there is one."""
+    """Resolves `auto`: CUDA if available, else CPU."""
     return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def pick_dtype(wanted: str, device: str) -> str:
-    """`auto` is bf16 on CUDA and fp32 on the CPU."""
+    """Resolves `auto`: bf16 on CUDA, fp32 on the CPU."""
     return wanted if wanted != "auto" else "bfloat16" if device.startswith("cuda") else "float32"
 
 
 def without_dropout(model: Any) -> None:
-    """Switches every dropout off: what trains is what the engine samples from."""
+    """Disables all dropout: the model that trains is the one that the engine samples from."""
     for module in model.modules():
         for name in ("p", "dropout", "attention_dropout", "activation_dropout"):
             if isinstance(getattr(module, name, None), float):
@@ -93,29 +93,29 @@ def without_dropout(model: Any) -> None:
 
 
 def compile_layers(model: Any) -> None:
-    """Has torch.compile fuse each layer in place, whatever the lengths; weights keep their names.
+    """Compiles each layer in place with dynamic lengths; weights keep their names.
 
-    Layers that are alike are compiled once, where the whole model would be one large program.
+    Equal layers are compiled only once; the whole model would be one large program.
     """
     for layer in layers(model):
         layer.compile(dynamic=True)
 
 
 def layers(model: Any) -> list[Any]:
-    """The layers of a model that transformers knows; none of one with code of its own."""
+    """The layers of a transformers model; empty for a model with custom code."""
     return [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
 
 
 def hidden_states(model: Any, input_ids_BL: torch.Tensor) -> torch.Tensor:
     """`hidden_BLD` before the output head.
 
-    No mask: sequences are padded on the right, where no causal position looks.
+    No mask is needed: sequences are right-padded and attention is causal.
     """
     return model.base_model(input_ids=input_ids_BL, use_cache=False).last_hidden_state
 
 
 def head_of(model: Any) -> Head:
-    """The output projection, with what the configuration says of scaling and soft-capping."""
+    """The output projection, with the scaling and soft-capping of the configuration."""
     layer = model.get_output_embeddings()
     config = model.config.get_text_config()
     scale = getattr(config, "logit_scale", None) or 1.0
@@ -130,7 +130,7 @@ def head_of(model: Any) -> Head:
 
 @torch.no_grad()
 def head_agrees(model: Any, head: Head) -> bool:
-    """Whether head(hidden) gives the model's own logits on a probe of a few token ids."""
+    """Whether head(hidden) equals the model's own logits on a few token ids."""
     probe_BL = torch.arange(1, 9, device=model.device)[None]
     expected = model(input_ids=probe_BL, use_cache=False).logits[0].float()
     found = head.logits(hidden_states(model, probe_BL)[0]).float()

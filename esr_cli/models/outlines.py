@@ -1,4 +1,4 @@
-"""A model without weights: its layers, and which of them would train."""
+"""A model without weights: its layers, and the parameters that train."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from esr_cli.models import loading
 
 
 def skeleton(model: ModelConfig) -> Any:
-    """The model's layers and their sizes, without any memory for weights."""
+    """The model's layers on the meta device, without memory for weights."""
     shape = loading.load_config(model.path, model.revision, model.trust_remote_code)
     return outline(shape, model.trust_remote_code)
 
 
 def outline(shape: Any, trust_remote_code: bool = False) -> Any:
-    """The layers of a transformers configuration, see `skeleton`."""
+    """The layers of a transformers configuration; see `skeleton`.
+
+    Raises `ConfigError` if the configuration is not one of a causal language model.
+    """
     try:
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(shape, trust_remote_code=trust_remote_code)
@@ -31,7 +34,7 @@ def outline(shape: Any, trust_remote_code: bool = False) -> Any:
 
 
 def adapted_layers(model: Any, targets: list[str]) -> list[tuple[str, torch.nn.Linear]]:
-    """The linear layers that LoRA would adapt, all but the output head by `all-linear`."""
+    """The linear layers that LoRA adapts; `all-linear` is all but the output head."""
     head = model.get_output_embeddings()
     linear = [
         (name, layer)
@@ -48,7 +51,7 @@ def adapted_layers(model: Any, targets: list[str]) -> list[tuple[str, torch.nn.L
 
 
 def trained_parameters(model: Any, tune: TuneConfig) -> int:
-    """How many parameters train."""
+    """The number of parameters that train."""
     if tune.method == "full":
         return sum(parameter.numel() for parameter in model.parameters())
     return sum(

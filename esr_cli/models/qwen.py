@@ -1,4 +1,4 @@
-"""Qwen's tokenizers from the published ranks alone: the real segmentation without a download."""
+"""Qwen's tokenizers, built from the file of published BPE ranks without a download."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
 RANKS = "qwen.tiktoken"
-# Each digit is a token of its own; otherwise as GPT-4 splits.
+# The split pattern of GPT-4, but every digit is its own token.
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -22,11 +22,11 @@ SPECIAL = (
     "<|fim_suffix|> <|fim_pad|> <|repo_name|> <|file_sep|>"
 ).split()
 QWEN3_ONLY = ["<tool_response>", "</tool_response>", "<think>", "</think>"]
-# From <tool_call> on they are text like any other; those before it control.
+# From <tool_call> on, added tokens are ordinary text; those before it are control tokens.
 TEXT = [*SPECIAL[SPECIAL.index("<tool_call>") :], *QWEN3_ONLY]
 ENDS = {"qwen2.5": "<|endoftext|>", "qwen3": "<|im_end|>"}
-# ChatML with what differs between the families: qwen2.5's default system prompt, qwen3's empty
-# thinking. No tools: a dry run has none.
+# ChatML with the families' differences: qwen2.5's default system prompt, qwen3's empty thinking.
+# Tools are not supported: a dry run has none.
 CHAT = (
     "{{% if messages[0].role != 'system' %}}{default}{{% endif %}}"
     "{{% for message in messages %}}"
@@ -38,16 +38,16 @@ NO_THOUGHT = "{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
 
 
 def qwen_tokenizer(ranks: Path, family: str) -> PreTrainedTokenizerFast:
-    """The tokenizer of `family` (qwen2.5 or qwen3) from the file of base ranks.
+    """The tokenizer of `family` (`qwen2.5` or `qwen3`) from the file of base ranks.
 
-    The chat template is a plain ChatML of our own, for dry runs; real models bring theirs.
+    The chat template is a plain ChatML for dry runs; real models have their own.
     """
-    later = QWEN3_ONLY if family == "qwen3" else []
+    family_tokens = QWEN3_ONLY if family == "qwen3" else []
     core = TikTokenConverter(
-        vocab_file=str(ranks), pattern=SPLIT, extra_special_tokens=[*SPECIAL, *later]
+        vocab_file=str(ranks), pattern=SPLIT, extra_special_tokens=[*SPECIAL, *family_tokens]
     ).converted()
     core.normalizer = normalizers.NFC()
-    core.add_tokens([AddedToken(t, special=False) for t in [*SPECIAL, *later] if t in TEXT])
+    core.add_tokens([AddedToken(t, special=False) for t in [*SPECIAL, *family_tokens] if t in TEXT])
     default = SYSTEM if family == "qwen2.5" else ""
     opening = NO_THOUGHT if family == "qwen3" else ""
     return PreTrainedTokenizerFast(

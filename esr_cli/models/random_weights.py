@@ -1,4 +1,4 @@
-"""Models of a given shape with random weights: a dry run of a pair that is not downloaded."""
+"""Models of a given shape with random weights, for a dry run of a pair without a download."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from esr_cli.models.qwen import RANKS, qwen_tokenizer
 def build(
     key: str, model: ModelConfig, dtype: str, seed: int, data_dir: str | None, weights: bool = True
 ) -> ModelConfig:
-    """`model` with a local folder of random weights in place of its path.
+    """Returns `model` with its path replaced by a local folder of random weights.
 
-    The folder is kept below ~/.cache/esr (or ESR_CACHE) and used again for the same shape, dtype
-    and seed. Without `weights` it holds all but these, enough for `esr check`. Raises
-    `ConfigError` where the shape or the tokenizer is missing.
+    The folder is cached below ~/.cache/esr (or ESR_CACHE) and reused for the same shape, dtype
+    and seed. Without `weights` it holds everything else, which suffices for `esr check`. Raises
+    `ConfigError` if the shape or the tokenizer is missing.
     """
     shape = shape_of(key, model)
-    drawn = {"shape": model.shape, "path": model.path, "family": model.family}
-    # The same seed gives other numbers there.
-    drawn |= {"device": "cuda"} if torch.cuda.is_available() else {}
-    name = files.hash_of(drawn | {"dtype": dtype, "seed": seed})
+    identity = {"shape": model.shape, "path": model.path, "family": model.family}
+    # The same seed gives different numbers on CUDA.
+    identity |= {"device": "cuda"} if torch.cuda.is_available() else {}
+    name = files.hash_of(identity | {"dtype": dtype, "seed": seed})
     cache = Path(os.environ.get("ESR_CACHE", "~/.cache/esr")).expanduser()
     folder = cache / ("random" if weights else "outlines") / name
     if not folder.is_dir():
         tokenizer = _tokenizer(key, model, data_dir)
 
         def write(target: Path) -> None:
-            """All of the model's folder."""
+            """Writes the files of the model folder."""
             if weights:
                 torch.manual_seed(seed)
                 with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-                    made = AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, dtype))
-                made.save_pretrained(target)
-                del made
+                    network = AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, dtype))
+                network.save_pretrained(target)
+                del network
                 torch.cuda.empty_cache()
             else:
                 shape.save_pretrained(target)
@@ -55,7 +55,7 @@ def build(
 
 
 def shape_of(key: str, model: ModelConfig) -> Any:
-    """The transformers configuration of `model.shape`; raises `ConfigError` where it is none."""
+    """The transformers configuration of `model.shape`; raises `ConfigError` if it is invalid."""
     wanted = dict(model.shape)
     if not wanted:
         raise ConfigError(
@@ -65,16 +65,16 @@ def shape_of(key: str, model: ModelConfig) -> Any:
     try:
         default = AutoConfig.for_model(kind).to_dict()
     except ValueError:
-        raise ConfigError(f"{key}.shape.model_type={kind}: transformers knows no such") from None
+        raise ConfigError(f"{key}.shape.model_type={kind}: unknown to transformers") from None
     for name, value in wanted.items():
         if name not in default:
-            hint = did_you_mean(name, default) or f"it is no setting of {kind}"
+            hint = did_you_mean(name, default) or f"{kind} has no such setting"
             raise ConfigError(f"{key}.shape.{name}={value}: no such setting; {hint}")
     try:
         return AutoConfig.for_model(kind, **wanted)
-    except Exception as error:  # each architecture checks its values in a way of its own
+    except Exception as error:  # each architecture validates its values differently
         reason = " ".join(str(error).split())[:160]
-        raise ConfigError(f"{key}.shape: {kind} cannot be made of it ({reason})") from None
+        raise ConfigError(f"{key}.shape: {kind} cannot be built from it ({reason})") from None
 
 
 def _tokenizer(key: str, model: ModelConfig, data_dir: str | None) -> Any:

@@ -1,4 +1,4 @@
-"""How the teacher reads what the student wrote, each in its own tokens."""
+"""How the teacher reads a response of the student in its own tokens."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from esr_cli.models.vocabulary import Alignment
 class Reading:
     """A response as the teacher reads it.
 
-    `ids` follow the teacher's prompt, in its own ids, and stop at the last place where the student
-    predicts. The teacher's state after prompt and `ids[:rows[t]]` predicts at the same place as the
-    student's token t; `rows[t]` is -1 where no teacher token ends there. Rows never decrease.
+    `ids` are the teacher's tokens after its prompt, up to the last place where the student
+    predicts. The teacher's state after prompt and `ids[:rows[t]]` predicts at the place of the
+    student's token t. `rows[t]` is -1 if no teacher token ends there. Rows never decrease.
     """
 
     ids: tuple[int, ...]
@@ -27,20 +27,20 @@ class Reading:
 def reader(
     alignment: Alignment, student_tokenizer: Any, teacher_tokenizer: Any
 ) -> SameTokens | SameText:
-    """The reader that fits how the two vocabularies are matched."""
+    """The reader for the kind of alignment."""
     if alignment.kind == "text":
         return SameText(student_tokenizer, teacher_tokenizer, alignment)
     return SameTokens(alignment)
 
 
 class SameTokens:
-    """One tokenizer, at most renumbered: the teacher reads token by token."""
+    """Reader for one tokenizer, possibly with other ids: the teacher reads token by token."""
 
     def __init__(self, alignment: Alignment) -> None:
         self.alignment = alignment
 
     def read(self, response_ids: tuple[int, ...]) -> Reading:
-        """Row t is t, unless the teacher lacks an earlier token: it reads nothing there."""
+        """Row t is t minus the number of earlier tokens that the teacher lacks and skips."""
         ids: list[int] = []
         rows = []
         for number in response_ids:
@@ -51,10 +51,10 @@ class SameTokens:
 
 
 class SameText:
-    """Two tokenizers: the teacher encodes the student's bytes, and rows follow the bytes.
+    """Reader for two tokenizers: the teacher encodes the student's bytes; rows follow byte offsets.
 
-    A special token of the student splits the text; the teacher reads its own token of that meaning,
-    or nothing where it has none. The end of text, being last, is predicted and never read.
+    A special token of the student splits the text. The teacher reads its aligned token, or nothing
+    if it has none. The end of text is last, so it is predicted but never read.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class SameText:
         self.writer = ByteWriter(teacher_tokenizer)
 
     def read(self, response_ids: tuple[int, ...]) -> Reading:
-        """The teacher's tokens for a response, whatever its ids spell."""
+        """The teacher's reading of a response; any sequence of ids is valid."""
         ids: list[int] = []
         rows: list[int] = []
-        row = 0  # of the place reached, -1 where the teacher has no boundary
+        row = 0  # at the current place; -1 if no teacher token ends there
         for special, group in groupby(response_ids, lambda number: self._bytes(number) is None):
             if special:
                 for number in group:

@@ -1,24 +1,24 @@
-"""What a transformers configuration says of a model's sizes."""
+"""Sizes and memory of a model, computed from its transformers configuration."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-# Settings of architectures whose weights engines do not keep as they are saved, or whose layers
-# are of another kind: experts, latent attention, states.
+# Settings of architectures whose weights engines store in another form, or whose layers are of
+# another kind: mixture of experts, latent attention, state spaces.
 OTHER_FORMS = (
     "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "ffn_config",
     "kv_lora_rank", "mamba_d_state", "mamba_expand", "conv_L_cache",
 )  # fmt: skip
 ATTENTION = {"full_attention", "sliding_attention"}
-# Engines hand their cache out in blocks of so many tokens.
+# Tokens per block of an engine's KV cache.
 BLOCK = 16
-# What an engine takes beside weights and cache: activations, graphs, workspaces.
+# Bytes of an engine besides weights and cache: activations, CUDA graphs, workspaces.
 ENGINE_ROOM = 2 * 2**30
 
 
 class Sizes(NamedTuple):
-    """`queries` and `pairs` are the widths of the queries, and of keys and values together."""
+    """`queries` is the width of the queries, `pairs` that of keys and values together."""
 
     layers: int
     width: int
@@ -28,9 +28,9 @@ class Sizes(NamedTuple):
 
 
 def sizes(shape: Any) -> Sizes:
-    """Of a text model's configuration.
+    """The `Sizes` in a text model's configuration.
 
-    Architectures name them differently; what one does not name is as in most.
+    Architectures name them differently; a missing size gets the usual default.
     """
     heads = shape.num_attention_heads
     head = getattr(shape, "head_dim", None) or shape.hidden_size // heads
@@ -40,13 +40,13 @@ def sizes(shape: Any) -> Sizes:
 
 
 def cache_bytes(shape: Any, size: int) -> int:
-    """Keys and values of one token, numbers of `size` bytes."""
-    found = sizes(shape)
-    return found.layers * found.pairs * size
+    """Bytes of the keys and values of one token, for a dtype of `size` bytes."""
+    dims = sizes(shape)
+    return dims.layers * dims.pairs * size
 
 
 def plain(shape: Any) -> bool:
-    """Whether an engine keeps the weights as they are saved, and `weight_bytes` can tell them."""
+    """Whether an engine stores the weights as saved, so that `weight_bytes` is exact."""
     return (
         not any(getattr(shape, name, 0) for name in OTHER_FORMS)
         and set(getattr(shape, "layer_types", None) or ()) <= ATTENTION
@@ -55,26 +55,29 @@ def plain(shape: Any) -> bool:
 
 
 def weight_bytes(shape: Any, size: int) -> int:
-    """All matrices of a model without experts, numbers of `size` bytes; the rest is small."""
-    found = sizes(shape)
-    attention = found.width * (2 * found.queries + found.pairs)
+    """Bytes of all matrices of a dense model, for a dtype of `size` bytes; the rest is small."""
+    dims = sizes(shape)
+    attention = dims.width * (2 * dims.queries + dims.pairs)
     rows = shape.vocab_size * (1 if getattr(shape, "tie_word_embeddings", False) else 2)
-    layers = found.layers * (attention + 3 * found.width * found.mlp)
-    return (layers + rows * found.width) * size
+    layers = dims.layers * (attention + 3 * dims.width * dims.mlp)
+    return (layers + rows * dims.width) * size
 
 
 def whole_cache(shape: Any, size: int, tokens: int, sequences: int) -> int:
-    """Bytes of a cache for so many sequences of `tokens` each, of which an engine keeps a block."""
+    """Bytes of a cache for `sequences` of `tokens` each, and one block reserved by the engine."""
     blocks = -(-tokens // BLOCK) * sequences + 1
     if len(set(getattr(shape, "layer_types", None) or ())) > 1:
-        # Layers of unlike kinds are filled up to groups of one size.
+        # Layers of different kinds are padded to groups of one size.
         blocks += -(-blocks // 5)
     return cache_bytes(shape, size) * BLOCK * blocks
 
 
 def engine_cache(shape: Any, size: int, tokens: int, sequences: int, share: float) -> int:
-    """The cache of an engine that may take `share` bytes in all: as much as it can use, or what
-    weights and workspaces leave. 0 where that is not one sequence, or not to be reckoned."""
+    """Bytes of the cache of an engine that may use `share` bytes in total.
+
+    This is the cache that it can use, limited to what weights and workspaces leave. 0 if not even
+    one sequence fits, or if it cannot be estimated (see `plain`).
+    """
     if not plain(shape):
         return 0
     left = int(share) - engine_share(shape, size, 0)
@@ -83,5 +86,5 @@ def engine_cache(shape: Any, size: int, tokens: int, sequences: int, share: floa
 
 
 def engine_share(shape: Any, size: int, cache: int) -> int:
-    """Bytes that an engine with such a cache takes in all."""
+    """Total bytes of an engine with a cache of `cache` bytes."""
     return weight_bytes(shape, size) + cache + ENGINE_ROOM

@@ -1,4 +1,4 @@
-"""A response cut into the texts of its tokens, so that together they spell it."""
+"""Splits a response into the texts of its tokens, whose concatenation is the response."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from esr_cli.models.token_bytes import token_bytes
 
 
 class Spelling:
-    """The text of each token. A character whose bytes lie in several stands at the last of them;
-    special tokens are written by their name.
+    """Decodes ids token by token.
+
+    A character whose bytes are spread over several tokens is in the text of the last of them.
+    Special tokens are written by name.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         try:
             self._bytes = token_bytes(tokenizer)
-        except ConfigError:  # it spells in a way of its own: each token alone, blanks uncertain
+        except ConfigError:  # unknown spelling: each token is decoded alone, so blanks may be lost
             self._bytes = []
 
     def __call__(self, ids: Sequence[int]) -> tuple[str, ...]:
-        """One text a token."""
+        """The text of each token."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         return tuple(self._one(number, decoder) for number in ids)
 
     def _one(self, number: int, decoder: codecs.IncrementalDecoder) -> str:
-        known = self._bytes[number] if number < len(self._bytes) else None
-        if known is not None:
-            return decoder.decode(known)
-        begun = decoder.decode(b"", final=True)
+        spelled = self._bytes[number] if number < len(self._bytes) else None
+        if spelled is not None:
+            return decoder.decode(spelled)
+        pending = decoder.decode(b"", final=True)
         if not self._bytes:
-            return begun + self.tokenizer.decode([number])
-        return begun + str(self.tokenizer.convert_ids_to_tokens(number) or "")
+            return pending + self.tokenizer.decode([number])
+        return pending + str(self.tokenizer.convert_ids_to_tokens(number) or "")

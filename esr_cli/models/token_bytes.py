@@ -1,4 +1,4 @@
-"""What each token of a vocabulary stands for in a text, as bytes."""
+"""The bytes that each token of a vocabulary stands for in a text."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from esr_cli.config import ConfigError
 
-# SentencePiece's blank, and its token for one byte that no piece covers.
+# SentencePiece's sign for a blank, and its fallback token for a single byte.
 BLANK = "▁"
 BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def _alphabet() -> dict[str, int]:
-    """The printable stand-ins of the 256 bytes, as GPT-2 chose them."""
+    """GPT-2's printable characters for the 256 bytes, each with its byte."""
     plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(256) if byte not in plain]
     stand_ins = {chr(byte): byte for byte in plain}
@@ -24,7 +24,7 @@ BYTE_OF = _alphabet()
 
 
 def token_strings(tokenizer: Any) -> list[str | None]:
-    """The vocabulary's own spelling of every id, None for an id without a token."""
+    """The token string of every id, None for an id without a token."""
     vocabulary = tokenizer.get_vocab()
     strings: list[str | None] = [None] * (max([len(tokenizer) - 1, *vocabulary.values()]) + 1)
     for token, number in vocabulary.items():
@@ -33,7 +33,7 @@ def token_strings(tokenizer: Any) -> list[str | None]:
 
 
 def special_ids(tokenizer: Any) -> set[int]:
-    """The ids of tokens that steer the model and are no part of a text."""
+    """The ids of control tokens, which are not part of a text."""
     added = tokenizer.added_tokens_decoder
     return {number for number, token in added.items() if token.special} | {
         number for number in tokenizer.all_special_ids if number is not None
@@ -41,10 +41,10 @@ def special_ids(tokenizer: Any) -> set[int]:
 
 
 def kind_of(tokenizer: Any) -> str:
-    """How tokens spell text, read off the tokenizer's parts.
+    """How a tokenizer's tokens spell text, detected from its components.
 
-    `bytes` is the byte-level alphabet, `pieces` SentencePiece's, `words` whole words that a text
-    joins by blanks, `other` anything else (WordPiece, models with a decoder of their own).
+    `bytes` is the byte-level alphabet, `pieces` SentencePiece's, `words` whole words joined by
+    blanks, `other` anything else (WordPiece, models with a custom decoder).
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -63,30 +63,30 @@ def kind_of(tokenizer: Any) -> str:
 def token_bytes(tokenizer: Any, strings: list[str | None] | None = None) -> list[bytes | None]:
     """The bytes of every id; None for a special token and for an id without a token.
 
-    In the kind `words` every token carries the blank before it, the first of a text too. `strings`
-    spares a second look at the vocabulary where the caller has them. Raises `ConfigError` where the
-    tokenizer spells text in a way not known here.
+    In the kind `words` every token includes the blank before it, also at the start of a text.
+    `strings` are `token_strings(tokenizer)`, if the caller has them. Raises `ConfigError` if the
+    way in which the tokenizer spells text is unknown.
     """
     kind = kind_of(tokenizer)
     if kind == "other":
         name = type(tokenizer).__name__
         raise ConfigError(f"pair.alignment=text: no bytes are known for the tokens of a {name}")
-    spell = {"bytes": _of_alphabet, "pieces": _of_piece, "words": _of_word}[kind]
+    to_bytes = {"bytes": _of_alphabet, "pieces": _of_piece, "words": _of_word}[kind]
     strings = strings or token_strings(tokenizer)
-    found = [None if token is None else spell(token) for token in strings]
+    spelled = [None if token is None else to_bytes(token) for token in strings]
     for number, added in tokenizer.added_tokens_decoder.items():
-        if kind == "bytes":  # its characters are themselves, not stand-ins of bytes
-            found[number] = added.content.encode()
+        if kind == "bytes":  # written as is, not in the byte alphabet
+            spelled[number] = added.content.encode()
     for number in special_ids(tokenizer):
-        if number < len(found):
-            found[number] = None
-    return found
+        if number < len(spelled):
+            spelled[number] = None
+    return spelled
 
 
 def _of_alphabet(token: str) -> bytes:
     try:
         return bytes([BYTE_OF[character] for character in token])
-    except KeyError:  # outside the alphabet the decoder takes a token as it is written
+    except KeyError:  # the decoder keeps a token outside the alphabet as it is
         return token.encode()
 
 

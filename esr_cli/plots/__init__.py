@@ -1,1 +1,1 @@
-"""Figures from plain rows; every one as PNG and as SVG."""
+"""Figures drawn from plain rows, each written as PNG and SVG."""

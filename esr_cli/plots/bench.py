@@ -1,4 +1,4 @@
-"""Seconds and peak memory against the rollout length, with the floor below."""
+"""The figure of `esr bench`: seconds with their floor, and peak memory, over response length."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from esr_cli.plots.style import figure
 
 
 def draw(record: dict[str, Any], folder: Path) -> Path:
-    """Writes bench.png and bench.svg from what bench.json holds; gives the PNG."""
-    at = {(row["arm"], row["length"]): row["longest"] for row in record["work"]}
+    """Writes bench.png and bench.svg from the contents of bench.json; returns the PNG."""
+    longest = {(row["arm"], row["length"]): row["longest"] for row in record["work"]}
     with figure(folder, "bench", size=(8, 3.6), panels=2) as (left, right):
-        for index, arm in enumerate(dict.fromkeys(row["arm"] for row in record["rows"])):
+        for index, name in enumerate(dict.fromkeys(row["arm"] for row in record["rows"])):
             colour = f"C{index}"
-            steps = [r for r in record["rows"] if r["arm"] == arm and r["phase"] == "step"]
-            left.plot(*_points(steps, at, "seconds"), "o-", color=colour, label=arm)
+            steps = [r for r in record["rows"] if r["arm"] == name and r["phase"] == "step"]
+            left.plot(*_points(steps, longest, "seconds"), "o-", color=colour, label=name)
             if steps[0]["floor"] is not None:
-                left.plot(*_points(steps, at, "floor"), ":", color=colour, label=f"{arm}, floor")
-            peaks = [r for r in record["memory"] if r["arm"] == arm and r["process"] == "trainer"]
-            right.plot(*_points(peaks, at, "gib"), "o-", color=colour, label=arm)
+                left.plot(
+                    *_points(steps, longest, "floor"), ":", color=colour, label=f"{name}, floor"
+                )
+            peaks = [r for r in record["memory"] if r["arm"] == name and r["process"] == "trainer"]
+            right.plot(*_points(peaks, longest, "gib"), "o-", color=colour, label=name)
         left.set(
             xlabel="longest response of a step (tokens)", ylabel="seconds a step", yscale="log"
         )
@@ -31,6 +33,6 @@ def draw(record: dict[str, Any], folder: Path) -> Path:
     return folder / "bench.png"
 
 
-def _points(rows: Rows, at: dict[tuple[str, str], float], key: str) -> tuple[list[float], ...]:
-    pairs = sorted((at[row["arm"], row["length"]], row[key]) for row in rows)
+def _points(rows: Rows, longest: dict[tuple[str, str], float], key: str) -> tuple[list[float], ...]:
+    pairs = sorted((longest[row["arm"], row["length"]], row[key]) for row in rows)
     return [x for x, _ in pairs], [y for _, y in pairs]

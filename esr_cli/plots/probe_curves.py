@@ -1,4 +1,4 @@
-"""Figures of probes that are curves: over positions, over k, over steps."""
+"""Probe figures with curves: over positions, over k, over steps."""
 
 from __future__ import annotations
 
@@ -8,51 +8,53 @@ from typing import Any
 from esr_cli.base.files import Rows
 
 COLOURS = {"before": "0.45", "after": "C0", "student": "0.45", "teacher": "C2", "continued": "C3"}
-# The N between which the paper finds accuracy to stay the same.
+# The range of N over which the paper finds a plateau of accuracy.
 PLATEAU = (50, 200)
-# Where fewer of the responses have a token, a mean over them says little.
-REACHED = 0.1
+# A mean is drawn only if this share of the responses reach the position.
+MIN_REACHED = 0.1
 MOST_POINTS = 150
-# The share of responses still going at a k up to which its accuracy is the teacher's doing.
-GOING = 0.9
+# If fewer responses than this are unfinished at k, the accuracy is not mainly the teacher's.
+MIN_UNFINISHED = 0.9
 
 SHARES = (("repeats", "-"), ("truncated", "--"), ("boxed", ":"), ("several_boxes", "-."))
 
 
 def decay(axes: Any, rows: Rows) -> None:
-    """Accuracy over k between the teacher's own and the student's; dashed where less than 90 % of
-    the responses still go.
+    """Accuracy over k, with the teacher's and the student's own; dashed if fewer than 90 % of the
+    responses are unfinished at k.
     """
     curve = sorted(_of(rows, "accuracy", "continued"), key=lambda row: row["at"])
-    going = sorted((r for r in rows if r["figure"] == "share_going"), key=lambda r: r["at"])
+    unfinished = sorted((r for r in rows if r["figure"] == "share_going"), key=lambda r: r["at"])
     axes.fill_between(
-        [row["at"] for row in going], [row["value"] for row in going], color="0.92", lw=0,
+        [row["at"] for row in unfinished], [row["value"] for row in unfinished], color="0.92", lw=0,
         label="share of responses not over at k",
     )  # fmt: skip
     for who in ("teacher", "student"):
-        [own] = _of(rows, "accuracy", who)
-        axes.axhline(own["value"], color=COLOURS[who], ls="--", lw=1, label=f"{who} alone")
-    many = sum(row["value"] >= GOING for row in going)
+        [alone] = _of(rows, "accuracy", who)
+        axes.axhline(alone["value"], color=COLOURS[who], ls="--", lw=1, label=f"{who} alone")
+    solid = sum(row["value"] >= MIN_UNFINISHED for row in unfinished)
     colour, label = COLOURS["continued"], "teacher goes on from k"
-    if many:
-        _with_interval(axes, curve[:many], color=colour, capsize=3, marker="o", ms=4, label=label)
-    if many < len(curve):
-        # From the last point of the line on: they are one curve.
-        thin = {"marker": ".", "lw": 0.8, "ls": "--", "label": "… where fewer than 90 % still go"}
-        _with_interval(axes, curve[max(0, many - 1) :], color=colour, capsize=3, **thin)
-    far = curve[-1]["at"]
-    axes.set(xlabel="k, tokens of the student's response", ylim=(0, 1.04), xlim=(-0.02 * far, None))
+    if solid:
+        _with_interval(axes, curve[:solid], color=colour, capsize=3, marker="o", ms=4, label=label)
+    if solid < len(curve):
+        # Starts at the last solid point, so that the two parts join.
+        dashed = {"marker": ".", "lw": 0.8, "ls": "--", "label": "… where fewer than 90 % still go"}
+        _with_interval(axes, curve[max(0, solid - 1) :], color=colour, capsize=3, **dashed)
+    largest = curve[-1]["at"]
+    axes.set(
+        xlabel="k, tokens of the student's response", ylim=(0, 1.04), xlim=(-0.02 * largest, None)
+    )
     axes.set_ylabel("accuracy, 95 % interval")
     axes.set_title("What a teacher makes of the student's beginnings")
     _legend_below(axes)
 
 
 def profile(panels: Any, rows: Rows) -> None:
-    """KL and entropies by position; how much of the KL lies before a position."""
+    """KL and entropies by position, and the cumulative share of the KL."""
     curves, mass = panels
-    named = {"reverse_kl": "reverse KL", "student_entropy": "student entropy",
-             "teacher_entropy": "teacher entropy"}  # fmt: skip
-    for (name, label), colour in zip(named.items(), ("C3", "C0", "C2"), strict=True):
+    labels = {"reverse_kl": "reverse KL", "student_entropy": "student entropy",
+              "teacher_entropy": "teacher entropy"}  # fmt: skip
+    for (name, label), colour in zip(labels.items(), ("C3", "C0", "C2"), strict=True):
         curves.plot(*points(rows, name, "before"), color=colour, lw=1.3, label=label)
     after = _of(rows, "reverse_kl", "after")
     if after:
@@ -61,22 +63,24 @@ def profile(panels: Any, rows: Rows) -> None:
     curves.set(xlabel="response position (tokens)", ylabel="nats a token", ylim=(0, None))
     curves.set_title("By position, before training" if after else "By position")
     _legend_below(curves)
-    whole = sorted(_of(rows, "cumulative_kl", "before"), key=lambda row: row["at"])
+    cumulative = sorted(_of(rows, "cumulative_kl", "before"), key=lambda row: row["at"])
     mass.axvspan(*PLATEAU, color="C1", alpha=0.13, lw=0, label="the paper's plateau, N = 50 to 200")
-    mass.plot([row["at"] for row in whole], [row["value"] or 0 for row in whole], color="C3")
-    [found] = _of(rows, "suggested_tokens", "before")
-    if found["value"] is not None:
-        n, share = found["value"], found["share"]
+    mass.plot(
+        [row["at"] for row in cumulative], [row["value"] or 0 for row in cumulative], color="C3"
+    )
+    [suggested] = _of(rows, "suggested_tokens", "before")
+    if suggested["value"] is not None:
+        n, share = suggested["value"], suggested["share"]
         mass.plot([n, n, 0], [0, share, share], color="0.2", lw=1, ls="--")
         mass.plot([n], [share], "o", color="0.2", ms=4, label=f"{share:.0%} of it: N = {n:.0f}")
     mass.set(xlabel="response position (tokens)", ylabel="share of the whole KL", ylim=(0, 1.02))
-    mass.set_xlim(0, whole[-1]["at"])
+    mass.set_xlim(0, cumulative[-1]["at"])
     mass.set_title("How much of the KL lies before")
     _legend_below(mass)
 
 
 def cascade(axes: Any, rows: Rows) -> None:
-    """KL by position before and after, with the trained region."""
+    """KL by position before and after training, with the trained region shaded."""
     drops = {row.get("region"): row for row in rows if row["figure"] == "drop"}
     for who in ("before", "after"):
         line = points(rows, "reverse_kl", who)
@@ -84,7 +88,7 @@ def cascade(axes: Any, rows: Rows) -> None:
     top, end = axes.get_ylim()[1], axes.get_xlim()[1]
     axes.set(xlabel="response position (tokens)", ylabel="reverse KL (nats)", ylim=(0, 1.22 * top))
     if "trained" in drops:
-        # Up to N, though too few responses may reach it.
+        # Up to N, even if too few responses reach it.
         start, stop = drops["trained"]["from"] - 0.5, drops["untrained"]["from"] - 0.5
         axes.axvspan(start, min(stop, end), color="C0", alpha=0.08, lw=0)
         axes.set_xlim(None, end)
@@ -92,8 +96,8 @@ def cascade(axes: Any, rows: Rows) -> None:
         if row["value"] is not None:
             spread = f"[{-row['high']:+.0%}, {-row['low']:+.0%}]"
             middle = (row["from"] + row["to"]) / 2
-            told = f"{region}\n{-row['value']:+.0%}\n{spread}"
-            axes.text(middle, 1.19 * top, told, ha="center", va="top", fontsize=8)
+            text = f"{region}\n{-row['value']:+.0%}\n{spread}"
+            axes.text(middle, 1.19 * top, text, ha="center", va="top", fontsize=8)
         elif region != "trained" and "why" in row:
             place = {"transform": axes.transAxes, "ha": "right", "va": "top", "fontsize": 8}
             axes.text(0.99, 0.97, row["why"], **place)
@@ -102,7 +106,7 @@ def cascade(axes: Any, rows: Rows) -> None:
 
 
 def stability(panels: Any, rows: Rows) -> None:
-    """Accuracy, the shares that go wrong, and the length, by step and benchmark."""
+    """Accuracy, shares of degenerate responses, and length, by step and benchmark."""
     accuracy, shares, length = panels
     names = list(dict.fromkeys(row["benchmark"] for row in rows))
     for number, name in enumerate(names):
@@ -115,9 +119,9 @@ def stability(panels: Any, rows: Rows) -> None:
         _line(length, own, "length_tokens/mean", name, f"C{number}", "-")
         [fall] = [row for row in own if row["figure"] == "fall"]
         if fall["value"] > 0:
-            told = f"{name}: -{fall['value']:.3f} from its peak"
+            text = f"{name}: -{fall['value']:.3f} from its peak"
             accuracy.text(
-                0.02, 0.04 + 0.07 * number, told, transform=accuracy.transAxes, fontsize=8
+                0.02, 0.04 + 0.07 * number, text, transform=accuracy.transAxes, fontsize=8
             )
     for axes, title in (
         (accuracy, "Accuracy, 95 % interval"), (shares, "Share of responses"),
@@ -145,17 +149,18 @@ def _with_interval(axes: Any, rows: Rows, **style: Any) -> None:
 
 
 def _legend_below(axes: Any) -> None:
-    """Curves leave no corner that is free for every run."""
+    """Below the axes, since no corner is free of curves in every run."""
     axes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.17))
 
 
 def points(rows: Rows, name: str, who: str) -> tuple[list[float], list[float]]:
-    """A curve by position, as far as a tenth of the responses reach; neighbours of a long one are
-    taken together, weighted by how many responses they have.
+    """A curve by position, up to where a tenth of the responses reach.
+
+    A long curve is averaged over neighbouring positions, weighted by their number of responses.
     """
     own = sorted(_of(rows, name, who), key=lambda row: row["at"])
     most = max((row["n"] for row in own), default=0)
-    kept = [row for row in own if row["value"] is not None and row["n"] >= REACHED * most]
+    kept = [row for row in own if row["value"] is not None and row["n"] >= MIN_REACHED * most]
     size = ceil(len(kept) / MOST_POINTS) or 1
     groups = [kept[i : i + size] for i in range(0, len(kept), size)]
     counts = [sum(row["n"] for row in group) for group in groups]

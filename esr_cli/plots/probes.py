@@ -1,4 +1,4 @@
-"""The figures of `esr probe`, from the rows of its files alone."""
+"""The figures of `esr probe`, drawn from the rows of its files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from esr_cli.base.files import Rows
 from esr_cli.plots import probe_bars, probe_curves, samples
 from esr_cli.plots.style import figure
 
-# By probe: how its panels are painted, how many there are, and their size together in inches.
+# By probe: the painter, the number of panels, and the size of the figure in inches.
 PAINTERS: dict[str, tuple[Callable[[Any, Rows], None], int, tuple[float, float]]] = {
     "decay": (probe_curves.decay, 1, (6, 4.2)),
     "profile": (probe_curves.profile, 2, (9.5, 4.2)),

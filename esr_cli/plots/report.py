@@ -1,4 +1,4 @@
-"""The figures of a report, from plain numbers."""
+"""Draws the figures of a report from plain numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DASHES = ("-", "--", "-.", ":")
 
 @dataclass(frozen=True)
 class Point:
-    """A mean with its 95 % interval at `at`, and what single seeds gave."""
+    """A mean with its 95 % interval at the position `at`, and the values of single seeds."""
 
     at: float
     value: float
@@ -26,7 +26,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Level:
-    """A horizontal line: what needs no rollout length."""
+    """A horizontal line with its 95 % interval: a value that does not depend on N."""
 
     label: str
     value: float
@@ -37,14 +37,14 @@ class Level:
 def lengths(
     folder: Path, name: str, curves: dict[str, list[Point]], levels: Sequence[Level], unit: str
 ) -> None:
-    """Accuracy against N."""
+    """Draws accuracy against N."""
     with figure(folder, name, size=(6.4, 3.8)) as axes:
         for index, (label, points) in enumerate(curves.items()):
             colour = COLOURS[index % 7]
-            # Set apart a little, since curves share their N.
+            # Shift each curve slightly, because curves share their values of N.
             points = [replace(point, at=point.at * 1.04**index) for point in points]
             at = [point.at for point in points]
-            _bars(axes, points, color=colour, marker=MARKERS[index % 8], label=label)
+            _error_bars(axes, points, color=colour, marker=MARKERS[index % 8], label=label)
             for x, point in zip(at, points, strict=True):
                 axes.plot([x] * len(point.seeds), point.seeds, ".", color=colour, alpha=0.5, ms=5)
         for index, level in enumerate(levels):
@@ -60,8 +60,8 @@ def lengths(
 
 
 def steps(folder: Path, name: str, curves: dict[str, list[Point]], unit: str) -> None:
-    """Accuracy over the steps, a line an arm."""
-    # A line of the legend takes 0.2 inches.
+    """Draws accuracy over the steps, one line per condition."""
+    # One line of the legend takes 0.2 inches.
     height = max(3.8, 0.2 * len(curves) + 0.4)
     with figure(folder, name, size=(6.4, height)) as axes:
         for index, (label, points) in enumerate(curves.items()):
@@ -79,14 +79,14 @@ def steps(folder: Path, name: str, curves: dict[str, list[Point]], unit: str) ->
 def phases(
     folder: Path, name: str, seconds: dict[str, dict[str, float]], peaks: dict[str, float]
 ) -> None:
-    """Seconds a step by phase, stacked, and peak memory, a row an arm."""
+    """Draws seconds per step, stacked by phase, and peak memory in GiB, one row per condition."""
     size = (7.2, 1.3 + 0.34 * len(seconds))
     with figure(folder, name, size=size, panels=2) as (left, right):
         rows = list(seconds)[::-1]
         begin = [0.0] * len(rows)
-        parts = list(dict.fromkeys(part for arm in seconds.values() for part in arm))
+        parts = list(dict.fromkeys(part for condition in seconds.values() for part in condition))
         for index, part in enumerate(parts):
-            width = [seconds[arm].get(part, 0.0) for arm in rows]
+            width = [seconds[condition].get(part, 0.0) for condition in rows]
             left.barh(rows, width, left=begin, color=COLOURS[index], label=part, height=0.6)
             begin = [a + b for a, b in zip(begin, width, strict=True)]
         for place, total in enumerate(begin):
@@ -95,21 +95,23 @@ def phases(
         left.margins(x=0.14)
         left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, handlelength=1,
                     columnspacing=1)  # fmt: skip
-        right.barh(rows, [peaks.get(arm, 0.0) for arm in rows], color=COLOURS[7], height=0.6)
-        for place, arm in enumerate(rows):
-            if arm in peaks:
-                right.text(peaks[arm], place, f" {peaks[arm]:.2f}", va="center")
+        right.barh(
+            rows, [peaks.get(condition, 0.0) for condition in rows], color=COLOURS[7], height=0.6
+        )
+        for place, condition in enumerate(rows):
+            if condition in peaks:
+                right.text(peaks[condition], place, f" {peaks[condition]:.2f}", va="center")
         right.set(xlabel="peak memory of the trainer (GiB)", yticks=[])
         right.margins(x=0.18)
 
 
-def _bars(axes: Any, points: list[Point], **kind: Any) -> None:
+def _error_bars(axes: Any, points: list[Point], **kind: Any) -> None:
     value = [point.value for point in points]
     error = [[p.value - p.low for p in points], [p.high - p.value for p in points]]
     axes.errorbar([p.at for p in points], value, yerr=error, capsize=3, **kind)
 
 
 def _legend(axes: Any) -> None:
-    """Beside the picture: inside it would lie on a line somewhere."""
+    """Places the legend beside the axes, where it cannot cover a line."""
     axes.grid(axis="y", color=INK, alpha=0.12, lw=0.6)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), handlelength=2.2)

@@ -1,4 +1,4 @@
-"""The figures of one run, from its files alone."""
+"""The figures of one run, drawn from its files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PHASES = ("generate", "score", "train", "sync")
 
 
 def draw(run_dir: Path) -> list[Path]:
-    """Writes `plots/` and returns its PNGs; a figure whose data are missing is left out."""
+    """Writes `plots/` and returns its PNGs; skips a figure whose data are missing."""
     drawn = []
     figures: dict[str, tuple[str, Callable[[Any, Rows], None]]] = {
         "loss": ("metrics.jsonl", _loss),
@@ -53,7 +53,7 @@ def _profile(axes: Any, rows: Rows) -> None:
 
 
 def _at(values: list[float | None], index: int) -> float:
-    # Null where no response had a place that both tokenizers know.
+    # Null if no response had a position shared by both tokenizers.
     return (values[index] or 0) if index < len(values) else 0
 
 

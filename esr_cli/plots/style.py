@@ -1,4 +1,4 @@
-"""How every figure looks, and how it is written."""
+"""The common style of all figures, and how they are written."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from cycler import cycler
 
-# Text stays text in an SVG, and the same data give the same bytes.
-# The ink is a colour of its own, so that a page can put its text colour in its place.
+# A distinct ink colour, so that a page can replace it with its own text colour.
 INK = "#1d1f23"
-# Okabe and Ito's colours, which colour-blind readers tell apart, less those too pale on white or on
-# black; the last is for what stays in the background.
+# Okabe and Ito's colour-blind-safe palette, without the colours too pale on white or on black. The
+# last one is for the background.
 COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8064a2", "#8c8c8c",
 )  # fmt: skip
+# Text stays text in an SVG, and the same data give the same bytes.
 SETTINGS: dict[Any, Any] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color",
                      "ytick.color"), INK),
@@ -30,9 +30,9 @@ SETTINGS: dict[Any, Any] = {
 def figure(
     folder: Path, name: str, size: tuple[float, float] = (6, 3.6), panels: int = 1
 ) -> Iterator[Any]:
-    """The axes to paint on (a list of them where there are several `panels`, side by side).
+    """Yields the axes to paint on, or an array of them if `panels` (side by side) is above 1.
 
-    At the end it is written as `folder/name.png` and `folder/name.svg`; `size` is in inches.
+    On exit writes `folder/name.png` and `folder/name.svg`; `size` is in inches.
     """
     import matplotlib
 

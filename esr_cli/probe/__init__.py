@@ -1,1 +1,1 @@
-"""`esr probe`: the paper's measurements; each analysis is a pure function in `analyses`."""
+"""`esr probe`: the paper's measurements. Each analysis is a pure function in `analyses`."""

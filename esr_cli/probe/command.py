@@ -1,4 +1,4 @@
-"""`esr probe`: what the paper measures of a pair before it is trained, and of a run."""
+"""`esr probe`: the paper's measurements on a pair before training, and on a run."""
 
 from __future__ import annotations
 
@@ -19,41 +19,42 @@ from esr_cli.probe.settings import settings
 
 
 def run(config: ProbeCommandConfig, overrides: list[str]) -> None:
-    """Measures as configured; raises `ConfigError` before any model loads."""
+    """Runs the configured probes; raises `ConfigError` before any model loads."""
     config = probe_plan.resolve(config, overrides)
     measure(config, probe_plan.folder_of(config, overrides))
 
 
 def measure(config: ProbeCommandConfig, folder: Path, task: Task | None = None) -> None:
-    """Every probe of resolved settings into `folder`; one that is there already is not made again.
-    `task` is that of the settings where it is loaded already.
+    """Runs every probe of resolved settings that is not in `folder` yet, and prints the headlines.
+
+    `task` is the task of the settings, if it is loaded already.
 
     Raises `ConfigError` before any model loads.
     """
     names = [name for name in PROBES if name in config.probe]
-    owed = [name for name in names if not is_there(config, name, folder)]
-    if owed:
+    missing = [name for name in names if not is_there(config, name, folder)]
+    if missing:
         with ExitStack() as stack:
-            material = _material(config, owed, folder, stack, task)
-            for name in owed:
+            material = _material(config, missing, folder, stack, task)
+            for name in missing:
                 rows = probe_rows.of(name, config, material)
                 _write(config, name, folder, rows)
     for name in names:
-        if name not in owed:
+        if name not in missing:
             print(f"{name}: already there, {folder / name}.jsonl")
         rows = files.read_rows(folder / f"{name}.jsonl")
         print(f"{name}: {probe_rows.headline(name, rows)}\n  {_picture(folder, name)}", flush=True)
 
 
 def is_there(config: ProbeCommandConfig, name: str, folder: Path) -> bool:
-    """Whether the probe stands in `folder`; raises `ConfigError` where it has other settings.
+    """Whether `folder` holds the probe; raises `ConfigError` if it was made with other settings.
 
-    What only reads files is then made anew, since an evaluation may have come since.
+    Stability only reads files, so it is recomputed instead: evaluations may have been added.
     """
     if not (folder / f"{name}.jsonl").exists():
         return False
-    known = folder / f"{name}.yaml"
-    if not known.exists() or gate.read_yaml(known) != settings(config, name):
+    saved = folder / f"{name}.yaml"
+    if not saved.exists() or gate.read_yaml(saved) != settings(config, name):
         if name == "stability":
             return False
         raise ConfigError(
@@ -64,10 +65,10 @@ def is_there(config: ProbeCommandConfig, name: str, folder: Path) -> bool:
 
 
 def _material(
-    config: ProbeCommandConfig, owed: list[str], folder: Path, stack: ExitStack,
+    config: ProbeCommandConfig, missing: list[str], folder: Path, stack: ExitStack,
     task: Task | None,
 ) -> Material | None:  # fmt: skip
-    if owed == ["stability"]:
+    if missing == ["stability"]:
         return None
     plan = probe_plan.plan(config, task)
     grader = catalog.grader(plan.benchmark.config, config.sandbox, print)
@@ -78,14 +79,14 @@ def _material(
 
 
 def _write(config: ProbeCommandConfig, name: str, folder: Path, rows: list[dict[str, Any]]) -> None:
-    """The rows last: where they are, all of the probe is."""
+    """Writes the rows last: if they exist, the probe is complete."""
     plots.draw(name, rows, folder, _context(config))
     gate.write_yaml(settings(config, name), folder / f"{name}.yaml")
     files.write_rows(folder / f"{name}.jsonl", rows)
 
 
 def _context(config: ProbeCommandConfig) -> str:
-    """What a figure is of, in a few words."""
+    """The title of a figure: run, pair and prompts."""
     of_run = f"run {Path(config.run).name}, " if config.run else ""
     if config.source == "task":
         return f"{of_run}pair {config.pair.name}, prompts of task {config.task.name}"

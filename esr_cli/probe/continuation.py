@@ -1,4 +1,4 @@
-"""The teacher goes on from the student's text: what the decay probe samples and grades."""
+"""The teacher continues the student's responses: the samples of the decay probe."""
 
 from __future__ import annotations
 
@@ -15,74 +15,75 @@ from esr_cli.types import Prompt, Rollout
 
 @dataclass(frozen=True)
 class Continued:
-    """From k tokens on: verdicts a question, and whether each response had not ended before."""
+    """Verdicts per question, and for each response whether it is longer than k tokens."""
 
     graded: list[Graded]
     going: list[bool]
 
 
 def continued(material: Material, k: int) -> Continued:
-    """The first `k` tokens of each response, finished by the teacher.
+    """Has the teacher complete the first `k` tokens of each response, and grades the results.
 
-    A response that ended before is graded as it is, and so is one that leaves no room to go on.
+    A response that has ended by then is graded as it is; so is one that leaves no room in the
+    context.
     """
     rollouts = material.rollouts("before")
     going = [len(rollout.response_ids) > k for rollout in rollouts]
     if k == 0:
-        # The teacher alone: its own responses.
+        # Without a prefix these are the teacher's own responses.
         return Continued(material.graded("teacher"), going)
     began = time.perf_counter()
-    begun = _begun(material, rollouts, k)
-    answers = _answers(material, [each for each in begun if each is not None])
+    prefixes = _prefixes(material, rollouts, k)
+    completions = _completions(material, [each for each in prefixes if each is not None])
     texts: dict[str, list[Response]] = {q.id: [] for q in material.plan.benchmark.questions}
-    own = material.plan.tokenizer_of("before")
-    for rollout, each in zip(rollouts, begun, strict=True):
-        response = next(answers) if each else response_of(rollout, own)
+    tokenizer = material.plan.tokenizer_of("before")
+    for rollout, prefix in zip(rollouts, prefixes, strict=True):
+        response = next(completions) if prefix else response_of(rollout, tokenizer)
         texts[rollout.prompt.id].append(response)
-    told = f"the teacher went on from k={k} in {sum(going)} of {len(going)} responses"
-    material.say(f"{told}: {time.perf_counter() - began:.1f} s")
+    message = f"the teacher continued {sum(going)} of {len(going)} responses from k={k}"
+    material.say(f"{message}: {time.perf_counter() - began:.1f} s")
     return Continued(material.grade(texts), going)
 
 
 @dataclass(frozen=True)
-class _Begun:
-    """A prompt that ends in a response begun, `ids` of it, with room for `limit` tokens more."""
+class _Prefix:
+    """A prompt that ends with the response prefix `ids`; at most `limit` tokens may follow."""
 
     prompt: Prompt
     ids: tuple[int, ...]
     limit: int
 
 
-def _begun(material: Material, rollouts: list[Rollout], k: int) -> list[_Begun | None]:
+def _prefixes(material: Material, rollouts: list[Rollout], k: int) -> list[_Prefix | None]:
     plan = material.plan
     exam, reader = plan.exams["teacher"], plan.pairing.reader
     prompt_of = {prompt.id: prompt for prompt in exam.prompts}
-    # What follows the prefix does not matter to how it is read, but its end does.
+    # A reading excludes the last token, so an end-of-text token is appended.
     end = plan.pairing.stop_ids[0]
-    found: list[_Begun | None] = []
+    prefixes: list[_Prefix | None] = []
     for rollout in rollouts:
         if len(rollout.response_ids) <= k:
-            found.append(None)
+            prefixes.append(None)
             continue
         ids = reader.read((*rollout.response_ids[:k], end)).ids
         prompt = prompt_of[rollout.prompt.id]
         room = plan.config.pair.context_tokens - len(prompt.student_ids) - len(ids)
         limit = min(max(1, exam.sampling.max_tokens - len(ids)), room)
         name = f"{prompt.id}/{rollout.sample}/{k}"
-        found.append(_Begun(prefixed(prompt, ids, name), ids, limit) if limit > 0 else None)
-    return found
+        prefixes.append(_Prefix(prefixed(prompt, ids, name), ids, limit) if limit > 0 else None)
+    return prefixes
 
 
-def _answers(material: Material, begun: Sequence[_Begun]) -> Any:
-    """The joined texts, prefix and what the teacher made of it, as one response each."""
-    if not begun:
+def _completions(material: Material, prefixes: Sequence[_Prefix]) -> Any:
+    """Samples the completions; yields prefix and completion as one response each."""
+    if not prefixes:
         return iter(())
     exam = material.plan.exams["teacher"]
-    # Every prefix is a prompt of its own, asked once.
-    sampling = replace(exam.sampling, samples=1).at(0, [each.limit for each in begun])
-    rollouts = material.engine("teacher").generate([each.prompt for each in begun], sampling)
+    # Every prefix is its own prompt, with one sample.
+    sampling = replace(exam.sampling, samples=1).at(0, [each.limit for each in prefixes])
+    rollouts = material.engine("teacher").generate([each.prompt for each in prefixes], sampling)
     joined = (
         Rollout(r.prompt, r.sample, each.ids + r.response_ids, (), r.finish)
-        for each, r in zip(begun, rollouts, strict=True)
+        for each, r in zip(prefixes, rollouts, strict=True)
     )
     return (response_of(rollout, exam.tokenizer) for rollout in joined)

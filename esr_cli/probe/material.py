@@ -1,6 +1,6 @@
-"""What probes share: responses, verdicts and readings, each made when first asked for, and once.
+"""What probes share: responses, verdicts and reads. Each is computed on first use and cached.
 
-One engine, or the two models that read, is alive at a time, so that memory holds for either.
+To bound memory, either one engine is alive or the student and teacher that read responses.
 """
 
 from __future__ import annotations
@@ -26,81 +26,82 @@ from esr_cli.probe.plan import Plan
 from esr_cli.probe.reading import read
 from esr_cli.types import Grader, Prompt, Rollout
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 
 
 class Material:
-    """Of `plan`, into `folder` what workers print; `close` ends what lives."""
+    """The material of `plan`; workers log into `folder`, and `close` stops them."""
 
     def __init__(
         self, plan: Plan, folder: Path, grader: Grader, say: Callable[[str], None] = print
     ) -> None:
         self.plan, self.folder, self.grader, self.say = plan, folder, grader, say
-        self._made: dict[tuple[str, str], Any] = {}
-        self._live, self._worker = "", ExitStack()
+        self._cache: dict[tuple[str, str], Any] = {}
+        self._active, self._worker = "", ExitStack()
         self._handle: Any = None
         device = loading.pick_device(plan.config.execution.device)
         self.device, self.dtype = device, loading.pick_dtype(plan.config.pair.dtype, device)
 
     def rollouts(self, who: str) -> list[Rollout]:
-        """Responses to every question, prompt by prompt, as an evaluation draws them."""
-        return self._once("rollouts", who, lambda: self._sample(who))
+        """Responses to every question, prompt by prompt, sampled as in an evaluation."""
+        return self._cached("rollouts", who, lambda: self._sample(who))
 
     def graded(self, who: str) -> list[Graded]:
-        """The same with their verdicts, a question each."""
-        return self._once("graded", who, lambda: self._grade(who))
+        """The responses with their verdicts, one `Graded` per question."""
+        return self._cached("graded", who, lambda: self._grade(who))
 
     def reads(self, who: str, by: str = "") -> list[Read]:
-        """What student and teacher say at each token of the responses of `who`; the student is
-        `by`, or else the one that wrote them.
+        """Figures of student and teacher at each token of the responses of `who`.
+
+        The student is `by`; by default, the one that wrote the responses.
         """
         reader = by or who
-        return self._once(f"reads by {reader}", who, lambda: self._read(who, reader))
+        return self._cached(f"reads by {reader}", who, lambda: self._read(who, reader))
 
     def engine(self, who: str) -> RemoteEngine:
-        """The engine that holds the weights of whoever answers."""
-        if self._live != who:
+        """The engine with the weights of `who`; stops the previous engine or readers."""
+        if self._active != who:
             self.close()
             config, plan = self.plan.config, self.plan
-            barred: tuple[int, ...] = ()
+            masked: tuple[int, ...] = ()
             if plan.exams[who].sampling.shared_only:
-                barred = workers.masked_ids(plan.models[who], plan.pairing)
+                masked = workers.masked_ids(plan.models[who], plan.pairing)
             worker = workers.place_engine(
                 config.rollout, config.execution, plan.models[who], self.dtype,
-                config.pair.context_tokens, self.folder, self.say, barred,
+                config.pair.context_tokens, self.folder, self.say, masked,
             )  # fmt: skip
-            self._keep(who, worker, RemoteEngine(worker))
+            self._start(who, worker, RemoteEngine(worker))
         return self._handle
 
     def grade(self, texts: dict[str, list[Response]]) -> list[Graded]:
-        """Verdicts on responses by the id of their question."""
+        """Verdicts on responses, which are given by question id."""
         questions = self.plan.benchmark.questions
         return grade_all(self.grader, [(q.id, q.reference, texts[q.id]) for q in questions])
 
     def close(self) -> None:
-        """Ends the engine or the readers that live."""
+        """Stops the engine or the readers that are alive."""
         self._worker.close()
-        self._live, self._handle, self._worker = "", None, ExitStack()
+        self._active, self._handle, self._worker = "", None, ExitStack()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _once(self, what: str, who: str, make: Callable[[], Made]) -> Made:
-        if (what, who) not in self._made:
-            self._made[what, who] = make()
-        return self._made[what, who]
+    def _cached(self, what: str, who: str, make: Callable[[], T]) -> T:
+        if (what, who) not in self._cache:
+            self._cache[what, who] = make()
+        return self._cache[what, who]
 
-    def _keep(self, name: str, worker: Any, handle: Any) -> None:
+    def _start(self, name: str, worker: Any, handle: Any) -> None:
         self._worker.callback(worker.close)
         worker.start()
-        self._live, self._handle = name, handle
+        self._active, self._handle = name, handle
 
     def _sample(self, who: str) -> list[Rollout]:
         exam, began = self.plan.exams[who], time.perf_counter()
         engine, sampling = self.engine(who), exam.sampling.at(self.plan.steps[who])
-        found = engine.generate(exam.prompts, sampling)
-        self.say(f"{len(found)} responses of {SAID[who]}: {time.perf_counter() - began:.1f} s")
-        return found
+        rollouts = engine.generate(exam.prompts, sampling)
+        self.say(f"{len(rollouts)} responses of {LABELS[who]}: {time.perf_counter() - began:.1f} s")
+        return rollouts
 
     def _grade(self, who: str) -> list[Graded]:
         texts: dict[str, list[Response]] = {q.id: [] for q in self.plan.benchmark.questions}
@@ -112,37 +113,37 @@ class Material:
     def _read(self, who: str, by: str) -> list[Read]:
         rollouts, began = self.rollouts(who), time.perf_counter()
         plan = self.plan
-        if self._live != "readers":
+        if self._active != "readers":
             self.close()
             worker = workers.place_teacher(
                 plan.config, self.dtype, plan.pairing, self.folder, self.say
             )
-            self._keep("readers", worker, RemoteTeacher(worker))
-        chosen = plan.models[by]
+            self._start("readers", worker, RemoteTeacher(worker))
+        student = plan.models[by]
         model = loading.load_model(
-            chosen.path, self.dtype, self.device, chosen.revision, chosen.trust_remote_code
+            student.path, self.dtype, self.device, student.revision, student.trust_remote_code
         )
         options = Options(
             temperature=plan.config.loss.temperature,
             shared=plan.pairing.shared.to(self.device),
             tile_tokens=plan.config.loss.tile_tokens,
         )
-        found = read(
+        reads = read(
             model, self._handle, rollouts, Spelling(plan.tokenizer_of(who)), options,
             plan.config.tune.micro_batch_tokens,
         )  # fmt: skip
-        readers = "both models" if by == who else f"{SAID[by]} and the teacher"
-        self.say(f"{readers} read those of {SAID[who]}: {time.perf_counter() - began:.1f} s")
-        return found
+        readers = "both models" if by == who else f"{LABELS[by]} and the teacher"
+        self.say(f"{readers} read the tokens of {LABELS[who]}: {time.perf_counter() - began:.1f} s")
+        return reads
 
 
-SAID = {
+LABELS = {
     "before": "the student before training", "after": "the student after training",
     "teacher": "the teacher",
 }  # fmt: skip
 
 
 def prefixed(prompt: Prompt, ids: tuple[int, ...], name: str) -> Prompt:
-    """The prompt with a response begun, under a name of its own for its random stream."""
+    """The prompt followed by a response prefix; `name` determines its random seed."""
     both = prompt.student_ids + ids
     return Prompt(name, prompt.text, both, both)

@@ -1,4 +1,4 @@
-"""What a probe works on: a pair as its settings say, or as a run's folder does."""
+"""The plan of a probe: models, prompts and settings, from the command or a run's folder."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from esr_cli.runs import folder as run_folder
 from esr_cli.tasks.chat import Chat
 from esr_cli.types import Question
 
-# What `esr probe run=` takes from the command line in any case ...
+# Settings that `esr probe run=` always takes from the command line ...
 OF_THE_COMMAND = ("probe", "run", "out", "prompts", "samples", "source", "execution", "sandbox")
-# ... and where it is given there; of rollout everything but how responses were drawn.
+# ... and those it takes only if given there; of rollout only the keys in ENGINE.
 MAY_CHANGE = ("benchmark", "wording", "limit", "data_dir", "rollout")
 ENGINE = ("engine", "max_sequences", "gpu_memory_utilization")
 FILES = ("config.yaml", "metrics.jsonl", "eval.jsonl")
@@ -33,8 +33,9 @@ NOT_IN_NAME = re.compile(rf"(out|probe)=|{run_folder.NOT_IN_NAME.pattern}")
 class Plan:
     """Everything that is known before a model loads.
 
-    `models`, `exams` and `steps` by who answers: `before` and `teacher`, and with a run `after`;
-    `tokenizers` by `student` and `teacher`. A run's evaluations at `steps` drew the same responses.
+    The keys of `models`, `exams` and `steps` are the models that respond: `before`, `teacher` and,
+    with a run, `after`. The keys of `tokenizers` are `student` and `teacher`. The run's evaluations
+    at `steps` sampled the same responses.
     """
 
     config: ProbeCommandConfig
@@ -47,30 +48,30 @@ class Plan:
 
     @property
     def students(self) -> list[str]:
-        """`before`, and `after` where there is a run."""
+        """`before` and, with a run, `after`."""
         return [who for who in self.models if who != "teacher"]
 
     def tokenizer_of(self, who: str) -> Any:
-        """The tokenizer of whoever answers."""
+        """The tokenizer of `who`, a key of `models`."""
         return self.tokenizers["teacher" if who == "teacher" else "student"]
 
 
 def resolve(config: ProbeCommandConfig, overrides: list[str]) -> ProbeCommandConfig:
-    """With `run=` the settings of the run, under what only the command says.
+    """With `run=`, the settings of the run, overridden by those that belong to the command.
 
-    Raises `ConfigError` where the folder holds no complete run, or the command changes what a run
-    was made with.
+    Raises `ConfigError` if the folder holds no complete run, or the command changes a setting that
+    the run fixes.
     """
     if not config.run:
         return config
     folder = Path(config.run)
-    # Stability reads files alone: of a run that broke off, too.
+    # Stability only reads files, so the run may be incomplete.
     needed = FILES if list(config.probe) == ["stability"] else ("summary.json", "config.yaml")
-    missing = [name for name in needed if not (folder / name).is_file()]
-    if missing:
+    missing_files = [name for name in needed if not (folder / name).is_file()]
+    if missing_files:
         unfinished = f"; go on with: esr train resume={folder}" if files.latest(folder) else ""
         raise ConfigError(
-            f"run={folder}: holds no complete run ({missing[0]} is missing){unfinished}"
+            f"run={folder}: holds no complete run ({missing_files[0]} is missing){unfinished}"
         )
     saved, given = run_folder.saved_config(folder), gate.as_plain(config)
     named = {
@@ -79,20 +80,22 @@ def resolve(config: ProbeCommandConfig, overrides: list[str]) -> ProbeCommandCon
     for key, text in named.items():
         if key not in (*OF_THE_COMMAND, *MAY_CHANGE):
             raise ConfigError(f"{text}: run={folder} brings its own; leave it out")
-    taken = {key: given[key] for key in MAY_CHANGE if key in named}
-    taken |= {key: given[key] for key in OF_THE_COMMAND}
+    changed = {key: given[key] for key in MAY_CHANGE if key in named}
+    changed |= {key: given[key] for key in OF_THE_COMMAND}
     if "benchmark" in named:
-        taken["benchmark"] = _benchmarks(saved["benchmark"], given["benchmark"], overrides, folder)
-    taken["rollout"] = saved["rollout"] | {key: given["rollout"][key] for key in ENGINE}
-    return gate.typed({**saved, **taken, "resume": None}, ProbeCommandConfig)
+        changed["benchmark"] = _benchmarks(
+            saved["benchmark"], given["benchmark"], overrides, folder
+        )
+    changed["rollout"] = saved["rollout"] | {key: given["rollout"][key] for key in ENGINE}
+    return gate.typed({**saved, **changed, "resume": None}, ProbeCommandConfig)
 
 
 def _benchmarks(
     saved: dict[str, Any], given: dict[str, Any], overrides: list[str], folder: Path
 ) -> dict[str, Any]:
-    """Another benchmark as it is given; of the run's own only what is named changes.
+    """The given benchmarks if another is chosen; else the run's own with the named changes.
 
-    Raises `ConfigError` for one that the run does not have.
+    Raises `ConfigError` for a benchmark that the run does not have.
     """
     keys = [text.lstrip("+~").split("=")[0].split("@")[0] for text in overrides]
     if "benchmark" in keys:
@@ -100,17 +103,17 @@ def _benchmarks(
     changed = {name: dict(each) for name, each in saved.items()}
     for _, name, *path in (key.split(".") for key in keys if key.startswith("benchmark.")):
         if name not in saved:
-            own = ", ".join(saved)
-            raise ConfigError(f"benchmark.{name}: run={folder} has {own}; give benchmark={name}")
+            known = ", ".join(saved)
+            raise ConfigError(f"benchmark.{name}: run={folder} has {known}; give benchmark={name}")
         changed[name] = _with(changed[name], given[name], path)
         if path == ["samples"]:
-            # As many as were drawn in training may be more than there are now.
+            # The run's `pass_at` may exceed the new number of samples.
             changed[name]["pass_at"] = given[name]["pass_at"]
     return changed
 
 
 def _with(tree: dict[str, Any], other: dict[str, Any], path: list[str]) -> dict[str, Any]:
-    """The tree with what stands at a path of the other."""
+    """The tree with the value at `path` replaced by that of the other tree."""
     if not path:
         return other
     key, *rest = path
@@ -118,45 +121,49 @@ def _with(tree: dict[str, Any], other: dict[str, Any], path: list[str]) -> dict[
 
 
 def plan(config: ProbeCommandConfig, task: Task | None = None) -> Plan:
-    """Checks models, tokenizers, data and room of resolved settings; raises `ConfigError`.
+    """Checks models, tokenizers, data and context length of resolved settings.
 
-    `task` is that of the settings where it is loaded already.
+    `task` is the task of the settings, if it is loaded already. Raises `ConfigError`.
     """
     benchmark = _task(config) if config.source == "task" else _benchmark(config)
     config = with_random_weights(config)
     student, teacher = preflight.check_models(config)
     pair = config.pair
     pairing = resolve_pairing(pair, student, teacher)
-    own = preflight.exam(benchmark, pair.student, student, config.seed, pairing.stop_ids)
-    theirs = preflight.exam(benchmark, pair.teacher, teacher, config.seed, pairing.teacher_ends)
+    student_exam = preflight.exam(benchmark, pair.student, student, config.seed, pairing.stop_ids)
+    teacher_exam = preflight.exam(
+        benchmark, pair.teacher, teacher, config.seed, pairing.teacher_ends
+    )
     if config.source == "task":
         task = task or make_task(config, student, teacher)
-        own, theirs = _as_rollouts(config, own, theirs, task)
+        student_exam, teacher_exam = _as_rollouts(config, student_exam, teacher_exam, task)
     else:
         chats = Chat.of(student, pair.student), Chat.of(teacher, pair.teacher)
-        own = replace(own, prompts=preflight.prompts_of(benchmark, *chats))
-        preflight.check_room([own, theirs], pair.context_tokens, "pair.context_tokens")
+        student_exam = replace(student_exam, prompts=preflight.prompts_of(benchmark, *chats))
+        preflight.check_room(
+            [student_exam, teacher_exam], pair.context_tokens, "pair.context_tokens"
+        )
     models = {"before": pair.student, "teacher": pair.teacher}
-    exams = {"before": own, "teacher": theirs}
+    exams = {"before": student_exam, "teacher": teacher_exam}
     steps = {"before": 0, "teacher": 0}
     if config.run:
         folder = Path(config.run)
         models["after"] = replace(
-            # Whole: `NAME/student` would be taken for a hub id where there is no such folder.
+            # Absolute: a missing folder `NAME/student` would be taken for a hub id.
             pair.student,
             path=str(folder.absolute() / "student"),
             revision=None,
             chat_template=None,
         )
         preflight.check_model("run", models["after"], config.rollout)
-        exams["after"] = own
+        exams["after"] = student_exam
         steps["after"] = files.read_rows(folder / "metrics.jsonl")[-1]["step"]
     tokenizers = {"student": student, "teacher": teacher}
     return Plan(config, benchmark, pairing, tokenizers, models, exams, steps)
 
 
 def folder_of(config: ProbeCommandConfig, overrides: list[str]) -> Path:
-    """Where the figures go; raises `ConfigError` where it cannot be written."""
+    """The output folder; raises `ConfigError` if it is not writable."""
     if config.out:
         folder = Path(config.out)
     elif config.run:
@@ -169,38 +176,39 @@ def folder_of(config: ProbeCommandConfig, overrides: list[str]) -> Path:
 
 
 def _task(config: ProbeCommandConfig) -> Benchmark:
-    """The training task in the place of a benchmark: whole responses, drawn as its rollouts are."""
+    """The training task as a benchmark: full responses, sampled like its rollouts."""
     rollout = config.rollout
-    drawn = BenchmarkConfig(
+    sampling = BenchmarkConfig(
         samples=config.samples or 1, temperature=rollout.temperature, top_p=rollout.top_p,
         max_tokens=config.pair.max_response_tokens,
     )  # fmt: skip
-    return Benchmark(config.task.name, drawn, [])
+    return Benchmark(config.task.name, sampling, [])
 
 
 def _as_rollouts(
-    config: ProbeCommandConfig, own: Exam, theirs: Exam, task: Task
+    config: ProbeCommandConfig, student_exam: Exam, teacher_exam: Exam, task: Task
 ) -> tuple[Exam, Exam]:
-    """The first prompts of training; its data have left out what the context has no room for.
+    """Replaces the prompts by the first training prompts, whose data are filtered to the context.
 
-    The student draws only tokens that the teacher has, as in training.
+    As in training, the student samples only tokens that the teacher has.
     """
     prompts = task.train(0, min(config.prompts, task.available))
-    read = [replace(each, student_ids=each.teacher_ids) for each in prompts]
-    own, theirs = (
+    teacher_prompts = [replace(each, student_ids=each.teacher_ids) for each in prompts]
+    student_exam, teacher_exam = (
         replace(
-            exam, prompts=asked,
+            exam, prompts=exam_prompts,
             sampling=replace(
-                exam.sampling, top_k=config.rollout.top_k, purpose="probe", shared_only=exam is own
+                exam.sampling, top_k=config.rollout.top_k, purpose="probe",
+                shared_only=exam is student_exam,
             ),
         )
-        for exam, asked in ((own, prompts), (theirs, read))
+        for exam, exam_prompts in ((student_exam, prompts), (teacher_exam, teacher_prompts))
     )  # fmt: skip
-    return own, theirs
+    return student_exam, teacher_exam
 
 
 def spaced(questions: list[Question], most: int) -> list[Question]:
-    """At most so many, evenly spaced: in many files the first are all of one kind."""
+    """At most `most` questions, evenly spaced: many files begin with questions of one kind."""
     count = min(most, len(questions))
     return [questions[place * len(questions) // count] for place in range(count)]
 
@@ -209,10 +217,10 @@ def _benchmark(config: ProbeCommandConfig) -> Benchmark:
     if len(config.benchmark) > 1:
         names = ",".join(config.benchmark)
         raise ConfigError(f"benchmark=[{names}]: a probe asks one; choose benchmark=NAME")
-    # Of the questions that an evaluation asks.
-    [found] = catalog.load_all(config.benchmark, config.data_dir, config.limit)
-    found = replace(found, questions=spaced(found.questions, config.prompts))
+    # `limit` applies first, as in an evaluation.
+    [benchmark] = catalog.load_all(config.benchmark, config.data_dir, config.limit)
+    benchmark = replace(benchmark, questions=spaced(benchmark.questions, config.prompts))
     if config.samples is None:
-        return found
-    # pass@k is none of a probe's figures.
-    return replace(found, config=replace(found.config, samples=config.samples, pass_at=[]))
+        return benchmark
+    # No probe reports pass@k.
+    return replace(benchmark, config=replace(benchmark.config, samples=config.samples, pass_at=[]))

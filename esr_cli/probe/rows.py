@@ -1,4 +1,4 @@
-"""From what was sampled and read to the rows of each probe."""
+"""Computes the rows of each probe from samples and reads."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ Rows = list[dict[str, Any]]
 
 
 def of(name: str, config: ProbeCommandConfig, material: Material | None) -> Rows:
-    """The rows of a probe; only stability does without material."""
+    """The rows of a probe; only stability needs no material."""
     if material is None:
         return _stability(config)
     return MAKE[name](material, config.probe[name])
 
 
 def headline(name: str, rows: Rows) -> str:
-    """What a probe found, in a line."""
+    """The result of a probe in one line."""
     return HEADLINES[name](rows)
 
 
 def _decay(material: Material, asked: ProbeConfig) -> Rows:
-    # The student's responses first: then one engine of the teacher serves all that follows.
+    # The student's responses come first, so that the teacher's engine starts only once.
     student = material.graded("before")
     lengths = [len(rollout.response_ids) for rollout in material.rollouts("before")]
     ks = decay.ladder(lengths) if asked.at is None else sorted(asked.at)
-    found = {k: continuation.continued(material, k) for k in ks}
+    continued = {k: continuation.continued(material, k) for k in ks}
     samples = material.plan.exams["before"].sampling.samples
     return decay.rows(
-        {k: _verdicts(one.graded) for k, one in found.items()},
-        {k: np.reshape(one.going, (-1, samples)).tolist() for k, one in found.items()},
+        {k: _verdicts(result.graded) for k, result in continued.items()},
+        {k: np.reshape(result.going, (-1, samples)).tolist() for k, result in continued.items()},
         _verdicts(student), _verdicts(material.graded("teacher")),
     )  # fmt: skip
 
@@ -77,7 +77,7 @@ def _commitment(material: Material, asked: ProbeConfig) -> Rows:
 
 
 def _lengths(material: Material, who: str) -> list[list[int]]:
-    """In tokens, questions x samples."""
+    """Response lengths in tokens, questions x samples."""
     samples = material.plan.exams[who].sampling.samples
     lengths = [len(rollout.response_ids) for rollout in material.rollouts(who)]
     return np.reshape(lengths, (-1, samples)).tolist()
@@ -91,26 +91,26 @@ def _cascade(material: Material, _: ProbeConfig) -> Rows:
 
 
 def _samples(material: Material, asked: ProbeConfig) -> Rows:
-    """The first response of each to the first questions."""
-    plan, found = material.plan, []
+    """The first response of each model to the first questions."""
+    plan, shown = material.plan, []
     for number, question in enumerate(plan.benchmark.questions[: asked.questions]):
-        place = number * plan.exams["before"].sampling.samples
+        index = number * plan.exams["before"].sampling.samples
         for who in (*plan.students, "teacher"):
-            rollout, graded = material.rollouts(who)[place], material.graded(who)[number]
+            rollout, graded = material.rollouts(who)[index], material.graded(who)[number]
             if who == "teacher":
                 tokens = Spelling(plan.tokenizer_of(who))(rollout.response_ids)
                 kl = np.full(len(tokens), np.nan)
             else:
-                read = material.reads(who)[place]
+                read = material.reads(who)[index]
                 tokens, kl = read.tokens, read.kl
             grade = graded.grades[0]
-            found.append(
+            shown.append(
                 samples.Sample(
                     question.id, who, rollout.prompt.text, graded.responses[0].text, tokens, kl,
                     grade.correct, grade.reason,
                 )
             )  # fmt: skip
-    return samples.rows(found)
+    return samples.rows(shown)
 
 
 def _stability(config: ProbeCommandConfig) -> Rows:

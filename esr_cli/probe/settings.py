@@ -1,4 +1,4 @@
-"""What decides a probe's figures; two that agree in it are one."""
+"""The settings that determine a probe's figures: equal settings mean the same probe."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from esr_cli.runs import record
 
 
 def settings(config: ProbeCommandConfig, name: str) -> dict[str, Any]:
-    """All of it for one probe of resolved settings, as plain mappings."""
+    """The determining settings of one probe, from resolved settings, as plain mappings."""
     plain = gate.as_plain(config)
-    found = {"probe": {name: plain["probe"][name]}, "run": _run(config)}
+    result = {"probe": {name: plain["probe"][name]}, "run": _run(config)}
     if name == "stability":
         steps = sorted(record.evaluated_by(Path(str(config.run))))
-        return found | {"evaluations": [f"{benchmark} {step}" for benchmark, step in steps]}
-    asked = {key: plain[key] for key in ("pair", "source", "seed", "prompts", "samples")}
+        return result | {"evaluations": [f"{benchmark} {step}" for benchmark, step in steps]}
+    sampled = {key: plain[key] for key in ("pair", "source", "seed", "prompts", "samples")}
     if config.source == "task":
-        drawn = {key: plain["rollout"][key] for key in ("temperature", "top_p", "top_k")}
-        # Profiles that were drawn before tokens were barred have not this line, and are others.
-        asked |= {"task": plain["task"], "rollout": drawn | {"shared_only": True}}
+        sampling = {key: plain["rollout"][key] for key in ("temperature", "top_p", "top_k")}
+        # Older profiles lack this key: they were sampled without the token mask and differ.
+        sampled |= {"task": plain["task"], "rollout": sampling | {"shared_only": True}}
     else:
-        asked |= {"benchmark": plain["benchmark"], "limit": plain["limit"]}
-    return found | asked | {
+        sampled |= {"benchmark": plain["benchmark"], "limit": plain["limit"]}
+    return result | sampled | {
         "engine": config.rollout.engine, "temperature": config.loss.temperature,
         "data_dir": files.data_folder(config.data_dir), "weights": _weights(config),
     }  # fmt: skip
@@ -40,8 +40,9 @@ def _run(config: ProbeCommandConfig) -> dict[str, Any] | None:
 
 
 def _weights(config: ProbeCommandConfig) -> dict[str, dict[str, list[int]]]:
-    """Of models in folders each weight file's size in bytes and the second it was last changed in:
-    what a folder is called does not change with what it holds.
+    """Size in bytes and modification time in seconds of each weight file of a local model.
+
+    A folder may keep its name while its weights change.
     """
     named = {"student": config.pair.student.path, "teacher": config.pair.teacher.path}
     if config.run:
@@ -51,11 +52,11 @@ def _weights(config: ProbeCommandConfig) -> dict[str, dict[str, list[int]]]:
 
 def _files(folder: Path) -> dict[str, list[int]]:
     found = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
-    told = ((path.name, path.stat()) for path in found)
-    return {name: [stat.st_size, int(stat.st_mtime)] for name, stat in told}
+    stats = ((path.name, path.stat()) for path in found)
+    return {name: [stat.st_size, int(stat.st_mtime)] for name, stat in stats}
 
 
 def profile_of(config: TrainConfig) -> ProbeCommandConfig:
-    """The probe that finds N: the pair's profile on the prompts of the run's task."""
+    """Settings of the probe that chooses N: the profile on the prompts of the run's task."""
     plain = gate.as_plain(config)
     return gate.typed({**plain, "probe": {"profile": {}}, "source": "task"}, ProbeCommandConfig)

@@ -1,1 +1,1 @@
-"""What a report is made of: folders to runs, runs to arms, arms to numbers, numbers to verdicts."""
+"""The report: reads runs, groups them into conditions, computes numbers, and judges claims."""

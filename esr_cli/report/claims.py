@@ -1,4 +1,4 @@
-"""The paper's claims, judged: ours beside the paper's, and a verdict by a stated rule."""
+"""Judges the paper's claims: our figure beside the paper's, and a verdict by a stated rule."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ SHOWS, DOES_NOT, NOISY, UNMEASURED = "shows", "does not show", "too noisy to say
 
 @dataclass(frozen=True)
 class Rule:
-    """When a claim is shown: `side` (above, below) of `neutral`, by at least `least`; `inside` a
-    range; or surely `at_most` so much.
+    """When a figure shows a claim.
+
+    Either it lies on the `side` (above, below) of `neutral` and reaches `least`, or its interval
+    lies `inside` a range, or its interval is no higher than `at_most`.
     """
 
     side: str = ""
@@ -41,12 +43,12 @@ class Judged:
 
 
 def verdict(value: float, low: float, high: float, rule: Rule) -> str:
-    """What a figure and its 95 % interval say of a claim.
+    """Judges a claim by a figure and its 95 % interval.
 
-    An effect that is certain, but smaller than the least worth naming, does not show the claim.
+    An effect that is certain but smaller than `rule.least` does not show the claim.
     """
     if rule.at_most is not None:
-        # Only what a longer N may gain counts, not what it may lose.
+        # Only a gain of a longer N counts against the claim, not a loss.
         return SHOWS if high <= rule.at_most else DOES_NOT if low > rule.at_most else NOISY
     if rule.inside:
         start, end = rule.inside
@@ -62,24 +64,24 @@ def verdict(value: float, low: float, high: float, rule: Rule) -> str:
 
 
 def judge(book: Book) -> list[Judged]:
-    """Every claim, once for each place where it was measured, or where it is known why it was not;
-    else once.
+    """Judges every claim once per group in which it was measured or the reason why not is known.
+    A claim without such a group has one line.
     """
-    found: list[Judged] = []
+    judged: list[Judged] = []
     for claim in book.claims:
         lines: list[Judged] = []
-        for group in _asked(claim, book):
+        for group in _groups_of(claim, book):
             measured = MEASURES[claim["measure"]](group, claim)
-            own = [_line(claim, group, finding, book) for finding in measured]
-            if not own and (why := why_not(group, claim)):
-                own = [_unmeasured(claim, book, group, why + _where(group, book))]
-            lines += own
-        found += lines or [_unmeasured(claim, book, None, "")]
-    return found
+            group_lines = [_line(claim, group, finding, book) for finding in measured]
+            if not group_lines and (why := why_not(group, claim)):
+                group_lines = [_unmeasured(claim, book, group, why + _where(group, book))]
+            lines += group_lines
+        judged += lines or [_unmeasured(claim, book, None, "")]
+    return judged
 
 
 def rule_of(claim: dict[str, Any], scale: dict[str, Any]) -> Rule:
-    """A claim's rule at a scale."""
+    """A claim's rule at a scale of claims.yaml."""
     inside = claim.get("inside")
     if isinstance(inside, str):
         inside = scale[inside]
@@ -89,7 +91,7 @@ def rule_of(claim: dict[str, Any], scale: dict[str, Any]) -> Rule:
     )  # fmt: skip
 
 
-def _asked(claim: dict[str, Any], book: Book) -> list[Group]:
+def _groups_of(claim: dict[str, Any], book: Book) -> list[Group]:
     tasks = claim.get("tasks")
     return [group for group in book.groups if tasks is None or group.task in tasks]
 
@@ -97,14 +99,14 @@ def _asked(claim: dict[str, Any], book: Book) -> list[Group]:
 def _line(claim: dict[str, Any], group: Group, finding: Finding, book: Book) -> Judged:
     unit, rule = claim["unit"], rule_of(claim, group.scale)
     number = finding.number.scaled(100) if unit == "points" else finding.number
-    said = verdict(number.value, number.low, number.high, rule)
+    outcome = verdict(number.value, number.low, number.high, rule)
     if finding.compares and finding.seeds < 2:
-        said = NOISY
+        outcome = NOISY
     words = [finding.what] if not finding.seeds else [finding.what, seeds(finding.seeds)]
     what = ", ".join(words) + _where(group, book)
     paper = _paper(claim, group, finding.key, book)
-    return Judged(claim["id"], claim["statement"], paper, told(number, unit), what,
-                  _rule_text(rule, unit), said, number)  # fmt: skip
+    return Judged(claim["id"], claim["statement"], paper, format_number(number, unit), what,
+                  _rule_text(rule, unit), outcome, number)  # fmt: skip
 
 
 def _where(group: Group, book: Book) -> str:
@@ -112,8 +114,11 @@ def _where(group: Group, book: Book) -> str:
 
 
 def _paper(claim: dict[str, Any], group: Group | None, key: str | None, book: Book) -> str:
-    """The paper's figure: the claim's own is that of one pair and task, and what the lab is held
-    against; of others it may stand in a table. Of several figures that of the key, or all.
+    """The paper's figure for a claim.
+
+    The figure in claims.yaml is for the paper's main pair and task, and the lab is compared with
+    it. Other groups take theirs from the paper's tables. Of several figures, returns the one with
+    the key, or all of them without a key.
     """
     main = tuple(book.paper["main"])
     if not group or group.scale["name"] == "lab" or (group.pair, group.task) == main:
@@ -126,14 +131,16 @@ def _paper(claim: dict[str, Any], group: Group | None, key: str | None, book: Bo
 
 
 def _gain(group: Group, book: Book) -> str:
-    """ESR against full rollouts in a table of the paper, for the pair, tuning and benchmark."""
+    """The gain of ESR over full rollouts in the paper's tables, for the group's pair, tuning and
+    benchmark.
+    """
     key = f"esr_{group.scale['n']}"
     for spec in book.paper["tables"].values():
         rows = spec["rows"].get(group.pair, {}) if spec["shape"] == "arms" else {}
         if key not in rows or "full" not in rows or spec.get("tune", "lora") != group.scale["tune"]:
             continue
         for index, column in enumerate(spec["columns"]):
-            # What else stands in a column is ours.
+            # The first alternative of a column is the paper's metric; the others are ours.
             if column.split("|")[0] == f"{group.benchmark}/avg@":
                 pair = [rows[name][index : index + 1] for name in (key, "full")]
                 if all(pair) and None not in (pair[0][0], pair[1][0]):
@@ -143,20 +150,20 @@ def _gain(group: Group, book: Book) -> str:
 
 
 def _unmeasured(claim: dict[str, Any], book: Book, group: Group | None, why: str) -> Judged:
-    paper, asked = _paper(claim, group, None, book), _asked(claim, book)
-    scale = group.scale if group else asked[0].scale if asked else {}
+    paper, groups = _paper(claim, group, None, book), _groups_of(claim, book)
+    scale = group.scale if group else groups[0].scale if groups else {}
     rule = "" if isinstance(claim.get("inside"), str) and not scale else _rule_text(
         rule_of(claim, scale), claim["unit"])  # fmt: skip
     return Judged(claim["id"], claim["statement"], paper, "–", why, rule, UNMEASURED, None)
 
 
 def seeds(count: int) -> str:
-    """How many seeds, in words."""
-    return {0: "unlike seeds", 1: "one seed"}.get(count, f"{count} seeds")
+    """The number of seeds in words; 0 means that the two sides share no seed."""
+    return {0: "different seeds", 1: "one seed"}.get(count, f"{count} seeds")
 
 
-def told(number: Number, unit: str) -> str:
-    """A figure with its interval and its unit."""
+def format_number(number: Number, unit: str) -> str:
+    """A figure with its unit and its interval."""
     if not (math.isfinite(number.low) and math.isfinite(number.high)):
         return f"{_figure(number.value, unit)}{_unit(unit)}, no interval"
     low, high = _figure(number.low, unit), _figure(number.high, unit)

@@ -1,4 +1,4 @@
-"""`esr report`: all runs below a folder as one page. Reads files only, and loads no torch."""
+"""`esr report`: one page about all runs below a folder. It reads files only, without torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLOURS = {"shows": "green", "does not show": "red"}
 
 
 def run(config: ReportConfig, overrides: list[str]) -> None:
-    """Writes report.html, report.md and figures/; raises `ConfigError` where no run is found."""
+    """Writes report.html, report.md and figures/; raises `ConfigError` if no run is found."""
     folder = Path(config.runs)
     if not folder.is_dir():
         raise ConfigError(f"runs={folder}: no such folder; name one that holds runs of esr train")
@@ -51,5 +51,5 @@ def _print(judged: list[Judged]) -> None:
         claim = f"{each.statement}\n{each.what}" if each.what else each.statement
         colour = COLOURS.get(each.verdict, "")
         table.add_row(claim, each.paper.split(" (")[0], each.ours, each.verdict, style=colour)
-    # Brackets of intervals are no markup.
+    # The brackets of intervals are not markup.
     Console(markup=False, highlight=False).print(table)

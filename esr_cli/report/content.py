@@ -1,4 +1,4 @@
-"""What a report says, before it is set as a page or as Markdown."""
+"""The content of a report, before it is rendered as HTML or Markdown."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from esr_cli.report import arm_tables, numbers, probe_tables, run_tables
-from esr_cli.report.arms import Arm
+from esr_cli.report import condition_tables, numbers, probe_tables, run_tables
 from esr_cli.report.book import Book, Group
-from esr_cli.report.claims import DOES_NOT, NOISY, SHOWS, UNMEASURED, Judged, judge, seeds, told
+from esr_cli.report.claims import (
+    DOES_NOT,
+    NOISY,
+    SHOWS,
+    UNMEASURED,
+    Judged,
+    format_number,
+    judge,
+    seeds,
+)
+from esr_cli.report.conditions import Condition
 from esr_cli.report.facts import facts
 from esr_cli.report.pictures import Picture, pictures
 from esr_cli.report.probes import View, views
@@ -21,21 +30,22 @@ from esr_cli.report.tables import Cell, Row, Spec, Table, cell
 from esr_cli.runs.record import Run
 
 SHAPES: dict[str, Callable[[Book, Spec], Table | None]] = {
-    "arms": arm_tables.arms, "steps": arm_tables.steps, **probe_tables.SHAPES, **run_tables.SHAPES,
+    "arms": condition_tables.conditions, "steps": condition_tables.steps,
+    **probe_tables.SHAPES, **run_tables.SHAPES,
 }  # fmt: skip
 VERDICTS = (SHOWS, DOES_NOT, NOISY, UNMEASURED)
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything in the order of the page."""
+    """The parts of a report, in the order of the page."""
 
     title: str
     summary: list[str]
     facts: list[tuple[str, str]]
     judged: list[Judged]
     pictures: list[Picture]
-    arms: list[Table]
+    conditions: list[Table]
     probes: list[View]
     paper: list[Table]
     source: str
@@ -43,83 +53,85 @@ class Report:
 
 
 def compose(book: Book, out: Path, title: str) -> Report:
-    """Draws the figures below `out`, and puts the report together."""
+    """Draws the figures into `out/figures` and assembles the report."""
     judged = judge(book)
     several = len(book.groups) > 1
     drawn = []
     for group in book.groups:
         prefix = _prefix(group, book.groups) if several else ""
-        found = pictures(group, out / "figures", prefix)
+        of_group = pictures(group, out / "figures", prefix)
         named = f" ({group.name})" if several else ""
-        drawn += [replace(each, title=each.title + named) for each in found]
+        drawn += [replace(each, title=each.title + named) for each in of_group]
     tables = []
     for name, spec in book.paper["tables"].items():
         if table := SHAPES[spec["shape"]](book, spec):
             tables.append(replace(table, id=name, title=spec["title"], source=spec["source"]))
     return Report(
         title, _summary(book, judged), facts(book.runs, len(book.unreadable)), judged, drawn,
-        [_arms(group) for group in book.groups], views(book, out), tables, book.paper["source"],
-        _runs(book, out),
+        [_conditions(group) for group in book.groups], views(book, out), tables,
+        book.paper["source"], _runs(book, out),
     )  # fmt: skip
 
 
 def _prefix(group: Group, groups: tuple[Group, ...]) -> str:
-    """What the names of its files begin with: nothing that is no name, and nobody else's."""
+    """A prefix for the file names of a group: valid in a file name, and unique among groups."""
     names = [re.sub(r"[^\w.-]+", "_", f"{each.pair}-{each.task}") for each in groups]
     index = groups.index(group)
     return f"{names[index]}-{index}-" if names.count(names[index]) > 1 else f"{names[index]}-"
 
 
 def _summary(book: Book, judged: list[Judged]) -> list[str]:
-    found = [sentence for group in book.groups for sentence in _main(group)]
+    results = [sentence for group in book.groups for sentence in _main_result(group)]
     count = Counter(each.verdict for each in judged)
     words = ", ".join(f"{count[name]} “{name}”" for name in VERDICTS if count[name])
-    return [*found, f"The paper's claims, each judged by a stated rule: {words}."]
+    return [*results, f"The paper's claims, each judged by a stated rule: {words}."]
 
 
-def _main(group: Group) -> list[str]:
-    found = []
+def _main_result(group: Group) -> list[str]:
+    sentences = []
     for main, full in group.couples("main", "full")[:1]:
-        ours, theirs = (numbers.accuracy(arm, group.benchmark, "last") for arm in (main, full))
+        ours, theirs = (
+            numbers.accuracy(condition, group.benchmark, "last") for condition in (main, full)
+        )
         gap = numbers.difference(main, full, group.benchmark, "last")
         if not ours or not theirs or not gap:
             continue
         text = (
             f"On {group.pair} ({group.benchmark}), {main.label} ends at {100 * ours.value:.1f} % "
             f"and full rollouts at {100 * theirs.value:.1f} %, a difference of "
-            f"{told(gap.scaled(100), 'points')} over {seeds(len(gap.seeds))}"
+            f"{format_number(gap.scaled(100), 'points')} over {seeds(len(gap.seeds))}"
         )
         for clocks in group.clocks("main", "full")[:1]:
-            fast, slow = (numbers.phase_seconds(arm, "step") for arm in clocks)
+            fast, slow = (numbers.phase_seconds(condition, "step") for condition in clocks)
             if fast and slow:
                 text += (f"; a step takes {_seconds(fast.value)} and {_seconds(slow.value)}, "
                          f"{slow.value / fast.value:.1f} times as long")  # fmt: skip
-        found.append(text + ".")
-    return found
+        sentences.append(text + ".")
+    return sentences
 
 
-def _accuracy(arm: Arm, group: Group, moment: str) -> numbers.Number | None:
-    return None if arm.timed else numbers.accuracy(arm, group.benchmark, moment)
+def _accuracy(condition: Condition, group: Group, moment: str) -> numbers.Number | None:
+    return None if condition.timed else numbers.accuracy(condition, group.benchmark, moment)
 
 
 def _seconds(value: float) -> str:
     return f"{value:.0f} s" if value >= 10 else f"{value:.2f} s"
 
 
-def _arms(group: Group) -> Table:
-    """What every arm ends with."""
+def _conditions(group: Group) -> Table:
+    """The final figures of every condition."""
     rows = []
-    for arm in group.arms:
-        ends = [cell(_accuracy(arm, group, at)) for at in ("before", "last", "best")]
-        step, peak = numbers.phase_seconds(arm, "step"), numbers.peak_gib(arm)
-        tokens = numbers.tokens_a_step(arm)
-        rows.append(Row(arm.label, (
-            Cell(str(len(arm.done))), *ends, cell(step, "{:.2f}", 1), cell(peak, "{:.2f}", 1),
+    for condition in group.conditions:
+        ends = [cell(_accuracy(condition, group, at)) for at in ("before", "last", "best")]
+        step, peak = numbers.phase_seconds(condition, "step"), numbers.peak_gib(condition)
+        tokens = numbers.tokens_a_step(condition)
+        rows.append(Row(condition.label, (
+            Cell(str(len(condition.done))), *ends, cell(step, "{:.2f}", 1), cell(peak, "{:.2f}", 1),
             Cell() if tokens is None else Cell(f"{tokens:,.0f}"),
         )))  # fmt: skip
     columns = ("seeds", "before, %", "last, %", "best, %", "s a step", "peak GiB", "tokens a step")
     title = f"{group.name}: {group.benchmark} avg@k"
-    return Table(f"arms-{group.pair}-{group.task}", title, columns, tuple(rows))
+    return Table(f"conditions-{group.pair}-{group.task}", title, columns, tuple(rows))
 
 
 def _runs(book: Book, out: Path) -> Table:
@@ -127,14 +139,13 @@ def _runs(book: Book, out: Path) -> Table:
                "tokens", "peak GiB", "files")  # fmt: skip
     rows = []
     for group in book.groups:
-        for arm in group.arms:
-            for run in arm.runs:
-                where = group.name
-                cells = _run_cells(run, "" if arm.timed else group.benchmark, out)
-                rows.append(Row(arm.label, cells, group=where))
+        for condition in group.conditions:
+            for run in condition.runs:
+                cells = _run_cells(run, "" if condition.timed else group.benchmark, out)
+                rows.append(Row(condition.label, cells, group=group.name))
     for place, reason in book.unreadable.items():
         cells = (Cell(), Cell("unreadable", reason), *[Cell()] * (len(columns) - 2))
-        rows.append(Row(os.path.relpath(place, book.folder), cells, group="no arm"))
+        rows.append(Row(os.path.relpath(place, book.folder), cells, group="no condition"))
     return Table("runs", "Runs", columns, tuple(rows))
 
 

@@ -1,4 +1,4 @@
-"""SVG files made fit to stand inside a page."""
+"""Prepares SVG files for embedding in an HTML page."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from esr_cli.plots.style import INK
 
 DROPPED = {"metadata", "style", "script", "title"}
 REFERS = re.compile(r"url\(#([^)]+)\)")
-# A shorthand that is no attribute of SVG: the size, and a family that the page's own replaces.
+# A CSS shorthand that SVG attributes do not have. Only the size is kept: the page sets the family.
 FONT = re.compile(r"^(?:[\w-]+ )*?([\d.]+)px\b")
 PAGE = {"#ffffff", "white"}
 GREY = re.compile(r"#([0-9a-f]{2})\1\1")
 DARK, PALE = (0x1A, 0x66), 0xE0
-# Points of a drawing so wide that it may take the whole page.
+# Width in points above which a drawing may use the full width of the page.
 WIDE = 560
 
 
-def inline(path: Path, name: str, says: str) -> str:
-    """The drawing as an element of a page: `says` is what it tells who cannot see it.
+def inline(path: Path, name: str, alt_text: str) -> str:
+    """Returns the drawing as an HTML element, with `alt_text` as its label for screen readers.
 
-    Its ids begin with `name`, the ink follows the page's text, and the paper is left out. Styles
-    become attributes; nothing in it refers to anything outside.
+    Its ids begin with `name`, its ink takes the colour of the page's text, and its white background
+    is removed. Styles become attributes, and external references are dropped.
     """
     root = ElementTree.parse(path).getroot()
     box = root.get("viewBox", "")
     _clean(root, name)
-    _paper(root)
+    _remove_background(root)
     root.attrib.clear()
-    root.attrib |= {"viewBox": box, "role": "img", "aria-label": says, "class": "drawing"}
+    root.attrib |= {"viewBox": box, "role": "img", "aria-label": alt_text, "class": "drawing"}
     if float(box.split()[2]) > WIDE:
         root.set("class", "drawing broad")
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
@@ -56,9 +56,9 @@ def _clean(node: ElementTree.Element, name: str) -> None:
 
 
 def _colour(node: ElementTree.Element, key: str, value: str) -> None:
-    """Ink and dark greys follow the page's text; a pale grey becomes a veil of it.
+    """Ink and dark greys take the colour of the page's text; a pale grey becomes a transparent one.
 
-    Black stays: it is written on colours that do not change.
+    Black stays: it is drawn on colours that do not change.
     """
     grey = GREY.fullmatch(value.lower())
     shade = int(grey[1], 16) if grey else None
@@ -82,8 +82,8 @@ def _attributes(style: str) -> dict[str, str]:
     return found
 
 
-def _paper(root: ElementTree.Element) -> None:
-    """The sheet and the axes lie on white, which a dark page has not."""
+def _remove_background(root: ElementTree.Element) -> None:
+    """Removes the white behind the figure and the axes, which would show on a dark page."""
     for node in root.iter("path"):
         if node.get("fill", "").lower() in PAGE:
             node.set("fill", "none")

@@ -1,4 +1,4 @@
-"""What ran, with what, where: what stands above the figures of a report."""
+"""Facts about the runs of a report: their states, versions and machines."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from esr_cli.runs.record import Run
 
 
 def facts(runs: tuple[Run, ...], unreadable: int = 0) -> list[tuple[str, str]]:
-    """Name and value, in the order to read them."""
+    """Pairs of name and value, in the order of display."""
     states = Counter(run.state for run in runs)
-    told = ", ".join(f"{states[name]} {name}" for name in ("complete", "unfinished", "failed")
+    summary = ", ".join(f"{states[name]} {name}" for name in ("complete", "unfinished", "failed")
                      if states[name])  # fmt: skip
     if unreadable:
-        told += f", {unreadable} unreadable"
+        summary += f", {unreadable} unreadable"
     steps = sum(sum(run.column("time/step_s")) for run in runs)
     seeds = sorted({run.seed for run in runs})
     found = [
-        ("Runs", f"{len(runs) + unreadable}: {told}; seeds {', '.join(map(str, seeds))}"),
+        ("Runs", f"{len(runs) + unreadable}: {summary}; seeds {', '.join(map(str, seeds))}"),
         ("Time in steps", f"{duration(steps)}, all runs, without start and evaluation"),
     ]
     for name, key in (("Versions", "versions"), ("Machine", "machine"), ("GPU", "gpu")):
-        if said := _starts(runs, key):
-            found.append((name, "; ".join(said)))
+        if values := _starts(runs, key):
+            found.append((name, "; ".join(values)))
     return [*found, ("Written", time.strftime("%Y-%m-%d %H:%M"))]
 
 
@@ -35,6 +35,6 @@ def duration(seconds: float) -> str:
 
 
 def _starts(runs: tuple[Run, ...], key: str) -> list[str]:
-    """What the runs say of the places where they were started, most frequent first."""
-    said = Counter(row[key] for run in runs for row in run.starts if row.get(key))
-    return [text for text, _ in said.most_common()]
+    """The values that the runs recorded at their starts, most frequent first."""
+    counts = Counter(row[key] for run in runs for row in run.starts if row.get(key))
+    return [text for text, _ in counts.most_common()]

@@ -1,4 +1,4 @@
-"""The report as Markdown, for a repository or a terminal."""
+"""Renders the report as Markdown, for a repository or a terminal."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from esr_cli.report.tables import Cell, Table
 
 
 def markdown(report: Report) -> str:
-    """The same figures as the page; drawings are linked as PNG."""
+    """The report as Markdown: the same figures as the page, with drawings linked as PNG."""
     parts = [f"# {report.title}", " ".join(report.summary), "## The paper's claims"]
     judged = [(each.statement + (f" ({each.what})" if each.what else ""), each.paper, each.ours,
                each.rule, each.verdict) for each in report.judged]  # fmt: skip
-    parts.append(_grid(("claim", "paper", "ours", "asked", "verdict"), judged))
+    parts.append(_grid(("claim", "paper", "ours", "required", "verdict"), judged))
     parts.append("## Accuracy, seconds, memory")
-    parts += [table(each, "arm") for each in report.arms]
+    parts += [table(each, "condition") for each in report.conditions]
     for each in report.pictures:
-        parts += [f"![{_plain(each.says)}](figures/{each.name}.png)",
+        parts += [f"![{_plain(each.alt_text)}](figures/{each.name}.png)",
                   f"*{each.title}.* {each.caption}"]  # fmt: skip
     if report.probes:
         parts.append("## Probes")
@@ -30,14 +30,14 @@ def markdown(report: Report) -> str:
         if view.table:
             parts.append(table(view.table, "figure"))
     if report.paper:
-        parts += ["## The paper's tables", f"Its rows are those of {report.source}."]
+        parts += ["## The paper's tables", f"The rows are those of {report.source}."]
     parts += [table(each, "row") for each in report.paper]
-    parts += ["## Runs", _grid(("what", ""), report.facts), table(report.runs, "arm")]
+    parts += ["## Runs", _grid(("what", ""), report.facts), table(report.runs, "condition")]
     return "\n\n".join(parts) + "\n"
 
 
 def table(table: Table, first: str) -> str:
-    """One table, its title above it."""
+    """One table with its title above it."""
     whose = any(row.whose for row in table.rows)
     grouped = any(row.group for row in table.rows)
     lead = [*(["pair"] if grouped else []), first, *(["whose"] if whose else [])]

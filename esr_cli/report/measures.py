@@ -1,4 +1,4 @@
-"""The measures that claims name: each finds its arms or probes in a group, and gives numbers."""
+"""The measures named in claims.yaml: each computes numbers from a group's conditions or probes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from esr_cli.base.files import Rows
 from esr_cli.report import numbers
-from esr_cli.report.arms import Arm
 from esr_cli.report.book import Group
+from esr_cli.report.conditions import Condition
 from esr_cli.report.numbers import Number
 from esr_cli.runs.record import interval_of
 
@@ -19,9 +19,10 @@ CLOCKS = ("seconds_ratio", "memory_ratio")
 
 @dataclass(frozen=True)
 class Finding:
-    """A number, what it was measured on, over how many seeds (0: none of a run), and the key of the
-    paper's figure where it has several. Where it `compares` two trainings, one seed tells nothing
-    of another.
+    """One measured number.
+
+    `what` names what it was measured on. `seeds` is 0 if it does not come from a run. `key` selects
+    among several figures of the paper. If it `compares` two trainings, one seed is not enough.
     """
 
     number: Number
@@ -32,7 +33,7 @@ class Finding:
 
 
 def difference(group: Group, claim: Claim) -> Iterator[Finding]:
-    """Accuracy of one arm minus that of another."""
+    """Accuracy of one condition minus that of another."""
     for a, b in group.couples(claim["a"], claim["b"]):
         found = numbers.difference(a, b, group.benchmark, claim["moment"])
         if found:
@@ -40,7 +41,7 @@ def difference(group: Group, claim: Claim) -> Iterator[Finding]:
 
 
 def fall_difference(group: Group, claim: Claim) -> Iterator[Finding]:
-    """How much further one arm falls from its best checkpoint than another."""
+    """How much further one condition falls from its best checkpoint than another."""
     for a, b in group.couples(claim["a"], claim["b"]):
         found = numbers.fall_difference(a, b, group.benchmark)
         if found:
@@ -48,53 +49,53 @@ def fall_difference(group: Group, claim: Claim) -> Iterator[Finding]:
 
 
 def change(group: Group, claim: Claim) -> Iterator[Finding]:
-    """A share of the responses at the last evaluation, minus that before training."""
-    for arm in group.chosen(claim["a"]):
-        first, last = (_share(arm, group.benchmark, claim["metric"], at)
+    """A share of the responses at the last evaluation minus the share before training."""
+    for condition in group.chosen(claim["a"]):
+        first, last = (_share(condition, group.benchmark, claim["metric"], at)
                        for at in ("before", "last"))  # fmt: skip
         if first and last:
-            yield Finding(numbers.minus(last, first), arm.label, len(last.seeds))
+            yield Finding(numbers.minus(last, first), condition.label, len(last.seeds))
 
 
 def length_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
-    """Mean response length of one arm over another's, at the last evaluation."""
+    """Mean response length of one condition divided by another's, at the last evaluation."""
 
-    def length(arm: Arm) -> Number | None:
-        return numbers.metric(arm, group.benchmark, "length_tokens/mean", "last")
+    def length(condition: Condition) -> Number | None:
+        return numbers.metric(condition, group.benchmark, "length_tokens/mean", "last")
 
     for found in _ratios(group.couples(claim["a"], claim["b"]), length):
         yield replace(found, compares=True)
 
 
 def seconds_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
-    """Median seconds of a step of one arm over another's."""
+    """Median seconds per step of one condition divided by another's."""
     couples = group.clocks(claim["a"], claim["b"])
-    return _ratios(couples, lambda arm: numbers.phase_seconds(arm, "step"))
+    return _ratios(couples, lambda condition: numbers.phase_seconds(condition, "step"))
 
 
 def memory_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
-    """Peak memory of one arm over another's."""
+    """Peak memory of one condition divided by another's."""
     return _ratios(group.clocks(claim["a"], claim["b"]), numbers.peak_gib)
 
 
 def probe(group: Group, claim: Claim) -> Iterator[Finding]:
-    """A figure that a probe gives with its interval, the mean over the runs of an arm."""
+    """A figure of a probe with its interval, averaged over the runs of a condition."""
     for label, probes, of_runs in group.probed(claim["probe"], claim.get("arm")):
-        told = [row for rows in probes for row in matching(rows, claim)[:1]]
-        if told:
+        figures = [row for rows in probes for row in matching(rows, claim)[:1]]
+        if figures:
             what = f"probe {claim['probe']} of {label}"
-            yield Finding(_mean(told), what, of_runs * len(told))
+            yield Finding(_mean(figures), what, of_runs * len(figures))
 
 
 def probe_change(group: Group, claim: Claim) -> Iterator[Finding]:
-    """A probe's figure after training minus before, the mean over the runs of an arm."""
+    """A probe's figure after training minus before, averaged over the runs of a condition."""
     for label, probes, of_runs in group.probed(claim["probe"], claim.get("arm")):
         changes = []
         for rows in probes:
             before, after = (matching(rows, claim, who=who)[:1] for who in ("before", "after"))
             if before and after:
-                moved = numbers.minus(_mean(after), _mean(before))
-                changes.append((moved.value, moved.low, moved.high))
+                delta = numbers.minus(_mean(after), _mean(before))
+                changes.append((delta.value, delta.low, delta.high))
         if changes:
             what = f"probe {claim['probe']} of {label}"
             yield Finding(numbers.over_runs(changes), what, of_runs * len(changes))
@@ -108,14 +109,14 @@ MEASURES: dict[str, Callable[[Group, Claim], Iterator[Finding]]] = {
 
 
 def why_not(group: Group, claim: Claim) -> str:
-    """What kept a claim on two arms from being measured, where it is known."""
+    """Why a claim about two conditions was not measured; empty if unknown."""
     if "b" not in claim:
         return ""
-    return group.no_couple(claim["a"], claim["b"], clock=claim["measure"] in CLOCKS)
+    return group.why_no_couple(claim["a"], claim["b"], clock=claim["measure"] in CLOCKS)
 
 
 def matching(rows: Rows, claim: Claim, **more: Any) -> Rows:
-    """The rows of a claim's figure that have a value."""
+    """The rows with the claim's figure that have a value; `more` adds columns to match."""
     wanted = {"figure": claim["figure"], **claim.get("where", {}), **more}
     return [
         row for row in rows
@@ -128,25 +129,25 @@ def _mean(rows: Rows) -> Number:
 
 
 def _ratios(
-    couples: Iterable[tuple[Arm, Arm]], of: Callable[[Arm], Number | None]
+    couples: Iterable[tuple[Condition, Condition]], of: Callable[[Condition], Number | None]
 ) -> Iterator[Finding]:
     for a, b in couples:
-        ours, theirs = of(a), of(b)
-        found = numbers.ratio(ours, theirs) if ours and theirs else None
+        numerator, denominator = of(a), of(b)
+        found = numbers.ratio(numerator, denominator) if numerator and denominator else None
         if found:
             yield Finding(found, _against(a, b), _seeds(found, a, b))
 
 
-def _share(arm: Arm, benchmark: str, metric: str, moment: str) -> Number | None:
+def _share(condition: Condition, benchmark: str, metric: str, moment: str) -> Number | None:
     if metric == "several_boxes":
-        return numbers.several_boxes(arm, benchmark, moment)
-    return numbers.metric(arm, benchmark, metric, moment)
+        return numbers.several_boxes(condition, benchmark, moment)
+    return numbers.metric(condition, benchmark, metric, moment)
 
 
-def _against(a: Arm, b: Arm) -> str:
+def _against(a: Condition, b: Condition) -> str:
     return f"{a.label} against {b.label}"
 
 
-def _seeds(found: Number, a: Arm, b: Arm) -> int:
-    """Over how many seeds two arms were compared; of arms that share none, the lesser count."""
+def _seeds(found: Number, a: Condition, b: Condition) -> int:
+    """The number of shared seeds in a comparison, or the smaller count if none is shared."""
     return len(found.seeds) or len(a.done.keys() & b.done.keys()) or min(len(a.done), len(b.done))

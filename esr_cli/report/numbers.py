@@ -1,9 +1,9 @@
-"""Numbers of an arm: the mean over its seeds with a 95 % interval, and how two arms differ.
+"""Numbers of a condition: means over seeds with 95 % intervals, and differences of conditions.
 
-Accuracy is known question by question, so that its interval speaks of new seeds and new questions
-(`statistics.over_seeds`), and two arms are compared on the same seeds and questions. Of other
-figures each run tells a value with its own interval: their spread over runs (Student's t) and the
-width of one add up in squares.
+Accuracy is known per question. Its interval therefore covers new seeds and new questions
+(`statistics.over_seeds`), and two conditions are compared on the same seeds and questions. For
+other figures each run gives a value with its own interval: the spread over runs (Student's t) and
+the mean width of these intervals are added in squares.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from esr_cli.base.statistics import (
     over_seeds,
     seed_spread,
 )
-from esr_cli.report.arms import Arm
+from esr_cli.report.conditions import Condition
 from esr_cli.runs.record import Run, Scores
 
-# Chooses a step of a run, or none.
+# Selects a step of a run for a benchmark, or none.
 Moment = Callable[[Run, str], "int | None"]
 MOMENTS: dict[str, Moment] = {
     "before": lambda run, benchmark: next(iter(run.steps(benchmark)), None),
@@ -38,7 +38,7 @@ MOMENTS: dict[str, Moment] = {
 
 @dataclass(frozen=True)
 class Number:
-    """A mean over seeds, its 95 % interval, and what each seed gave."""
+    """A mean over seeds, its 95 % interval, and the value of each seed."""
 
     value: float
     low: float
@@ -46,84 +46,87 @@ class Number:
     seeds: tuple[float, ...]
 
     def scaled(self, by: float) -> Number:
-        """In another unit."""
+        """The number multiplied by `by`, in another unit."""
         seeds = tuple(by * each for each in self.seeds)
         return Number(by * self.value, by * self.low, by * self.high, seeds)
 
     def within(self, low: float, high: float) -> Number:
-        """With an interval that stays in the range that the figure has."""
+        """The number with its interval clipped to the range of the figure."""
         return replace(self, low=max(low, self.low), high=min(high, self.high))
 
 
-def accuracy(arm: Arm, benchmark: str, moment: str) -> Number | None:
+def accuracy(condition: Condition, benchmark: str, moment: str) -> Number | None:
     """avg@k at the `last` evaluation, the `best` checkpoint of each seed, or `before` training."""
-    return accuracy_at(arm, benchmark, MOMENTS[moment])
+    return accuracy_at(condition, benchmark, MOMENTS[moment])
 
 
-def accuracy_at(arm: Arm, benchmark: str, moment: Moment) -> Number | None:
-    """avg@k at a step that `moment` chooses of each run."""
-    number = _share(arm, benchmark, lambda run: run.right, moment)
-    number = number or metric_at(arm, benchmark, "avg@", moment)
+def accuracy_at(condition: Condition, benchmark: str, moment: Moment) -> Number | None:
+    """avg@k at the step of each run that `moment` selects."""
+    number = _share(condition, benchmark, lambda run: run.right, moment)
+    number = number or metric_at(condition, benchmark, "avg@", moment)
     return number.within(0, 1) if number else None
 
 
-def several_boxes(arm: Arm, benchmark: str, moment: str) -> Number | None:
+def several_boxes(condition: Condition, benchmark: str, moment: str) -> Number | None:
     """Share of responses with more than one box."""
-    return several_boxes_at(arm, benchmark, MOMENTS[moment])
+    return several_boxes_at(condition, benchmark, MOMENTS[moment])
 
 
-def several_boxes_at(arm: Arm, benchmark: str, moment: Moment) -> Number | None:
-    """The same at a step that `moment` chooses of each run."""
-    number = _share(arm, benchmark, lambda run: run.boxes, moment)
+def several_boxes_at(condition: Condition, benchmark: str, moment: Moment) -> Number | None:
+    """Share of responses with more than one box, at the step that `moment` selects."""
+    number = _share(condition, benchmark, lambda run: run.boxes, moment)
     return number.within(0, 1) if number else None
 
 
-def metric(arm: Arm, benchmark: str, name: str, moment: str) -> Number | None:
-    """Any figure of eval.jsonl at the moment; a name that ends in `@` stands for any k."""
-    return metric_at(arm, benchmark, name, MOMENTS[moment])
+def metric(condition: Condition, benchmark: str, name: str, moment: str) -> Number | None:
+    """A metric of eval.jsonl at the moment. A name that ends in `@` matches the largest k."""
+    return metric_at(condition, benchmark, name, MOMENTS[moment])
 
 
-def metric_at(arm: Arm, benchmark: str, name: str, moment: Moment) -> Number | None:
-    """Any figure of eval.jsonl at a step that `moment` chooses of each run."""
+def metric_at(condition: Condition, benchmark: str, name: str, moment: Moment) -> Number | None:
+    """A metric of eval.jsonl at the step of each run that `moment` selects."""
     rows = []
-    for run in arm.done.values():
+    for run in condition.done.values():
         step = moment(run, benchmark)
         rows.append(None if step is None else run.row(benchmark, name, step))
-    told = [(row["value"], row["low"], row["high"]) for row in rows if row]
-    return over_runs(told) if told else None
+    intervals = [(row["value"], row["low"], row["high"]) for row in rows if row]
+    return over_runs(intervals) if intervals else None
 
 
 def difference(
-    a: Arm, b: Arm, benchmark: str, moment_a: str, moment_b: str | None = None
+    a: Condition, b: Condition, benchmark: str, moment_a: str, moment_b: str | None = None
 ) -> Number | None:
-    """Accuracy of `a` minus that of `b`: over the seeds and questions that both have, or as two
-    numbers that know nothing of each other where they have none.
+    """Accuracy of `a` minus that of `b`, paired over the seeds and questions that both have.
+
+    If they share none, the two are treated as independent.
     """
-    ours = _scores(a, benchmark, lambda run: run.right, MOMENTS[moment_a])
-    theirs = _scores(b, benchmark, lambda run: run.right, MOMENTS[moment_b or moment_a])
-    both = [_minus(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+    scores_a = _scores(a, benchmark, lambda run: run.right, MOMENTS[moment_a])
+    scores_b = _scores(b, benchmark, lambda run: run.right, MOMENTS[moment_b or moment_a])
+    both = [_minus(scores_a[seed], scores_b[seed]) for seed in scores_a if seed in scores_b]
     paired = _over(both, mean_difference)
     if paired:
         return paired.within(-1, 1)
-    alone = accuracy(a, benchmark, moment_a), accuracy(b, benchmark, moment_b or moment_a)
-    return minus(alone[0], alone[1]) if alone[0] and alone[1] else None
+    first = accuracy(a, benchmark, moment_a)
+    second = accuracy(b, benchmark, moment_b or moment_a)
+    return minus(first, second) if first and second else None
 
 
-def fall(arm: Arm, benchmark: str) -> Number | None:
-    """Accuracy at each seed's best checkpoint minus that at its last."""
-    return difference(arm, arm, benchmark, "best", "last")
+def fall(condition: Condition, benchmark: str) -> Number | None:
+    """Accuracy at each seed's best checkpoint minus accuracy at its last."""
+    return difference(condition, condition, benchmark, "best", "last")
 
 
-def fall_difference(a: Arm, b: Arm, benchmark: str) -> Number | None:
+def fall_difference(a: Condition, b: Condition, benchmark: str) -> Number | None:
     """How much further `a` falls from its best checkpoint to its last than `b` does.
 
-    A best checkpoint is chosen by its luck too, which one arm's fall alone would count as real.
+    A best checkpoint is partly best by chance. The fall of a single condition would count that
+    chance as an effect; it cancels in the difference.
     """
     rows = []
     for seed in [seed for seed in a.done if seed in b.done]:
         falls = []
-        for arm in (a, b):
-            run = arm.done[seed]
+        for condition in (a, b):
+            run = condition.done[seed]
             best, last = run.best(benchmark), MOMENTS["last"](run, benchmark)
             ends = [run.right.get((benchmark, step)) for step in (best, last) if step is not None]
             if len(ends) < 2 or ends[0] is None or ends[1] is None:
@@ -133,49 +136,49 @@ def fall_difference(a: Arm, b: Arm, benchmark: str) -> Number | None:
     return _over(rows, partial(mean_difference, most=2))
 
 
-def phase_seconds(arm: Arm, phase: str) -> Number | None:
-    """Median seconds a step of `generate`, `score`, `train`, `sync` or `step` in all."""
-    told: list[Interval] = []
-    for run in arm.done.values():
+def phase_seconds(condition: Condition, phase: str) -> Number | None:
+    """Median seconds per step of a phase (generate, score, train, sync), or of the full `step`."""
+    medians: list[Interval] = []
+    for run in condition.done.values():
         if seconds := run.column(f"time/{phase}_s"):
-            told.append(bootstrap(seconds, lambda rows: np.median(rows, axis=-1)))
-    return over_runs(told).within(0, math.inf) if told else None
+            medians.append(bootstrap(seconds, lambda rows: np.median(rows, axis=-1)))
+    return over_runs(medians).within(0, math.inf) if medians else None
 
 
-def peak_gib(arm: Arm) -> Number | None:
-    """Peak memory of the trainer's process; one run alone tells nothing of its spread."""
-    columns = [run.column("memory/peak_gib") for run in arm.done.values()]
+def peak_gib(condition: Condition) -> Number | None:
+    """Peak memory of the trainer process in GiB. A single run has no finite interval."""
+    columns = [run.column("memory/peak_gib") for run in condition.done.values()]
     peaks = [max(column) for column in columns if column]
     if len(peaks) == 1:
         return Number(peaks[0], -math.inf, math.inf, tuple(peaks))
     return over_runs([(peak, peak, peak) for peak in peaks]) if peaks else None
 
 
-def tokens_a_step(arm: Arm) -> float | None:
-    """Median response tokens of a step."""
-    counts = [each for run in arm.done.values() for each in run.column("rollout/tokens")]
+def tokens_a_step(condition: Condition) -> float | None:
+    """Median number of response tokens per step."""
+    counts = [each for run in condition.done.values() for each in run.column("rollout/tokens")]
     return float(median(counts)) if counts else None
 
 
-def over_runs(told: Sequence[Interval]) -> Number:
-    """The mean of one figure of several runs, each with its own interval."""
-    values = [value for value, _, _ in told]
+def over_runs(intervals: Sequence[Interval]) -> Number:
+    """The mean of a figure over runs, each of which has its own interval."""
+    values = [value for value, _, _ in intervals]
     mean, spread = sum(values) / len(values), seed_spread(values)
-    below = sum(value - low for value, low, _ in told) / len(told)
-    above = sum(high - value for value, _, high in told) / len(told)
+    below = sum(value - low for value, low, _ in intervals) / len(intervals)
+    above = sum(high - value for value, _, high in intervals) / len(intervals)
     return Number(mean, mean - math.hypot(spread, below), mean + math.hypot(spread, above),
                   tuple(values))  # fmt: skip
 
 
 def minus(a: Number, b: Number) -> Number:
-    """a - b of two numbers that know nothing of each other."""
+    """a - b of two independent numbers."""
     value = a.value - b.value
     low = value - math.hypot(a.value - a.low, b.high - b.value)
     return Number(value, low, value + math.hypot(a.high - a.value, b.value - b.low), ())
 
 
 def ratio(a: Number, b: Number) -> Number | None:
-    """a / b, by their logarithms; none where one may be zero or less."""
+    """a / b of two independent numbers, computed on logarithms; None if a value is not positive."""
     if min(a.value, b.value) <= 0:
         return None
     logs = minus(_log(a), _log(b))
@@ -183,17 +186,19 @@ def ratio(a: Number, b: Number) -> Number | None:
 
 
 def _log(number: Number) -> Number:
-    # The relative width is the logarithm's; a bound below zero would have none.
+    # The relative width approximates the width of the logarithm: a bound may be below zero.
     value = math.log(number.value)
     below = (number.value - number.low) / number.value
     above = (number.high - number.value) / number.value
     return Number(value, value - below, value + above, ())
 
 
-def _share(arm: Arm, benchmark: str, of: Callable[[Run], Scores], moment: Moment) -> Number | None:
-    """The mean of a share of the responses."""
-    found = _scores(arm, benchmark, of, moment)
-    samples = sum(_samples(arm.done[seed], benchmark, moment) for seed in found)
+def _share(
+    condition: Condition, benchmark: str, of: Callable[[Run], Scores], moment: Moment
+) -> Number | None:
+    """The mean of a share of the responses, over seeds and questions."""
+    found = _scores(condition, benchmark, of, moment)
+    samples = sum(_samples(condition.done[seed], benchmark, moment) for seed in found)
     return _over(list(found.values()), partial(mean_interval, samples=samples))
 
 
@@ -203,11 +208,11 @@ def _samples(run: Run, benchmark: str, moment: Moment) -> int:
 
 
 def _scores(
-    arm: Arm, benchmark: str, of: Callable[[Run], Scores], moment: Moment
+    condition: Condition, benchmark: str, of: Callable[[Run], Scores], moment: Moment
 ) -> dict[int, dict[str, float]]:
-    """Each seed's figure of every question, at its moment."""
+    """The figure of every question by id, for each seed, at the step that `moment` selects."""
     found = {}
-    for seed, run in arm.done.items():
+    for seed, run in condition.done.items():
         step = moment(run, benchmark)
         by_id = of(run).get((benchmark, step)) if step is not None else None
         if by_id:

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing beside it."""
+"""Renders the report as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from esr_cli.report.drawings import inline
 from esr_cli.report.probes import View
 
 HERE = Path(__file__).parent
-# How far a group of like things stands open.
+# The number of views of one probe that are shown; the others are collapsed.
 OPEN = 2
 
 
 def page(report: Report) -> str:
-    """The whole page: styles and drawings stand inside."""
+    """The complete page, with styles and drawings embedded."""
     setting = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     drawings, tables = count(1), count(1)
 
-    def drawing(path: Path, says: str) -> Markup:
+    def drawing(path: Path, alt_text: str) -> Markup:
         try:
-            return Markup(inline(path, f"drawing-{next(drawings)}", says))
-        # Half a file, or none that is a drawing.
+            return Markup(inline(path, f"drawing-{next(drawings)}", alt_text))
+        # The file is truncated or is not a drawing.
         except (ElementTree.ParseError, ValueError, IndexError):
             return Markup('<p class="note">figure broken</p>')
 

@@ -1,4 +1,4 @@
-"""The paper's tables that our probes answer."""
+"""The paper's tables that are compared with our probes."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ WORDS = {
 
 
 def decay(book: Book, spec: Spec) -> Table | None:
-    """Accuracy over k."""
+    """Teacher accuracy after the first k tokens of the student."""
     found = [(group, probe) for group in book.groups for probe in group.probes("decay")]
-    own = [_by(probe.rows, "at", figure="accuracy", who="continued") for _, probe in found]
-    ours = thinned([int(at) for each in own for at in each])
+    curves = [_by(probe.rows, "at", figure="accuracy", who="continued") for _, probe in found]
+    ours = thinned([int(at) for each in curves for at in each])
     columns = sorted({*spec["columns"], *ours})
     known = dict(zip(spec["columns"], spec["rows"]["teacher"], strict=True))
     rows = [paper_row("teacher", [known.get(k) for k in columns], len(columns))]
-    for (group, probe), by_k in zip(found, own, strict=True):
+    for (group, probe), by_k in zip(found, curves, strict=True):
         cells = tuple(_cell(by_k.get(k), 100) for k in columns)
         rows.append(Row(f"teacher, {group.pair}, {probe.label}", cells, OURS))
     return _table([f"k={k}" for k in columns], rows)
 
 
 def cascade(book: Book, spec: Spec) -> Table | None:
-    """Mean reverse KL of ranges of positions."""
+    """Mean reverse KL by range of positions."""
     columns = [f"{start}-{end}" for start, end in spec["columns"]]
     rows = [paper_row(who, spec["rows"][who], len(columns)) for who in ("before", "after")]
     for group in book.groups:
@@ -56,26 +56,26 @@ def cascade(book: Book, spec: Spec) -> Table | None:
 
 
 def commitment(book: Book, spec: Spec) -> Table | None:
-    """First choices at the positions with the highest KL."""
+    """The student's first choices at the positions with the highest KL."""
     columns = spec["columns"]
     rows = [paper_row(name_of(key), values, len(columns)) for key, values in spec["rows"].items()]
     for group, probe in _each(book, "commitment"):
         for who in ("before", "after"):
-            said = _by(probe.rows, "figure", who=who)
-            cells = tuple(_cell(said.get(name), 100) for name in columns)
+            figures = _by(probe.rows, "figure", who=who)
+            cells = tuple(_cell(figures.get(name), 100) for name in columns)
             rows.append(Row(f"{who}, {group.pair}, {probe.label}", cells, OURS))
     return _table([WORDS[name] for name in columns], rows)
 
 
 def categories(book: Book, spec: Spec) -> Table | None:
-    """Mean KL of the untrained student by category and range, of one probe a pair."""
+    """Mean KL of the untrained student by category and range, from one probe per group."""
     columns = list(spec["columns"])
     rows = [paper_row(name_of(key), values, len(columns)) for key, values in spec["rows"].items()]
     for group in book.groups:
         for probe in group.probes("categories")[:1]:
             for kind in spec["rows"]:
-                said = _by(probe.rows, "range", figure="reverse_kl", who="before", category=kind)
-                cells = tuple(_cell(said.get(each), 1, 2) for each in columns)
+                means = _by(probe.rows, "range", figure="reverse_kl", who="before", category=kind)
+                cells = tuple(_cell(means.get(each), 1, 2) for each in columns)
                 rows.append(Row(f"{name_of(kind)}, {group.pair}", cells, OURS))
     return _table(columns, rows)
 
@@ -94,8 +94,8 @@ def _by(rows: Rows, key: str, **wanted: object) -> dict[Any, float]:
 
 def _weighted(mean: dict, count: dict, start: int, end: int) -> float | None:
     inside = [at for at in mean if start < at <= end]
-    seen = sum(count.get(at, 0) for at in inside)
-    return sum(mean[at] * count.get(at, 0) for at in inside) / seen if seen else None
+    total = sum(count.get(at, 0) for at in inside)
+    return sum(mean[at] * count.get(at, 0) for at in inside) / total if total else None
 
 
 def _cell(value: float | None, by: float, digits: int = 1) -> Cell:

@@ -1,4 +1,4 @@
-"""Every probe that was found: its figure, a small table, and how to read it."""
+"""The probes section: each probe's figure, a small table, and how to read it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from esr_cli.base.files import Rows
 from esr_cli.report.book import Book, Probe
 from esr_cli.report.tables import Cell, Row, Table
 
-READ = {
-    "decay": ("Teacher decay", "The teacher goes on from the first k tokens of the student's "
-              "responses: a curve that falls means that it judges late positions worse."),
-    "profile": ("Reverse KL and entropies by position", "Where the reverse KL lies before the "
-                "marked N, a rollout of N tokens sees most of what there is to learn."),
-    "cascade": ("Cascading alignment", "Where the line after training lies below the one before it "
-                "to the right of N, positions were aligned that no loss was taken at."),
+DESCRIPTIONS = {
+    "decay": ("Teacher decay", "The teacher continues from the first k tokens of the student's "
+              "responses. A falling curve means that it judges late positions worse."),
+    "profile": ("Reverse KL and entropies by position", "If most of the reverse KL lies before the "
+                "marked N, a rollout of N tokens covers most of what can be learned."),
+    "cascade": ("Cascading alignment", "If the line after training lies below the line before it "
+                "to the right of N, positions were aligned at which no loss was taken."),
     "commitment": ("Commitment to one mode", "At the positions with the highest KL before "
-                   "training: how sure the student is, and how high the teacher ranks what it "
-                   "would say."),
-    "categories": ("Kinds of tokens", "Which tokens the reverse KL lies on, by their position."),
-    "stability": ("Stability", "How far accuracy falls after its peak, and whether responses come "
-                  "to repeat themselves or to hold several boxes."),
+                   "training: how sure the student is, and how high the teacher ranks its "
+                   "first choice."),
+    "categories": ("Kinds of tokens", "The tokens that carry the reverse KL, by their position."),
+    "stability": ("Stability", "How far accuracy falls after its peak, and whether responses begin "
+                  "to repeat themselves or to contain several boxes."),
     "samples": ("Samples", "Prompts with the responses of student and teacher, token by token."),
 }  # fmt: skip
 MOST_ROWS = 24
@@ -32,31 +32,31 @@ EXTRA = ("who", "benchmark", "region", "category", "range", "token", "step")
 
 @dataclass(frozen=True)
 class View:
-    """One probe of one run as the page shows it; `svg` or `link` may be missing."""
+    """One probe of one run as shown on the page. `svg` is None or `link` empty if there is none."""
 
     name: str
     title: str
     sentence: str
     label: str
     svg: Path | None
-    says: str
+    alt_text: str
     table: Table | None
     link: str
 
 
 def views(book: Book, out: Path) -> list[View]:
-    """All of them, by name and then by run."""
-    names = dict.fromkeys([*READ, *(n for run in book.runs for n in run.probes),
+    """Views of all probes, sorted by name and then by run."""
+    names = dict.fromkeys([*DESCRIPTIONS, *(n for run in book.runs for n in run.probes),
                            *(p.name for group in book.groups for p in group.loose)])  # fmt: skip
     found = [probe for name in names for group in book.groups for probe in group.probes(name)]
     return [_view(probe, out) for probe in found]
 
 
 def _view(probe: Probe, out: Path) -> View:
-    title, sentence = READ.get(probe.name, (probe.name, ""))
+    title, sentence = DESCRIPTIONS.get(probe.name, (probe.name, ""))
     svg, page = probe.folder / f"{probe.name}.svg", probe.folder / f"{probe.name}.html"
     table = None if probe.name == "samples" else small(probe.rows)
-    told = (
+    values = (
         ""
         if table is None
         else "; ".join(
@@ -66,30 +66,30 @@ def _view(probe: Probe, out: Path) -> View:
     )
     return View(
         probe.name, title, sentence, probe.label, svg if svg.is_file() else None,
-        f"{title}, {probe.label}. {told}".strip(), table,
+        f"{title}, {probe.label}. {values}".strip(), table,
         os.path.relpath(page, out) if page.is_file() else "",
     )  # fmt: skip
 
 
 def small(rows: Rows) -> Table | None:
-    """The figures that are no curve, the first of them."""
+    """A table of the first figures that are single values rather than curves."""
     plain = [row for row in rows if row.get("at") is None
              and None not in (row.get("figure"), row.get("value"))]  # fmt: skip
     if not plain:
         return None
-    told = tuple(
+    shown = tuple(
         Row(
             _label(row), (Cell(_figure(row["value"]), _interval(row)), Cell(str(row.get("n", "–"))))
         )
         for row in plain[:MOST_ROWS]
     )
     note = f"{len(plain) - MOST_ROWS} more in the file" if len(plain) > MOST_ROWS else ""
-    return Table("", "", ("value", "n"), told, note=note)
+    return Table("", "", ("value", "n"), shown, note=note)
 
 
 def _label(row: dict[str, Any]) -> str:
-    told = [str(row[key]).replace("_", " ").strip() for key in EXTRA if row.get(key) is not None]
-    return ", ".join([str(row["figure"]).replace("_", " "), *told])
+    words = [str(row[key]).replace("_", " ").strip() for key in EXTRA if row.get(key) is not None]
+    return ", ".join([str(row["figure"]).replace("_", " "), *words])
 
 
 def _interval(row: dict[str, Any]) -> str:
@@ -100,6 +100,6 @@ def _interval(row: dict[str, Any]) -> str:
 
 
 def _figure(value: float, like: float | None = None) -> str:
-    """With as many digits as `like` needs."""
+    """Formats `value` with the digits that suit the size of `like`, by default `value` itself."""
     size = abs(value if like is None else like)
     return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.3f}"

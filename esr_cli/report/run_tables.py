@@ -1,13 +1,13 @@
-"""The paper's tables on how runs behave: lengths, looks, collapse, seconds and memory."""
+"""The paper's tables about runs: lengths, form of responses, collapse, time and memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from esr_cli.report import numbers
-from esr_cli.report.arms import Arm
 from esr_cli.report.book import Book
 from esr_cli.report.claims import seeds
+from esr_cli.report.conditions import Condition
 from esr_cli.report.numbers import Number
 from esr_cli.report.tables import (
     LAST,
@@ -28,65 +28,72 @@ from esr_cli.runs.record import Run
 
 
 def lengths(book: Book, spec: Spec) -> Table | None:
-    """Quantiles of the response length; the teacher's from a probe."""
+    """Quantiles of the response length; the teacher's come from a probe."""
     columns = spec["columns"]
     rows = [
         paper_row(name_of(key), values, len(columns), "{:.0f}")
         for key, values in spec["rows"].items()
     ]
     for group in book.groups:
-        arms = [*group.chosen("full"), *group.chosen("main")]
-        if arms:
-            rows.append(_lengths(arms[0], group.benchmark, columns, "before", group.pair))
+        conditions = [*group.chosen("full"), *group.chosen("main")]
+        if conditions:
+            rows.append(_lengths(conditions[0], group.benchmark, columns, "before", group.pair))
         for probe in group.probes("commitment")[:1]:
-            said = {
+            figures = {
                 row.get("figure"): row.get("value")
                 for row in probe.rows
                 if row.get("who") == "teacher"
             }
-            told = [said.get(f"length_{column}") for column in columns]
-            cells = tuple(Cell() if each is None else Cell(f"{each:.0f}") for each in told)
+            quantiles = [figures.get(f"length_{column}") for column in columns]
+            cells = tuple(Cell() if each is None else Cell(f"{each:.0f}") for each in quantiles)
             rows.append(Row(f"teacher, {group.pair}", cells, OURS))
-        rows += [_lengths(arm, group.benchmark, columns, "last", group.pair) for arm in arms]
+        rows += [
+            _lengths(condition, group.benchmark, columns, "last", group.pair)
+            for condition in conditions
+        ]
     return _table(columns, rows)
 
 
-def _lengths(arm: Arm, benchmark: str, columns: list[str], moment: str, pair: str) -> Row:
-    found = [numbers.metric(arm, benchmark, f"length_tokens/{each}", moment) for each in columns]
+def _lengths(
+    condition: Condition, benchmark: str, columns: list[str], moment: str, pair: str
+) -> Row:
+    found = [
+        numbers.metric(condition, benchmark, f"length_tokens/{each}", moment) for each in columns
+    ]
     cells = tuple(cell(each, "{:.0f}", 1) for each in found)
-    label = name_of("student") if moment == "before" else arm.label
+    label = name_of("student") if moment == "before" else condition.label
     return Row(f"{label}, {pair}", cells, OURS if moment == "before" else LAST)
 
 
 def looks(book: Book, spec: Spec) -> Table | None:
-    """Boxes, repetition and accuracy of full rollouts over the steps."""
-    found = [(group, arm) for group in book.groups for arm in group.chosen("full")]
-    at = [step for group, arm in found for run in arm.done.values()
+    """Shares of several boxes and repetition, and accuracy, of full rollouts over the steps."""
+    found = [(group, condition) for group in book.groups for condition in group.chosen("full")]
+    at = [step for group, condition in found for run in condition.done.values()
           for step in run.steps(group.benchmark) if step > 0]  # fmt: skip
     columns = sorted({*spec["columns"], *thinned(at)})
     rows: list[Row] = []
     for key, values in spec["rows"].items():
         known = dict(zip(spec["columns"], values, strict=True))
         rows.append(paper_row(name_of(key), [known.get(step) for step in columns], len(columns)))
-        for group, arm in found:
-            told = [_look(arm, group.benchmark, key, step) for step in columns]
-            cells = tuple(Cell(f"{100 * each.value:.1f}") if each else Cell() for each in told)
-            rows.append(Row(f"{name_of(key)}, {arm.label}, {group.pair}", cells, OURS))
+        for group, condition in found:
+            shares = [_look(condition, group.benchmark, key, step) for step in columns]
+            cells = tuple(Cell(f"{100 * each.value:.1f}") if each else Cell() for each in shares)
+            rows.append(Row(f"{name_of(key)}, {condition.label}, {group.pair}", cells, OURS))
     return _table([str(step) for step in columns], rows)
 
 
-def _look(arm: Arm, benchmark: str, key: str, step: int) -> Number | None:
-    def moment(run: Run, asked: str) -> int | None:
-        return step if step in run.steps(asked) else None
+def _look(condition: Condition, benchmark: str, key: str, step: int) -> Number | None:
+    def moment(run: Run, name: str) -> int | None:
+        return step if step in run.steps(name) else None
 
     if key == "several_boxes":
-        return numbers.several_boxes_at(arm, benchmark, moment)
+        return numbers.several_boxes_at(condition, benchmark, moment)
     name = {"repeats": "repeats", "accuracy": "avg@"}.get(key)
-    return numbers.metric_at(arm, benchmark, name, moment) if name else None
+    return numbers.metric_at(condition, benchmark, name, moment) if name else None
 
 
 def collapse(book: Book, spec: Spec) -> Table | None:
-    """Peak and lowest after it, of the mean over seeds."""
+    """The peak of the mean over seeds, and the lowest value after it."""
     columns = ("peak", "lowest after it", "fall")
     rows = [
         Row(f"{what}, {tune}", (Cell(f"{peak:g}", f"({at})"), Cell(f"{low:g}", f"({then})"),
@@ -94,31 +101,31 @@ def collapse(book: Book, spec: Spec) -> Table | None:
         for pair, tune, what, peak, at, low, then in sorted(spec["rows"], key=lambda row: row[0])
     ]  # fmt: skip
     for group in book.groups:
-        for arm in group.chosen("full"):
-            curve = mean_curve(arm, group.benchmark)
+        for condition in group.chosen("full"):
+            curve = mean_curve(condition, group.benchmark)
             if len(curve) > 1:
                 peak = max(curve[1:], key=lambda point: point[1])
                 low = min((p for p in curve if p[0] >= peak[0]), key=lambda point: point[1])
                 cells = (*(Cell(f"{100 * v:.1f}", f"({at})") for at, v in (peak, low)),
                          Cell(f"{100 * (peak[1] - low[1]):.1f}"))  # fmt: skip
-                label = f"{group.benchmark} avg@k, {arm.label}, {seeds(len(arm.done))}"
+                label = f"{group.benchmark} avg@k, {condition.label}, {seeds(len(condition.done))}"
                 rows.append(Row(label, cells, OURS, group.pair))
     return _table(list(columns), rows)
 
 
-def mean_curve(arm: Arm, benchmark: str) -> list[tuple[int, float]]:
-    """Step and mean accuracy over the seeds, at the steps that all of them have."""
+def mean_curve(condition: Condition, benchmark: str) -> list[tuple[int, float]]:
+    """Step and mean accuracy over seeds, at the steps that all seeds have."""
     found = []
-    for step in sorted({step for run in arm.done.values() for step in run.steps(benchmark)}):
-        told = [run.row(benchmark, "avg@", step) for run in arm.done.values()]
-        values = [row["value"] for row in told if row]
-        if len(values) == len(told):
+    for step in sorted({step for run in condition.done.values() for step in run.steps(benchmark)}):
+        rows = [run.row(benchmark, "avg@", step) for run in condition.done.values()]
+        values = [row["value"] for row in rows if row]
+        if len(values) == len(rows):
             found.append((step, sum(values) / len(values)))
     return found
 
 
 def efficiency(book: Book, spec: Spec) -> Table | None:
-    """Seconds by phase and peak memory, ESR beside full rollouts."""
+    """Seconds by phase and peak memory, of ESR and full rollouts side by side."""
     columns = ["ESR, s", "full, s", "ESR, GB", "full, GB"]
     rows = [
         paper_row(name_of(key), values, 4, "{:g}") for key, values in spec["rows"].items()
@@ -126,11 +133,11 @@ def efficiency(book: Book, spec: Spec) -> Table | None:
     for group in book.groups:
         for main, full in group.clocks("main", "full"):
             for phase in spec["rows"]:
-                seconds = [cell(numbers.phase_seconds(arm, phase), "{:.2f}", 1)
-                           for arm in (main, full)]  # fmt: skip
-                # Only the whole has a peak, and only that of the trainer's process.
-                peaks = [cell(numbers.peak_gib(arm) if phase == "step" else None, "{:.2f}",
-                              2**30 / 1e9) for arm in (main, full)]  # fmt: skip
+                seconds = [cell(numbers.phase_seconds(condition, phase), "{:.2f}", 1)
+                           for condition in (main, full)]  # fmt: skip
+                # The peak is known for the full step only, and for the trainer process only.
+                peaks = [cell(numbers.peak_gib(condition) if phase == "step" else None, "{:.2f}",
+                              2**30 / 1e9) for condition in (main, full)]  # fmt: skip
                 label = f"{name_of(phase)}, {main.label}, {group.pair}"
                 rows.append(Row(label, (*seconds, *peaks), OURS))
     return _table(columns, rows)

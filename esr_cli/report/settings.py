@@ -1,4 +1,4 @@
-"""Settings of runs side by side: which differ, and which of them tell nothing."""
+"""Compares settings of runs, without those that do not distinguish conditions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from esr_cli.config.train import NO_DIFFERENCE
 
-# What tells no arm from another.
-LEFT_OUT = (*NO_DIFFERENCE, "seed", "config_hash", "save_every", "keep_checkpoints")
-# What the roles of claims.yaml are about: how long rollouts are, and which of their tokens count.
+# Settings that do not distinguish one condition from another.
+IGNORED = (*NO_DIFFERENCE, "seed", "config_hash", "save_every", "keep_checkpoints")
+# Settings that the roles of claims.yaml vary: the rollout length and the token mask.
 ROLES = (
     "rollout.max_tokens", "lengths", "loss.select", "loss.keep_tokens", "loss.by",
     "loss.window_start", "loss.window_end", "loss.confidence",
@@ -17,7 +17,7 @@ ROLES = (
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names."""
+    """Flattens nested settings into a dictionary by dotted names."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:
@@ -27,15 +27,15 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def differing(ours: dict[str, Any], theirs: dict[str, Any], free: Iterable[str] = ()) -> list[str]:
-    """The dotted names of flat settings that differ, but for those that may: each name in `free`,
-    and all below it.
+def differing(a: dict[str, Any], b: dict[str, Any], free: Iterable[str] = ()) -> list[str]:
+    """The dotted names of flat settings that differ. Names in `free`, all names below them, and
+    `IGNORED` may differ and are left out.
     """
-    may = (*LEFT_OUT, *free)
-    keys = dict.fromkeys([*ours, *theirs])
-    return [key for key in keys if ours.get(key) != theirs.get(key) and not under(key, may)]
+    allowed = (*IGNORED, *free)
+    keys = dict.fromkeys([*a, *b])
+    return [key for key in keys if a.get(key) != b.get(key) and not under(key, allowed)]
 
 
 def under(key: str, names: Iterable[str]) -> bool:
-    """Whether a dotted name is one of `names`, or below one."""
+    """Whether a dotted name is one of `names` or lies below one of them."""
     return any(key == name or key.startswith(f"{name}.") for name in names)

@@ -1,4 +1,4 @@
-"""Tables in the paper's layout: its rows, and ours beneath those that they answer to."""
+"""Tables in the paper's layout: its rows, with our corresponding rows below them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from esr_cli.report.arms import Arm, ranks
+from esr_cli.report.conditions import Condition, ranks
 from esr_cli.report.numbers import Number
 
 PAPER, LAST, BEST, OURS = "paper", "ours, last", "ours, best", "ours"
@@ -17,7 +17,7 @@ ROLES = {"student": "student, untrained", "teacher": "teacher", "full": "full ro
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a place of a table, and small behind it; or names, and where they lead."""
+    """A table cell: its text, then text in small type; or `links` as pairs of name and target."""
 
     text: str = "–"
     small: str = ""
@@ -26,7 +26,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """`group` heads the rows that share it; `whose` is the paper's, ours, or nothing."""
+    """A table row. `group` is the heading of the rows that share it. `whose` is PAPER, LAST, BEST,
+    OURS or empty.
+    """
 
     label: str
     cells: tuple[Cell, ...]
@@ -36,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """`columns` head the cells; the label comes before them."""
+    """A table. `columns` are the headings of the cells, without that of the label."""
 
     id: str
     title: str
@@ -50,7 +52,7 @@ Spec = dict[str, Any]
 
 
 def paper_row(label: str, values: Sequence[float | None], count: int, form: str = "{:.2f}") -> Row:
-    """A row of the paper's figures, filled up with dashes."""
+    """A row of the paper's figures, padded with dashes to `count` cells."""
     cells = [
         Cell() if value is None else Cell((form if value < 1000 else "{:,.0f}").format(value))
         for value in values
@@ -59,46 +61,46 @@ def paper_row(label: str, values: Sequence[float | None], count: int, form: str 
 
 
 def cell(number: Number | None, form: str = "{:.1f}", by: float = 100.0) -> Cell:
-    """A number with its interval, in per cent unless told otherwise."""
+    """A number with its interval, multiplied by `by`: in per cent by default."""
     if number is None:
         return Cell()
     if by == 100:
         number = number.within(0, 1)
     value, low, high = (form.format(by * each) for each in (number.value, number.low, number.high))
-    told = low != high and math.isfinite(number.high - number.low)
-    return Cell(value, f"[{low}, {high}]" if told else "")
+    has_interval = low != high and math.isfinite(number.high - number.low)
+    return Cell(value, f"[{low}, {high}]" if has_interval else "")
 
 
 def filled(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows with anything in them."""
+    """The rows that have a non-empty cell."""
     return tuple(row for row in rows if any(each != Cell() for each in row.cells))
 
 
 def has_ours(rows: Sequence[Row]) -> bool:
-    """Whether any row is not the paper's."""
+    """Whether any non-empty row is ours."""
     return any(row.whose != PAPER for row in filled(rows))
 
 
 def without_empty_columns(columns: Sequence[str], rows: Sequence[Row]) -> Table:
-    """An unnamed table of the columns in which something stands."""
+    """A table without title that keeps the columns with a non-empty cell."""
     kept = [i for i in range(len(columns)) if any(row.cells[i] != Cell() for row in rows)]
     cut = [Row(row.label, tuple(row.cells[i] for i in kept), row.whose, row.group) for row in rows]
     return Table("", "", tuple(columns[i] for i in kept), tuple(cut))
 
 
-def key_of(arm: Arm) -> str:
-    """How results.yaml names an arm, where it can."""
-    if arm.kind == "esr":
-        return f"esr_{arm.tokens}"
-    if arm.kind == "growing":
+def key_of(condition: Condition) -> str:
+    """The key of a condition in results.yaml, or its label if it has no key."""
+    if condition.kind == "esr":
+        return f"esr_{condition.tokens}"
+    if condition.kind == "growing":
         return "growing"
-    if arm.kind == "selector" and arm.config["loss"]["select"] == "top":
-        return f"top_{arm.keep}_{arm.by}"
-    return "full" if arm.kind == "full" else arm.label
+    if condition.kind == "selector" and condition.config["loss"]["select"] == "top":
+        return f"top_{condition.keep}_{condition.by}"
+    return "full" if condition.kind == "full" else condition.label
 
 
 def name_of(key: str) -> str:
-    """A key of results.yaml in words."""
+    """The name of a key of results.yaml in words."""
     if found := re.fullmatch(r"esr_(\d+)", key):
         return f"ESR N={found[1]}"
     if found := re.fullmatch(r"top_(\d+)_(.+)", key):
@@ -107,7 +109,7 @@ def name_of(key: str) -> str:
 
 
 def thinned(values: Sequence[int], most: int = 8) -> list[int]:
-    """At most so many of them, evenly, with the first and the last."""
+    """At most `most` distinct values in order, evenly spaced, with the first and the last."""
     ordered = sorted(set(values))
     if len(ordered) <= most:
         return ordered

@@ -1,1 +1,1 @@
-"""`esr reproduce`: every table and figure of the paper that applies, run and reported."""
+"""`esr reproduce`: runs and reports every applicable table and figure of the paper."""

@@ -1,6 +1,6 @@
-"""`esr reproduce`: the paper's tables and figures from their cells, and the report on them.
+"""`esr reproduce`: runs the cells of the paper's tables and figures, and reports on them.
 
-It can be stopped at any moment, by whatever means, and goes on where it was.
+It can be stopped or killed at any moment and resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -24,43 +24,46 @@ from esr_cli.reproduce.matrix import BEGUN, COMPLETE, FAILED, Cell
 from esr_cli.runs import folder as run_folder
 
 MATRICES = "experiment/paper"
-# In `out`: what all that is made there has in common.
-KEPT = "reproduction.json"
+# In `out`: the settings shared by all cells there.
+SETTINGS_FILE = "reproduction.json"
 COLUMNS = {
     "cell": 26, "pair": 27, "task": 5, "tuning": 8, "loss": 22, "N": 12, "seeds": 6, "state": 14,
     "expected": 12,
 }  # fmt: skip
-# Where the first so many cells all fail for one reason, the rest is left: what they lack, all lack.
-HOPELESS = 3
-# The paper trained on one card of 48 GB.
+# If the first cells, this many, all fail for the same reason, the others are skipped: they would
+# fail, too.
+MAX_SAME_FAILURES = 3
+# The paper trained on one GPU of 48 GB.
 PAPER_GIB = 40
 
 
 def run(config: ReproduceConfig, overrides: list[str]) -> None:
-    """Runs what is missing and reports; raises RuntimeError where a cell failed."""
+    """Runs the incomplete cells and reports; raises RuntimeError if a cell failed."""
     scale = _scale() if config.scale == "auto" else config.scale
     chosen = matrix.read(files.conf_dir() / MATRICES / f"{scale}.yaml")
     quick = "-quick" if config.quick else ""
     out = Path(config.out or f"runs/reproduce-{scale}{quick}")
     cells = matrix.cells(chosen, config, out)
-    told = {"scale": scale, "overrides": config.overrides}
-    _refuse_others(out, told, cells)
+    settings = {"scale": scale, "overrides": config.overrides}
+    _refuse_other_settings(out, settings, cells)
     gpus = _gpus_gib() if any(cell.gib for cell in cells) else []
-    # Two cards can share a cell; what does not fit them then, its own check refuses.
-    left = matrix.too_large(cells, gpus[0]) if len(gpus) == 1 else []
-    if left:
-        largest = {f"{cell.arm} ({cell.gib:.0f} GiB)": None for cell in left if cell.gib}
+    # With several GPUs a cell may be split over them; then its own check decides if it fits.
+    excluded = matrix.too_large(cells, gpus[0]) if len(gpus) == 1 else []
+    if excluded:
+        largest = {
+            f"{cell.configuration} ({cell.gib:.0f} GiB)": None for cell in excluded if cell.gib
+        }
         print(f"left out, too large for a GPU of {gpus[0]:.0f} GiB: {', '.join(largest)}")
-        cells = [cell for cell in cells if cell not in left]
+        cells = [cell for cell in cells if cell not in excluded]
     if config.list:
         _list(chosen, cells, f"{scale}: {chosen.about}")
         return
     with run_folder.lock(out, "out"):
-        files.write_json(out / KEPT, told)
+        files.write_json(out / SETTINGS_FILE, settings)
         try:
             failed = Runner(cells, config.jobs or chosen.jobs, chosen.threads).run()
         except KeyboardInterrupt:
-            print("the same command goes on where this one stopped", flush=True)
+            print("the same command resumes where this one stopped", flush=True)
             raise
         title = f"arXiv 2605.27028 at the scale of the {scale}"
         if any(cell.complete for cell in cells if cell.command == "train"):
@@ -68,24 +71,23 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
     if failed:
         raise RuntimeError(
             f"{len(failed)} of {_cells(len(cells))} failed ({', '.join(failed)}); the "
-            "same command tries them again"
+            "same command retries them"
         )
 
 
-def _refuse_others(out: Path, told: dict[str, Any], cells: Sequence[Cell]) -> None:
-    """Raises `ConfigError` where `out` holds what was made with other settings."""
-    before = files.read_json(out / KEPT) if (out / KEPT).is_file() else told
-    other = [key for key in told if before.get(key) != told[key]]
+def _refuse_other_settings(out: Path, settings: dict[str, Any], cells: Sequence[Cell]) -> None:
+    """Raises `ConfigError` if `out` holds cells that were made with other settings."""
+    path = out / SETTINGS_FILE
+    saved = files.read_json(path) if path.is_file() else settings
+    other = [key for key in settings if saved.get(key) != settings[key]]
     if other:
-        asked, made = _plain(told[other[0]]), _plain(before.get(other[0]))
+        asked, made = _plain(settings[other[0]]), _plain(saved.get(other[0]))
         raise ConfigError(
             f"{other[0]}={asked}: {out} was made with {made or 'none'}; choose another out"
         )
     for cell in cells:
-        if cell.noted().get("asked", cell.asked) != cell.asked:
-            raise ConfigError(
-                f"out={out}: {cell.id} was made there with other settings; choose another"
-            )
+        if cell.record().get("asked", cell.settings_hash) != cell.settings_hash:
+            raise ConfigError(f"out={out}: holds {cell.id} with other settings; choose another")
 
 
 def _plain(value: Any) -> str:
@@ -93,105 +95,106 @@ def _plain(value: Any) -> str:
 
 
 class Runner:
-    """Runs cells as soon as what they need is there, so many side by side."""
+    """Runs each cell once the cells it needs are complete, up to `parallel` at a time."""
 
-    def __init__(self, cells: Sequence[Cell], side_by_side: int, threads: int | None) -> None:
-        self.cells, self.side_by_side, self.threads = cells, side_by_side, threads
+    def __init__(self, cells: Sequence[Cell], parallel: int, threads: int | None) -> None:
+        self.cells, self.parallel, self.threads = cells, parallel, threads
         self.failed: dict[str, str] = {}
         self._reasons: list[str] = []
         self._width = max(len(cell.id) for cell in cells)
         self._spent, self._expected = 0.0, 0.0
 
     def run(self) -> list[str]:
-        """Runs what is not complete; gives the ids of those that failed."""
-        owed = [cell for cell in self.cells if not cell.complete]
-        told = [f"{_cells(len(self.cells))}, {len(self.cells) - len(owed)} complete"]
-        print("; ".join(filter(None, [*told, self._left(owed)])), flush=True)
-        with jobs.interrupted(), ThreadPoolExecutor(self.side_by_side) as pool:
-            self._run([cell for cell in owed if not cell.alone], self.side_by_side, pool)
+        """Runs the incomplete cells; returns the ids of those that failed."""
+        pending = [cell for cell in self.cells if not cell.complete]
+        counts = f"{_cells(len(self.cells))}, {len(self.cells) - len(pending)} complete"
+        print("; ".join(filter(None, [counts, self._time_left(pending)])), flush=True)
+        with jobs.interrupted(), ThreadPoolExecutor(self.parallel) as pool:
+            self._run([cell for cell in pending if not cell.alone], self.parallel, pool)
             if not self._hopeless:
-                self._run([cell for cell in owed if cell.alone], 1, pool)
+                self._run([cell for cell in pending if cell.alone], 1, pool)
         return list(self.failed)
 
-    def _run(self, owed: list[Cell], most: int, pool: ThreadPoolExecutor) -> None:
+    def _run(self, pending: list[Cell], limit: int, pool: ThreadPoolExecutor) -> None:
         running: dict[Future[jobs.Ended], Cell] = {}
-        while owed or running:
-            for cell in self._ready(owed)[: most - len(running)]:
-                owed.remove(cell)
-                files.write_json(_made(cell.note), {"asked": cell.asked, "state": BEGUN})
-                running[pool.submit(self._one, cell)] = cell
+        while pending or running:
+            for cell in self._ready(pending)[: limit - len(running)]:
+                pending.remove(cell)
+                _write_record(cell, {"state": BEGUN})
+                running[pool.submit(self._execute, cell)] = cell
             if not running:
-                # What is left needs cells that failed.
-                for cell in owed:
-                    self._note(cell, jobs.Ended(1, 0.0, f"needs {', '.join(cell.needs)}"), [])
+                # The remaining cells need cells that failed.
+                for cell in pending:
+                    self._finish(cell, jobs.Ended(1, 0.0, f"needs {', '.join(cell.needs)}"), [])
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 cell = running.pop(future)
-                self._note(cell, future.result(), [*owed, *running.values()])
-            if self._hopeless and owed:
-                print(f"the first {HOPELESS} cells failed for one reason; the others are left")
-                owed.clear()
+                self._finish(cell, future.result(), [*pending, *running.values()])
+            if self._hopeless and pending:
+                reason = "cells failed for the same reason; skipping the others"
+                print(f"the first {MAX_SAME_FAILURES} {reason}")
+                pending.clear()
 
     @property
     def _hopeless(self) -> bool:
-        # One that succeeded shows that the others may, too.
-        told = set(self._reasons)
-        return len(self._reasons) >= HOPELESS and len(told) == 1 and "" not in told
+        # After a success the others may succeed, too.
+        distinct = set(self._reasons)
+        return len(self._reasons) >= MAX_SAME_FAILURES and len(distinct) == 1 and "" not in distinct
 
-    def _ready(self, owed: list[Cell]) -> list[Cell]:
+    def _ready(self, pending: list[Cell]) -> list[Cell]:
         done = {cell.id for cell in self.cells if cell.complete}
-        return [cell for cell in owed if done.issuperset(cell.needs)]
+        return [cell for cell in pending if done.issuperset(cell.needs)]
 
-    def _one(self, cell: Cell) -> jobs.Ended:
-        log, arguments = cell.note.with_suffix(".log"), list(cell.arguments)
+    def _execute(self, cell: Cell) -> jobs.Ended:
+        log, arguments = cell.record_file.with_suffix(".log"), list(cell.arguments)
         if cell.run and cell.command == "train":
-            # A run that ended just before its note could be written.
+            # A run may have ended just before its record could be written.
             if (cell.run / "summary.json").is_file():
                 return jobs.Ended(0, 0.0)
-            here = jobs.text(str(cell.run))
+            folder = jobs.text(str(cell.run))
             resumes = files.latest(cell.run) is not None
-            arguments = [f"resume={here}"] if resumes else [*arguments, f"run_dir={here}"]
+            arguments = [f"resume={folder}"] if resumes else [*arguments, f"run_dir={folder}"]
         try:
             return jobs.run(cell.command, arguments, log, None if cell.alone else self.threads)
         except OSError as error:
             return jobs.Ended(1, 0.0, str(error))
 
-    def _note(self, cell: Cell, ended: jobs.Ended, owed: list[Cell]) -> None:
+    def _finish(self, cell: Cell, ended: jobs.Ended, pending: list[Cell]) -> None:
         state = FAILED if ended.status else COMPLETE
-        told = {"asked": cell.asked, "state": state, "seconds": round(ended.seconds, 1)}
-        files.write_json(_made(cell.note), told | {"reason": ended.reason})
+        seconds = round(ended.seconds, 1)
+        _write_record(cell, {"state": state, "seconds": seconds, "reason": ended.reason})
         self._reasons.append(ended.reason)
         if ended.status:
             self.failed[cell.id] = ended.reason
         self._spent += ended.seconds
         self._expected += cell.seconds
         done = sum(each.complete for each in self.cells)
-        accuracy = _accuracy(cell) if state == COMPLETE else ended.reason
+        outcome = _accuracy(cell) if state == COMPLETE else ended.reason
         print(
             f"[{done}/{len(self.cells)}] {cell.id:<{self._width}}  {ended.seconds:4.0f} s  "
-            f"{state:<8}  {accuracy:<14}  {self._left(owed)}", flush=True,
+            f"{state:<8}  {outcome:<14}  {self._time_left(pending)}", flush=True,
         )  # fmt: skip
 
-    def _left(self, owed: Sequence[Cell]) -> str:
-        """The time expected, by what the cells so far took of theirs."""
+    def _time_left(self, pending: Sequence[Cell]) -> str:
+        """The estimated time left, scaled by actual over expected time of the cells so far."""
         pace = self._spent / self._expected if self._expected else 1.0
         seconds = sum(
-            cell.seconds / (1 if cell.alone else self.side_by_side) for cell in owed
+            cell.seconds / (1 if cell.alone else self.parallel) for cell in pending
         )  # fmt: skip
-        return f"about {_span(pace * seconds)} left" if owed else ""
+        return f"about {_span(pace * seconds)} left" if pending else ""
 
 
 def _cells(count: int) -> str:
     return "1 cell" if count == 1 else f"{count} cells"
 
 
-def _made(note: Path) -> Path:
-    note.parent.mkdir(parents=True, exist_ok=True)
-    return note
+def _write_record(cell: Cell, fields: dict[str, Any]) -> None:
+    cell.record_file.parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(cell.record_file, {"asked": cell.settings_hash, **fields})
 
 
 def _accuracy(cell: Cell) -> str:
-    # Runs for their timings answer hardly any question.
+    # Timing runs evaluate too few questions to show an accuracy.
     if cell.run is None or cell.command != "train" or cell.alone:
         return ""
     summary = files.read_json(cell.run / "summary.json")
@@ -210,19 +213,22 @@ def _list(chosen: MatrixConfig, cells: Sequence[Cell], title: str) -> None:
     console.width = max(console.width, 160)
     print(f"{title}\n")
     for name, item in chosen.items.items():
-        own = dict.fromkeys(cell.arm for cell in cells if cell.arm.split("@")[0] in item.cells)
-        if not own:
+        names = dict.fromkeys(
+            cell.configuration for cell in cells if cell.configuration.split("@")[0] in item.cells
+        )
+        if not names:
             continue
         table = Table(title=f"{name}: {item.title}", title_justify="left", box=box.SIMPLE)
         for heading, width in COLUMNS.items():
             table.add_column(heading, width=width)
-        for arm in own:
-            table.add_row(*_row(chosen, [cell for cell in cells if cell.arm == arm]))
+        for configuration in names:
+            same = [cell for cell in cells if cell.configuration == configuration]
+            table.add_row(*_row(chosen, same))
         console.print(table)
-    owed = [cell for cell in cells if not cell.complete]
+    pending = [cell for cell in cells if not cell.complete]
     print(
-        f"{_cells(len(cells))}, {len(cells) - len(owed)} complete; "
-        f"{_span(sum(cell.seconds for cell in owed))} expected, one after another"
+        f"{_cells(len(cells))}, {len(cells) - len(pending)} complete; "
+        f"{_span(sum(cell.seconds for cell in pending))} expected, one after another"
     )
 
 
@@ -230,32 +236,32 @@ def _row(chosen: MatrixConfig, cells: list[Cell]) -> list[str]:
     first = cells[0]
     seeds = ",".join(str(cell.seed) for cell in cells if cell.seed is not None)
     states = Counter(cell.state for cell in cells)
-    state = ", ".join(f"{n} {said}" if len(cells) > 1 else said for said, n in states.items())
+    state = ", ".join(f"{n} {name}" if len(cells) > 1 else name for name, n in states.items())
     cost = f"{len(cells)} x {_span(first.seconds)}" if len(cells) > 1 else _span(first.seconds)
     if first.command == "train":
-        sets = matrix.arguments_as(chosen.cells[first.arm], chosen)
+        given = matrix.arguments_as(chosen.cells[first.configuration], chosen)
         keys = (
-            "pair.name" if "pair.name" in sets else "pair",
+            "pair.name" if "pair.name" in given else "pair",
             "task",
             "tune",
             "loss",
             "rollout_len",
         )
-        what = [sets.get(key, "") for key in keys]
-        if "lengths" in sets:
-            what[-1] += f" ({sets['lengths']})"
+        columns = [given.get(key, "") for key in keys]
+        if "lengths" in given:
+            columns[-1] += f" ({given['lengths']})"
     else:
-        what = [f"esr {first.command}", "", "", "", ""]
-    return [first.arm, *what, seeds, state, cost]
+        columns = [f"esr {first.command}", "", "", "", ""]
+    return [first.configuration, *columns, seeds, state, cost]
 
 
 def _scale() -> str:
-    """`paper` where there is a GPU of the size that the paper trained on."""
+    """`paper` if there is a GPU as large as the one that the paper trained on, else `lab`."""
     return "paper" if max(_gpus_gib(), default=0) >= PAPER_GIB else "lab"
 
 
 def _gpus_gib() -> list[float]:
     import torch
 
-    properties = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
-    return [each.total_memory / 2**30 for each in properties]
+    gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
+    return [each.total_memory / 2**30 for each in gpus]

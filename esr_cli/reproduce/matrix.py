@@ -1,4 +1,4 @@
-"""What there is to reproduce: the cells of a matrix, one command each, with their state on disk."""
+"""The cells of a reproduction matrix: one command each, with its state on disk."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ TO_DO, BEGUN, COMPLETE, FAILED = "to do", "begun", "complete", "failed"
 
 @dataclass(frozen=True)
 class Cell:
-    """One command: `arm` is the matrix's name for it, `run` the folder of a training run.
+    """One command: `configuration` is its name in the matrix, `run` the folder of a training run.
 
-    `needs` are the ids of the cells that come before it; `asked` is a hash of what it is, wherever
-    `out` lies.
+    `needs` are the ids of the cells that must complete first. `settings_hash` covers its settings,
+    independent of `out`.
     """
 
-    arm: str
+    configuration: str
     seed: int | None
     command: str
     arguments: tuple[str, ...]
-    asked: str
+    settings_hash: str
     needs: tuple[str, ...]
     seconds: float
     alone: bool
@@ -38,69 +38,72 @@ class Cell:
     @property
     def id(self) -> str:
         """Its name, unique in the matrix."""
-        return self.arm if self.seed is None else f"{self.arm}/seed={self.seed}"
+        return self.configuration if self.seed is None else f"{self.configuration}/seed={self.seed}"
 
     @property
-    def note(self) -> Path:
-        """The file that says how it ended; made when it has."""
+    def record_file(self) -> Path:
+        """The JSON file of its state, written when it starts and when it ends."""
         return self.out / "cells" / f"{self.id.replace('/', ',')}.json"
 
-    def noted(self) -> dict[str, Any]:
-        """What its note says: `asked`, `state`, and of one that ended `seconds` and `reason`."""
-        told = files.read_json(self.note) if self.note.is_file() else {"state": TO_DO}
-        # A run that was removed, or what was measured with it, is to be had again.
-        made = "summary.json" if self.command == "train" else "probes"
-        gone = told["state"] == COMPLETE and self.run and not (self.run / made).exists()
-        return {**told, "state": TO_DO} if gone else told
+    def record(self) -> dict[str, Any]:
+        """The contents of its file: `asked`, `state`, and after its end `seconds` and `reason`."""
+        path = self.record_file
+        saved = files.read_json(path) if path.is_file() else {"state": TO_DO}
+        # If its run or its probes were removed, it has to run again.
+        output = "summary.json" if self.command == "train" else "probes"
+        removed = saved["state"] == COMPLETE and self.run and not (self.run / output).exists()
+        return {**saved, "state": TO_DO} if removed else saved
 
     @property
     def complete(self) -> bool:
-        """Whether it is done."""
-        return bool(self.noted()["state"] == COMPLETE)
+        """Whether its command succeeded and its output exists."""
+        return bool(self.record()["state"] == COMPLETE)
 
     @property
     def state(self) -> str:
-        """What became of it so far, in a word or two."""
-        said = str(self.noted()["state"])
+        """Its state in a word or two; of a training run under way, the last step saved."""
+        state = str(self.record()["state"])
         last = files.latest(self.run) if self.run and self.command == "train" else None
-        return f"at step {files.step_of(last)}" if last and said == BEGUN else said
+        return f"at step {files.step_of(last)}" if last and state == BEGUN else state
 
 
 def read(path: Path) -> MatrixConfig:
-    """The matrix of a scale."""
+    """Reads the matrix of a scale."""
     return gate.typed(gate.read_yaml(path), MatrixConfig)
 
 
 def cells(matrix: MatrixConfig, config: ReproduceConfig, out: Path) -> list[Cell]:
-    """The cells asked for with all that they need, in the order in which they are to be run.
+    """The requested cells with all cells that they need, in the order to run them.
 
-    Seed by seed, so that a report of fewer seeds is never far. Raises `ConfigError` for an unknown
-    name in `only`, and where nothing is left.
+    They are ordered by seed, so that a report of the first seeds is soon possible. Raises
+    `ConfigError` for an unknown name in `only`, and if no cell remains.
     """
     wanted = _wanted(matrix, config)
-    made: dict[str, Cell] = {}
+    by_id: dict[str, Cell] = {}
     for name, each in matrix.cells.items():
         if name not in wanted:
             continue
-        of: Sequence[str | None] = each.of or [None]
+        targets: Sequence[str | None] = each.of or [None]
         for seed in [None] if each.once else _seeds(each, matrix, config):
-            for measured in of:
+            for measured in targets:
                 cell = _cell(name, each, matrix, config, out, seed, measured)
-                made[cell.id] = cell
-    for cell in made.values():
+                by_id[cell.id] = cell
+    for cell in by_id.values():
         for other in cell.needs:
-            need(other in made, f"cells.{cell.id}", other, "it needs a cell that is not there")
+            need(other in by_id, f"cells.{cell.id}", other, "it needs a cell that does not exist")
     order = {name: place for place, name in enumerate(matrix.cells)}
-    return sorted(made.values(), key=lambda c: (c.alone, c.seed or 0, order[c.arm.split("@")[0]]))
+    return sorted(
+        by_id.values(), key=lambda c: (c.alone, c.seed or 0, order[c.configuration.split("@")[0]])
+    )
 
 
 def too_large(cells: Sequence[Cell], gib: float) -> list[Cell]:
-    """The cells that do not fit a GPU of so many GiB, and those that need them."""
-    out: dict[str, Cell] = {}
+    """The cells that do not fit on a GPU of `gib` GiB, and those that need them."""
+    excluded: dict[str, Cell] = {}
     for cell in cells:
-        if cell.gib > gib or any(other in out for other in cell.needs):
-            out[cell.id] = cell
-    return list(out.values())
+        if cell.gib > gib or any(other in excluded for other in cell.needs):
+            excluded[cell.id] = cell
+    return list(excluded.values())
 
 
 def _seeds(
@@ -109,12 +112,12 @@ def _seeds(
     given = config.seeds or (matrix.quick.seeds if config.quick else None)
     if given is None:
         return each.seeds or matrix.seeds
-    # What looks at fewer of its runs than there are looks at as few of these.
+    # A measurement with fewer seeds than the matrix keeps its number of seeds.
     return given[: len(each.seeds)] if each.of and each.seeds else given
 
 
 def arguments_as(cell: CellConfig, matrix: MatrixConfig) -> dict[str, str]:
-    """What a training cell sets, by key, over what the matrix shows by default."""
+    """A training cell's overrides by key, on top of the matrix's `shown` defaults."""
     given = [text for text in (*matrix.every, *cell.given) if "=" in text]
     return matrix.shown | dict(text.lstrip("+").split("=", 1) for text in given)
 
@@ -136,10 +139,10 @@ def _wanted(matrix: MatrixConfig, config: ReproduceConfig) -> set[str]:
         chosen |= more
 
 
-def _filled(text: str, places: Mapping[str, Any]) -> str:
-    """With places filled in; a path may hold anything, so it is quoted."""
+def _fill(text: str, values: Mapping[str, Any]) -> str:
+    """Fills in the placeholders; paths are quoted, since they may hold any character."""
     key, _, value = text.partition("=")
-    filled = value.format(**places)
+    filled = value.format(**values)
     return f"{key}={jobs.text(filled) if '{out}' in value or '{run}' in value else filled}"
 
 
@@ -148,23 +151,23 @@ def _cell(
     seed: int | None, measured: str | None,
 ) -> Cell:  # fmt: skip
     trains = each.command == "train"
-    below = out / ("timed" if each.alone else "runs")
-    run = below / (measured or name) / f"seed={seed}" if trains or measured else None
-    places: Mapping[str, Any] = {"out": out.absolute(), "seed": seed, "run": run}
-    asked = [*each.given]
+    parent = out / ("timed" if each.alone else "runs")
+    run = parent / (measured or name) / f"seed={seed}" if trains or measured else None
+    values: Mapping[str, Any] = {"out": out.absolute(), "seed": seed, "run": run}
+    overrides = [*each.given]
     if trains:
         common = matrix.timed if each.alone else matrix.every
-        asked = [*common, *each.given, *config.overrides, "seed={seed}"]
-    given = [text if text in config.overrides else _filled(text, places) for text in asked]
+        overrides = [*common, *each.given, *config.overrides, "seed={seed}"]
+    arguments = [text if text in config.overrides else _fill(text, values) for text in overrides]
     if config.data_dir and each.command != "lab":
-        given.append(f"data_dir={jobs.text(config.data_dir)}")
+        arguments.append(f"data_dir={jobs.text(config.data_dir)}")
     once = {other for other in (*each.needs, *each.of) if matrix.cells[other].once}
-    behind = [measured] if measured else []
+    target = [measured] if measured else []
     needs = tuple(
-        other if other in once else f"{other}/seed={seed}" for other in (*each.needs, *behind)
+        other if other in once else f"{other}/seed={seed}" for other in (*each.needs, *target)
     )
     return Cell(
-        arm=f"{name}@{measured}" if measured else name, seed=seed, command=each.command,
-        arguments=tuple(given), asked=files.hash_of({"asked": asked}), needs=needs,
+        configuration=f"{name}@{measured}" if measured else name, seed=seed, command=each.command,
+        arguments=tuple(arguments), settings_hash=files.hash_of({"asked": overrides}), needs=needs,
         seconds=each.seconds, alone=each.alone, out=out, run=run, gib=each.gib,
     )  # fmt: skip

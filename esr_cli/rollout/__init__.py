@@ -1,1 +1,1 @@
-"""Engines that sample responses: vLLM, and a short decode loop over transformers."""
+"""Engines that sample responses: vLLM, and a short decoding loop over transformers."""

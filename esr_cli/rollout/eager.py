@@ -1,4 +1,4 @@
-"""A short decode loop over transformers' forward and cache: reference, and fast when tiny."""
+"""A short decoding loop over transformers: the reference engine, and fast for tiny models."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from esr_cli.rollout import graphs
 from esr_cli.rollout.decoder import Decoder
 from esr_cli.types import Prompt, Rollout, Sampling
 
-# So many texts or fewer take a GPU as long: it reads all weights for any of them.
-FEWEST = 32
+# With this many rows or fewer, a step takes a GPU equally long: it reads all weights.
+MIN_GPU_ROWS = 32
 
 
 class EagerEngine:
-    """Samples side by side; each row has its own random stream, so company changes nothing."""
+    """Samples in batches. Each row has its own generator, so results do not depend on the batch."""
 
     def __init__(
         self, path: str, dtype: str, max_sequences: int, device: str = "cpu",
@@ -29,23 +29,23 @@ class EagerEngine:
         self.model = loading.load_model(path, dtype, device, revision, trust_remote_code)
         self.max_sequences, self.decoder = max_sequences, Decoder.of(self.model)
         if device != "cpu":
-            # Where the decoder laid weights together, their old places are free.
+            # Frees the copies of the weights that the decoder has concatenated.
             torch.cuda.empty_cache()
         if self.decoder is None:
-            print("decoding with the library's own forward pass, which is slower")
+            print("decoding with transformers' forward pass, which is slower")
         rows = self.model.config.get_text_config().vocab_size
-        self.barred = torch.tensor([i for i in masked_ids if i < rows], device=device).long()
+        self.masked_ids = torch.tensor([i for i in masked_ids if i < rows], device=device).long()
 
     @torch.no_grad()
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
-        """Copies the named weights in place; a name the model lacks is a broken invariant."""
-        own = self.model.state_dict()
-        unknown = [name for name in weights if name not in own]
+        """Copies the named weights in place. Each name must exist in the model."""
+        parameters = self.model.state_dict()
+        unknown = [name for name in weights if name not in parameters]
         assert not unknown, f"the engine's model has no weight {unknown[0]}"
-        torch._foreach_copy_([own[name] for name in weights], list(weights.values()))
+        torch._foreach_copy_([parameters[name] for name in weights], list(weights.values()))
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
-        """`sampling.samples` rollouts a prompt, prompt by prompt."""
+        """`sampling.samples` rollouts per prompt, in the order of the prompts."""
         wanted = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
         device = self.model.device
         rows = [
@@ -62,69 +62,69 @@ class EagerEngine:
     @torch.inference_mode()
     def _decode(self, rows: list[_Row], sampling: Sampling) -> None:
         device = self.model.device
-        # Responses to one prompt read it once.
-        asked = {ids: n for n, ids in enumerate(dict.fromkeys(r.prompt.student_ids for r in rows))}
-        ids_BL, mask_BL = _left_pad(list(asked), device)
-        text = _Text(self.model, self.decoder, mask_BL, max(row.limit for row in rows))
+        # A prompt is read once for all its responses.
+        unique = {ids: n for n, ids in enumerate(dict.fromkeys(r.prompt.student_ids for r in rows))}
+        ids_BL, mask_BL = _left_pad(list(unique), device)
+        batch = _Batch(self.model, self.decoder, mask_BL, max(row.limit for row in rows))
         noise = _Noise([row.stream for row in rows])
-        bars = sampling.shared_only and len(self.barred) > 0
-        fewest = FEWEST if device.type == "cuda" else 0
-        logits_BV = text.logits(ids_BL)
-        if len(asked) < len(rows):
-            of_B = torch.tensor([asked[row.prompt.student_ids] for row in rows], device=device)
-            text.keep(of_B)
+        masked = sampling.shared_only and len(self.masked_ids) > 0
+        min_rows = MIN_GPU_ROWS if device.type == "cuda" else 0
+        logits_BV = batch.logits(ids_BL)
+        if len(unique) < len(rows):
+            of_B = torch.tensor([unique[row.prompt.student_ids] for row in rows], device=device)
+            batch.keep(of_B)
             logits_BV = logits_BV[of_B]
         while True:
             logits_BV = logits_BV.float()
-            if bars:
-                logits_BV = logits_BV.index_fill(1, self.barred, -torch.inf)
-            token_B, logprob_B = _draw(logits_BV, sampling, noise)
+            if masked:
+                logits_BV = logits_BV.index_fill(1, self.masked_ids, -torch.inf)
+            token_B, logprob_B = _sample(logits_BV, sampling, noise)
             pairs = zip(rows, token_B.tolist(), logprob_B.tolist(), strict=True)
             for row, token, logprob in pairs:
                 row.take(token, logprob, sampling.stop_ids)
-            going = [b for b, row in enumerate(rows) if not row.finish]
-            if not going:
+            unfinished = [b for b, row in enumerate(rows) if not row.finish]
+            if not unfinished:
                 return
             ids_BL = token_B[:, None]
-            # A few long responses among many short ones are decoded on their own.
-            if 2 * len(going) <= len(rows) > fewest:
-                rows = [rows[b] for b in going]
-                kept_B = torch.tensor(going, device=device)
-                text.keep(kept_B)
-                noise.keep(going)
+            # Once half the responses have ended, only the rest is decoded.
+            if 2 * len(unfinished) <= len(rows) > min_rows:
+                rows = [rows[b] for b in unfinished]
+                kept_B = torch.tensor(unfinished, device=device)
+                batch.keep(kept_B)
+                noise.keep(unfinished)
                 ids_BL = ids_BL[kept_B]
-            logits_BV = text.logits(ids_BL)
+            logits_BV = batch.logits(ids_BL)
 
 
-class _Text:
-    """What a batch of texts has read so far, by our own pass where the model has one."""
+class _Batch:
+    """The decoding state of a batch, through `Decoder` if the model has one."""
 
     def __init__(
         self, model: Any, decoder: Decoder | None, mask_BL: torch.Tensor, more: int
     ) -> None:
         self.model, self.decoder, self.mask_BL, self.more = model, decoder, mask_BL, more
         self.cache: Any = None
-        # Our pass for one more token; on CUDA a graph of it.
+        # The decoder's next step, as a CUDA graph on a GPU.
         self._next: Any = None
 
     def logits(self, ids_BL: torch.Tensor) -> torch.Tensor:
-        """`logits_BV` after the last of these tokens: the prompts, then one more at a time."""
+        """`logits_BV` after the last token: first for the prompts, then for one token per row."""
         if self.decoder and self.cache is None:
             logits_BV, self.cache = self.decoder.read(ids_BL, self.mask_BL, self.more)
             return logits_BV
         if self.decoder:
-            return self._one_more(self.decoder, ids_BL[:, 0])
+            return self._next_token(self.decoder, ids_BL[:, 0])
         if self.cache is None:
             self.cache = DynamicCache(config=self.model.config.get_text_config())
         else:
             self.mask_BL = torch.cat([self.mask_BL, torch.ones_like(ids_BL)], dim=1)
-        places_BL = (self.mask_BL.cumsum(-1) - 1).clamp(min=0)[:, -ids_BL.shape[1] :]
+        positions_BL = (self.mask_BL.cumsum(-1) - 1).clamp(min=0)[:, -ids_BL.shape[1] :]
         return self.model(
-            input_ids=ids_BL, attention_mask=self.mask_BL, position_ids=places_BL,
+            input_ids=ids_BL, attention_mask=self.mask_BL, position_ids=positions_BL,
             past_key_values=self.cache, logits_to_keep=1,
         ).logits[:, -1]  # fmt: skip
 
-    def _one_more(self, decoder: Decoder, ids_B: torch.Tensor) -> torch.Tensor:
+    def _next_token(self, decoder: Decoder, ids_B: torch.Tensor) -> torch.Tensor:
         if self._next is None:
             plain = partial(decoder.next, cache=self.cache)
             captures = ids_B.is_cuda and not graphs.faults
@@ -132,7 +132,7 @@ class _Text:
         return self._next(ids_B)
 
     def keep(self, rows_B: torch.Tensor) -> None:
-        """Goes on with these of the texts, any of which may be there more than once."""
+        """Keeps only these rows, in this order. A row may occur more than once."""
         if self.decoder:
             self._next = None
             self.cache.keep(rows_B)
@@ -142,9 +142,9 @@ class _Text:
 
 
 class _Noise:
-    """Gumbel noise, each row's from its own stream, as a rule many tokens at a time.
+    """Gumbel noise from each row's own generator, drawn for several tokens at a time.
 
-    How many depends on vocabulary and kind of device alone, so that company changes nothing.
+    How many depends on the vocabulary and the device type only, not on the batch.
     """
 
     def __init__(self, streams: list[torch.Generator]) -> None:
@@ -152,20 +152,20 @@ class _Noise:
         self._drawn_BTV = torch.empty(0)
 
     def next(self, logits_BV: torch.Tensor) -> torch.Tensor:
-        """Noise of the next token, shaped like its logits."""
+        """Noise for the next token, of the shape of `logits_BV`."""
         columns, device = logits_BV.shape[1], logits_BV.device
-        # On a GPU every draw is a launch, which takes longer than what it draws.
-        ahead = 4 if device.type == "cuda" else min(16, max(1, 8192 // columns))
-        if self._used % ahead == 0:
-            drawn_BTV = torch.empty(len(self.streams), ahead, columns, device=device)
+        # On a GPU each draw is a kernel launch, which takes longer than the draw itself.
+        block = 4 if device.type == "cuda" else min(16, max(1, 8192 // columns))
+        if self._used % block == 0:
+            drawn_BTV = torch.empty(len(self.streams), block, columns, device=device)
             for row_TV, stream in zip(drawn_BTV, self.streams, strict=True):
                 row_TV.exponential_(generator=stream)
             self._drawn_BTV = drawn_BTV.log_().neg_()
         self._used += 1
-        return self._drawn_BTV[:, (self._used - 1) % ahead]
+        return self._drawn_BTV[:, (self._used - 1) % block]
 
     def keep(self, rows: list[int]) -> None:
-        """Goes on with some of the rows."""
+        """Keeps only these rows."""
         self.streams = [self.streams[b] for b in rows]
         if self._used:
             self._drawn_BTV = self._drawn_BTV[rows]
@@ -173,7 +173,7 @@ class _Noise:
 
 @dataclass
 class _Row:
-    """A response as it grows; `finish` is empty until it ended or was cut."""
+    """A response being generated; `finish` is empty until it stops or reaches `limit`."""
 
     prompt: Prompt
     sample: int
@@ -184,7 +184,7 @@ class _Row:
     finish: str = ""
 
     def take(self, token: int, logprob: float, stop_ids: tuple[int, ...]) -> None:
-        """Adds a token unless the response has ended, and sees whether it ends with it."""
+        """Adds a token unless the response has finished, and sets `finish` if it finishes now."""
         if self.finish:
             return
         self.tokens.append(token)
@@ -212,28 +212,28 @@ def _left_pad(
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
-def _draw(
+def _sample(
     logits_BV: torch.Tensor, sampling: Sampling, noise: _Noise
 ) -> tuple[torch.Tensor, torch.Tensor]:
     if sampling.temperature == 0:
         token_B = logits_BV.argmax(-1)
         logprobs_BV = logits_BV.log_softmax(-1)
     else:
-        logprobs_BV = _cut(logits_BV / sampling.temperature, sampling).log_softmax(-1)
-        # The highest sum with Gumbel noise is a draw from the softmax.
+        logprobs_BV = _truncated(logits_BV / sampling.temperature, sampling).log_softmax(-1)
+        # Gumbel-max: the argmax with Gumbel noise is a sample from the softmax.
         token_B = (logprobs_BV + noise.next(logprobs_BV)).argmax(-1)
     return token_B, logprobs_BV.gather(-1, token_B[:, None])[:, 0]
 
 
-def _cut(logits_BV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+def _truncated(logits_BV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     if sampling.top_k:
         k = min(sampling.top_k, logits_BV.shape[-1])
-        bar_B1 = logits_BV.topk(k).values[:, -1:]
-        logits_BV = logits_BV.masked_fill(logits_BV < bar_B1, -torch.inf)
+        smallest_B1 = logits_BV.topk(k).values[:, -1:]
+        logits_BV = logits_BV.masked_fill(logits_BV < smallest_B1, -torch.inf)
     if sampling.top_p < 1:
         sorted_BV, order_BV = logits_BV.sort(descending=True)
         shares_BV = sorted_BV.softmax(-1)
-        # A token stays while the mass before it is below top_p, so the first always stays.
+        # A token is kept if the mass before it is below top_p, so the first is always kept.
         dropped_BV = shares_BV.cumsum(-1) - shares_BV >= sampling.top_p
         logits_BV = logits_BV.masked_fill(dropped_BV.scatter(1, order_BV, dropped_BV), -torch.inf)
     return logits_BV

@@ -1,5 +1,5 @@
-"""A decoded token as one CUDA graph: launched at once, where a pass of small kernels is launched
-one by one and the GPU waits for the processor."""
+"""Decodes a token as one CUDA graph. Small kernels launched one by one leave the GPU waiting for
+the CPU; a graph launches all of them at once."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from typing import Any, NamedTuple
 
 import torch
 
-# Why graphs cannot be captured in this process, once one could not.
+# The error of the first failed capture in this process. Afterwards no graph is captured.
 faults: list[str] = []
 
 
 class Graph:
-    """`step(ids_B)` again and again, always in the same shapes: the first time as it is, so that
-    every kernel is loaded, and from the second on as it was captured, or as it is where it
-    cannot be.
+    """Calls `step(ids_B)` repeatedly with fixed shapes, as a CUDA graph if it can be captured.
 
-    `step` neither asks the device nor draws. What it returns is overwritten by the next call.
+    The first call runs `step` eagerly, which loads all kernels; the second captures the graph.
+    `step` must not synchronize or use random numbers. The next call overwrites its output.
     """
 
     def __init__(self, step: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        # It owns tensors that the graph reads, by their addresses.
+        # `step` owns the tensors whose addresses the graph reads.
         self._step = step
         self._ids_B: Any = None
         self._graph: Any = None
 
     def __call__(self, ids_B: torch.Tensor) -> torch.Tensor:
-        """The step for these ids."""
+        """The output of `step` for these ids."""
         if self._ids_B is None:
             self._ids_B = ids_B.clone()
             return self._step(ids_B)
@@ -38,36 +37,36 @@ class Graph:
                 self._capture(ids_B.device)
             except RuntimeError as error:
                 faults.append(str(error.__context__ or error))
-                print(f"decoding without graphs, which is slower: {faults[0]}", flush=True)
+                print(f"decoding without CUDA graphs, which is slower: {faults[0]}", flush=True)
         if self._graph is None:
             return self._step(ids_B)
         self._ids_B.copy_(ids_B)
         self._graph.replay()
-        return self._found
+        return self._output
 
     def _capture(self, device: torch.device) -> None:
         with torch.cuda.device(device):
-            place = _place(device)
-            graph, now = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
-            place.stream.wait_stream(now)
-            with torch.cuda.stream(place.stream):
+            target = _capture_pool(device)
+            graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+            target.stream.wait_stream(current)
+            with torch.cuda.stream(target.stream):
                 try:
-                    graph.capture_begin(pool=place.pool, capture_error_mode="thread_local")
+                    graph.capture_begin(pool=target.pool, capture_error_mode="thread_local")
                     try:
-                        self._found = self._step(self._ids_B)
+                        self._output = self._step(self._ids_B)
                     finally:
                         graph.capture_end()
                 except RuntimeError:
-                    # Else what is allocated from now on would still be sought in the pool.
+                    # Else later allocations would still come from the pool of the graph.
                     with suppress(RuntimeError):
-                        torch._C._cuda_endAllocateToPool(device.index, place.pool)
+                        torch._C._cuda_endAllocateToPool(device.index, target.pool)
                     raise
-            now.wait_stream(place.stream)
+            current.wait_stream(target.stream)
         self._graph = graph
 
 
-class _Place(NamedTuple):
-    """Memory and stream of a device's captures, and what keeps the memory."""
+class _CapturePool(NamedTuple):
+    """Memory pool and stream for a device's captures, and the graph that keeps the pool alive."""
 
     pool: Any
     stream: Any
@@ -76,11 +75,11 @@ class _Place(NamedTuple):
 
 
 @cache
-def _place(device: torch.device) -> _Place:
-    """A pool that no graph is left of cannot be captured into again: one graph always stays."""
+def _capture_pool(device: torch.device) -> _CapturePool:
+    """The device's pool, with one permanent graph: a pool without graphs cannot be reused."""
     pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)
     with torch.inference_mode(False):
         zero, holder = torch.zeros(1, device=device), torch.cuda.CUDAGraph()
         with torch.cuda.graph(holder, pool, stream, capture_error_mode="thread_local"):
             zero.zero_()
-    return _Place(pool, stream, holder, zero)
+    return _CapturePool(pool, stream, holder, zero)

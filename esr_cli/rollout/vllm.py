@@ -1,4 +1,4 @@
-"""vLLM in the process it is built in: token ids in, token ids and log-probabilities out."""
+"""The vLLM engine, in the process that builds it: token ids in, ids and log-probabilities out."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from esr_cli.models import loading
 from esr_cli.models.shapes import engine_cache, engine_share, plain, whole_cache
 from esr_cli.types import Prompt, Rollout, Sampling
 
-# Read by vLLM as it is imported: an engine process of its own would hide the weight hand-over.
+# vLLM reads these on import. With a separate engine process, weights could not be handed over.
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-# Its other runner draws otherwise; with bars it has not been tried.
+# The other runner samples differently, and is untested with the token mask.
 os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
 
 GIB = 2**30
-# Prompt tokens read at once: more only take memory, which the activations of as many fill.
+# Prompt tokens per prefill batch. More would only take more memory for activations.
 PREFILL_TOKENS = 8192
-# Batches for which decoding is captured ahead; one between two is filled up. vLLM's own many more
-# take longer to capture than they save.
+# Batch sizes with a captured CUDA graph; other sizes are padded up. vLLM's default has many more,
+# which take longer to capture than they save.
 GRAPHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
@@ -39,9 +39,9 @@ class VllmEngine:
         gpu_memory_utilization: float = 0.4, revision: str | None = None,
         masked_ids: tuple[int, ...] = (), trust_remote_code: bool = False,
     ) -> None:  # fmt: skip
-        self.on_cpu, self.bar = not torch.cuda.is_available(), _Bar(masked_ids)
+        self.on_cpu, self.mask = not torch.cuda.is_available(), _TokenMask(masked_ids)
         shape = loading.load_shape(path, revision, trust_remote_code)
-        # What is kept in another form than it is saved in, loading alone would leave old.
+        # Loading in place would not update weights that vLLM stores in another form.
         self.in_place = not self.on_cpu and plain(shape)
         size = torch.finfo(getattr(torch, dtype)).bits // 8
         if self.on_cpu:
@@ -50,7 +50,7 @@ class VllmEngine:
         else:
             options = _on_cuda(shape, size, max_model_len, max_sequences, gpu_memory_utilization)
         options["dtype"] = dtype
-        with _left_as_it_was():
+        with _preserved_state():
             from vllm import LLM
 
             self.llm: Any = LLM(
@@ -61,15 +61,15 @@ class VllmEngine:
                 generation_config="vllm", disable_log_stats=True, **options,
             )  # fmt: skip
             if masked_ids:
-                self.llm.apply_model(partial(_bar_head, bar=self.bar))
+                self.llm.apply_model(partial(_mask_head, mask=self.mask))
             if not self.on_cpu:
-                # The first call compiles what reads log-probabilities.
+                # Warm-up: the first call compiles the kernels for log-probabilities.
                 self.generate([Prompt("", "", (0,), ())], Sampling(2, temperature=1.0))
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
-        """Hands new weights over and forgets the prefix cache, whose keys they outdate."""
+        """Loads new weights and resets the prefix cache, which is stale with them."""
         if self.in_place:
-            # Reloading lays whole layers out anew, which takes five times as long.
+            # `reload_weights` rebuilds whole layers, which takes five times as long.
             self.llm.apply_model(lambda model: model.load_weights(iter(weights.items())))
         else:
             self.llm.collective_rpc(
@@ -77,17 +77,17 @@ class VllmEngine:
             )
         if self.on_cpu:
             self.llm.apply_model(_repack_tied_head)
-        forgot = self.llm.reset_prefix_cache()
-        assert forgot, "vLLM kept its prefix cache over a weight load"
+        reset = self.llm.reset_prefix_cache()
+        assert reset, "vLLM did not reset its prefix cache after a weight load"
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
-        """`sampling.samples` rollouts a prompt, prompt by prompt."""
+        """`sampling.samples` rollouts per prompt, in the order of the prompts."""
         wanted = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
-        asked: list[Any] = [{"prompt_token_ids": list(prompt.student_ids)} for prompt, _ in wanted]
+        inputs: list[Any] = [{"prompt_token_ids": list(prompt.student_ids)} for prompt, _ in wanted]
         limits = sampling.limits(len(wanted))
-        self.bar.on = sampling.shared_only
+        self.mask.on = sampling.shared_only
         outputs = self.llm.generate(
-            asked,
+            inputs,
             [
                 _request(sampling, limit, sampling.seed_of(prompt.id, sample))
                 for limit, (prompt, sample) in zip(limits, wanted, strict=True)
@@ -100,38 +100,38 @@ class VllmEngine:
         ]
 
 
-class _Bar:
-    """Ids that may not be drawn while `on`."""
+class _TokenMask:
+    """A mask of token ids that are not sampled while `on`."""
 
     def __init__(self, ids: tuple[int, ...]) -> None:
         self.ids, self.on = ids, False
         self._columns: Any = None
 
     def apply(self, logits_BV: torch.Tensor) -> torch.Tensor:
-        """The logits, in place, without what is barred."""
+        """Sets the logits of masked ids to minus infinity, in place."""
         if self._columns is None:
-            # They may lack padding rows that the trainer's model has.
+            # The logits may lack padding rows that the trainer's model has.
             ids = [id for id in self.ids if id < logits_BV.shape[-1]]
             self._columns = torch.tensor(ids, dtype=torch.long, device=logits_BV.device)
         return logits_BV.index_fill_(-1, self._columns, -torch.inf)
 
 
-def _bar_head(model: Any, bar: _Bar) -> None:
-    """Bars where the logits are made: whatever draws from them, and at no cost a request."""
-    made = model.compute_logits
+def _mask_head(model: Any, mask: _TokenMask) -> None:
+    """Masks tokens in `compute_logits`: for every sampler, and at no cost per request."""
+    original = model.compute_logits
 
-    def compute_logits(*given: Any, **named: Any) -> Any:
-        logits_BV = made(*given, **named)
-        return bar.apply(logits_BV) if bar.on and logits_BV is not None else logits_BV
+    def compute_logits(*args: Any, **kwargs: Any) -> Any:
+        logits_BV = original(*args, **kwargs)
+        return mask.apply(logits_BV) if mask.on and logits_BV is not None else logits_BV
 
     model.compute_logits = compute_logits
 
 
 def _repack_tied_head(model: Any) -> None:
-    """Packs the output head anew from the embedding it is tied to.
+    """Repacks the output head from the embedding that it is tied to.
 
-    On the CPU the head multiplies by a packed copy, which a reload of the embedding leaves as it
-    was: log-probabilities drift away from the trainer's, and nothing says so.
+    On the CPU the head uses a packed copy, which a reload of the embedding does not update. Without
+    this, log-probabilities drift from the trainer's without any error.
     """
     head = getattr(model, "lm_head", None)
     if head is not None and hasattr(head, "cpu_linear"):
@@ -157,16 +157,16 @@ def _request(sampling: Sampling, limit: int, seed: int) -> Any:
 
 def _rollout(prompt: Prompt, sample: int, output: Any) -> Rollout:
     tokens, logprobs = tuple(output.token_ids), tuple(output.logprobs.logprobs)
-    assert len(tokens) == len(logprobs), "vLLM gave other than one log-probability a token"
+    assert len(tokens) == len(logprobs), "vLLM must return one log-probability per token"
     return Rollout(prompt, sample, tokens, logprobs, output.finish_reason)
 
 
 def _on_cpu(cache: int, max_model_len: int, share: float) -> dict[str, Any]:
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, -(-cache // GIB)))
-    # What it compiles ahead of time on the CPU it fails to load again, and compiles anew at
-    # every start; the compiler's own cache holds.
+    # On the CPU, vLLM fails to load its ahead-of-time artifacts and recompiles at every start.
+    # The compiler's own cache works.
     os.environ.setdefault("VLLM_USE_AOT_COMPILE", "0")
-    # A prefill in pieces breaks seeded requests on the CPU, so one must fit whole.
+    # Chunked prefill breaks seeded requests on the CPU, so a prompt must fit in one batch.
     longest = max(4096, max_model_len)
     return {
         "enable_chunked_prefill": False, "max_num_batched_tokens": longest,
@@ -177,10 +177,10 @@ def _on_cpu(cache: int, max_model_len: int, share: float) -> dict[str, Any]:
 def _on_cuda(
     shape: Any, size: int, max_model_len: int, max_sequences: int, share_of_card: float
 ) -> dict[str, Any]:
-    """Decoding as one graph a batch size, of vLLM's own kernels: there is nothing to compile.
+    """Engine options on CUDA: one graph per batch size, of vLLM's own kernels, not compiled.
 
-    The cache is no larger than it can ever be used. Where the weights cannot be reckoned from the
-    shape, or leave no room by that, vLLM sees for itself what they leave of its share of the card.
+    The KV cache is no larger than the longest batch needs. If the weights cannot be estimated from
+    the shape, or leave no room by that estimate, vLLM measures how much its share leaves.
     """
     card = torch.cuda.get_device_properties(0).total_memory
     sizes = [each for each in GRAPHS if each < max_sequences] + [min(max_sequences, GRAPHS[-1])]
@@ -193,15 +193,15 @@ def _on_cuda(
     }  # fmt: skip
     cache = engine_cache(shape, size, max_model_len, max_sequences, share_of_card * card)
     if cache:
-        # Of the share it asks only whether as much is free.
+        # vLLM then uses the share only to check that this much memory is free.
         taken = engine_share(shape, size, cache) / card
         options |= {"kv_cache_memory_bytes": cache, "gpu_memory_utilization": taken}
     return options
 
 
 @contextmanager
-def _left_as_it_was() -> Iterator[None]:
-    """Starting an engine overwrites the random states of its process, and a device's stream."""
+def _preserved_state() -> Iterator[None]:
+    """Restores the random states and the CUDA stream, which starting an engine overwrites."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with ExitStack() as kept:

@@ -1,1 +1,1 @@
-"""The record of a run: its folder, metrics, alarms and environment, and how they are read back."""
+"""The record of a run: writes and reads its folder, metrics, alarms and environment."""

@@ -1,4 +1,4 @@
-"""Alarms: what of a run's own figures asks for a look, and what people do about it."""
+"""Alarms: warnings about a run's metrics, each with its usual remedies."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ REMEDIES = {
     "falls": "stop here and take the best checkpoint (esr eval run=… checkpoints=all), or lower "
     "tune.learning_rate",
 }
-# An alarm is over only when its figure is well inside the limit, lest it flutter.
-CALM = 0.8
+# An alarm is reset only once its value is well inside the limit, so that it does not flicker.
+RESET_BELOW = 0.8
 
 
 class Alarms:
-    """Fed with the figures of a run as they come, gives the alarms that they raise.
+    """Takes the metrics of a run as they arrive and returns the alarms that they raise.
 
-    An alarm is raised once, and again only after it was over. Whether responses end and how long
-    they are says something where nothing cuts them: in training at `uncut` rollouts, in evaluations
-    always.
+    An alarm is raised once, and again only after it was reset. The alarms on response length and
+    end-of-text rate need responses that are not truncated: training rollouts count only if `uncut`,
+    evaluations always do.
     """
 
     def __init__(self, limits: AlarmsConfig, uncut: bool) -> None:
@@ -38,8 +38,8 @@ class Alarms:
         self._first: dict[tuple[str, str], float] = {}
         self._peaks: dict[str, dict[str, Any]] = {}
 
-    def recall(self, metrics: Rows, evals: Rows) -> None:
-        """What a run that goes on told before it stopped: those alarms are not raised again."""
+    def replay(self, metrics: Rows, evals: Rows) -> None:
+        """Replays the records of a resumed run, so that its earlier alarms are not raised again."""
         for row in metrics:
             self.after_step(row)
         for _, rows in groupby(evals, key=lambda row: row["step"]):
@@ -54,52 +54,52 @@ class Alarms:
             fmean(row[f"rollout/{name}"] for row in self._window)
             for name in ("repeat_rate", "eos_rate", "length_mean")
         )
-        over = f"of the rollouts of the last {self.limits.window_steps} steps"
-        told = self._repeating("rollouts", rate, over)
+        scope = f"of the rollouts of the last {self.limits.window_steps} steps"
+        alarms = self._repeating("rollouts", rate, scope)
         if self.uncut:
             self._first_length = self._first_length or length
-            told += self._ending("rollouts", ended, over)
-            told += self._growing("rollouts", length, self._first_length, over)
-        return told
+            alarms += self._ending("rollouts", ended, scope)
+            alarms += self._growing("rollouts", length, self._first_length, scope)
+        return alarms
 
     def after_evaluation(self, rows: Rows) -> list[str]:
         """The alarms that an evaluation's rows of eval.jsonl raise."""
-        told = []
+        alarms = []
         for row in rows:
             name, metric, value = row["benchmark"], row["metric"], row["value"]
             first = self._first.setdefault((name, metric), value)
             if metric == "repeats":
-                told += self._repeating(name, value, f"of the responses to {name}")
+                alarms += self._repeating(name, value, f"of the responses to {name}")
             elif metric == "ended":
-                told += self._ending(name, value, f"of the responses to {name}")
+                alarms += self._ending(name, value, f"of the responses to {name}")
             elif metric == "length_tokens/mean":
-                told += self._growing(name, value, first, f"in the responses to {name}")
+                alarms += self._growing(name, value, first, f"in the responses to {name}")
         for row in headlines(rows):
-            told += self._falling(row)
-        return told
+            alarms += self._falling(row)
+        return alarms
 
-    def _repeating(self, where: str, rate: float, of: str) -> list[str]:
+    def _repeating(self, source: str, rate: float, scope: str) -> list[str]:
         limit = self.limits.repeat_rate
-        text = f"{rate:.0%} {of} repeat themselves (alarms.repeat_rate={limit})"
-        return self._raise("repeats", where, limit is not None and rate / limit, text)
+        text = f"{rate:.0%} {scope} repeat themselves (alarms.repeat_rate={limit})"
+        return self._raise("repeats", source, limit is not None and rate / limit, text)
 
-    def _ending(self, where: str, ended: float, of: str) -> list[str]:
+    def _ending(self, source: str, ended: float, scope: str) -> list[str]:
         limit = self.limits.eos_rate
-        text = f"only {ended:.0%} {of} end by themselves (alarms.eos_rate={limit})"
-        urgent = limit is not None and (limit / ended if ended else math.inf)
-        return self._raise("endless", where, urgent, text)
+        text = f"only {ended:.0%} {scope} end by themselves (alarms.eos_rate={limit})"
+        severity = limit is not None and (limit / ended if ended else math.inf)
+        return self._raise("endless", source, severity, text)
 
-    def _growing(self, where: str, length: float, first: float, of: str) -> list[str]:
+    def _growing(self, source: str, length: float, first: float, scope: str) -> list[str]:
         limit = self.limits.length_growth
         text = (
-            f"{length:.0f} tokens in the mean {of}, {first:.0f} at the start "
+            f"{length:.0f} tokens on average {scope}, {first:.0f} at the start "
             f"(alarms.length_growth={limit})"
         )
-        urgent = limit is not None and bool(first) and length / first / limit
-        return self._raise("longer", where, urgent, text)
+        severity = limit is not None and bool(first) and length / first / limit
+        return self._raise("longer", source, severity, text)
 
     def _falling(self, row: dict[str, Any]) -> list[str]:
-        """Where the fall is beyond what the two intervals leave open."""
+        """An alarm if the fall exceeds the limit and the uncertainty of the two intervals."""
         name, limit = row["benchmark"], self.limits.accuracy_fall
         peak = max(self._peaks.get(name, row), row, key=lambda each: each["value"])
         self._peaks[name] = peak
@@ -109,15 +109,15 @@ class Alarms:
             f"{name} {row['metric']} is {row['value']:.3f}, {100 * fall:.0f} points below its peak "
             f"{peak['value']:.3f} at step {peak['step']} (alarms.accuracy_fall={limit})"
         )
-        urgent = limit is not None and fall / max(limit, noise)
-        return self._raise("falls", name, urgent, text)
+        severity = limit is not None and fall / max(limit, noise)
+        return self._raise("falls", name, severity, text)
 
-    def _raise(self, kind: str, where: str, urgent: float, text: str) -> list[str]:
-        """`urgent` is 1 at the limit."""
-        key = f"{kind} {where}"
-        if urgent < CALM:
+    def _raise(self, kind: str, source: str, severity: float, text: str) -> list[str]:
+        """Raises or resets an alarm; `severity` is 1 at the limit."""
+        key = f"{kind} {source}"
+        if severity < RESET_BELOW:
             self._raised.discard(key)
-        if urgent < 1 or key in self._raised:
+        if severity < 1 or key in self._raised:
             return []
         self._raised.add(key)
         return [f"{text}; {REMEDIES[kind]}"]

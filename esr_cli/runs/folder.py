@@ -1,4 +1,4 @@
-"""Which folder a run lives in, and what an earlier run left there."""
+"""The folder of a run: its name, its lock, and the files of an earlier run in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.config.train import NO_DIFFERENCE
 from esr_cli.runs import environment, wandb_mirror
 
-# The pair names the folder above; what changes no figure names none.
+# Not in the name: the pair, which names the parent folder, and settings that change no result.
 NOT_IN_NAME = re.compile(rf"({'|'.join(NO_DIFFERENCE)})[.=]|(pair|sweep|cluster)=")
 CUT_BACK = (
     "metrics.jsonl", "eval.jsonl", "generations.jsonl", "samples.jsonl", "kl_by_position.jsonl",
@@ -24,15 +24,15 @@ MOST_CHARS = 120
 
 
 def open_new(folder: Path, plain: dict[str, Any]) -> None:
-    """Begins a new run in its folder, which is held."""
-    # What a run left that died before its first checkpoint would mix with the new figures.
+    """Starts a new run in its folder; the caller holds the lock."""
+    # Records of a run that died before its first checkpoint would mix with the new ones.
     for name in (*CUT_BACK, environment.FILE, wandb_mirror.ID):
         (folder / name).unlink(missing_ok=True)
     _write_config(folder, plain)
 
 
 def free_folder(config: TrainConfig, overrides: list[str]) -> Path:
-    """Where a new run would live; raises `ConfigError` where one is in the way."""
+    """The folder of a new run; raises `ConfigError` if it already holds a run."""
     folder = Path(config.run_dir or Path("runs") / config.pair.name / name_of(overrides))
     if (folder / "summary.json").exists():
         raise ConfigError(f"run_dir={folder}: holds a complete run; choose another run_dir")
@@ -42,9 +42,9 @@ def free_folder(config: TrainConfig, overrides: list[str]) -> Path:
 
 
 def in_sweep(config: TrainConfig, overrides: list[str], varied: Iterable[str]) -> Path:
-    """Where a run of a sweep lives: there `run_dir` is the folder above.
+    """The folder of a run in a sweep, below `run_dir` if that is set.
 
-    Its name tells all of the `varied` keys, but for the pair where the folder above does.
+    Its name holds all `varied` keys. The pair is left out if it already names the parent folder.
     """
     if config.run_dir:
         return Path(config.run_dir) / name_of(overrides, NOT_IN_NAME, varied)
@@ -53,12 +53,12 @@ def in_sweep(config: TrainConfig, overrides: list[str], varied: Iterable[str]) -
 
 
 def difference(folder: Path, config: TrainConfig) -> str:
-    """How the settings that a run in `folder` was made with differ from `config`, in a line.
+    """An error line on the first setting in which the run in `folder` differs from `config`.
 
-    Empty where they agree in all that changes figures, or where nothing was saved.
+    Empty if all settings that change results agree, or if nothing was saved.
     """
-    saved_one = files.latest(folder) is not None or (folder / "summary.json").is_file()
-    if not saved_one or not (folder / "config.yaml").is_file():
+    has_run = files.latest(folder) is not None or (folder / "summary.json").is_file()
+    if not has_run or not (folder / "config.yaml").is_file():
         return ""
     saved, wanted = saved_config(folder), gate.as_plain(config)
     for key, old, new in _differing(saved, wanted):
@@ -72,10 +72,10 @@ def difference(folder: Path, config: TrainConfig) -> str:
 
 @contextmanager
 def lock(folder: Path, key: str = "run_dir") -> Iterator[None]:
-    """Keeps other runs out of the folder; raises `ConfigError` where one is at work in it.
+    """Locks the folder against other runs.
 
-    The hold ends with the process, whatever ends that one. Raises it too where the folder cannot be
-    written.
+    The lock ends with the process, even if that is killed. Raises `ConfigError` if another run
+    holds the lock or if the folder cannot be written.
     """
     need_writable(key, folder)
     with (folder / ".lock").open("a+") as file:
@@ -85,11 +85,11 @@ def lock(folder: Path, key: str = "run_dir") -> Iterator[None]:
             file.seek(0)
             who = file.read().strip() or "unknown"
             raise ConfigError(
-                f"{key}={folder}: another run is at work in it (process {who}); wait for it, or "
+                f"{key}={folder}: another run is using it (process {who}); wait for it, or "
                 f"choose another {key}"
             ) from None
         except OSError:
-            # Some network file systems know no locks: then there is no guard.
+            # Some network file systems have no locks; then the folder is not protected.
             pass
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -98,7 +98,7 @@ def lock(folder: Path, key: str = "run_dir") -> Iterator[None]:
 
 
 def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path, Path]:
-    """The saved configuration of `resume=` (steps may grow), its folder, its last checkpoint."""
+    """The saved configuration of `resume=`, its folder, its last checkpoint; `steps` may grow."""
     folder = Path(config.resume or "")
     last = files.latest(folder)
     if last is None or not (folder / "config.yaml").is_file():
@@ -109,32 +109,34 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path
     if "rollout.max_tokens" not in _keys(overrides):
         given["rollout"]["max_tokens"] = saved["rollout"]["max_tokens"]
     for key in _keys(overrides):
-        old, new = _dig(saved, key), _dig(given, key)
+        old, new = _get(saved, key), _get(given, key)
         if key == "steps":
             if new < old:
                 raise ConfigError(f"steps={new}: the saved run has steps={old}; it may only grow")
             saved["steps"] = new
         elif key == "rollout.max_tokens" and new == "auto":
-            continue  # measured when the run began
+            continue  # resolved when the run began
         elif key not in ("resume", "run_dir") and old != new:
-            said = next(text for text in overrides if _keys([text]) == [key]).lstrip("+~")
-            told = old
+            override = next(text for text in overrides if _keys([text]) == [key]).lstrip("+~")
+            saved_value = old
             if isinstance(old, dict) and isinstance(new, dict):
                 first = next(_differing(old, new), None)
-                told = "{}.{}={}, not {}".format(key, *first) if first else "more"
-            raise ConfigError(f"{said}: the saved run has {told}; drop it or start a new run")
+                saved_value = "{}.{}={}, not {}".format(key, *first) if first else "more"
+            raise ConfigError(
+                f"{override}: the saved run has {saved_value}; drop it or start a new run"
+            )
     return gate.typed(saved, TrainConfig), folder, last
 
 
 def saved_config(folder: Path) -> dict[str, Any]:
-    """The settings that a run was made with, as plain mappings."""
+    """The settings of a run, as plain mappings."""
     saved = gate.read_yaml(folder / "config.yaml")
     saved.pop("config_hash", None)
     return saved
 
 
 def rewind(folder: Path, step: int, plain: dict[str, Any]) -> None:
-    """Cuts the records back to `step`, so that the steps after it are told once."""
+    """Truncates the records to `step`, so that later steps are not recorded twice."""
     _write_config(folder, plain)
     (folder / "summary.json").unlink(missing_ok=True)
     for name in CUT_BACK:
@@ -143,21 +145,21 @@ def rewind(folder: Path, step: int, plain: dict[str, Any]) -> None:
 
 
 def sync_records(folder: Path) -> None:
-    """Puts the rows logged so far on disk, before a checkpoint counts on them."""
+    """Flushes the records to disk, before a checkpoint relies on them."""
     for name in CUT_BACK:
         if (folder / name).exists():
             files.sync(folder / name)
 
 
 def forget_evaluation(folder: Path, step: int) -> None:
-    """Drops what an evaluation left that was cut off before its figures were written."""
+    """Drops the responses of an evaluation that was interrupted before its metrics were written."""
     for name in ("generations.jsonl", "samples.jsonl"):
         if (folder / name).exists():
             files.truncate_jsonl(folder / name, step - 1)
 
 
 def need_writable(key: str, folder: Path) -> None:
-    """Makes the folder; raises `ConfigError` where it cannot be written."""
+    """Creates the folder; raises `ConfigError` if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -186,14 +188,14 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _differing(saved: dict[str, Any], given: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """The settings of `given` that are others in `saved`, with the value in each."""
+    """The settings that differ: key, saved value, given value."""
     for key in _leaves(given):
-        old, new = _dig(saved, key), _dig(given, key)
+        old, new = _get(saved, key), _get(given, key)
         if old != new:
             yield key, old, new
 
 
-def _dig(tree: Any, key: str) -> Any:
+def _get(tree: Any, key: str) -> Any:
     for part in key.split("."):
         tree = tree.get(part) if isinstance(tree, dict) else None
     return tree
@@ -202,20 +204,22 @@ def _dig(tree: Any, key: str) -> Any:
 def name_of(
     overrides: list[str], left_out: re.Pattern[str] = NOT_IN_NAME, varied: Iterable[str] = ()
 ) -> str:
-    """A folder's name from what the command line changed, without what `left_out` matches, unless
-    it is one of the `varied` keys; what is cut off a long one stands in a hash at its end.
+    """A folder name built from the command line's overrides.
+
+    Overrides that match `left_out` are dropped unless their key is in `varied`. A name over
+    MOST_CHARS is cut and ends with a hash of the full name.
     """
     parts = [text.lstrip("+") for text in overrides]
-    first = {key.lstrip("+") for key in varied}
-    told = {part for part in parts if part.split("=")[0] in first}
-    kept = sorted(part for part in parts if part in told or not left_out.match(part))
-    name = _legible(kept)
+    varied_keys = {key.lstrip("+") for key in varied}
+    required = {part for part in parts if part.split("=")[0] in varied_keys}
+    kept = sorted(part for part in parts if part in required or not left_out.match(part))
+    name = _as_file_name(kept)
     if len(name) <= MOST_CHARS:
         return name
-    # What tells it from its siblings is not cut, nor what is short for the sake of a long path.
-    named = _legible(sorted(kept, key=lambda part: (part not in told, len(part))))
-    return f"{named[:MOST_CHARS]}-{files.hash_of({'': name})}"
+    # Varied settings come first and short ones next, so that the cut removes the longest others.
+    ordered = _as_file_name(sorted(kept, key=lambda part: (part not in required, len(part))))
+    return f"{ordered[:MOST_CHARS]}-{files.hash_of({'': name})}"
 
 
-def _legible(parts: list[str]) -> str:
+def _as_file_name(parts: list[str]) -> str:
     return re.sub(r"[^\w=.,-]+", "-", ",".join(parts)) or "default"

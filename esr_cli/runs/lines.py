@@ -1,4 +1,4 @@
-"""Rows of JSON lines as a report needs them: what is of another type is told by file and line."""
+"""Reads and type-checks rows of JSON lines; errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# What a value must be, in words, and whether it is.
+# The expected type in words, and its check.
 Kind = tuple[str, Callable[[Any], bool]]
 
 
@@ -40,10 +40,10 @@ METRICS = {
 
 
 def read(path: Path, kinds: Mapping[str, Kind]) -> Iterator[dict[str, Any]]:
-    """The rows of a file, one at a time: responses of long runs are larger than memory may be.
+    """Yields the rows of a file one at a time: the responses of a long run may not fit in memory.
 
-    What is no row is passed by, and so is a value that is absent or null. Raises ValueError with
-    file, line and value where one that `kinds` names is of another type.
+    Skips lines that are no JSON objects. Raises ValueError with file, line and value if a value has
+    another type than `kinds` gives for its key; absent and null values are allowed.
     """
     if not path.is_file():
         return
@@ -57,8 +57,8 @@ def read(path: Path, kinds: Mapping[str, Kind]) -> Iterator[dict[str, Any]]:
                 yield row
 
 
-def _check(row: dict[str, Any], kinds: Mapping[str, Kind], where: str) -> None:
-    for key, (words, holds) in kinds.items():
+def _check(row: dict[str, Any], kinds: Mapping[str, Kind], location: str) -> None:
+    for key, (expected, is_valid) in kinds.items():
         value = row.get(key)
-        if value is not None and not holds(value):
-            raise ValueError(f"{where}: {key}={json.dumps(value)[:40]} is not {words}")
+        if value is not None and not is_valid(value):
+            raise ValueError(f"{location}: {key}={json.dumps(value)[:40]} is not {expected}")

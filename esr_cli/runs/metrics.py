@@ -1,4 +1,4 @@
-"""Times, memory, interrupts, and the figures of a step's rollouts."""
+"""Phase times, interrupts, and the metrics of a step's rollouts."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from esr_cli.types import Rollout
 
 
 class Clock:
-    """Seconds by phase of one step; those named at the start are told even if they never come."""
+    """Times the phases of one step; phases named at the start are always reported."""
 
     def __init__(self, *phases: str) -> None:
         self._began, self._spent = time.perf_counter(), dict.fromkeys(phases, 0.0)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Times what runs inside, the device's work included."""
+        """Times the block, including its work on the device."""
         began = time.perf_counter()
         yield
         process.synchronize()
         self._spent[name] = self._spent.get(name, 0.0) + time.perf_counter() - began
 
     def times(self) -> dict[str, float]:
-        """`time/<phase>_s` for every phase, and `time/step_s` for all since the start."""
+        """`time/<phase>_s` for each phase, and `time/step_s` for the time since the start."""
         phases = {f"time/{name}_s": seconds for name, seconds in self._spent.items()}
         return phases | {"time/step_s": time.perf_counter() - self._began}
 
 
 def gpu_name() -> str:
-    """The trainer's GPU, empty without one."""
+    """The name of the trainer's GPU, empty without one."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
 
 
 def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """Tokens, mean length, and the shares that ended, were cut, and repeat themselves."""
+    """Tokens, mean length, and the shares that ended, were truncated, and repeat themselves."""
     lengths = [len(rollout.response_ids) for rollout in rollouts]
     ended = sum(rollout.finish == "stop" for rollout in rollouts) / len(rollouts)
     looping = sum(repeats(rollout.response_ids) for rollout in rollouts) / len(rollouts)
@@ -56,9 +56,9 @@ def rollout_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
 
 
 def kl_profile(kl_by_rollout: Sequence[Sequence[float]]) -> dict[str, list[Any]]:
-    """Mean reverse KL by response position, with how many responses have one there.
+    """Mean reverse KL by response position, with the number of responses that have a value there.
 
-    A position at which none has is null.
+    The mean is null at a position without values.
     """
     longest = max(map(len, kl_by_rollout))
     columns = [
@@ -70,32 +70,35 @@ def kl_profile(kl_by_rollout: Sequence[Sequence[float]]) -> dict[str, list[Any]]
 
 
 class Interrupts:
-    """Ctrl-C and SIGTERM: they raise at once, or only note themselves while `waiting`.
+    """Handles Ctrl-C and SIGTERM: raises KeyboardInterrupt, or only records it while `waiting`.
 
-    `came` names the first one; a second leaves at once. What is raised may be swallowed, since
-    libraries clear errors inside an import or an attribute lookup: ask `came` after long ways.
+    `signal_name` is the first signal; a second one exits at once. A library may swallow the
+    exception inside an import or an attribute lookup: call `check` after long operations.
     """
 
     def __init__(self) -> None:
-        self.came = ""
+        self.signal_name = ""
         self.waiting = False
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt where one came."""
-        if self.came:
+        """Raises KeyboardInterrupt if a signal was received."""
+        if self.signal_name:
             raise KeyboardInterrupt
 
-    def _note(self, number: int, _: Any) -> None:
-        if self.came:
+    def _handle(self, number: int, _: Any) -> None:
+        if self.signal_name:
             os._exit(128 + number)
-        self.came = signal.Signals(number).name
+        self.signal_name = signal.Signals(number).name
         if not self.waiting:
             raise KeyboardInterrupt
-        print(f"{self.came}: finishing the step, then saving (again to leave at once)", flush=True)
+        print(
+            f"{self.signal_name}: finishing the step, then saving (again to exit at once)",
+            flush=True,
+        )
 
     def __enter__(self) -> Interrupts:
         signals = (signal.SIGINT, signal.SIGTERM)
-        self._before = {number: signal.signal(number, self._note) for number in signals}
+        self._before = {number: signal.signal(number, self._handle) for number in signals}
         return self
 
     def __exit__(self, *_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Run folders as they lie on disk."""
+"""Reads run folders from disk."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from esr_cli.base.statistics import Interval
 from esr_cli.config import gate
 from esr_cli.runs import lines
 
-# One figure a question, by benchmark and step.
+# One value per question, by benchmark and step.
 Scores = dict[tuple[str, int], dict[str, float]]
 BOX = "\\boxed{"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: `state` is complete, unfinished or failed; `evals` has the rows of every evaluation;
-    `right` and `boxes` hold for each question the share of responses that are right, and that hold
-    several boxes; `starts` says with which versions and where.
+    """One run.
+
+    `state` is complete, unfinished or failed. `evals` has the rows of all evaluations. `right` and
+    `boxes` give, for each question, the share of correct responses and of responses with several
+    boxes. `starts` has the versions and the machine of each start.
     """
 
     folder: Path
@@ -43,41 +45,41 @@ class Run:
 
     @property
     def benchmark(self) -> str:
-        """The benchmark that stands for the run: the first it was asked."""
+        """The run's main benchmark: the first that was evaluated."""
         return next((row["benchmark"] for row in headlines(self.evals)), "")
 
     def steps(self, benchmark: str) -> list[int]:
-        """At which steps it was evaluated, in order."""
+        """The steps at which the benchmark was evaluated, in order."""
         return sorted({row["step"] for row in self.evals if row["benchmark"] == benchmark})
 
     def row(self, benchmark: str, metric: str, step: int) -> dict[str, Any] | None:
-        """One figure of one evaluation; a metric that ends in `@` stands for the largest k."""
-        own = (row for row in self.evals if row["benchmark"] == benchmark and row["step"] == step)
-        return of_metric(own, metric)
+        """One metric of one evaluation; for one that ends in `@`, the row of the largest k."""
+        rows = (row for row in self.evals if row["benchmark"] == benchmark and row["step"] == step)
+        return of_metric(rows, metric)
 
     def samples(self, benchmark: str, step: int) -> int:
-        """How many responses each question had there; 1 where that is not told."""
-        told = self.row(benchmark, "avg@", step)
-        return int(told["metric"].removeprefix("avg@")) if told else 1
+        """The number of responses per question in an evaluation; 1 if it was not recorded."""
+        row = self.row(benchmark, "avg@", step)
+        return int(row["metric"].removeprefix("avg@")) if row else 1
 
     def column(self, name: str) -> list[float]:
-        """The values of one metric over the steps, where they are."""
+        """The values of one metric over the steps that have it."""
         return [row[name] for row in self.metrics if row.get(name) is not None]
 
     def best(self, benchmark: str) -> int | None:
-        """The step after the start with the highest accuracy, the first of equals."""
+        """The step after the start with the highest accuracy, the first one in a tie."""
         rows = [row for row in headlines(self.evals) if row["benchmark"] == benchmark]
         later = [row for row in rows if row["step"] > 0] or rows
         return max(later, key=lambda row: (row["value"], -row["step"]))["step"] if later else None
 
 
 def of_metric(rows: Iterable[dict[str, Any]], metric: str) -> dict[str, Any] | None:
-    """The row of a metric; one that ends in `@` stands for the largest k."""
+    """The row of a metric; for one that ends in `@`, the row of the largest k."""
     if not metric.endswith("@"):
         return next((row for row in rows if row["metric"] == metric), None)
-    own = {row["metric"].removeprefix(metric): row
+    by_k = {row["metric"].removeprefix(metric): row
            for row in rows if row["metric"].startswith(metric)}  # fmt: skip
-    return own[max(known, key=int)] if (known := list(filter(str.isdecimal, own))) else None
+    return by_k[max(known, key=int)] if (known := list(filter(str.isdecimal, by_k))) else None
 
 
 def places(folder: Path) -> list[Path]:
@@ -87,8 +89,10 @@ def places(folder: Path) -> list[Path]:
 
 
 def read(folder: Path) -> Run:
-    """One run, with what `esr probe run=` added to its folder, and `esr eval run=` where it asked
-    as the run did; raises where its settings or its figures cannot be read.
+    """One run, including what `esr probe run=` and `esr eval run=` added to its folder.
+
+    Evaluations with other settings than the run's are left out. Raises if the settings or the
+    metrics cannot be read.
     """
     config = gate.read_yaml(folder / "config.yaml")
     if not config or not isinstance(config, dict):
@@ -161,14 +165,14 @@ def _evaluations(
 
 
 def interval_of(row: dict[str, Any]) -> Interval:
-    """A figure with its bounds; without one it says nothing certain on that side."""
+    """A value with its bounds; a missing bound is infinite."""
     low, high = row.get("low"), row.get("high")
     return row["value"], -math.inf if low is None else low, math.inf if high is None else high
 
 
 def settings_at(path: Path) -> dict[str, Any]:
-    """Settings that lie beside other files; none where they are absent or broken."""
-    # Whatever a stranger's file holds, it is not ours to fail on.
+    """The settings in a YAML file; empty if it is absent or broken."""
+    # The file may not be one of ours; it must not raise.
     with contextlib.suppress(Exception):
         found = gate.read_yaml(path)
         return found if isinstance(found, dict) else {}
@@ -176,7 +180,7 @@ def settings_at(path: Path) -> dict[str, Any]:
 
 
 def probes_in(folder: Path) -> dict[str, Rows]:
-    """The rows of every probe in a folder of probes, by its name; raises where one is broken."""
+    """The rows of each probe in a folder, by its name; raises if a file is broken."""
     found = {
         path.stem: list(lines.read(path, lines.PROBE)) for path in sorted(folder.glob("*.jsonl"))
     }
@@ -184,14 +188,15 @@ def probes_in(folder: Path) -> dict[str, Rows]:
 
 
 def loose_probes(folder: Path, of_runs: Iterable[Path]) -> list[Path]:
-    """Folders of probes that belong to none of the folders of runs: of a pair before training."""
+    """Folders of probes outside the run folders `of_runs`: probes of a pair before training."""
     found = sorted({path.parent for path in folder.rglob("*.jsonl") if _of_probes(path)})
     return [place for place in found if place.parent not in of_runs]
 
 
 def teacher_evals(folder: Path, run: Run) -> Rows:
-    """Figures of the run's teacher, where `esr eval model=TEACHER` left them below `folder`;
-    raises where they are broken.
+    """The metrics of the run's teacher that `esr eval model=TEACHER` left below `folder`, if any.
+
+    Raises if they are broken.
     """
     wanted = run.config["pair"]["teacher"]["path"]
     for path in sorted(folder.rglob("eval.jsonl")):
@@ -201,7 +206,7 @@ def teacher_evals(folder: Path, run: Run) -> Rows:
 
 
 def _of_probes(path: Path) -> bool:
-    # `esr probe` leaves its settings beside its rows.
+    # `esr probe` writes its settings next to its rows.
     return path.parent.name.startswith("probes") or path.with_suffix(".yaml").is_file()
 
 
@@ -209,16 +214,16 @@ def _state(folder: Path) -> str:
     if (folder / "summary.json").is_file():
         return "complete"
     log = folder / "esr.log"
-    said = log.read_text(errors="replace").splitlines() if log.is_file() else []
-    # Each line begins with its time, and each start with the folder's name.
-    starts = [at for at, line in enumerate(said) if line[20:].startswith("run folder: ")]
-    since = said[starts[-1] if starts else 0 :]
+    entries = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    # Each line begins with a timestamp of 20 characters; each start logs the run folder first.
+    starts = [at for at, line in enumerate(entries) if line[20:].startswith("run folder: ")]
+    since = entries[starts[-1] if starts else 0 :]
     failed = any(line[20:].startswith("failed: ") for line in since)
     return "failed" if failed else "unfinished"
 
 
 def _figures(place: Path) -> Rows:
-    """Rows of an evaluation that are whole."""
+    """The complete rows of an evaluation."""
     found = []
     for row in lines.read(place / "eval.jsonl", lines.EVAL):
         if None not in (row.get(key) for key in ("benchmark", "step", "metric", "value")):
@@ -228,9 +233,11 @@ def _figures(place: Path) -> Rows:
 
 
 def alike(asked: dict[str, Any], config: dict[str, Any], benchmark: str) -> bool:
-    """Whether an evaluation with the settings `asked` asked as many questions as the run did, and
-    in the same way where the run asked that benchmark at all.
+    """Whether an evaluation's settings `asked` match the run's: the same number of questions and,
+    if the run evaluates that benchmark, the same benchmark settings.
     """
-    ours, theirs = ((each.get("benchmark") or {}).get(benchmark) for each in (config, asked))
-    same = ours is None or ours == theirs
+    run_settings, eval_settings = (
+        (each.get("benchmark") or {}).get(benchmark) for each in (config, asked)
+    )
+    same = run_settings is None or run_settings == eval_settings
     return "limit" in asked and asked["limit"] == config["limit"] and same

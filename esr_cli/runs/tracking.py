@@ -1,4 +1,4 @@
-"""What a run tells: metrics.jsonl is the truth, the terminal and W&B are its mirrors."""
+"""Logs a run: metrics.jsonl is authoritative, the terminal and W&B show the same values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COLUMNS = {
 
 
 class Tracker:
-    """Appends to the run folder's files, shows progress, and mirrors to W&B where it can."""
+    """Appends to the run folder's files, shows progress, and mirrors to W&B if possible."""
 
     def __init__(
         self, run_dir: Path, config: dict[str, Any], settings: TrackingConfig, total_steps: int,
@@ -54,9 +54,9 @@ class Tracker:
         self.mirror.close()
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
-        """One line of metrics.jsonl, and of progress; `step` counts completed steps.
+        """Logs the metrics of a step; `step` is the number of completed steps.
 
-        A value that is not finite is left out: JSON has no word for it.
+        Values that are not finite are left out: JSON cannot express them.
         """
         metrics = {key: value for key, value in metrics.items() if math.isfinite(value)}
         self.append("metrics.jsonl", {"step": step, **metrics})
@@ -74,15 +74,15 @@ class Tracker:
         print(f"step {step}/{self.total_steps}  {shown}  left {left:.0f}s", flush=True)
 
     def begin(self) -> None:
-        """Time left is reckoned from here: starting up is no part of a step."""
+        """Starts the clock of the time-left estimate, so that it excludes the start-up."""
         self._began = time.perf_counter()
 
     def log_eval(self, rows: Rows, generations: Rows, seconds: float) -> None:
-        """An evaluation: all responses, a few of each benchmark to look at, and the figures."""
+        """Logs an evaluation: all responses, a few samples of each benchmark, and the metrics."""
         step = rows[0]["step"]
         files.append_rows(self.run_dir / "generations.jsonl", generations)
         self._log_samples(step, generations)
-        # Last, since figures mean that their responses are there.
+        # Last: a row of eval.jsonl implies that its responses are written.
         files.append_rows(self.run_dir / "eval.jsonl", rows)
         figures = {f"eval/{row['benchmark']}/{row['metric']}": row["value"] for row in rows}
         self.mirror.log(step, figures)
@@ -107,7 +107,7 @@ class Tracker:
             self.mirror.table(step, "samples", columns, data)
 
     def note(self, message: str) -> None:
-        """A line on the terminal and in esr.log."""
+        """Writes a line to the terminal and to esr.log."""
         if self._bar:
             self._bar.console.print(message, markup=False)
         else:
@@ -116,21 +116,21 @@ class Tracker:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
 
     def warn(self, message: str) -> None:
-        """A note that says it is a warning."""
+        """Writes a line marked as a warning."""
         self.note(f"warning: {message}")
 
     def alarm(self, message: str) -> None:
-        """A warning that W&B hands on, by mail or chat, where one has asked it to."""
+        """Warns, and sends a W&B alert, which W&B forwards by mail or chat if configured."""
         self.warn(message)
         self.mirror.alert(message.split(";")[0], message)
 
     def finish(self, summary: dict[str, Any], figures: Sequence[Path]) -> None:
-        """The outcome and the drawn figures; the files are written by the caller."""
-        self.mirror.pictures(summary["steps"], figures)
+        """Sends the summary and the plots to W&B; the caller writes the files."""
+        self.mirror.images(summary["steps"], figures)
         self.mirror.summary(_flat(summary))
 
     def append(self, name: str, row: dict[str, Any]) -> None:
-        """One JSON line at the end of a file of the run folder."""
+        """Appends one JSON line to a file of the run folder."""
         files.append_rows(self.run_dir / name, [row])
 
     def _open_bar(self, start: int) -> Progress:
@@ -144,7 +144,7 @@ class Tracker:
 
 
 def _flat(summary: dict[str, Any]) -> dict[str, Any]:
-    """A figure a key: of an accuracy its value, of the medians each by its name."""
+    """The summary as flat keys: an accuracy by its value, each median under its own name."""
     flat: dict[str, Any] = {}
     for key, value in summary.items():
         if key in ("before", "after"):

@@ -1,4 +1,4 @@
-"""The run in W&B: a mirror of its files, which may fall but never stops a run."""
+"""Mirrors a run's files to W&B; a failure of W&B never stops the run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ID = "wandb_id"
 
 
 class Mirror:
-    """One W&B run for all starts of an esr run, found again by the id in the run folder.
+    """One W&B run for all starts of an esr run, identified by the id in the run folder.
 
-    `note` and `warn` take a line for the terminal. Steps are esr's own (`step`), so that a run that
-    goes on, or an evaluation that is told late, falls into its place.
+    `note` and `warn` take a line for the terminal. The x-axis is esr's own `step`, so that resumed
+    runs and late evaluations are placed correctly.
     """
 
     def __init__(
@@ -28,11 +28,11 @@ class Mirror:
         self._run = self._open(folder, config, settings, tags)
 
     def log(self, step: int, figures: dict[str, Any]) -> None:
-        """Figures of a step."""
+        """Logs the metrics of a step."""
         self._do(lambda run: run.log({**figures, "step": step}))
 
     def table(self, step: int, name: str, columns: Sequence[str], rows: list[list[Any]]) -> None:
-        """Rows to look at."""
+        """Logs rows as a table."""
 
         def send(run: Any) -> None:
             import wandb
@@ -41,27 +41,27 @@ class Mirror:
 
         self._do(send)
 
-    def pictures(self, step: int, paths: Sequence[Path]) -> None:
-        """Drawn figures, by the names of their files."""
+    def images(self, step: int, paths: Sequence[Path]) -> None:
+        """Logs plots under the names of their files."""
 
         def send(run: Any) -> None:
             import wandb
 
-            shown = {f"plots/{path.stem}": wandb.Image(str(path)) for path in paths}
-            run.log({**shown, "step": step})
+            images = {f"plots/{path.stem}": wandb.Image(str(path)) for path in paths}
+            run.log({**images, "step": step})
 
         self._do(send)
 
     def alert(self, title: str, text: str) -> None:
-        """A warning that W&B hands on by mail or chat where its owner wants that."""
+        """Sends an alert, which W&B forwards by mail or chat if configured."""
         self._do(lambda run: run.alert(title=title, text=text, level="WARN"))
 
     def summary(self, figures: dict[str, Any]) -> None:
-        """The outcome, a figure a key."""
+        """Updates the run's summary, one value per key."""
         self._do(lambda run: run.summary.update(figures))
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Finishes the W&B run."""
         self._do(lambda run: run.finish())
         self._run = None
 
@@ -78,7 +78,7 @@ class Mirror:
             if mode == "online" and not wandb.api.api_key:
                 self._note(
                     "W&B: no key found; run `wandb login` (or set WANDB_API_KEY) to go online. "
-                    f"Logging offline; send it later with: wandb sync {folder}/wandb/offline-*"
+                    f"Logging offline; upload it later with: wandb sync {folder}/wandb/offline-*"
                 )
                 mode = "offline"
             run = wandb.init(
@@ -94,7 +94,7 @@ class Mirror:
             run.define_metric("step")
             run.define_metric("*", step_metric="step")
             return run
-        except Exception as error:  # a mirror that cannot be hung must not stop a run
+        except Exception as error:  # W&B must not stop a run, whatever fails
             self._warn(f"W&B could not start ({error}); metrics.jsonl holds everything")
             return None
 
@@ -103,7 +103,7 @@ class Mirror:
             return
         try:
             action(self._run)
-        except Exception as error:  # nor may one that falls off the wall
+        except Exception as error:  # likewise
             self._run = None
             self._warn(f"W&B stopped ({error}); metrics.jsonl holds everything")
 

@@ -1,1 +1,1 @@
-"""The model in training: its tuning, its steps, its checkpoints."""
+"""The model in training: its trainable parameters, optimizer steps and checkpoints."""

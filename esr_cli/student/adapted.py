@@ -1,7 +1,7 @@
-"""A linear layer with a low-rank adapter, in as few operations as its gradients leave.
+"""A linear layer with a LoRA adapter, in fewer operations and less memory than peft's.
 
-peft casts the input of every layer to the type of the adapter, which is fp32, and keeps it. Here
-the products are in the layer's own type, as under autocast, and nothing is kept but the input.
+peft casts the input of every layer to the adapter's dtype, fp32, and saves the cast copy for
+backward. Here products use the layer's dtype, as under autocast, and only the input is saved.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 
 def read_through(layer: Any, merged_OI: torch.Tensor, adapter: str) -> None:
-    """Has the layer multiply as below; `merged_OI` is where its weight plus adapter will lie.
+    """Replaces the layer's forward; `merged_OI` will hold its weight plus adapter.
 
-    In fp32 the sum itself is multiplied by: one product in place of three. In 16 bits it would
-    round small adapters away, and weight and adapter are multiplied by apart. Only a plain adapter
-    of a plain layer is changed; any other goes on as peft has it.
+    In fp32 the layer multiplies by the sum: one product instead of three. In 16 bits the sum would
+    round small adapters away, so weight and adapter are multiplied separately. Only plain adapters
+    of plain linear layers are changed; others keep peft's forward.
     """
     plain = (
         type(layer) is Linear
@@ -37,44 +37,44 @@ def read_through(layer: Any, merged_OI: torch.Tensor, adapter: str) -> None:
         base, scale = self.base_layer, self.scaling[adapter]
         a_RI, b_OR = self.lora_A[adapter].weight, self.lora_B[adapter].weight
         weight_OI = merged_OI if summed else base.weight
-        return _Adapted.apply(x, weight_OI, base.bias, a_RI, b_OR, scale, summed)
+        return _LoraLinear.apply(x, weight_OI, base.bias, a_RI, b_OR, scale, summed)
 
     layer.forward = MethodType(forward, layer)
 
 
-class _Adapted(torch.autograd.Function):
-    """`x @ (W + s B A)^T + bias`; `weight_OI` is W, or all of the sum where it is `summed`."""
+class _LoraLinear(torch.autograd.Function):
+    """`x @ (W + s B A)^T + bias`; `weight_OI` is W, or the whole sum if `summed`."""
 
     @staticmethod
     def forward(
         ctx: Any, x: torch.Tensor, weight_OI: torch.Tensor, bias_O: torch.Tensor | None,
         a_RI: torch.Tensor, b_OR: torch.Tensor, scale: float, summed: bool,
     ) -> torch.Tensor:  # fmt: skip
-        """`(..., O)` of `x`, which is `(..., I)`."""
+        """The output `(..., O)` for `x` of shape `(..., I)`."""
         ctx.save_for_backward(x, weight_OI, a_RI, b_OR)
         ctx.scale, ctx.summed = scale, summed
-        found = F.linear(x, weight_OI, bias_O)
+        output = F.linear(x, weight_OI, bias_O)
         if not summed:
             low_NR = _rows(x) @ a_RI.to(x.dtype).T
-            _rows(found).addmm_(low_NR, (b_OR * scale).to(x.dtype).T)
-        return found
+            _rows(output).addmm_(low_NR, (b_OR * scale).to(x.dtype).T)
+        return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
-        """Gradients of `x` and of both factors, in the types that these have."""
+        """Gradients of `x` and of both factors, in their dtypes."""
         x, weight_OI, a_RI, b_OR = ctx.saved_tensors
-        x_NI, grad_NO, near_RI = _rows(x), _rows(grad), a_RI.to(x.dtype)
-        low_NR = (x_NI @ near_RI.T).mul_(ctx.scale)
+        x_NI, grad_NO, a_cast_RI = _rows(x), _rows(grad), a_RI.to(x.dtype)
+        low_NR = (x_NI @ a_cast_RI.T).mul_(ctx.scale)
         high_NR = grad_NO @ (b_OR * ctx.scale).to(x.dtype)
-        of_a, of_b = high_NR.T @ x_NI, grad_NO.T @ low_NR
-        of_x = None
+        grad_a, grad_b = high_NR.T @ x_NI, grad_NO.T @ low_NR
+        grad_x = None
         if ctx.needs_input_grad[0]:
-            of_x_NI = grad_NO @ weight_OI
+            grad_x_NI = grad_NO @ weight_OI
             if not ctx.summed:
-                of_x_NI.addmm_(high_NR, near_RI)
-            of_x = of_x_NI.view(x.shape)
-        return of_x, None, None, of_a.to(a_RI.dtype), of_b.to(b_OR.dtype), None, None
+                grad_x_NI.addmm_(high_NR, a_cast_RI)
+            grad_x = grad_x_NI.view(x.shape)
+        return grad_x, None, None, grad_a.to(a_RI.dtype), grad_b.to(b_OR.dtype), None, None
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:

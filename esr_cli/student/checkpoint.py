@@ -1,4 +1,4 @@
-"""Checkpoints: a run's tensors as safetensors, its counters as JSON. No pickle anywhere."""
+"""Checkpoints: a run's tensors as safetensors and its counters as JSON, without pickle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def save(run_dir: Path, step: int, tensors: Tensors, state: dict[str, Any], keep
     """Writes `checkpoints/step-000050/` and removes all but the last `keep`."""
 
     def write(folder: Path) -> None:
-        # Copies, since safetensors refuses tensors that share their memory.
+        # Copies, since safetensors refuses tensors that share memory.
         save_file(
             {name: tensor.detach().clone() for name, tensor in tensors.items()}, folder / TENSORS
         )
@@ -32,7 +32,7 @@ def save(run_dir: Path, step: int, tensors: Tensors, state: dict[str, Any], keep
     try:
         files.write_folder(target, write)
     except CheckpointError as error:
-        left = f"{before.name} is intact" if before else "there is none before it"
+        left = f"{before.name} is intact" if before else "there is no earlier one"
         raise CheckpointError(f"{error}; {left}") from error
     for old in files.checkpoints(run_dir)[:-keep]:
         shutil.rmtree(old)
@@ -45,27 +45,27 @@ def load(folder: Path, device: str = "cpu") -> tuple[Tensors, dict[str, Any]]:
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> Tensors:
-    """An optimizer's tensors, keyed `optimizer/<parameter>/<what>`; names in parameter order."""
+    """An optimizer's tensors, keyed `optimizer/<parameter>/<entry>`; `names` in parameter order."""
     packed = {}
     for index, entries in optimizer.state_dict()["state"].items():
-        for what, value in entries.items():
-            packed[f"optimizer/{names[index]}/{what}"] = torch.as_tensor(value)
+        for entry, value in entries.items():
+            packed[f"optimizer/{names[index]}/{entry}"] = torch.as_tensor(value)
     return packed
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors: Tensors) -> None:
-    """Puts what `pack_optimizer` gave back."""
-    whole = optimizer.state_dict()
-    whole["state"] = {}
+    """Restores the tensors of `pack_optimizer`."""
+    state = optimizer.state_dict()
+    state["state"] = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer/"):
-            _, name, what = key.split("/")
-            whole["state"].setdefault(names.index(name), {})[what] = tensor
-    optimizer.load_state_dict(whole)
+            _, name, entry = key.split("/")
+            state["state"].setdefault(names.index(name), {})[entry] = tensor
+    optimizer.load_state_dict(state)
 
 
 def random_state() -> Tensors:
-    """Torch's random states; rollouts do not depend on them, dropout in a model would."""
+    """Torch's random states. Dropout in a model would depend on them; rollouts do not."""
     states = {"random/cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         states["random/cuda"] = torch.cuda.get_rng_state()
@@ -73,7 +73,7 @@ def random_state() -> Tensors:
 
 
 def restore_random_state(tensors: Tensors) -> None:
-    """Puts what `random_state` gave back."""
+    """Restores the states of `random_state`."""
     torch.set_rng_state(tensors["random/cpu"].cpu())
     if torch.cuda.is_available() and "random/cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random/cuda"].cpu())

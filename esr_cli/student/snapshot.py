@@ -1,4 +1,4 @@
-"""The student of a run into a checkpoint and back."""
+"""Saves the student of a run to a checkpoint, and restores it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from esr_cli.student.tuning import Tuning
 
 
 def save(folder: Path, step: int, student: Student, keep: int) -> Path:
-    """Trained weights, optimizer and random states after `step` steps.
+    """Saves trained weights, optimizer and random states after `step` steps.
 
-    The schedule and the data position follow from the step alone.
+    The schedule and the data position depend on the step only.
     """
     tensors = {f"weight/{name}": p.detach() for name, p in student.parameters.items()}
     tensors |= checkpoint.pack_optimizer(student.optimizer, list(student.parameters))
@@ -24,7 +24,7 @@ def save(folder: Path, step: int, student: Student, keep: int) -> Path:
 
 @torch.no_grad()
 def merged(folder: Path, tuning: Tuning) -> dict[str, torch.Tensor]:
-    """A checkpoint's weights for the engine, through the tuning they were trained in."""
+    """A checkpoint's weights for the engine, loaded into `tuning` and merged."""
     tensors, _ = checkpoint.load(folder)
     for name, parameter in tuning.trainable().items():
         parameter.copy_(tensors[f"weight/{name}"])
@@ -34,7 +34,7 @@ def merged(folder: Path, tuning: Tuning) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def restore(folder: Path, student: Student) -> None:
-    """Puts a checkpoint's weights, optimizer and random states back."""
+    """Restores weights, optimizer and random states from a checkpoint."""
     tensors, _ = checkpoint.load(folder)
     for name, parameter in student.parameters.items():
         parameter.copy_(tensors[f"weight/{name}"])

@@ -1,4 +1,4 @@
-"""The student in the trainer: collate, forward, backward, clip, step."""
+"""The student in training: collate, forward, backward, clip, optimizer step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOTHING_COUNTS = "no position counts (loss.select, loss.weights, or align/covera
 
 @dataclass(frozen=True)
 class Objective:
-    """What is compared, at which positions, and how it adds up; `seed` decides random positions."""
+    """The divergence, the positions, and the reduction; `seed` is for random positions."""
 
     options: Options
     rule: positions.Rule = field(default_factory=positions.Rule)
@@ -32,16 +32,16 @@ class Objective:
 
     def seed_of(self, rollout: Rollout, step: int) -> int:
         """The seed of a response's random positions at a step."""
-        draws = Sampling(1, seed=self.seed, purpose="positions", step=step)
-        return draws.seed_of(rollout.prompt.id, rollout.sample)
+        sampling = Sampling(1, seed=self.seed, purpose="positions", step=step)
+        return sampling.seed_of(rollout.prompt.id, rollout.sample)
 
 
 @dataclass(frozen=True)
 class Update:
-    """What one optimizer step measured; `kl_by_rollout` holds a KL a response token.
+    """The result of one optimizer step; `kl_by_rollout` holds one KL per response token.
 
-    NaN stands where the teacher has no place for the token. `skipped` says why no step was made,
-    empty where one was.
+    The KL is NaN for tokens not aligned with the teacher's. `skipped` is the reason if the step was
+    skipped, else empty.
     """
 
     metrics: dict[str, float]
@@ -50,8 +50,8 @@ class Update:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A micro-batch: which rollouts, its loss and denominator, its positions' figures."""
+class _MicroBatch:
+    """A micro-batch: its rollouts' indices, loss, denominator, and per-position figures."""
 
     group: list[int]
     loss: float
@@ -62,7 +62,7 @@ class _Part:
 
 
 class Student:
-    """The trained model, its optimizer, and the teacher's head it is compared through."""
+    """The trained model, its optimizer, and the teacher's output head."""
 
     def __init__(
         self, model: Any, teacher_head: Head | None, config: TuneConfig, objective: Objective,
@@ -74,7 +74,7 @@ class Student:
         self.splits = loading.head_agrees(model, loading.head_of(model))
         self.tuning = tuning.make(model, config)
         if config.gradient_checkpointing:
-            # There is no dropout whose random state a layer's second pass would need.
+            # Without dropout, recomputation does not need the random state.
             model.gradient_checkpointing_enable(
                 {"use_reentrant": False, "preserve_rng_state": False}
             )
@@ -91,7 +91,7 @@ class Student:
         )
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """What the engine needs to sample from the present student; always the same names."""
+        """The present weights for the engine, always under the same names."""
         return self.tuning.merged()
 
     def rate(self, step: int) -> float:
@@ -101,10 +101,10 @@ class Student:
         return self.config.learning_rate * warm * left
 
     def update(self, rollouts: list[Rollout], scores: Scores, step: int) -> Update:
-        """One optimizer step over all rollouts; a non-finite one is skipped."""
+        """One optimizer step over all rollouts; skipped if the loss or gradient is not finite."""
         self.model.train()
         parts = self._backward(rollouts, scores, step)
-        # One division by what the whole step counts, whatever the micro-batches.
+        # One division by the denominator of the whole step, independent of micro-batches.
         denominator = sum(part.denominator for part in parts)
         loss = sum(part.loss for part in parts) / denominator if denominator else math.nan
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
@@ -127,10 +127,10 @@ class Student:
             "train/lr": self.rate(step),
             "train/skipped": float(bool(skipped)),
         }
-        by_rollout = _spread(rollouts, parts)
-        return Update(metrics | _measure(rollouts, parts), by_rollout, skipped)
+        by_rollout = _kl_by_rollout(rollouts, parts)
+        return Update(metrics | _metrics(rollouts, parts), by_rollout, skipped)
 
-    def _backward(self, rollouts: list[Rollout], scores: Scores, step: int) -> list[_Part]:
+    def _backward(self, rollouts: list[Rollout], scores: Scores, step: int) -> list[_MicroBatch]:
         sequences = [batching.inputs(r.prompt.student_ids, r.response_ids) for r in rollouts]
         spans = batching.offsets([len(r.response_ids) for r in rollouts])
         budget, device = self.config.micro_batch_tokens, self.model.device.type
@@ -147,18 +147,18 @@ class Student:
                 [token for r in chosen for token in r.response_ids], device=states_RX.device
             )
             rows = [spans[i] for i in group]
-            teacher, usable_R = self._teacher(scores, rows, states_RX.device)
+            teacher, usable_R = self._teacher_side(scores, rows, states_RX.device)
             if self.objective.options.kind == "policy_gradient" and self.objective.options.shared:
-                # It needs the drawn token itself.
+                # The policy gradient needs the sampled token itself.
                 usable_R = usable_R & (self.objective.options.shared.column(tokens_R) >= 0)
-            weight_R, denominator = self._weigh(
+            weight_R, denominator = self._position_weights(
                 chosen, student, teacher, tokens_R, usable_R, step
             )  # fmt: skip
             loss, found = divergence(student, teacher, tokens_R, weight_R, self.objective.options)
             loss.backward()
             self.tuning.collect()
             parts.append(
-                _Part(group, float(loss.detach()), denominator, weight_R > 0, usable_R, found)
+                _MicroBatch(group, float(loss.detach()), denominator, weight_R > 0, usable_R, found)
             )
         return parts
 
@@ -167,21 +167,21 @@ class Student:
             return loading.hidden_states(self.model, input_ids_BL)
         return self.model(input_ids=input_ids_BL, use_cache=False).logits
 
-    def _teacher(
+    def _teacher_side(
         self, scores: Scores, spans: list[slice], device: torch.device
     ) -> tuple[Side, torch.Tensor]:
-        whole = scores.hidden_RD if isinstance(scores, HiddenScores) else scores.logits_RV
-        rows = torch.cat([whole[span] for span in spans]).to(device)
+        states = scores.hidden_RD if isinstance(scores, HiddenScores) else scores.logits_RV
+        rows = torch.cat([states[span] for span in spans]).to(device)
         if scores.aligned_R is None:
             usable_R = torch.ones(len(rows), dtype=torch.bool, device=device)
         else:
             usable_R = torch.cat([scores.aligned_R[span] for span in spans]).to(device)
         if not isinstance(scores, HiddenScores):
             return rows, usable_R
-        assert self.teacher_head is not None, "hidden states came without their head"
+        assert self.teacher_head is not None, "hidden states need the teacher's output head"
         return (rows, self.teacher_head), usable_R
 
-    def _weigh(
+    def _position_weights(
         self, chosen: list[Rollout], student: Side, teacher: Side, tokens_R: torch.Tensor,
         usable_R: torch.Tensor, step: int,
     ) -> tuple[torch.Tensor, float]:  # fmt: skip
@@ -193,14 +193,14 @@ class Student:
         for rollout, span in zip(
             chosen, batching.offsets([len(r.response_ids) for r in chosen]), strict=True
         ):
-            own = {name: value_R[span] for name, value_R in values.items()}
+            sliced = {name: value_R[span] for name, value_R in values.items()}
             seed = self.objective.seed_of(rollout, step)
-            weights.append(positions.weights(rule, usable_R[span], own, seed))
+            weights.append(positions.weights(rule, usable_R[span], sliced, seed))
         weights, denominator = positions.reduced(weights, self.objective.reduction)
         return torch.cat(weights), denominator
 
     def save(self, folder: Path, tokenizer: Any) -> None:
-        """Writes a model folder that transformers and vLLM load as it is."""
+        """Writes a model folder that transformers and vLLM can load."""
         self.tuning.save(folder)
         tokenizer.save_pretrained(folder)
 
@@ -209,23 +209,23 @@ def _detached(side: Side) -> Side:
     return (side[0].detach(), side[1]) if isinstance(side, tuple) else side.detach()
 
 
-def _measure(rollouts: list[Rollout], parts: list[_Part]) -> dict[str, float]:
+def _metrics(rollouts: list[Rollout], parts: list[_MicroBatch]) -> dict[str, float]:
     usable_R = torch.cat([part.usable_R for part in parts])
 
     def mean(name: str) -> float:
         values_R = torch.cat([getattr(part.figures, name).float() for part in parts])
         return float(values_R[usable_R].mean())
 
-    drawn = [lp for part in parts for i in part.group for lp in rollouts[i].logprobs]
-    ours_R = torch.cat([part.figures.logprob_R.float().cpu() for part in parts])
-    gap_R = (ours_R - torch.tensor(drawn)).abs()
+    engine_logprobs = [lp for part in parts for i in part.group for lp in rollouts[i].logprobs]
+    trainer_R = torch.cat([part.figures.logprob_R.float().cpu() for part in parts])
+    gap_R = (trainer_R - torch.tensor(engine_logprobs)).abs()
     k1_R = torch.cat([part.figures.k1_R.float() for part in parts])[usable_R]
     weight_R = torch.cat([part.figures.importance_R.float() for part in parts])[usable_R]
     kept_R = torch.cat([part.kept_R for part in parts])
     return {
         "train/reverse_kl": mean("kl_R"),
         "train/k1": float((weight_R * k1_R).mean()),
-        # p/q - 1 - log(p/q): never negative, and of the same expectation as k1.
+        # p/q - 1 - log(p/q): non-negative, with the expectation of k1.
         "train/k3": float((weight_R * ((-k1_R).exp() - 1 + k1_R)).mean()),
         "train/kept": float(kept_R.float().mean()),
         "student/entropy": mean("student_entropy_R"),
@@ -239,7 +239,7 @@ def _measure(rollouts: list[Rollout], parts: list[_Part]) -> dict[str, float]:
     }
 
 
-def _spread(rollouts: list[Rollout], parts: list[_Part]) -> list[list[float]]:
+def _kl_by_rollout(rollouts: list[Rollout], parts: list[_MicroBatch]) -> list[list[float]]:
     by_rollout: list[list[float]] = [[] for _ in rollouts]
     for part in parts:
         values = part.figures.kl_R.masked_fill(~part.usable_R, math.nan).tolist()

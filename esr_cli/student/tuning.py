@@ -1,4 +1,4 @@
-"""What of a model trains, and its weights as the engine wants them: merged, by their HF names."""
+"""A model's trainable parameters, and its merged weights by Hugging Face names for the engine."""
 
 from __future__ import annotations
 
@@ -12,59 +12,59 @@ from peft.tuners.lora import LoraLayer
 from esr_cli.config import TuneConfig
 from esr_cli.student.adapted import read_through
 
-# What peft calls an adapter that is given no name.
+# peft's default adapter name.
 ADAPTER = "default"
 
 
 class FullTuning:
-    """Every weight trains; of bf16 weights an fp32 master copy, in which small steps add up."""
+    """Trains all weights. bf16 weights have fp32 masters, in which small updates accumulate."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
         model.requires_grad_(True)
-        self._own = dict(model.named_parameters())
+        self._parameters = dict(model.named_parameters())
         self._masters = {
-            name: own if own.dtype == torch.float32 else torch.nn.Parameter(own.detach().float())
-            for name, own in self._own.items()
+            name: p if p.dtype == torch.float32 else torch.nn.Parameter(p.detach().float())
+            for name, p in self._parameters.items()
         }
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
-        """What the optimizer moves, by name."""
+        """The optimizer's parameters by name."""
         return self._masters
 
     def collect(self) -> None:
-        """Adds the model's gradients to those of what the optimizer moves, in fp32."""
-        for name, own in self._own.items():
+        """Adds the gradients of bf16 weights to those of their masters, in fp32."""
+        for name, parameter in self._parameters.items():
             master = self._masters[name]
-            if master is not own and own.grad is not None:
-                added = own.grad.float()
+            if master is not parameter and parameter.grad is not None:
+                added = parameter.grad.float()
                 master.grad = added if master.grad is None else master.grad.add_(added)
-                own.grad = None
+                parameter.grad = None
 
     @torch.no_grad()
     def publish(self) -> None:
-        """Puts what the optimizer moved into the model."""
-        for name, own in self._own.items():
-            if self._masters[name] is not own:
-                own.copy_(self._masters[name])
+        """Copies the masters into the model's bf16 weights."""
+        for name, parameter in self._parameters.items():
+            if self._masters[name] is not parameter:
+                parameter.copy_(self._masters[name])
 
     def merged(self) -> dict[str, torch.Tensor]:
-        """The weights that differ from the start, by their Hugging Face names (no copies)."""
-        return {name: own.detach() for name, own in self._own.items()}
+        """All weights by their Hugging Face names, without copies."""
+        return {name: p.detach() for name, p in self._parameters.items()}
 
     def save(self, folder: Path) -> None:
         """Writes a folder that `AutoModelForCausalLM.from_pretrained` loads."""
         self.model.save_pretrained(folder)
 
     def save_adapter(self, folder: Path) -> bool:
-        """There is none."""
+        """Returns False: full tuning has no adapter."""
         return False
 
 
 class LoraTuning:
-    """Low-rank adapters by peft, on the linear layers named; the model itself stays frozen.
+    """Trains peft's LoRA adapters on the named linear layers; the base model is frozen.
 
-    The adapters are fp32 whatever the model is kept in.
+    The adapters are fp32 for any dtype of the model.
     """
 
     def __init__(self, model: Any, rank: int, alpha: int, targets: list[str]) -> None:
@@ -78,10 +78,10 @@ class LoraTuning:
             for name, layer in self._layers
         }
         blocks = {name.rpartition(".")[0] for name, _ in self._layers}
-        self._beside = {
-            _own(name): own.detach()
-            for name, own in model.named_parameters()
-            if not own.requires_grad and _block(name) in blocks
+        self._frozen = {
+            _base_name(name): p.detach()
+            for name, p in model.named_parameters()
+            if not p.requires_grad and _block(name) in blocks
         }
         for name, layer in self._layers:
             read_through(layer, self._merged[f"{name}.weight"], ADAPTER)
@@ -92,50 +92,50 @@ class LoraTuning:
         return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
 
     def collect(self) -> None:
-        """Nothing to do: the optimizer moves the model's own parameters."""
+        """Does nothing: the optimizer updates the model's own parameters."""
 
     @torch.no_grad()
     def publish(self) -> None:
-        """Base weight plus adapter for each adapted layer, out of place: nothing drifts."""
+        """Computes base weight plus adapter per adapted layer, out of place to avoid drift."""
         for name, layer in self._layers:
             base, delta = layer.get_base_layer().weight, layer.get_delta_weight(ADAPTER)
             torch.add(base, delta, out=self._merged[f"{name}.weight"])
 
     def merged(self) -> dict[str, torch.Tensor]:
-        """The sums as last published, always the same memory.
+        """The merged weights as last published, always in the same memory.
 
-        Beside them what stays in the same blocks, as it is: vLLM lays queries, keys and values
-        together and reloads them, biases included, whole.
+        Also the frozen weights of the same blocks: vLLM fuses query, key and value projections and
+        reloads all of a fused layer, biases included.
         """
-        return self._beside | self._merged
+        return self._frozen | self._merged
 
     def save(self, folder: Path) -> None:
-        """Writes the merged model; the adapter is kept apart by `save_adapter`."""
+        """Writes the merged model; `save_adapter` writes the adapter alone."""
         weights = {
-            _own(name): tensor
+            _base_name(name): tensor
             for name, tensor in self.model.state_dict().items()
             if ".lora_" not in name
         }
         self.model.save_pretrained(folder, state_dict=weights | self.merged())
 
     def save_adapter(self, folder: Path) -> bool:
-        """Writes the adapter in peft's own format."""
+        """Writes the adapter in peft's format; returns True."""
         self.adapted.save_pretrained(str(folder))
         return True
 
 
-def _own(name: str) -> str:
-    """What the model itself calls a tensor that peft has put into an adapted layer."""
+def _base_name(name: str) -> str:
+    """The base model's name of a tensor that peft has moved into an adapted layer."""
     return name.replace(".base_layer", "")
 
 
 def _block(name: str) -> str:
     """`layers.0.self_attn` of `layers.0.self_attn.q_proj.base_layer.weight`."""
-    return _own(name).rpartition(".")[0].rpartition(".")[0]
+    return _base_name(name).rpartition(".")[0].rpartition(".")[0]
 
 
 def lora_config(rank: int, alpha: int, targets: list[str]) -> LoraConfig:
-    """Adapters on the layers named, or on every linear one but the output head."""
+    """Adapters on the named layers, or on all linear layers except the output head."""
     names: str | list[str] = "all-linear" if "all-linear" in targets else targets
     return LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, task_type="CAUSAL_LM")
 
@@ -144,7 +144,7 @@ Tuning = FullTuning | LoraTuning
 
 
 def make(model: Any, config: TuneConfig) -> Tuning:
-    """What trains of `model`, as configured."""
+    """The configured tuning of `model`."""
     if config.method == "full":
         return FullTuning(model)
     return LoraTuning(model, config.rank, config.alpha, config.targets)

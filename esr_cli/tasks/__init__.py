@@ -1,1 +1,1 @@
-"""Tasks: rows of data become prompts, with the instruction, chat template and reference answer."""
+"""Tasks turn rows of data into prompts with instruction, chat template and reference answer."""

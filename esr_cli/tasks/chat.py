@@ -1,4 +1,4 @@
-"""Questions through a model's chat template, as token ids."""
+"""Applies a model's chat template to questions and tokenizes them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from esr_cli.tasks import tools
 from esr_cli.types import Prompt, Question
 
 Turns = Sequence[Mapping[str, str]]
-# No template writes this by itself.
+# A string that no template contains.
 MARKER = "esr-marker-6cb9"
 PROBE = ({"role": "user", "content": "x"},)
 
 
 class Chat:
-    """How one model is spoken to: its chat template, `system` prompt, and `thinking` where it can.
+    """Formats prompts for one model: its chat template, `system` prompt and `thinking` switch.
 
-    What a template has no place for goes into the user's turns: the system text before the first,
-    a blank line between them, and functions around the last, by a wording. Without any template
-    the contents stand one after the other, a blank line after each.
+    Content that the template does not support goes into the user's turns: the system text before
+    the first turn, separated by a blank line, and the functions into the last turn, by a wording.
+    Without a template the turns' contents are concatenated, each followed by a blank line.
     """
 
     def __init__(self, tokenizer: Any, system: str | None = None, thinking: bool = False) -> None:
@@ -29,50 +29,50 @@ class Chat:
 
     @classmethod
     def of(cls, tokenizer: Any, model: ModelConfig) -> Chat:
-        """The chat of a configured model."""
+        """Creates the chat of a configured model."""
         return cls(tokenizer, model.system, model.thinking)
 
     @cached_property
     def takes_system(self) -> bool:
-        """Whether a system turn is shown; some templates drop it, some raise."""
-        return self._shows(({"role": "system", "content": MARKER}, *PROBE), ())
+        """Whether the template renders a system turn; some drop it, some raise."""
+        return self._renders_marker(({"role": "system", "content": MARKER}, *PROBE), ())
 
     @cached_property
     def shows_tools(self) -> bool:
-        """Whether the functions on offer are shown."""
+        """Whether the template renders the offered functions."""
         function = {
             "name": MARKER, "description": "", "parameters": {"type": "object", "properties": {}}
         }  # fmt: skip
-        return self._shows(PROBE, (tools.offered(function),))
+        return self._renders_marker(PROBE, (tools.offered(function),))
 
     def encode(self, question: Question, wording_in_text: str = "") -> tuple[int, ...]:
-        """Token ids up to where the response begins."""
+        """Returns the token ids of the prompt, up to the start of the response."""
         [ids] = self.ids([self.text(question, wording_in_text)])
         return tuple(ids)
 
     def text(self, question: Question, wording_in_text: str = "") -> str:
-        """What is tokenized; raises `ConfigError` where the template refuses the question."""
+        """Returns the text to tokenize; raises `ConfigError` if the template fails."""
         shown = self.shown(question, wording_in_text)
         if not self.tokenizer.chat_template:
             return "".join(f"{turn['content']}\n\n" for turn in shown.messages)
         try:
             return self._render(shown.messages, shown.tools)
-        except Exception as error:  # a template is a program of the model's author
+        except Exception as error:  # templates are third-party programs
             raise ConfigError(
                 f"question {question.id}: the chat template refuses it ({error}); "
                 "drop the row, or give the model another chat_template"
             ) from None
 
     def ids(self, texts: list[str]) -> list[list[int]]:
-        """The token ids of each text; a template has written its special tokens itself."""
+        """Returns the token ids of each text; a template has already added special tokens."""
         if not texts:
             return []
         special = not self.tokenizer.chat_template
-        # Not verbose: whether a text is too long is decided by us, not told by the tokenizer.
+        # verbose=False, because the length is checked elsewhere, not by the tokenizer's warning.
         return self.tokenizer(texts, add_special_tokens=special, verbose=False).input_ids
 
     def shown(self, question: Question, wording_in_text: str = "") -> Question:
-        """The question with everything in a place that the template has."""
+        """Returns the question with unsupported content moved into the user's turns."""
         if question.tools and not self.shows_tools:
             if not wording_in_text:
                 raise ConfigError(
@@ -84,23 +84,23 @@ class Chat:
         return Question(question.id, turns, question.reference, question.tools)
 
     def _with_system(self, turns: Turns) -> tuple[Mapping[str, str], ...]:
-        own = [self.system] if self.system else []
-        theirs = [turn["content"] for turn in turns[:1] if turn["role"] == "system"]
-        rest, text = tuple(turns[len(theirs) :]), "\n\n".join([*own, *theirs])
+        configured = [self.system] if self.system else []
+        existing = [turn["content"] for turn in turns[:1] if turn["role"] == "system"]
+        rest, text = tuple(turns[len(existing) :]), "\n\n".join([*configured, *existing])
         if not text:
             return rest
         if self.takes_system:
             return {"role": "system", "content": text}, *rest
         first = next((i for i, turn in enumerate(rest) if turn["role"] == "user"), 0)
-        asked = {**rest[first], "content": f"{text}\n\n{rest[first]['content']}"}
-        return *rest[:first], asked, *rest[first + 1 :]
+        first_turn = {**rest[first], "content": f"{text}\n\n{rest[first]['content']}"}
+        return *rest[:first], first_turn, *rest[first + 1 :]
 
-    def _shows(self, turns: Turns, functions: Sequence[Any]) -> bool:
+    def _renders_marker(self, turns: Turns, functions: Sequence[Any]) -> bool:
         if not self.tokenizer.chat_template:
             return False
         try:
             return MARKER in self._render(turns, functions)
-        except Exception:  # a template is a program of the model's author
+        except Exception:  # templates are third-party programs
             return False
 
     def _render(self, turns: Turns, functions: Sequence[Any]) -> str:
@@ -111,7 +111,7 @@ class Chat:
 
 
 def prompt(question: Question, student: Chat, teacher: Chat, wording_in_text: str = "") -> Prompt:
-    """The same question as student and teacher read it."""
+    """Formats a question for student and teacher, each with its own chat template."""
     student_ids = student.encode(question, wording_in_text)
     same = teacher is student
     return Prompt(

@@ -1,5 +1,5 @@
-"""Functions to write, from the published rows of HumanEval, HumanEval+ and MBPP+; instructions
-to train on, from CodeUltraFeedback."""
+"""Coding questions from the rows of HumanEval, HumanEval+ and MBPP+, and training instructions
+from CodeUltraFeedback."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Convert = Callable[[Any], Any]
 
 
 def reference(row: Mapping[str, Any], family: str, plus: bool) -> CodeReference:
-    """What grades the row's task (`family` humaneval or mbpp), with or without its plus inputs.
+    """Returns the reference of a row (`family` humaneval or mbpp), with or without plus inputs.
 
-    Both inputs stand in the rows of HumanEval+ and MBPP+ alone.
+    Only the rows of HumanEval+ and MBPP+ hold both kinds of inputs.
     """
     inputs = [*row["base_input"], *((row["plus_input"] or ()) if plus else ())]
     if family == "mbpp":
@@ -48,7 +48,7 @@ def _tuple_of_lists_or_not(value: list[Any]) -> tuple[Any, ...]:
 
 
 def _sets(value: list[Any]) -> list[Any]:
-    # An empty one is published as a dictionary.
+    # An empty set is published as a dictionary.
     return [set(item) if isinstance(item, list) and item else {} for item in value]
 
 
@@ -60,10 +60,10 @@ def _values_to_tuples(value: dict[Any, list[Any]]) -> dict[Any, Any]:
     return {key: tuple(item) for key, item in value.items()}
 
 
-# What MBPP+ (v0.2.0) means where JSON has only lists and texts: the tasks' numbers, and how each
-# argument is read; the last reading holds for the remaining arguments too.
+# Python types of MBPP+ (v0.2.0) inputs that JSON stores as lists and strings: the task numbers and
+# the conversion of each argument. The last conversion also applies to the remaining arguments.
 # fmt: off
-READINGS: tuple[tuple[tuple[int, ...], tuple[Convert, ...]], ...] = (
+CONVERSIONS: tuple[tuple[tuple[int, ...], tuple[Convert, ...]], ...] = (
     (
         (
             2, 116, 132, 143, 222, 261, 273, 394, 399, 421, 424, 429, 470, 560, 579, 596, 616, 630,
@@ -84,21 +84,21 @@ READINGS: tuple[tuple[tuple[int, ...], tuple[Convert, ...]], ...] = (
     ((722,), (_values_to_tuples, _same)),
 )
 # fmt: on
-BY_TASK = {number: readings for numbers, readings in READINGS for number in numbers}
+BY_TASK = {number: conversions for numbers, conversions in CONVERSIONS for number in numbers}
 
 
 def _converted(task_id: str, given: list[Any]) -> list[Any]:
-    readings = BY_TASK.get(int(task_id.rpartition("/")[2]), (_same,))
-    padded = [*readings, *[readings[-1]] * len(given)]
+    conversions = BY_TASK.get(int(task_id.rpartition("/")[2]), (_same,))
+    padded = [*conversions, *[conversions[-1]] * len(given)]
     return [read(value) for read, value in zip(padded, given, strict=False)]
 
 
 def question(row: Row, family: str, plus: bool, wording: str) -> Question:
-    """A row of HumanEval+ or MBPP+ as it is asked; raises `ConfigError` where a field lacks."""
+    """Returns the question of a HumanEval+ or MBPP+ row; `ConfigError` if a field is missing."""
     for field in ("task_id", "prompt", "entry_point", "canonical_solution"):
         row.get(field, str)
     row.get("base_input", list)
-    # One published row of MBPP+ has {} where it has no more inputs.
+    # One published row of MBPP+ has {} instead of an empty list.
     if plus and row.values.get("plus_input") != {}:
         row.get("plus_input", list)
     text = wording.replace("{problem}", row.get("prompt", str).strip("\n"))
@@ -110,9 +110,9 @@ def question(row: Row, family: str, plus: bool, wording: str) -> Question:
 
 
 def training_question(row: Row) -> Question | None:
-    """A row of CodeUltraFeedback: the instruction alone; its graded responses are not used."""
+    """Returns the instruction of a CodeUltraFeedback row without its responses; None if blank."""
     instruction = row.text("instruction")
     if instruction is None:
         return None
-    asked = {"role": "user", "content": instruction}
-    return Question(id=row.id, messages=(asked,), reference=None)
+    turn = {"role": "user", "content": instruction}
+    return Question(id=row.id, messages=(turn,), reference=None)

@@ -1,4 +1,4 @@
-"""What keeps a question out of training: it stands there twice, or in a benchmark, or is long."""
+"""Filters for training questions: duplicates, overlap with benchmarks, and length."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from esr_cli.tasks.chat import Chat
 from esr_cli.types import Question
 
 WORD = re.compile(r"\w+")
-# Where the rows of benchmarks hold what they ask.
+# The fields that hold the question in benchmark rows.
 ASKED = ("problem", "question", "prompt", "instruction", "messages")
 CHUNK = 1024
 
 
 class Duplicates:
-    """Knows what was asked before: the same turns and functions, blanks aside."""
+    """Detects repeated questions: the same turns and functions, ignoring whitespace."""
 
     def __init__(self) -> None:
         self._seen: set[bytes] = set()
 
     def met(self, question: Question) -> bool:
-        """Whether it was asked before; from now on it was."""
+        """Records the question; returns whether it was recorded before."""
         turns = [[turn["role"], *turn["content"].split()] for turn in question.messages]
         text = json.dumps([turns, question.tools], sort_keys=True, default=str)
         key = hashlib.blake2b(text.encode(), digest_size=16).digest()
@@ -35,10 +35,10 @@ class Duplicates:
 
 
 class Overlap:
-    """Knows the questions of benchmarks by their runs of `ngram` words.
+    """Detects overlap with benchmark questions by n-grams of `ngram` words.
 
-    Words are compared in lower case, without what stands between them. A question of fewer words
-    is known as a whole only.
+    Words are compared in lower case, without the characters between them. A question with fewer
+    words only matches as a whole.
     """
 
     def __init__(self, ngram: int) -> None:
@@ -47,33 +47,33 @@ class Overlap:
 
     @property
     def knows_any(self) -> bool:
-        """Whether there is anything to compare with."""
+        """Whether any benchmark question is recorded."""
         return bool(self._known)
 
     def learn(self, name: str, text: str) -> None:
-        """Remembers a question of the benchmark `name`."""
-        for run in self._runs(text):
+        """Records a question of the benchmark `name`."""
+        for run in self._ngrams(text):
             self._known.setdefault(run, name)
 
     def find(self, text: str) -> str | None:
-        """The benchmark that shares a run of words with `text`."""
-        return next((self._known[run] for run in self._runs(text) if run in self._known), None)
+        """Returns the benchmark that shares an n-gram with `text`, or None."""
+        return next((self._known[run] for run in self._ngrams(text) if run in self._known), None)
 
-    def _runs(self, text: str) -> Iterator[tuple[str, ...]]:
+    def _ngrams(self, text: str) -> Iterator[tuple[str, ...]]:
         words = WORD.findall(text.lower())
         if len(words) < self.ngram:
-            # A text of symbols only would otherwise equal every other.
+            # Otherwise all texts without words would match each other.
             return iter([tuple(words)] if words else [])
         return zip(*(words[start:] for start in range(self.ngram)), strict=False)
 
 
 def text_of(question: Question) -> str:
-    """What the user says in a question."""
+    """Returns the text of the user's turns."""
     return "\n".join(turn["content"] for turn in question.messages if turn["role"] == "user")
 
 
 def text_asked(row: dict[str, Any]) -> str:
-    """What a benchmark's row asks, whichever benchmark it is from."""
+    """Returns the question text of a row of any benchmark."""
     field = next((name for name in ASKED if row.get(name)), None)
     return "\n".join(_texts(row[field])) if field else ""
 
@@ -91,7 +91,7 @@ def _texts(value: Any) -> Iterator[str]:
 def too_long(
     questions: list[Question], chats: Iterable[Chat], limit: int, wording_in_text: str
 ) -> set[str]:
-    """The ids of those whose prompt has more than `limit` tokens for one of the models."""
+    """Returns the ids of questions with more than `limit` prompt tokens for any of the models."""
     return {
         name
         for chat in chats
@@ -103,12 +103,12 @@ def too_long(
 def _too_long(
     questions: list[Question], chat: Chat, limit: int, wording_in_text: str
 ) -> Iterator[str]:
-    doubtful: dict[str, str] = {}
+    candidates: dict[str, str] = {}
     for question in questions:
         text = chat.text(question, wording_in_text)
-        # A token spans at least a byte, so most texts need no tokenizer, unless one spells them out
-        # (NFC, NFKC) beforehand. The 16 are for tokens that it adds by itself.
+        # A token spans at least one byte, so most texts need no tokenizer, unless Unicode
+        # normalization (NFC, NFKC) expands them. The 16 are for added special tokens.
         if len(text.encode()) + 16 > limit or not is_normalized("NFKC", text):
-            doubtful[question.id] = text
-    encoded = chat.ids(list(doubtful.values()))
-    return (name for name, ids in zip(doubtful, encoded, strict=True) if len(ids) > limit)
+            candidates[question.id] = text
+    encoded = chat.ids(list(candidates.values()))
+    return (name for name, ids in zip(candidates, encoded, strict=True) if len(ids) > limit)

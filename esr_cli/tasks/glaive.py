@@ -1,7 +1,7 @@
-"""Function calls to train on: glaive-function-calling-v2, as published and in ShareGPT form.
+"""Function-calling questions for training: glaive-function-calling-v2, raw or in ShareGPT format.
 
-The prompt is the user's first turn with the functions on offer. Rows without functions stay: a
-model must also learn when there is nothing to call.
+The prompt is the user's first turn with the offered functions. Rows without functions are kept: a
+model must also learn when not to call one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from esr_cli.types import Question, ToolReference
 
 TURN = re.compile(r"^[ \t]*(USER|ASSISTANT|FUNCTION RESPONSE):", re.M)
 CALL = re.compile(r"<functioncall>\s*(\{.*?\})\s*(?:<\|endoftext\|>|\Z)", re.S)
-# The arguments are JSON between single quotes, in which apostrophes are not escaped: only the
-# last quote before the closing brace ends them.
+# The arguments are JSON in single quotes with unescaped apostrophes, so the last quote before the
+# closing brace ends them.
 QUOTED = re.compile(r"""^\{\s*"name":\s*"([^"]*)",\s*"arguments":\s*'(.*)'\s*\}$""", re.S)
 ROLES = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
@@ -27,20 +27,20 @@ ROLES = {
 
 
 def training_question(row: Row) -> Question | None:
-    """A row as it is asked; none where it has no user turn or its functions cannot be read."""
+    """Returns the question, or None without a user turn or with unreadable functions."""
     if "chat" in row.values:
         turns = list(_turns(row.text("chat") or ""))
-        functions = _objects(str(row.values.get("system") or ""))
+        functions = _parse_objects(str(row.values.get("system") or ""))
     else:
         turns = list(_shared_turns(row.get("conversations", list)))
-        functions = _listed(row.values.get("tools"))
-    asked = next((i for i, (role, text) in enumerate(turns) if role == "user" and text), None)
-    if asked is None or functions is None:
+        functions = _parse_list(row.values.get("tools"))
+    first = next((i for i, (role, text) in enumerate(turns) if role == "user" and text), None)
+    if first is None or functions is None:
         return None
-    reply = turns[asked + 1] if asked + 1 < len(turns) else ("", "")
+    reply = turns[first + 1] if first + 1 < len(turns) else ("", "")
     return Question(
         id=row.id,
-        messages=({"role": "user", "content": turns[asked][1]},),
+        messages=({"role": "user", "content": turns[first][1]},),
         reference=_reference(reply, functions),
         tools=tuple(offered(function) for function in functions),
     )
@@ -66,8 +66,8 @@ def _shared_turns(conversations: list[Any]) -> Iterator[tuple[str, str]]:
             )
 
 
-def _objects(system: str) -> list[dict[str, Any]] | None:
-    """The JSON objects that stand one after another behind the system text."""
+def _parse_objects(system: str) -> list[dict[str, Any]] | None:
+    """Returns the consecutive JSON objects after the system text."""
     found, start, read = [], system.find("{"), json.JSONDecoder().raw_decode
     while start >= 0:
         try:
@@ -76,24 +76,24 @@ def _objects(system: str) -> list[dict[str, Any]] | None:
             return None
         found.append(value)
         start = system.find("{", end)
-    return _bare(found)
+    return _descriptions(found)
 
 
-def _listed(text: Any) -> list[dict[str, Any]] | None:
+def _parse_list(text: Any) -> list[dict[str, Any]] | None:
     try:
         listed = json.loads(text) if isinstance(text, str) and text.strip() else text or []
     except (ValueError, RecursionError):
         return None
-    return _bare(listed) if isinstance(listed, list) else None
+    return _descriptions(listed) if isinstance(listed, list) else None
 
 
-def _bare(functions: list[Any]) -> list[dict[str, Any]] | None:
+def _descriptions(functions: list[Any]) -> list[dict[str, Any]] | None:
     bare = [each for each in map(described, functions) if each is not None]
     return bare if len(bare) == len(functions) else None
 
 
 def _reference(reply: tuple[str, str], functions: list[dict[str, Any]]) -> ToolReference | None:
-    """The call that the assistant began with, each argument allowed the one value it had."""
+    """Returns the assistant's first call; each argument allows only its value in that call."""
     call = read_call(reply[1]) if reply[0] == "call" else None
     if call is None:
         return None
@@ -102,11 +102,11 @@ def _reference(reply: tuple[str, str], functions: list[dict[str, Any]]) -> ToolR
 
 
 def read_call(text: str) -> tuple[str, dict[str, Any]] | None:
-    """Name and arguments of a call, whichever way its arguments are quoted; none if broken."""
+    """Returns name and arguments of a call in any quoting style, or None if malformed."""
     quoted = QUOTED.match(text.strip())
     try:
         if quoted:
-            name, arguments = quoted.group(1), _loads(quoted.group(2))
+            name, arguments = quoted.group(1), _parse_json(quoted.group(2))
         else:
             call = json.loads(text)
             name, arguments = call["name"], call.get("arguments", {})
@@ -116,9 +116,9 @@ def read_call(text: str) -> tuple[str, dict[str, Any]] | None:
     return (name, arguments) if isinstance(name, str) and isinstance(arguments, dict) else None
 
 
-def _loads(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        # Some rows do escape the apostrophe, which JSON does not know.
+        # Some rows escape the apostrophe, which is invalid JSON.
         return json.loads(text.replace("\\'", "'"))

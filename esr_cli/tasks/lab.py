@@ -1,7 +1,7 @@
-"""The lab's task: a chain of arithmetic modulo a small number, and two ways to write it out.
+"""The lab's task: a chain of modular arithmetic with two styles of solution.
 
-*Careful* carries out every operation and is right; *quick* silently skips every third one, each
-written step being correct in itself, and is right by chance only.
+*Careful* performs every operation and is correct. *Quick* silently skips every third operation:
+each written step is correct in itself, but the answer is correct only by chance.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Problem:
 
     @property
     def question(self) -> str:
-        """The text of the user's turn."""
+        """The user's turn."""
         named = zip(LETTERS, self.operations, strict=False)
         chain = "".join(f"{name} {op} {operand} ; " for name, (op, operand) in named)
         return f"Q : start {self.start} ; {chain}find {LETTERS[len(self.operations) - 1]} ?"
@@ -45,12 +45,12 @@ class Problem:
 
 
 def apply(op: str, left: int, right: int, modulus: int) -> int:
-    """One operation modulo `modulus`."""
+    """Applies one operation modulo `modulus`."""
     result = left + right if op == "+" else left - right if op == "-" else left * right
     return result % modulus
 
 
-def _draw(rng: random.Random, chain_length: int, modulus: int) -> Problem:
+def _sample(rng: random.Random, chain_length: int, modulus: int) -> Problem:
     def operation() -> tuple[str, int]:
         op = rng.choice("+-*")
         return op, rng.randint(2 if op == "*" else 1, modulus - 1)
@@ -60,25 +60,25 @@ def _draw(rng: random.Random, chain_length: int, modulus: int) -> Problem:
 
 
 def problem(index: int, split: str, chain_length: int, modulus: int) -> Problem:
-    """Problem number `index` of `train` or `held_out`.
+    """Generates problem number `index` of the split `train` or `held_out`.
 
-    A hash of the question decides its split, so that the two can never share a problem.
+    A hash of the question decides its split, so the splits are disjoint.
     """
     rng = random.Random(f"{split}/{index}/{chain_length}/{modulus}")
     while True:
-        drawn = _draw(rng, chain_length, modulus)
-        held_out = hashlib.blake2b(drawn.question.encode()).digest()[0] < 32
+        sampled = _sample(rng, chain_length, modulus)
+        held_out = hashlib.blake2b(sampled.question.encode()).digest()[0] < 32
         if held_out == (split == "held_out"):
-            return drawn
+            return sampled
 
 
 def careful(problem: Problem, rng: random.Random, slip: float = 0.0, error: float = 0.0) -> str:
-    """Every operation written out; `slip` and `error` as in `LabConfig`."""
+    """Writes a solution with every operation; `slip` and `error` as in `LabConfig`."""
     return CAREFUL + _steps(problem, rng, quick=False, slip=slip, error=error)
 
 
 def quick(problem: Problem, rng: random.Random) -> str:
-    """Every third operation silently skipped."""
+    """Writes a solution that silently skips every third operation."""
     return QUICK + _steps(problem, rng, quick=True)
 
 
@@ -100,14 +100,14 @@ def _steps(
 
 
 def question(index: int, split: str, chain_length: int, modulus: int) -> Question:
-    """Problem number `index` as it is asked."""
-    posed = problem(index, split, chain_length, modulus)
-    messages = ({"role": "user", "content": posed.question},)
-    return Question(f"lab-{split}-{index:06d}", messages, posed.answer)
+    """Returns problem number `index` as a question."""
+    sampled = problem(index, split, chain_length, modulus)
+    messages = ({"role": "user", "content": sampled.question},)
+    return Question(f"lab-{split}-{index:06d}", messages, sampled.answer)
 
 
 class LabTask:
-    """Training prompts of the lab through both models' chat templates, as many as are asked for."""
+    """Generates any number of lab prompts with both models' chat templates."""
 
     available = sys.maxsize
 
@@ -119,7 +119,7 @@ class LabTask:
         self.report = f"lab: fresh chains of {chain_length} operations modulo {modulus} every step"
 
     def train(self, step: int, count: int) -> list[Prompt]:
-        """The prompts of one step: fresh problems, decided by seed and step alone."""
+        """Returns new problems for one step, determined by seed and step alone."""
         first = self.seed * 10_000_000 + step * count
         asked = (
             question(first + i, "train", self.chain_length, self.modulus) for i in range(count)

@@ -1,4 +1,4 @@
-"""Word problems with one answer: MATH-500 and GSM8K, and NuminaMath and the like to train on."""
+"""Math questions from MATH-500 and GSM8K, and from NuminaMath and similar sets for training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from esr_cli.types import Question
 
 
 def question(row: Row, wording: str) -> Question:
-    """A row of MATH (`problem`, `answer`) or GSM8K (`question`, `answer` after `####`)."""
+    """Returns the question of a MATH (`problem`, `answer`) or GSM8K row (`answer` after `####`)."""
     if "problem" in row.values:
         problem, answer = row.get("problem", str), row.get("answer", str)
     else:
@@ -27,16 +27,16 @@ def question(row: Row, wording: str) -> Question:
 
 
 def training_question(row: Row, last_box: Callable[[str], str | None]) -> Question | None:
-    """A row of NuminaMath, MATH or GSM8K, its answer being no condition; none without a problem.
+    """Returns the question of a NuminaMath, MATH or GSM8K row, or None without a problem.
 
-    `last_box` finds the answer in a solution.
+    The answer is optional; `last_box` extracts it from a solution.
     """
     field = "problem" if "problem" in row.values else "question"
     problem = row.text(field)
     if problem is None:
         return None
-    asked = {"role": "user", "content": problem}
-    return Question(id=row.id, messages=(asked,), reference=_answer(row, field, last_box))
+    turn = {"role": "user", "content": problem}
+    return Question(id=row.id, messages=(turn,), reference=_answer(row, field, last_box))
 
 
 def _answer(row: Row, field: str, last_box: Callable[[str], str | None]) -> str | None:

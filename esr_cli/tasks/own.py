@@ -1,4 +1,4 @@
-"""Prompts of the user's own: `prompt`, or `messages`, a row."""
+"""Custom training prompts: each row holds `prompt` or `messages`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ ROLES = ("system", "user", "assistant", "tool")
 
 
 def training_question(row: Row) -> Question:
-    """A row with `prompt` (a text) or `messages` (turns of `role` and `content`).
+    """Returns the question of a row with `prompt` (a string) or `messages` (`role`, `content`).
 
-    `id`, `reference` and `tools` (functions as JSON schemas) may stand beside it; other fields are
-    not read. Raises `ConfigError` with file and line where the row cannot be asked.
+    `id`, `reference` and `tools` (functions as JSON schemas) are optional; other fields are
+    ignored. Raises `ConfigError` with file and line if the row is invalid.
     """
     if "id" in row.values and not isinstance(row.values["id"], str | int):
-        raise ConfigError(f"{row.where}: field 'id' must be a text or a whole number; or drop it")
+        raise ConfigError(f"{row.where}: field 'id' must be a string or an integer; or drop it")
     return Question(
         id=row.id,
         messages=_messages(row),
@@ -42,7 +42,7 @@ def _messages(row: Row) -> tuple[Mapping[str, str], ...]:
     if turns[-1]["role"] not in ("user", "tool"):
         raise ConfigError(
             f"{row.where}: field 'messages' ends with a turn of {turns[-1]['role']}, so nothing is "
-            "left to answer; leave that turn out"
+            "left to answer; remove that turn"
         )
     return turns
 
@@ -52,7 +52,7 @@ def _turn(row: Row, turn: Any) -> Mapping[str, str]:
     if not fits or turn["role"] not in ROLES or not isinstance(turn["content"], str):
         raise ConfigError(
             f"{row.where}: field 'messages' has a turn that is not "
-            f"{{role: one of {', '.join(ROLES)}, content: text}}; mend it"
+            f"{{role: one of {', '.join(ROLES)}, content: text}}; fix it"
         )
     return turn
 
@@ -60,7 +60,7 @@ def _turn(row: Row, turn: Any) -> Mapping[str, str]:
 def _function(row: Row, tool: Any) -> Mapping[str, Any]:
     function = described(tool)
     if function is None:
-        raise ConfigError(f"{row.where}: field 'tools' has an entry without a name; mend it")
+        raise ConfigError(f"{row.where}: field 'tools' has an entry without a name; fix it")
     return offered(function)
 
 

@@ -1,4 +1,4 @@
-"""Rows of data files: found, read, and checked field by field."""
+"""Finds and reads rows of data files, and validates their fields."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 from esr_cli.base.files import data_folder, find_data, hash_of
 from esr_cli.config import ConfigError, HubConfig
 
-NAMES = {str: "a text", int: "a whole number", float: "a number", list: "a list", dict: "an object"}
+NAMES = {str: "a string", int: "an integer", float: "a number", list: "a list", dict: "an object"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row and where it stands (`file:line`), for messages."""
+    """One row with its location (`file:line`) for messages."""
 
     where: str
     number: int
@@ -25,12 +25,12 @@ class Row:
 
     @property
     def id(self) -> str:
-        """The row's own id, else a hash of what it holds: the same wherever the row stands."""
+        """The row's `id`, else a hash of its content, which does not depend on its position."""
         own = self.values.get("id")
         return str(own) if isinstance(own, str | int) and own != "" else hash_of(self.values)
 
     def get(self, field: str, kind: Any) -> Any:
-        """The value of a field; raises `ConfigError` where it is missing or not a `kind`."""
+        """Returns the value of a field; raises `ConfigError` if it is missing or not a `kind`."""
         value = self.values.get(field)
         if isinstance(value, int) and kind is float:
             return float(value)
@@ -40,9 +40,9 @@ class Row:
         return value
 
     def text(self, field: str) -> str | None:
-        """A field's text, none where it is blank or null; raises `ConfigError` without the field.
+        """Returns a field's text, or None if it is blank or null; raises `ConfigError` if missing.
 
-        One empty row among a million of a published set is no mistake of the user's.
+        Blank values are accepted, because published data sets contain a few of them.
         """
         value = self.values.get(field)
         blank = field in self.values and (value is None or value == "" or str(value).isspace())
@@ -50,12 +50,12 @@ class Row:
 
 
 def read(path: Path) -> list[Row]:
-    """The objects of a JSON lines file or of a JSON array, see `scan`."""
+    """Returns the objects of a JSON lines file or a JSON array, see `scan`."""
     return list(scan(path))
 
 
 def scan(path: Path) -> Iterator[Row]:
-    """The objects of a file, one after another: JSON lines, or an array in a `.json` file.
+    """Yields the objects of a file: JSON lines, or an array in a `.json` file.
 
     Either may be compressed (`.gz`). Raises `ConfigError` at a broken row.
     """
@@ -67,7 +67,7 @@ def scan(path: Path) -> Iterator[Row]:
 
 
 def _holds_array(path: Path, file: Any) -> bool:
-    # BFCL calls JSON lines `.json`, so the name alone does not tell.
+    # BFCL names JSON lines files `.json`, so the name alone does not decide.
     if ".json" not in path.suffixes:
         return False
     start = file.read(100).lstrip("\ufeff \t\r\n")
@@ -80,7 +80,7 @@ def _array(path: Path, file: Any) -> Iterator[Row]:
         values = json.load(file)
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", 1)
-        raise ConfigError(f"{path}:{line}: not JSON ({error}); mend or fetch it again") from None
+        raise ConfigError(f"{path}:{line}: not JSON ({error}); fix it or fetch it again") from None
     for number, value in enumerate(values):
         where = f"{path} row {number}"
         yield Row(where, number, _object(where, value))
@@ -95,43 +95,43 @@ def _rows(path: Path, lines: Any) -> Iterator[Row]:
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{where}: broken row, not JSON ({error}); mend it") from None
+            raise ConfigError(f"{where}: broken row, not JSON ({error}); fix it") from None
         yield Row(where, number, _object(where, values))
         number += 1
 
 
 def _object(where: str, values: Any) -> dict[str, Any]:
     if not isinstance(values, dict):
-        raise ConfigError(f"{where}: broken row, {_short(values)} where an object must stand")
+        raise ConfigError(f"{where}: broken row, {_short(values)} is not an object")
     return values
 
 
 def load(
     name: str, files: list[str], hub: HubConfig, source: str, data_dir: str | None
 ) -> list[Row]:
-    """All rows of a data set, see `stream`."""
+    """Returns all rows of a data set, see `stream`."""
     return list(stream(name, files, hub, source, data_dir))
 
 
 def stream(
     name: str, files: list[str], hub: HubConfig, source: str, data_dir: str | None
 ) -> Iterator[Row]:
-    """The rows of a data set's files, else of the set by name where there is a network.
+    """Yields the rows of a data set's local files, else downloads the data set from `hub`.
 
-    Raises `ConfigError` that names both ways where neither works.
+    Raises `ConfigError` with both remedies if neither works.
     """
     paths = [find_data(file, data_dir) for file in files]
     if files and None not in paths:
         return (row for path in paths if path for row in scan(path))
     folder = data_folder(data_dir)
-    looked = f"not in {folder}" if folder else "no data_dir and no ESR_DATA is set"
+    searched = f"not in {folder}" if folder else "no data_dir and no ESR_DATA is set"
     missing = files[paths.index(None)] if files else "no file is named"
-    remedy = f"{name}: {missing}: {looked}; put {source} there and give data_dir=FOLDER"
+    remedy = f"{name}: {missing}: {searched}; put {source} there and give data_dir=FOLDER"
     if not hub.path:
         raise ConfigError(remedy)
     try:
         return _from_hub(hub)
-    except Exception as error:  # whatever a download can raise
+    except Exception as error:  # a download can raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
             f"{remedy}, or connect to a network for {hub.path} by name ({_short(reason)})"
@@ -139,7 +139,7 @@ def stream(
 
 
 def _from_hub(hub: HubConfig) -> Iterator[Row]:
-    # Seconds of import that a file at hand does not cost.
+    # Imported late, because the import takes seconds and local files do not need it.
     import datasets
 
     rows = datasets.load_dataset(hub.path, hub.name, split=hub.split)

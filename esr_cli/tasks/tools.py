@@ -1,4 +1,4 @@
-"""Function calling: BFCL's simple_python and multiple."""
+"""Function-calling questions from BFCL's simple_python and multiple."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCHEMA = {"dict": "object", "float": "number", "tuple": "array", "list": "array"
 
 
 def questions(rows: list[Row], answers: list[Row], wording: str) -> list[Question]:
-    """Each row of `rows` with the row of `answers` of the same id."""
+    """Joins `rows` with `answers` by id into questions."""
     allowed = {row.get("id", str): row for row in answers}
     found = []
     for row in rows:
@@ -44,19 +44,19 @@ def _question(row: Row, answer: Row, wording: str) -> Question:
 
 
 def offered(function: Any) -> dict[str, Any]:
-    """A function's description as chat templates expect a tool."""
+    """Wraps a function's description in the tool format of chat templates."""
     return {"type": "function", "function": function}
 
 
 def described(tool: Any) -> dict[str, Any] | None:
-    """The description in a tool, which may stand there bare; none where it names no function."""
+    """Returns the description of a tool, wrapped or bare, or None without a function name."""
     function = tool.get("function", tool) if isinstance(tool, dict) else None
     named = isinstance(function, dict) and isinstance(function.get("name"), str)
     return function if named else None
 
 
 def schema(node: Any) -> Any:
-    """A function's description with the type names of JSON schema."""
+    """Returns a function's description with the type names of JSON schema."""
     if isinstance(node, list):
         return [schema(entry) for entry in node]
     if not isinstance(node, dict):
@@ -68,7 +68,7 @@ def schema(node: Any) -> Any:
 
 
 def in_text(question: Question, wording: str) -> Question:
-    """The functions written into the last user turn, for templates without a place for them."""
+    """Writes the functions into the last turn, for templates without tool support."""
     functions = "\n".join(json.dumps(tool["function"]) for tool in question.tools)
     *before, last = question.messages
     text = wording.replace("{functions}", functions).replace("{problem}", last["content"])

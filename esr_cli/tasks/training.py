@@ -1,4 +1,4 @@
-"""Training prompts from data: every row once an epoch, in an order that seed and epoch decide."""
+"""Training prompts from data: every row once per epoch, in an order set by seed and epoch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from esr_cli.types import Prompt, Question
 
 @dataclass(frozen=True)
 class Manner:
-    """How questions are put: both models' chats, and the wording for templates without tools."""
+    """The format of prompts: both models' chats, and the wording for templates without tools."""
 
     student: Chat
     teacher: Chat
@@ -22,9 +22,9 @@ class Manner:
 
 
 class DataTask:
-    """Questions, each with an id of its own, as prompts; a step takes no more than are `available`.
+    """Serves questions with unique ids as prompts; a step takes at most `available` prompts.
 
-    `report` says what became of the rows.
+    `report` summarizes how many rows were kept and dropped.
     """
 
     def __init__(
@@ -32,14 +32,14 @@ class DataTask:
     ) -> None:
         self.questions, self.manner, self.seed, self.report = questions, manner, seed, report
         self.available = len(questions)
-        # Two epochs meet in a step.
+        # A step can span two epochs.
         self._order = lru_cache(maxsize=2)(self._order_of)
 
     def train(self, step: int, count: int) -> list[Prompt]:
-        """The prompts of one step: places `step * count` and on in the row of all epochs.
+        """Returns the prompts of one step: `count` places from `step * count` over all epochs.
 
-        So a resumed run goes on where it was. Where two epochs meet in a step, a question may
-        stand in it twice. Raises `ConfigError` where a step asks for more than there is.
+        A resumed run therefore continues with the same prompts. If a step spans two epochs, a
+        question may occur twice. Raises `ConfigError` if `count` exceeds the number of questions.
         """
         total = len(self.questions)
         if count > total:
@@ -55,8 +55,8 @@ class DataTask:
         ]
 
     def _order_of(self, epoch: int) -> list[int]:
-        # By the ids alone: the order of files does not matter, and a row more or less does not
-        # move the others.
+        # Sorted by hashed ids, so the order does not depend on the order of files, and adding or
+        # removing a row does not reorder the others.
         def key(index: int) -> bytes:
             name = f"{self.seed}/{epoch}/{self.questions[index].id}"
             return hashlib.blake2b(name.encode(), digest_size=16).digest()
@@ -65,7 +65,7 @@ class DataTask:
 
 
 def worded(question: Question, wording: str) -> Question:
-    """The instruction around the last turn of the user."""
+    """Applies the instruction template to the last user turn."""
     turns = list(question.messages)
     last = max(place for place, turn in enumerate(turns) if turn["role"] == "user")
     text = wording.replace("{problem}", turns[last]["content"])

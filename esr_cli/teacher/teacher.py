@@ -1,4 +1,4 @@
-"""The frozen teacher: reads its own prompt and the student's response, and gives its states."""
+"""The frozen teacher: scores the student's response after the teacher's own prompt."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from esr_cli.types import HiddenScores, LogitScores, Rollout, Scores
 
 
 class Teacher:
-    """Scores rollouts; ships hidden states, or exact logits where the head cannot be split off.
+    """Scores rollouts: returns hidden states, or logits if the head is not a plain projection.
 
-    `reader` turns the student's tokens into its own; `columns` are its ids in the order in which
-    the student compares them.
+    `reader` converts the student's tokens to the teacher's. `columns` are the teacher's token ids
+    in the order of the student's columns.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Teacher:
             loading.compile_layers(self.model)
 
     def head(self) -> Head | None:
-        """The output head for the trainer to hold; none where exact logits are shipped."""
+        """The output head for the trainer; None if `score` returns logits."""
         if not self.splits:
             return None
         head = loading.head_of(self.model).picked(self.columns)
@@ -42,7 +42,7 @@ class Teacher:
 
     @torch.no_grad()
     def score(self, rollouts: list[Rollout]) -> Scores:
-        """One row a response token, in the order of the rollouts."""
+        """One row per response token, in the order of the rollouts."""
         readings = [self.reader.read(rollout.response_ids) for rollout in rollouts]
         sequences = [
             r.prompt.teacher_ids + reading.ids
@@ -50,17 +50,17 @@ class Teacher:
         ]
         lengths = list(map(len, sequences))
         groups = batching.micro_batches(lengths, self.micro_batch_tokens, self.device)
-        found: list[torch.Tensor] = [torch.empty(0)] * len(rollouts)
+        rows_of: list[torch.Tensor] = [torch.empty(0)] * len(rollouts)
         for group in groups:
-            states = self._read(batching.pad([sequences[i] for i in group], self.device))
-            for row, i in zip(states, group, strict=True):
-                found[i] = _rows(row, len(rollouts[i].prompt.teacher_ids), readings[i])
-        laid_out = torch.cat(found)
+            states_BLX = self._read(batching.pad([sequences[i] for i in group], self.device))
+            for row, i in zip(states_BLX, group, strict=True):
+                rows_of[i] = _rows(row, len(rollouts[i].prompt.teacher_ids), readings[i])
+        states_RX = torch.cat(rows_of)
         rows_R = torch.tensor([row for reading in readings for row in reading.rows])
         aligned_R = None if bool((rows_R >= 0).all()) else rows_R >= 0
         if self.splits:
-            return HiddenScores(laid_out, aligned_R)
-        return LogitScores(laid_out, aligned_R)
+            return HiddenScores(states_RX, aligned_R)
+        return LogitScores(states_RX, aligned_R)
 
     def _read(self, input_ids_BL: torch.Tensor) -> torch.Tensor:
         if self.splits:
@@ -70,7 +70,7 @@ class Teacher:
 
 
 def _rows(states_LX: torch.Tensor, prompt_tokens: int, reading: Reading) -> torch.Tensor:
-    """The states that predict where each of the student's tokens begins; else any."""
+    """The state that predicts each student token; an arbitrary row for tokens not aligned."""
     first = prompt_tokens - 1
     rows = torch.tensor(reading.rows, device=states_LX.device, dtype=torch.long).clamp(min=0)
     return states_LX[first + rows]

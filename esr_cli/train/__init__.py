@@ -1,1 +1,1 @@
-"""`esr train`: the loop, and what happens around a step when it is due."""
+"""`esr train`: the training loop, with its evaluations and checkpoints."""

@@ -1,4 +1,4 @@
-"""`esr train`: sample N tokens, score them, step, hand the weights over; again."""
+"""`esr train`: the loop of sampling N tokens, scoring, updating and handing over the weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from esr_cli.runs.metrics import Interrupts, gpu_name, kl_profile, rollout_metri
 from esr_cli.runs.tracking import Tracker
 from esr_cli.student import snapshot
 from esr_cli.train import auto_length
-from esr_cli.train.gauge import Gauge, Outside
+from esr_cli.train.gauge import Gauge, OutsideCheck
 from esr_cli.train.outcome import finish
 from esr_cli.train.steps import Steps
 
@@ -34,23 +34,23 @@ MOST_SKIPS = 5
 
 
 def run(config: TrainConfig, overrides: list[str]) -> None:
-    """Trains as configured; raises `ConfigError` before any model loads, RuntimeError after."""
+    """Trains as configured; raises `ConfigError` before a model loads, RuntimeError afterwards."""
     last = None
     if config.resume:
         config, folder, last = run_folder.reopen(config, overrides)
-    asked, config = config, with_random_weights(config)
+    original, config = config, with_random_weights(config)
     tokenizer, teacher_tokenizer = preflight.check_models(config)
     pairing = resolve_pairing(config.pair, tokenizer, teacher_tokenizer)
     task = make_task(config, tokenizer, teacher_tokenizer)
     refuse(facts.findings(facts.gather(config, tokenizer, teacher_tokenizer, pairing, task)))
     examiner = Examiner(config, tokenizer, pairing.stop_ids, print)
     if last is None:
-        folder = run_folder.free_folder(asked, overrides)
+        folder = run_folder.free_folder(original, overrides)
     start = files.step_of(last) if last else 0
     with Interrupts() as interrupts, ExitStack() as stack:
         stack.enter_context(run_folder.lock(folder))
-        asked, measured = auto_length.resolve(asked, folder, task)
-        config, plain = replace(config, rollout=asked.rollout), gate.as_plain(asked)
+        original, measured = auto_length.resolve(original, folder, task)
+        config, plain = replace(config, rollout=original.rollout), gate.as_plain(original)
         if last:
             run_folder.rewind(folder, start, plain)
         else:
@@ -74,11 +74,11 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
         except (RuntimeError, OSError, KeyboardInterrupt) as error:
             with suppress(OSError):  # the disk may be what failed
                 tracker.note(f"failed: {error or 'interrupted'}")
-            raise RuntimeError(f"{error or 'interrupted'}\n{_how_on(folder)}") from error
+            raise RuntimeError(f"{error or 'interrupted'}\n{_how_to_resume(folder)}") from error
 
 
 class Loop:
-    """The loop, and what happens around a step when it is due."""
+    """The training loop, with evaluations, checkpoints and alarms when they are due."""
 
     def __init__(
         self, config: TrainConfig, folder: Path, parts: workers.Parts, task: Any,
@@ -88,20 +88,20 @@ class Loop:
         self.steps = Steps(parts, task, config)
         self.examiner, self.tracker = examiner, tracker
         dtype = str(parts.student.model.dtype).removeprefix("torch.")
-        # What top_p and top_k leave out, the trainer's log-probabilities still count.
+        # top_p and top_k renormalize the engine's log-probabilities, not the trainer's.
         self.comparable = config.rollout.top_p == 1 and config.rollout.top_k == 0
         self.gauge = Gauge(dtype, config.strict, tracker.warn)
-        self.outside = Outside(config.pair.outside_warn, tracker.warn)
+        self.outside_check = OutsideCheck(config.pair.outside_warn, tracker.warn)
         uncut = config.rollout_tokens >= config.pair.max_response_tokens
         self.alarms = Alarms(config.alarms, uncut and config.lengths.schedule == "constant")
-        self.alarms.recall(
+        self.alarms.replay(
             files.read_rows(folder / "metrics.jsonl"), files.read_rows(folder / "eval.jsonl")
         )
         self.skipped_in_a_row = 0
 
     def run(self, start: int, interrupts: Interrupts) -> None:
-        """Steps `start` to `config.steps`; a signal ends it after the step, saved."""
-        # A run that was cut off between saving and evaluating makes good for it here.
+        """Runs steps `start` to `config.steps`; a signal stops it after a step and a checkpoint."""
+        # A run that was interrupted between saving and evaluating is evaluated here.
         if self._eval_due(start) and not self._evaluated(start):
             run_folder.forget_evaluation(self.folder, start)
             self._evaluate(start)
@@ -109,8 +109,8 @@ class Loop:
         interrupts.waiting = True
         self.tracker.begin()
         for step in range(start, self.config.steps):
-            ahead = self._limits(step + 1) if self._runs_on(step + 1) else ()
-            rollouts, update, times = self.steps.take(step, self._limits(step), ahead)
+            next_limits = self._limits(step + 1) if self._samples_early(step + 1) else ()
+            rollouts, update, times = self.steps.take(step, self._limits(step), next_limits)
             metrics = update.metrics | rollout_metrics(rollouts) | times
             if self.config.rollout.staleness:
                 metrics["rollout/stale"] = float(not self.steps.fresh)
@@ -120,20 +120,20 @@ class Loop:
             self.tracker.log(step + 1, metrics | {"memory/peak_gib": peak_gib()})
             self._check(update)
             self._alarm(self.alarms.after_step(metrics))
-            self._when_due(step + 1, bool(interrupts.came))
-            if interrupts.came and step + 1 < self.config.steps:
-                raise RuntimeError(f"stopped by {interrupts.came} after step {step + 1}")
+            self._when_due(step + 1, bool(interrupts.signal_name))
+            if interrupts.signal_name and step + 1 < self.config.steps:
+                raise RuntimeError(f"stopped by {interrupts.signal_name} after step {step + 1}")
         interrupts.waiting = False
 
     def _limits(self, step: int) -> Sequence[int]:
         count = self.config.prompts_per_step * self.parts.sampling.samples
         return self.parts.lengths.lengths_at(step, count)
 
-    def _runs_on(self, step: int) -> bool:
-        """Whether rollouts of a step may be drawn before its weights are there.
+    def _samples_early(self, step: int) -> bool:
+        """Whether the rollouts of a step are sampled before the previous update is done.
 
-        Not after a save that is due, so that a run that goes on from it draws the same ones; one
-        that was stopped between two of them goes on with fresh ones.
+        Not across a checkpoint or an evaluation, so that a run resumed from a checkpoint samples
+        the same rollouts. A run stopped between two checkpoints resumes with fresh rollouts.
         """
         due = self._save_due(step) or self._eval_due(step)
         return self.config.rollout.staleness == 1 and not due
@@ -159,9 +159,9 @@ class Loop:
     def _evaluate(self, step: int) -> None:
         began = time.perf_counter()
         self.parts.engine.load_weights(self.parts.student.weights())
-        found = self.examiner(self.parts.engine, step)
-        rows = [row for each in found for row in each.rows]
-        generations = [row for each in found for row in each.generations]
+        evaluations = self.examiner(self.parts.engine, step)
+        rows = [row for each in evaluations for row in each.rows]
+        generations = [row for each in evaluations for row in each.generations]
         self.tracker.log_eval(rows, generations, time.perf_counter() - began)
         self._alarm(self.alarms.after_evaluation(rows))
 
@@ -177,13 +177,13 @@ class Loop:
             self.skipped_in_a_row = 0
             if self.comparable and self.steps.fresh:
                 self.gauge.check(update.metrics)
-            self.outside.check(update.metrics)
+            self.outside_check.check(update.metrics)
         if self.skipped_in_a_row >= MOST_SKIPS:
             raise RuntimeError(f"{MOST_SKIPS} steps in a row were skipped: {update.skipped}")
 
 
 def _tags(config: TrainConfig) -> list[str]:
-    """What one filters runs by in W&B."""
+    """Tags to filter runs by in W&B."""
     loss = config.loss.divergence if config.loss.select == "all" else f"{config.loss.select} tokens"
     length = config.rollout.max_tokens
     return [
@@ -192,7 +192,7 @@ def _tags(config: TrainConfig) -> list[str]:
     ]  # fmt: skip
 
 
-def _how_on(folder: Path) -> str:
+def _how_to_resume(folder: Path) -> str:
     last = files.latest(folder)
     if last is None:
         return f"no checkpoint was saved yet; start again (the folder is {folder})"

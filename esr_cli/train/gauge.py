@@ -1,27 +1,27 @@
-"""The gauge: do engine and trainer hold the same student?"""
+"""Checks during training: engine and trainer hold the same student; the vocabularies overlap."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-# Largest mean and maximum gap in log-probability (nats) that rounding alone explains.
+# Largest mean and maximal log-probability gap (nats) that rounding alone explains.
 LIMITS = {"float32": (1e-4, 1e-3), "bfloat16": (0.05, 2.0)}
 
 
 class Gauge:
-    """Compares the log-probabilities of the sampled tokens, engine against trainer."""
+    """Compares the sampled tokens' log-probabilities between engine and trainer."""
 
     def __init__(self, dtype: str, strict: bool, warn: Callable[[str], None]) -> None:
         self.mean_limit, self.max_limit = LIMITS.get(dtype, LIMITS["bfloat16"])
         self.strict, self._warn, self._warned = strict, warn, False
 
     def check(self, metrics: dict[str, float]) -> None:
-        """Warns once above the limits; raises RuntimeError instead where `strict`."""
+        """Warns once above the limits; raises RuntimeError instead if `strict`."""
         mean, most = metrics["rollout/logprob_gap_mean"], metrics["rollout/logprob_gap_max"]
         if mean <= self.mean_limit and most <= self.max_limit:
             return
         message = (
-            f"engine and trainer disagree on the sampled tokens by {mean:.2g} nats in the mean and "
+            f"engine and trainer disagree on the sampled tokens by {mean:.2g} nats on average and "
             f"{most:.2g} at most (limits {self.mean_limit:g}, {self.max_limit:g}): most likely the "
             "engine holds old weights, or samples at another temperature, top_p or top_k"
         )
@@ -32,8 +32,8 @@ class Gauge:
             self._warned = True
 
 
-class Outside:
-    """Watches how much of either model's probability the shared vocabulary leaves out."""
+class OutsideCheck:
+    """Checks how much probability either model puts outside the shared vocabulary."""
 
     def __init__(self, limit: float, warn: Callable[[str], None]) -> None:
         self.limit, self._warn, self._warned = limit, warn, False
@@ -47,5 +47,5 @@ class Outside:
                 self._warn(
                     f"the {role} puts {share:.1%} of its probability on tokens that the other "
                     f"lacks (align/{role}_outside, limit pair.outside_warn={self.limit:g}): the "
-                    "loss does not see which; a pair with a nearer tokenizer would"
+                    "loss cannot see which of them; it can with a pair of more similar tokenizers"
                 )

@@ -1,4 +1,4 @@
-"""What stands at the end of a run: the student, the plots, the table, the summary."""
+"""Writes the outcome of a run: the student, the plots, the table, the summary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from esr_cli.student.student import Student
 def finish(
     config: TrainConfig, folder: Path, student: Student, tokenizer: Any, tracker: Tracker
 ) -> None:
-    """Writes `student/`, `plots/` and, last of all, `summary.json`; prints the table."""
+    """Writes `student/`, `plots/` and finally `summary.json`; prints the table."""
     files.write_folder(folder / "student", lambda path: student.save(path, tokenizer))
     if config.tune.method == "lora":
         files.write_folder(folder / "adapter", student.tuning.save_adapter)
@@ -31,13 +31,13 @@ def finish(
 
 
 def summarize(folder: Path) -> dict[str, Any]:
-    """First and last accuracy of each benchmark, medians of the phase times, tokens in all."""
+    """First and last accuracy of each benchmark, medians of the phase times, total tokens."""
     rows = files.read_rows(folder / "metrics.jsonl")
     evals = files.headlines(files.read_rows(folder / "eval.jsonl"))
     before: dict[str, Any] = {}
     for row in evals:
         before.setdefault(row["benchmark"], row)
-    # What was drawn from older weights tells of these, not of a fault.
+    # Rollouts sampled from older weights have a gap by design.
     fresh = [
         row.get("rollout/logprob_gap_max", 0.0) for row in rows if not row.get("rollout/stale")
     ]
@@ -68,5 +68,5 @@ def _print(summary: dict[str, Any], folder: Path) -> None:
     table.add_row("largest log-probability gap", f"{summary['logprob_gap_max']:.1e}")
     table.add_row("plots", str(folder / "plots"))
     table.add_row("student", str(folder / "student"))
-    # Brackets of intervals are no markup.
+    # Brackets of intervals are not markup.
     Console(markup=False, highlight=False).print(table)

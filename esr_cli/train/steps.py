@@ -1,4 +1,4 @@
-"""The steps of a run: rollouts of the student, their scores, an update; with their seconds."""
+"""The steps of a run: rollouts of the student, teacher scores, an update; each phase is timed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from esr_cli.types import Rollout
 
 
 class Steps:
-    """Takes one step after another; `fresh` tells of the last one whether its rollouts were drawn
-    from the very weights that it moved.
+    """Takes training steps.
+
+    `fresh` is whether the rollouts of the last step were sampled from the weights it updated.
     """
 
     def __init__(self, parts: Parts, task: Any, config: TrainConfig) -> None:
@@ -22,12 +23,12 @@ class Steps:
         self.fresh, self._begun = True, -1
 
     def take(
-        self, step: int, limits: Sequence[int], ahead: Sequence[int] = ()
+        self, step: int, limits: Sequence[int], next_limits: Sequence[int] = ()
     ) -> tuple[list[Rollout], Update, dict[str, float]]:
-        """One step with at most so many tokens of each response: its rollouts, the update, seconds.
+        """Takes one step; returns its rollouts, the update, and the seconds of each phase.
 
-        The engine draws those of the next step meanwhile where `ahead` gives their lengths: from
-        the weights before this update.
+        `limits` are the maximal response lengths in tokens. If `next_limits` is given, the engine
+        samples the next step's rollouts meanwhile, from the weights before this update.
         """
         clock = Clock("sync")
         self.fresh = self._begun != step
@@ -36,8 +37,8 @@ class Steps:
         with clock.phase("generate"):
             rollouts = self.parts.engine.finish()
         self._begun = -1
-        if ahead:
-            self._begin(step + 1, ahead, clock)
+        if next_limits:
+            self._begin(step + 1, next_limits, clock)
         with clock.phase("score"):
             scores = self.parts.teacher.score(rollouts)
         with clock.phase("train"):

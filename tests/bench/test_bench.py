@@ -1,4 +1,4 @@
-"""The bench: floors against sums by hand, what is recorded, and the command with its peer."""
+"""The bench: floors against values computed by hand, its records, and the command with a peer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from esr_cli.models.outlines import outline
 BODY, HEAD = 64 + 64 + 32 + 32 + 3 * 128, 400
 
 
-def small():
+def tiny_outline():
     from transformers import Qwen3Config
 
     return outline(
@@ -32,56 +32,58 @@ def small():
     )  # fmt: skip
 
 
-def test_floors_of_a_machine_that_only_multiplies():
-    """Counted by hand for one prompt of 3 tokens and a response of 2."""
+def test_floors_are_flops_if_memory_is_infinitely_fast():
+    """Computed by hand for a prompt of 3 tokens and a response of 2."""
     work = Work((3,), (4,), (2,))
     tune = TuneConfig(method="full")
     ceilings = Ceilings(bytes_per_s=1e30, flops_per_s=1.0, dtype="float32")
-    found = floors(small(), small(), tune, work, 4, ceilings)
+    found = floors(tiny_outline(), tiny_outline(), tune, work, 4, ceilings)
     forward = 2 * BODY * 5 + 2 * 8 * 25
     assert found["generate"] == forward + 2 * HEAD * 2
     assert found["score"] == 2 * BODY * 6 + 2 * 8 * 36
-    # Forward and backward of the layers; the student's head forward and twice back; the teacher's.
+    # Layers: forward and backward. Student's head: forward, two products back. Teacher's: forward.
     assert found["train"] == 3 * forward + (3 + 1) * 2 * HEAD * 2
     assert found["sync"] < 1e-9
     assert found["step"] == sum(found[name] for name in ("generate", "score", "train", "sync"))
 
 
-def test_floors_of_a_machine_that_only_moves():
+def test_floors_are_memory_traffic_if_compute_is_infinitely_fast():
     work = Work((3, 3), (4, 4), (2, 1))
     ceilings = Ceilings(bytes_per_s=1.0, flops_per_s=1e30, dtype="float32")
-    full = floors(small(), small(), TuneConfig(method="full"), work, 4, ceilings)
-    # Two tokens after one another; keys and values of 8 numbers a token that is looked at.
-    looked = (2 * 3 + 2) + (1 * 3 + 0.5)
-    assert full["generate"] == 2 * (BODY + HEAD) * 4 + looked * 8 * 4
+    full = floors(tiny_outline(), tiny_outline(), TuneConfig(method="full"), work, 4, ceilings)
+    # Two decoding steps; keys and values are 8 numbers per attended token.
+    attended = (2 * 3 + 2) + (1 * 3 + 0.5)
+    assert full["generate"] == 2 * (BODY + HEAD) * 4 + attended * 8 * 4
     assert full["score"] == BODY * 4
     assert full["sync"] == 2 * (BODY + HEAD) * 4
-    lora = floors(small(), small(), TuneConfig(method="lora", rank=2), work, 4, ceilings)
+    lora = floors(
+        tiny_outline(), tiny_outline(), TuneConfig(method="lora", rank=2), work, 4, ceilings
+    )
     assert lora["sync"] == 4 * BODY * 4 and lora["train"] < full["train"]
 
 
-def test_ceilings_are_of_this_machine():
+def test_measured_ceilings_are_plausible_and_give_seconds():
     found = measure("cpu", "float32")
     assert found.bytes_per_s > 1e8 and found.flops_per_s > 1e8
     assert found.seconds(found.bytes_per_s, 0) == 1 and found.seconds(0, 2 * found.flops_per_s) == 2
 
 
-def taken(step, longest, generate=0.25):
+def step_row(seconds, longest, generate=0.25):
     return {
-        "seconds": {"step": step, "generate": generate}, "floor": {"step": 0.5}, "tokens": 10,
-        "longest": longest, "gib": {"trainer": step},
+        "seconds": {"step": seconds, "generate": generate}, "floor": {"step": 0.5}, "tokens": 10,
+        "longest": longest, "gib": {"trainer": seconds},
     }  # fmt: skip
 
 
 STEPS = {
-    ("eager", "8"): [taken(1.0, 8), taken(3.0, 8), taken(2.0, 8)],
-    ("eager", "16"): [taken(4.0, 16)] * 3,
-    ("eager", "full"): [taken(6.0, 24)] * 3,
-    ("trl", "8"): [taken(2.0, 8), taken(6.0, 8), taken(6.0, 8)],
+    ("eager", "8"): [step_row(1.0, 8), step_row(3.0, 8), step_row(2.0, 8)],
+    ("eager", "16"): [step_row(4.0, 16)] * 3,
+    ("eager", "full"): [step_row(6.0, 24)] * 3,
+    ("trl", "8"): [step_row(2.0, 8), step_row(6.0, 8), step_row(6.0, 8)],
 }
 
 
-def test_what_is_recorded_is_medians_of_what_was_taken():
+def test_rows_are_medians_and_memory_is_the_highest_peak():
     rows = {(row["arm"], row["length"], row["phase"]): row for row in record.rows(STEPS)}
     assert rows["eager", "8", "step"]["seconds"] == 2.0
     assert rows["eager", "8", "step"]["floor"] == 0.5
@@ -91,20 +93,20 @@ def test_what_is_recorded_is_medians_of_what_was_taken():
     }  # fmt: skip
 
 
-def test_ratios_pair_steps_that_were_taken_one_after_the_other():
+def test_ratios_pair_consecutive_steps():
     found = record.ratios(STEPS, "trl")
     assert list(found) == ["eager"] and list(found["eager"]) == ["8"]
     assert found["eager"]["8"]["ratio"] == 2.0 and found["eager"]["8"]["high"] == 3.0
 
 
-def test_a_straight_line_is_found():
+def test_the_line_fit_recovers_a_straight_line():
     line = record.line(STEPS, "eager")
     assert line["constant_s"] == pytest.approx(0.0, abs=1e-9)
     assert line["s_a_token"] == pytest.approx(0.25) and line["r2"] == pytest.approx(1.0)
     assert record.line(STEPS, "trl") is None
 
 
-def test_the_command_times_the_loop_and_writes_what_it_found(tmp_path):
+def test_the_command_times_the_loop_and_writes_its_results(tmp_path):
     peer = ["peer=trl"] if importlib.util.find_spec("trl") else []
     done = esr(
         "bench", "lengths=[4,8,full]", "engines=[eager]", "repeats=2", "warmup=1", *peer,
@@ -119,13 +121,13 @@ def test_the_command_times_the_loop_and_writes_what_it_found(tmp_path):
     assert {row["process"] for row in found["memory"]} == {"trainer", "engine", "teacher"}
     assert (tmp_path / "found" / "bench.png").is_file()
     if peer:
-        # The same loss for the same completions, and a ratio a length.
+        # The same loss for the same completions, and a ratio per length.
         assert found["loss"]["relative"] < 1e-5
         assert set(found["ratio_to_trl"]["eager"]) == {"4", "8", "full"}
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("override", "message"),
     [
         ("lengths=[0]", "lengths=0: give a positive number"),
         ("lengths=[auto]", "lengths=auto: give a number of tokens, or full"),
@@ -134,24 +136,24 @@ def test_the_command_times_the_loop_and_writes_what_it_found(tmp_path):
         ("lengths=[9999]", "lengths=9999: stay below pair.context_tokens"),
     ],
 )
-def test_what_cannot_be_timed_is_said_in_one_line(given, says, tmp_path):
-    done = esr("bench", given, cwd=tmp_path)
-    assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1, (
+def test_invalid_settings_give_one_error_line(override, message, tmp_path):
+    done = esr("bench", override, cwd=tmp_path)
+    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, (
         done.stderr
     )
 
 
-class Failing:
-    """A peer that fails in the place that its configuration names, and tells when it is made."""
+class FailingPeer:
+    """A peer that fails in the method named by `FAILS_IN`; it logs each construction to `made`."""
 
     def __init__(self, config, folder, steps, vllm) -> None:
-        self.place = os.environ["FAILS_IN"]
+        self.fails_in = os.environ["FAILS_IN"]
         with open("made", "a") as file:
             file.write("made\n")
         self._fail("start")
 
     def _fail(self, place: str) -> None:
-        if place == self.place:
+        if place == self.fails_in:
             raise MemoryError("the card is full")
 
     def loss(self, _) -> float:
@@ -160,42 +162,44 @@ class Failing:
 
     def step(self, *_) -> dict:
         self._fail("step")
-        return taken(1.0, 8)
+        return step_row(1.0, 8)
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Nothing to close."""
 
 
 @pytest.mark.parametrize("place", ["start", "loss", "step"])
-def test_a_peer_that_fails_is_left_out_and_ours_is_written(place, tmp_path, monkeypatch, capsys):
+def test_a_failing_peer_is_left_out_and_our_results_are_written(
+    place, tmp_path, monkeypatch, capsys
+):
     pytest.importorskip("trl")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FAILS_IN", place)
-    monkeypatch.setattr(bench, "Trl", Failing)
-    given = [
+    monkeypatch.setattr(bench, "Trl", FailingPeer)
+    overrides = [
         "peer=trl", "engines=[eager]", "rollout_lens=[4]", "repeats=1", "warmup=0", "out=found",
         "prompts_per_step=2",
     ]  # fmt: skip
     with pytest.raises(WorkerError, match="trl failed and is left out"):
-        bench.run(read(*given, command="bench", schema=BenchConfig), given)
-    assert (tmp_path / "made").read_text() == "made\n", "it was made again to be closed"
-    assert "going on without trl: MemoryError: the card is full" in capsys.readouterr().out
+        bench.run(read(*overrides, command="bench", schema=BenchConfig), overrides)
+    assert (tmp_path / "made").read_text() == "made\n", "it was constructed again to be closed"
+    assert "continuing without trl: MemoryError: the card is full" in capsys.readouterr().out
     assert "MemoryError" in (tmp_path / "found" / "logs" / "trl.log").read_text()
     found = json.loads((tmp_path / "found" / "bench.json").read_text())
     assert {row["arm"] for row in found["rows"]} == {"eager"} and found["ratio_to_trl"] == {}
 
 
-def test_what_ours_fails_in_ends_the_bench(tmp_path, monkeypatch):
+def test_a_failure_of_our_own_loop_ends_the_bench(tmp_path, monkeypatch):
     monkeypatch.setenv("FAILS_IN", "step")
     monkeypatch.chdir(tmp_path)
     settings = {"config": None, "folder": "", "steps": 0, "vllm": False}
-    worker = ProcessWorker("eager", Failing, settings)
+    worker = ProcessWorker("eager", FailingPeer, settings)
     with pytest.raises(WorkerError, match="the card is full"):
-        bench._ask({"eager": worker}, "eager", "step", 0, 4, False)
+        bench._call({"eager": worker}, "eager", "step", 0, 4, False)
     worker.close()
 
 
-def test_a_loss_that_the_peer_lacks_is_refused(tmp_path):
+def test_a_loss_that_the_peer_does_not_support_is_refused(tmp_path):
     pytest.importorskip("trl")
     done = esr("bench", "peer=trl", "loss=forward_kl", cwd=tmp_path)
-    assert done.returncode == 2 and "loss.divergence=forward_kl: TRL has" in done.stderr
+    assert done.returncode == 2 and "loss.divergence=forward_kl: TRL supports only" in done.stderr

@@ -1,4 +1,4 @@
-"""TAB in bash and zsh, as typed into a real one."""
+"""Completion at TAB in real bash and zsh shells."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ READY = {
 
 
 class Shell:
-    """An interactive shell at a terminal of its own, with `esr` on its path."""
+    """An interactive shell on a pseudo-terminal, with `esr` on its path."""
 
     def __init__(self, name, folder):
         self.name, command = name, folder / "bin" / "esr"
@@ -52,13 +52,13 @@ class Shell:
         os.write(self.master, text.encode())
 
     def until(self, wanted, seconds=60):
-        """What was shown up to `wanted`."""
-        seen, end = "", time.monotonic() + seconds
-        while wanted not in seen:
-            assert time.monotonic() < end, f"no {wanted!r} in {seen!r}"
+        """Reads the output up to `wanted` and returns it."""
+        output, end = "", time.monotonic() + seconds
+        while wanted not in output:
+            assert time.monotonic() < end, f"no {wanted!r} in {output!r}"
             if select.select([self.master], [], [], 0.1)[0]:
-                seen += os.read(self.master, 4096).decode(errors="replace")
-        return seen
+                output += os.read(self.master, 4096).decode(errors="replace")
+        return output
 
 
 @pytest.fixture(scope="module", params=["bash", "zsh"])
@@ -73,7 +73,7 @@ def shell(request, tmp_path_factory):
     one.process.wait()
 
 
-@pytest.mark.parametrize(("typed", "becomes"), [
+@pytest.mark.parametrize(("typed", "completed"), [
     ("esr repr", "esr reproduce"),
     ("esr train loss.kee", "esr train loss.keep_tokens="),
     ("esr train loss=conf", "esr train loss=confident"),
@@ -82,26 +82,26 @@ def shell(request, tmp_path_factory):
     ("esr train +rollout_len=ful", "esr train +rollout_len=full"),
     ("esr report runs=runs/a_", "esr report runs=runs/a_run/"),
 ])  # fmt: skip
-def test_tab_ends_the_word(shell, typed, becomes):
-    if shell.name == "zsh":  # to which a bracket is a pattern
-        typed, becomes = (text.replace(" probe=[", " 'probe=[") for text in (typed, becomes))
+def test_tab_completes_the_word(shell, typed, completed):
+    if shell.name == "zsh":  # zsh treats an unquoted bracket as a pattern
+        typed, completed = (text.replace(" probe=[", " 'probe=[") for text in (typed, completed))
     shell.type(typed + "\t")
-    rest = becomes.removeprefix(typed)
+    rest = completed.removeprefix(typed)
     shell.until(rest)
-    # The line is given up again, by Ctrl-U.
+    # Ctrl-U discards the line.
     shell.type("\x15echo d''one\n")
     shell.until("done")
 
 
-def test_every_group_of_options_is_known_to_a_command():
+def test_every_config_group_belongs_to_a_command():
     known = {name for command in SCHEMAS for name in completion.groups(command)}
-    # lm stands in pairs, experiment holds data.
+    # lm is used by pairs, experiment holds data.
     assert {each.name for each in conf_dir().iterdir() if each.is_dir()} - known == {
         "lm", "experiment",
     }  # fmt: skip
 
 
-def test_what_it_offers_is_accepted():
+def test_completions_are_valid_values():
     offered = completion.words("train", "loss=", 2, SCHEMAS)
     assert len(offered) == len(list((conf_dir() / "loss").glob("*.yaml")))
     assert completion.words("train", "steps=", 2, SCHEMAS) == []
@@ -109,6 +109,6 @@ def test_what_it_offers_is_accepted():
     assert completion.words("nonsense", "x", 2, SCHEMAS) == []
 
 
-def test_another_shell_is_one_line():
+def test_an_unsupported_shell_is_a_one_line_error():
     done = esr("completion", "fish")
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "bash or zsh" in done.stderr

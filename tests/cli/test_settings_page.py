@@ -1,4 +1,4 @@
-"""docs/settings.md is what the code says today."""
+"""docs/settings.md matches the code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_page_is_up_to_date():
 
 
 @pytest.mark.parametrize("command", sorted({*COMMANDS} - {"check", "probe"}))
-def test_every_setting_that_completion_offers_stands_there(command):
+def test_every_completed_setting_is_on_the_page(command):
     for name in completion.settings(command, COMMANDS[command][0]):
         first, *rest = name.split(".")
         if first == "benchmark" and rest:

@@ -1,4 +1,4 @@
-"""The divergence against closed forms, a dense float64 computation, and gradcheck."""
+"""Compares the divergence with closed forms and dense float64, and runs gradcheck."""
 
 import math
 from types import SimpleNamespace
@@ -29,7 +29,7 @@ def dense(hidden, head, teacher_logits, weight, temperature, vocabulary=V):
 
 
 def reverse_kl(hidden, head, teacher, tokens, weight, *, vocabulary=None, **options):
-    """Loss and figures in one, as the tests below ask for them."""
+    """Loss and figures in one namespace."""
     shared = None if vocabulary is None else Shared(vocabulary)
     loss, found = divergence(
         (hidden, head), teacher, tokens, weight, Options(shared=shared, **options)
@@ -55,7 +55,7 @@ def test_three_tokens_by_hand():
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize("softcap", [None, 2.0])
-def test_value_and_gradients_equal_the_dense_ones(temperature, softcap):
+def test_value_and_gradients_equal_a_dense_computation(temperature, softcap):
     hidden, head, teacher, tokens = inputs()
     head = Head(head.weight_VD, head.bias_V, scale=0.5, softcap=softcap)
     weight = torch.rand(R, dtype=torch.float64)
@@ -91,7 +91,7 @@ def test_tiles_and_micro_batches_change_nothing():
     assert (hidden.grad - expected).abs().max() < 1e-14
 
 
-def test_padding_rows_of_either_vocabulary_do_not_count():
+def test_padding_rows_of_either_vocabulary_are_ignored():
     hidden, head, teacher, tokens = inputs(bias=False)
     tokens = tokens.clamp(max=V - 5)
     small = reverse_kl(
@@ -110,7 +110,7 @@ def test_logits_and_hidden_states_of_the_teacher_agree():
     assert torch.equal(a.kl_R, b.kl_R)
 
 
-def test_a_frozen_head_gets_no_gradient_and_sampling_temperature_is_apart():
+def test_a_frozen_head_gets_no_gradient_and_sampling_temperature_is_separate():
     hidden, head, teacher, tokens = inputs()
     frozen = Head(head.weight_VD.detach(), head.bias_V.detach())
     out = reverse_kl(hidden, frozen, teacher, tokens, uniform(), sampling_temperature=0.7)
@@ -121,7 +121,7 @@ def test_a_frozen_head_gets_no_gradient_and_sampling_temperature_is_apart():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_by_products_equal_the_dense_ones(temperature):
+def test_figures_equal_a_dense_computation(temperature):
     hidden, head, teacher, tokens = inputs()
     out = reverse_kl(
         hidden, head, teacher, tokens, uniform(), temperature=temperature, tile_tokens=4
@@ -140,7 +140,7 @@ def test_by_products_equal_the_dense_ones(temperature):
     assert torch.equal(out.top1_agree_R, log_q.argmax(-1) == log_p.argmax(-1))
 
 
-def test_where_nothing_is_barred_the_drawn_token_is_scored_over_all_rows():
+def test_without_a_token_mask_the_logprob_is_over_all_rows():
     hidden, head, teacher, _ = inputs()
     tokens = torch.full((R,), V - 1)
     ids = torch.arange(V) % 2
@@ -160,7 +160,7 @@ def test_rows_past_the_shared_vocabulary_get_no_gradient_and_a_short_teacher_is_
         reverse_kl(hidden, head, short, tokens, uniform())
 
 
-def test_only_what_trains_gets_a_gradient():
+def test_only_trained_tensors_get_a_gradient():
     """Nothing is stored for a frozen head, for frozen states, or without grad mode."""
     hidden, head, teacher, tokens = inputs()
     frozen = Head(head.weight_VD.detach(), head.bias_V.detach())
@@ -173,7 +173,7 @@ def test_only_what_trains_gets_a_gradient():
         assert not reverse_kl(hidden, head, teacher, tokens, uniform()).loss.requires_grad
 
 
-def test_tokens_ruled_out_by_both_count_for_nothing():
+def test_tokens_masked_by_both_models_are_ignored():
     """-inf logits give the KL, entropies and gradients of the vocabulary without them."""
     hidden, head, teacher, tokens = inputs()
     tokens = tokens.clamp(max=V - 5)
@@ -208,7 +208,7 @@ def test_low_precision_states_are_reduced_in_fp32():
         assert (a - b).float().abs().max() < 0.02 * b.float().abs().max()
 
 
-def test_no_rows_give_a_loss_of_zero():
+def test_an_empty_input_gives_a_loss_of_zero():
     hidden, head, teacher, tokens = inputs()
     none = (teacher[0][:0], teacher[1])
     out = reverse_kl(hidden[:0], head, none, tokens[:0], uniform()[:0])
@@ -228,7 +228,7 @@ def test_extreme_logits_stay_finite_in_fp32(size):
 
 
 @pytest.mark.parametrize("columns", [range(13), (4, 2, 9, 7, 1)])
-def test_a_picked_head_in_16_bits_is_filled_up_and_says_nothing_of_it(columns):
+def test_a_picked_head_in_16_bits_hides_its_padding_rows(columns):
     columns = tuple(columns)
     head = Head(torch.randn(20, D).bfloat16(), torch.randn(20).bfloat16())
     hidden = torch.randn(3, D).bfloat16()

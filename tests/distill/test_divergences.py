@@ -1,4 +1,4 @@
-"""Every kind of divergence against its closed form, over vocabularies that meet in every way."""
+"""Compares every divergence with its closed form, for every kind of shared vocabulary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KIND_NAMES = sorted(KINDS)
 
 
 def closed_form(kind, beta, log_q, log_p, drawn):
-    """Each divergence as its definition reads, differentiable by autograd."""
+    """Each divergence by definition, differentiable by autograd."""
     q, p = log_q.exp(), log_p.exp()
     if kind == "reverse_kl":
         return (q * (log_q - log_p)).sum(-1)
@@ -52,13 +52,13 @@ def test_every_kind_equals_its_closed_form(kind, temperature):
     theirs = torch.autograd.grad((weight * expected_R).sum(), leaves)
     for a, b in zip(ours, theirs, strict=True):
         assert (a - b).abs().max() < 1e-11
-    # The reverse KL is told whatever trains.
+    # The reverse KL is reported for every kind.
     reverse = closed_form("reverse_kl", 0, log_q, log_p, tokens)
     assert (found.kl_R - reverse).abs().max() < 1e-12
 
 
 def test_jensen_shannon_by_hand():
-    """Of (1, 0) and (0, 1) at beta 1/2 it is ln 2, where both KLs are infinite."""
+    """For (1, 0) and (0, 1) at beta 1/2 it is ln 2, although both KLs are infinite."""
     student = torch.tensor([[0.0, -torch.inf]], dtype=torch.float64)
     options = Options(kind="jensen_shannon", beta=0.5)
     one = torch.ones(1, dtype=torch.float64)
@@ -66,8 +66,8 @@ def test_jensen_shannon_by_hand():
     assert loss.item() == pytest.approx(math.log(2), abs=1e-14)
 
 
-def test_the_policy_gradient_is_the_reverse_kls_in_expectation():
-    """Summed over every token with the probability of drawing it; k1's own gradient sums to 0."""
+def test_the_policy_gradient_equals_the_reverse_kl_gradient_in_expectation():
+    """Sums over all tokens, weighted by probability; the gradient of k1 itself sums to 0."""
     torch.manual_seed(1)
     logits = torch.randn(1, 6, dtype=torch.float64)
     teacher = torch.randn(1, 6, dtype=torch.float64)
@@ -86,8 +86,8 @@ def test_the_policy_gradient_is_the_reverse_kls_in_expectation():
 
 
 @pytest.mark.parametrize("kind", ["policy_gradient"])
-def test_tokens_drawn_at_another_temperature_are_weighed_by_their_importance(kind):
-    """In expectation over what is drawn at 0.7, the reverse KL at 1: gradient, k1 and k3."""
+def test_importance_weights_correct_for_another_sampling_temperature(kind):
+    """Over samples at 0.7, gradient, k1 and k3 have the expectation of the reverse KL at 1."""
     torch.manual_seed(1)
     logits, teacher = torch.randn(2, 1, 6, dtype=torch.float64)
     one, found = torch.ones(1, dtype=torch.float64), torch.zeros_like(logits)
@@ -95,17 +95,17 @@ def test_tokens_drawn_at_another_temperature_are_weighed_by_their_importance(kin
     k1 = k3 = 0.0
     for token, share in enumerate((logits / 0.7).softmax(-1)[0]):
         z = logits.clone().requires_grad_()
-        loss, told = divergence(z, teacher, torch.tensor([token]), one, options)
+        loss, figures = divergence(z, teacher, torch.tensor([token]), one, options)
         found += share * torch.autograd.grad(loss, z)[0]
-        k1 += (share * told.importance_R * told.k1_R).item()
-        k3 += (share * told.importance_R * ((-told.k1_R).exp() - 1 + told.k1_R)).item()
+        k1 += (share * figures.importance_R * figures.k1_R).item()
+        k3 += (share * figures.importance_R * ((-figures.k1_R).exp() - 1 + figures.k1_R)).item()
     z = logits.clone().requires_grad_()
-    loss, told = divergence(z, teacher, torch.tensor([0]), one, Options())
+    loss, figures = divergence(z, teacher, torch.tensor([0]), one, Options())
     assert (found - torch.autograd.grad(loss, z)[0]).abs().max() < 1e-14
-    assert k1 == pytest.approx(told.kl_R.item()) and k3 == pytest.approx(told.kl_R.item())
+    assert k1 == pytest.approx(figures.kl_R.item()) and k3 == pytest.approx(figures.kl_R.item())
 
 
-def test_a_drawn_token_outside_has_no_policy_gradient():
+def test_a_sampled_token_outside_has_no_policy_gradient():
     student = torch.tensor([[1.0, 0.0, 2.0]], dtype=torch.float64).requires_grad_()
     ids = torch.tensor([0, 1, -1])
     options = Options(kind="policy_gradient", shared=Grouped(2, ids, ids))
@@ -115,7 +115,7 @@ def test_a_drawn_token_outside_has_no_policy_gradient():
     assert loss.item() == 0 and gradient.eq(0).all() and found.k1_R.item() == 0
 
 
-def test_logits_of_the_student_do_as_well_as_its_states():
+def test_student_logits_and_hidden_states_are_equivalent():
     hidden, head, teacher, tokens = inputs()
     logits = head.logits(hidden).detach().requires_grad_()
     a, of_a = divergence(logits, teacher, tokens, uniform(), Options(tile_tokens=4))
@@ -126,8 +126,8 @@ def test_logits_of_the_student_do_as_well_as_its_states():
     assert (chained - torch.autograd.grad(b, hidden)[0]).abs().max() < 1e-14
 
 
-def lumped(log, groups):
-    """Log-probabilities with each group of columns summed into one; columns not named fall out."""
+def merged(log, groups):
+    """Log-probabilities summed over each group of columns; other columns are dropped."""
     return torch.stack([log[:, group].logsumexp(-1) for group in groups], dim=-1)
 
 
@@ -137,8 +137,8 @@ SMALL = V - 3
 @pytest.mark.parametrize("kind", [k for k in KIND_NAMES if k != "policy_gradient"])
 @pytest.mark.parametrize("ends", [(), (2, 5)])
 @pytest.mark.parametrize("unknown", [(), (4, 7)])
-def test_folded_barred_and_missing_tokens(kind, ends, unknown):
-    """Against distributions lumped by hand: ends into one, what is not shared left out.
+def test_merged_masked_and_missing_tokens(kind, ends, unknown):
+    """Compares with distributions merged by hand: one end, and shared tokens only.
 
     The student has 3 rows past the shared ids, the teacher 2 tokens that only it has.
     """
@@ -154,7 +154,7 @@ def test_folded_barred_and_missing_tokens(kind, ends, unknown):
         (hidden, head), theirs, tokens, uniform(),
         Options(kind=kind, beta=0.3, shared=shared, tile_tokens=4),
     )  # fmt: skip
-    same_as_lumped(loss, found, kind, hidden, head, theirs, groups, groups)
+    same_as_merged(loss, found, kind, hidden, head, theirs, groups, groups)
     out_q = head.logits(hidden).softmax(-1)[:, [*unknown, *range(SMALL, V)]].sum(-1)
     known = [v for v in range(SMALL + 2) if v not in unknown]
     out_p = theirs[:, known].softmax(-1)[:, -2:].sum(-1)
@@ -162,10 +162,10 @@ def test_folded_barred_and_missing_tokens(kind, ends, unknown):
     assert (found.teacher_outside_R - out_p).abs().max() < 1e-12
 
 
-def same_as_lumped(loss, found, kind, hidden, head, theirs, of_student, of_teacher):
-    """Value and gradients are those of the distributions over the groups."""
-    log_q = lumped(head.logits(hidden), of_student).log_softmax(-1)
-    log_p = lumped(theirs, of_teacher).log_softmax(-1)
+def same_as_merged(loss, found, kind, hidden, head, theirs, of_student, of_teacher):
+    """Checks that value and gradients are those of the distributions over the groups."""
+    log_q = merged(head.logits(hidden), of_student).log_softmax(-1)
+    log_p = merged(theirs, of_teacher).log_softmax(-1)
     expected_R = closed_form(kind, 0.3, log_q, log_p, torch.zeros(R, dtype=torch.long))
     assert (found.value_R - expected_R).abs().max() < 1e-12
     leaves = (hidden, head.weight_VD, head.bias_V)
@@ -179,7 +179,7 @@ def same_as_lumped(loss, found, kind, hidden, head, theirs, of_student, of_teach
 
 @pytest.mark.parametrize("kind", [k for k in KIND_NAMES if k != "policy_gradient"])
 def test_classes_of_tokens(kind):
-    """Unlike vocabularies of 23 and 20 rows in 3 classes; some tokens, and padding, in none."""
+    """Two vocabularies of 23 and 20 rows in 3 classes; some tokens and the padding in none."""
     hidden, head, _, _ = inputs()
     theirs = torch.randn(R, 20, dtype=torch.float64)
     of_student, of_teacher = [[1, 4, 9], [0], [2, 3]], [[7], [5, 6], [0, 1, 2, 3]]
@@ -194,15 +194,15 @@ def test_classes_of_tokens(kind):
     options = Options(kind=kind, beta=0.3, shared=grouped, tile_tokens=4)
     tokens = torch.full((R,), 4)
     loss, found = divergence((hidden, head), theirs, tokens, uniform(), options)
-    same_as_lumped(loss, found, kind, hidden, head, theirs, of_student, of_teacher)
+    same_as_merged(loss, found, kind, hidden, head, theirs, of_student, of_teacher)
     inside = [i for group in of_student for i in group]
     expected = 1 - head.logits(hidden).softmax(-1)[:, inside].sum(-1)
     assert (found.student_outside_R - expected).abs().max() < 1e-12
-    # Drawn tokens: 4 stands for class 0, padding row 22 for none.
+    # Sampled tokens: id 4 is in class 0, padding row 22 in none.
     assert grouped.column(torch.tensor([4, 0, 3, 8, 22])).tolist() == [0, 1, 2, -1, -1]
 
 
-def test_a_class_that_a_model_rules_out_stays_finite():
+def test_a_class_of_probability_zero_keeps_the_loss_finite():
     student = torch.tensor([[0.0, 0.0, -1e4]]).requires_grad_()
     teacher = torch.tensor([[-1e4, 0.0, 0.0]])
     ids = torch.arange(3)
@@ -224,16 +224,16 @@ def test_an_end_that_only_the_student_has_counts_as_an_end():
         (hidden, head), theirs, torch.full((R,), 5), uniform(), Options(shared=shared)
     )
     groups = [[2, 5], *([v] for v in range(V) if v not in (2, 5))]
-    log_q = lumped(head.logits(hidden), groups).log_softmax(-1)
-    log_p = lumped(theirs, [[2], *groups[1:]]).log_softmax(-1)
+    log_q = merged(head.logits(hidden), groups).log_softmax(-1)
+    log_p = merged(theirs, [[2], *groups[1:]]).log_softmax(-1)
     assert (found.kl_R - closed_form("reverse_kl", 0, log_q, log_p, tokens)).abs().max() < 1e-12
     assert (found.k1_R - (log_q - log_p)[:, 0]).abs().max() < 1e-12
-    # It may be drawn, so its log-probability is a finite one.
+    # It may be sampled, so its log-probability is finite.
     assert shared.masked(V) == () and torch.isfinite(found.logprob_R).all()
 
 
-def test_merging_ends_cures_a_difference_of_names():
-    """Both models end surely, by other tokens: apart they seem far from each other."""
+def test_merging_ends_removes_the_divergence_of_different_end_tokens():
+    """Both models end with certainty, but by different tokens; unmerged, the KL is large."""
     student, teacher = torch.full((1, 4), -8.0), torch.full((1, 4), -8.0)
     student[0, 0], teacher[0, 1] = 8.0, 8.0
     losses = [
@@ -245,7 +245,7 @@ def test_merging_ends_cures_a_difference_of_names():
     assert losses[0] > 15 and losses[1] < 1e-6
 
 
-def test_barred_tokens_are_those_that_no_drawn_log_probability_counts():
+def test_the_logprob_excludes_masked_tokens():
     hidden, head, teacher, _ = inputs()
     mask = torch.zeros(SMALL, dtype=torch.bool)
     mask[4] = True
@@ -261,7 +261,7 @@ def test_barred_tokens_are_those_that_no_drawn_log_probability_counts():
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_position_without_a_weight_does_not_count_whatever_stands_there(bad):
+def test_a_position_of_weight_zero_does_not_count_even_if_not_finite(bad):
     hidden, head, teacher, tokens = inputs()
     weight = uniform()
     weight[3] = 0

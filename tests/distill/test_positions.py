@@ -1,4 +1,4 @@
-"""Which positions count, by how much, and how long responses become: known answers."""
+"""Position weights and response lengths, on examples with known answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def kept(usable=ALL, seed=0, **rule) -> list[int]:
     return weights(Rule(**rule), usable, VALUES, seed).nonzero()[:, 0].tolist()
 
 
-def test_the_settings_offer_what_the_functions_know():
+def test_settings_offer_the_implemented_options():
     assert set(loss_config.DIVERGENCES) == set(kinds.KINDS)
     assert loss_config.SELECT == positions.SELECTORS == tuple(positions._SELECT)
     assert tuple(positions.RANKS) == loss_config.RANKS
@@ -65,7 +65,7 @@ def test_selectors(rule, expected):
     assert kept(**rule) == expected
 
 
-def test_a_position_that_cannot_be_used_gives_its_place_to_the_next():
+def test_an_unusable_position_is_replaced_by_the_next_best():
     usable = torch.tensor([True, True, True, False, True, True])
     assert kept(usable, select="top", keep=2) == [1, 5]
     assert kept(usable, select="confident", confidence=0.5) == [0, 1, 2, 4]
@@ -80,7 +80,7 @@ def test_of_equal_scores_the_earlier_position_is_kept():
     assert found.tolist() == [1, 1, 0, 0]
 
 
-def test_random_positions_follow_from_the_seed_and_are_even():
+def test_random_positions_are_reproducible_and_uniform():
     assert kept(select="random", keep=3, seed=1) == kept(select="random", keep=3, seed=1)
     counts = torch.zeros(T)
     for seed in range(600):
@@ -100,7 +100,7 @@ def test_shapes():
     assert found.tolist() == [0, 0.75, 0.5, 0, 0, 0]
 
 
-def test_reductions_divide_by_what_they_say():
+def test_denominators_of_the_reductions():
     """Two responses of 1 and 3 tokens with divergences 8 and 1, 2, 3."""
     values = [torch.tensor([8.0]), torch.tensor([1.0, 2.0, 3.0])]
     expected = {"token_mean": 14 / 4, "sequence_mean": (8 + 2) / 2, "sequence_sum": (8 + 6) / 2}
@@ -111,7 +111,7 @@ def test_reductions_divide_by_what_they_say():
 
 
 @pytest.mark.parametrize("reduction", positions.REDUCTIONS)
-def test_micro_batches_add_up_and_an_empty_response_divides_nothing(reduction):
+def test_micro_batches_add_up_and_an_empty_response_does_not_count(reduction):
     responses = [torch.rand(5), torch.zeros(3), torch.rand(2)]
     whole, denominator = reduced(responses, reduction)
     parts = [reduced([w], reduction) for w in responses]
@@ -132,7 +132,7 @@ def test_lengths_of_each_schedule():
 
 
 @pytest.mark.parametrize(("count", "share"), [(16, 1 / 16), (16, 0.1), (3, 0.1), (4, 1.0)])
-def test_a_mixture_holds_its_share_over_the_run(count, share):
+def test_a_mixture_keeps_its_share_over_the_run(count, share):
     mixed = Lengths(32, 114, full_share=share, seed=3)
     drawn = [mixed.lengths_at(step, count) for step in range(200)]
     assert {length for step in drawn for length in step} <= {32, 114}
@@ -140,7 +140,7 @@ def test_a_mixture_holds_its_share_over_the_run(count, share):
     assert abs(sum(full) - 200 * count * share) < 1 and max(full) - min(full) <= 1
     assert drawn == [mixed.lengths_at(step, count) for step in range(200)]
     if count == 16 and share == 1 / 16:
-        # Not always the same place, which would always be the same prompt of a group.
+        # The index varies; otherwise it would always be the same prompt.
         assert len({step.index(114) for step in drawn}) > 10
 
 

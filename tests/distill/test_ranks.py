@@ -1,4 +1,4 @@
-"""The student's first choice in the teacher's eyes, against a dense computation."""
+"""Compares the teacher's rank of the student's top token with a dense computation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sides():
 
 
 def dense(q_RW, p_RW):
-    """Sorting the whole distribution in place of counting."""
+    """Sorts the whole distribution instead of counting."""
     order = p_RW.argsort(-1, descending=True).tolist()
     first = q_RW.argmax(-1).tolist()
     return q_RW.max(-1).values, [row.index(top) + 1 for row, top in zip(order, first, strict=True)]
@@ -30,7 +30,7 @@ def same(found, expected):
     assert found.teacher_rank_R.tolist() == expected[1]
 
 
-def test_tiles_heads_and_temperature_equal_sorting_the_whole_distribution():
+def test_tiled_ranks_equal_sorting_the_whole_distribution():
     student, teacher = sides()
     found = ranks(student, teacher, Options(temperature=0.7, tile_tokens=4))
     q = (student[1].logits(student[0]) / 0.7).softmax(-1)
@@ -38,7 +38,7 @@ def test_tiles_heads_and_temperature_equal_sorting_the_whole_distribution():
     assert max(found.teacher_rank_R) > 5, "the example covers every bin of the probe"
 
 
-def test_what_the_other_lacks_is_neither_chosen_nor_ranked():
+def test_unshared_tokens_are_neither_chosen_nor_ranked():
     student, teacher = sides()
     unknown = torch.zeros(V - 4, dtype=torch.bool)
     unknown[[2, 5, 11]] = True
@@ -48,7 +48,7 @@ def test_what_the_other_lacks_is_neither_chosen_nor_ranked():
     same(found, dense(q, teacher[:, known].softmax(-1)))
 
 
-def test_classes_are_ranked_by_the_probability_of_their_tokens_together():
+def test_classes_are_ranked_by_the_sum_over_their_tokens():
     student, teacher = sides()
     classes = torch.arange(V) % 7
     found = ranks(student, teacher, Options(shared=Grouped(7, classes, classes.flip(0))))

@@ -1,4 +1,4 @@
-"""`esr eval` and `esr compare` as a user types them."""
+"""`esr eval` on the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LAB = ("benchmark=lab", "limit=4")
 
 @pytest.fixture(scope="session")
 def evaluated(unbroken):
-    """Every checkpoint of the unbroken run, and its student, evaluated."""
+    """The folder with evaluations of the unbroken run: its student (`last`), every checkpoint."""
     for which in ("last", "all"):
         done = esr(
             "eval", f"run={unbroken}", "rollout=eager", f"checkpoints={which}", *LAB,
@@ -26,26 +26,22 @@ def evaluated(unbroken):
     return unbroken.parent
 
 
-def timeless(row):
-    return {key: value for key, value in row.items() if key != "step"}
+def test_evaluating_a_run_repeats_its_last_evaluation(evaluated):
+    trained = [row for row in rows(evaluated / "run", "eval.jsonl") if row["step"] == 30]
+    assert rows(evaluated / "last", "eval.jsonl") == trained
+    every = rows(evaluated / "run", "generations.jsonl")
+    assert rows(evaluated / "last", "generations.jsonl") == [r for r in every if r["step"] == 30]
 
 
-def test_a_run_is_evaluated_as_it_was_in_training(evaluated):
-    own = [row for row in rows(evaluated / "run", "eval.jsonl") if row["step"] == 30]
-    assert rows(evaluated / "last", "eval.jsonl") == own
-    whole = rows(evaluated / "run", "generations.jsonl")
-    assert rows(evaluated / "last", "generations.jsonl") == [r for r in whole if r["step"] == 30]
-
-
-def test_every_checkpoint_is_asked_and_the_last_is_the_student(evaluated):
+def test_every_checkpoint_is_evaluated_and_the_last_equals_the_student(evaluated):
     steps = [row["step"] for row in rows(evaluated / "all", "eval.jsonl")]
     assert sorted(set(steps)) == [28, 30]
     last = [row for row in rows(evaluated / "all", "eval.jsonl") if row["step"] == 30]
     assert last == rows(evaluated / "last", "eval.jsonl")
 
 
-def ask_last_and_all(cwd):
-    """The run in `cwd`, its student into `last` and its checkpoints into `all`."""
+def evaluate_run(cwd):
+    """Evaluates the run in `cwd`: its student into `last`, its checkpoints into `all`."""
     for which in ("last", "all"):
         done = esr(
             "eval", "run=run", "rollout=eager", f"checkpoints={which}", *LAB, f"out={which}",
@@ -60,28 +56,28 @@ def test_lora_checkpoints_merge_as_the_student_does(tmp_path):
         "run_dir=run", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    ask_last_and_all(tmp_path)
+    evaluate_run(tmp_path)
     last = rows(tmp_path / "last", "eval.jsonl")
     assert last == [row for row in rows(tmp_path / "all", "eval.jsonl") if row["step"] == 4]
 
 
-def test_checkpoints_are_asked_until_the_ends_that_the_run_had(tmp_path):
-    """An end of text that only the pair's settings name holds in every evaluation of the run."""
+def test_evaluations_stop_at_the_stop_tokens_of_the_run(tmp_path):
+    """A stop token that only `pair.stop_tokens` names ends every response of every evaluation."""
     trained = esr(
         "train", "rollout=eager", *SHORT, "steps=2", 'pair.stop_tokens=[";"]', "tracking=none",
         "run_dir=run", cwd=tmp_path,
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
-    ask_last_and_all(tmp_path)
+    evaluate_run(tmp_path)
     for folder in ("run", "last", "all"):
         for row in rows(tmp_path / folder, "generations.jsonl"):
             assert all(text.count(";") == 1 for text in row["responses"]), folder
 
 
-def test_a_cut_off_evaluation_goes_on_and_a_complete_one_is_not_asked_again(evaluated, tmp_path):
+def test_an_interrupted_evaluation_resumes_and_a_complete_one_does_not_rerun(evaluated, tmp_path):
     folder = shutil.copytree(evaluated / "all", tmp_path / "all")
-    whole = rows(folder, "eval.jsonl"), rows(folder, "generations.jsonl")
-    early = [row for row in whole[0] if row["step"] == 28]
+    complete = rows(folder, "eval.jsonl"), rows(folder, "generations.jsonl")
+    early = [row for row in complete[0] if row["step"] == 28]
     (folder / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in early))
     command = (
         "eval", f"run={evaluated / 'run'}", "rollout=eager", "checkpoints=all", *LAB,
@@ -92,20 +88,20 @@ def test_a_cut_off_evaluation_goes_on_and_a_complete_one_is_not_asked_again(eval
     saved = (folder / "config.yaml").read_text().replace(str(evaluated / "all"), str(folder))
     (folder / "config.yaml").write_text(saved)
     assert esr(*command, f"out={folder}").returncode == 0
-    assert (rows(folder, "eval.jsonl"), rows(folder, "generations.jsonl")) == whole
+    assert (rows(folder, "eval.jsonl"), rows(folder, "generations.jsonl")) == complete
     again = esr(*command, f"out={folder}")
     assert again.returncode == 0 and "starting the engine" not in again.stdout
     other = esr(*command, "seed=5", f"out={folder}")
     assert other.returncode == 2 and "other settings" in other.stderr
 
 
-def test_responses_made_elsewhere_need_no_model_and_no_torch(evaluated, tmp_path):
-    made = [
+def test_grading_existing_responses_needs_no_model_and_no_torch(evaluated, tmp_path):
+    responses = [
         {"id": row["id"], "responses": row["responses"]}
         for row in rows(evaluated / "last", "generations.jsonl")
     ]
     path = tmp_path / "made.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    path.write_text("".join(json.dumps(row) + "\n" for row in responses))
     code = (
         "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
         "from esr_cli.cli.main import main; main()"
@@ -121,17 +117,17 @@ def test_responses_made_elsewhere_need_no_model_and_no_torch(evaluated, tmp_path
     assert value["avg@1"] == ours["avg@1"] and "length_characters/mean" in value
 
 
-def test_what_esr_writes_it_reads(evaluated, tmp_path):
+def test_esr_reads_the_generations_that_it_writes(evaluated, tmp_path):
     path = evaluated / "run" / "generations.jsonl"
     done = esr(
         "eval", f"generations={path}", *LAB, "benchmark.lab.pass_at=[1]", "out=again", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     figures = [{**row, "step": 30} for row in rows(tmp_path / "again", "eval.jsonl")]
-    own = rows(evaluated / "last", "eval.jsonl")
+    expected = rows(evaluated / "last", "eval.jsonl")
     drop = ("settings",)
     assert [{k: v for k, v in row.items() if k not in drop} for row in figures] == [
-        {k: v for k, v in row.items() if k not in drop} for row in own
+        {k: v for k, v in row.items() if k not in drop} for row in expected
     ]
 
 
@@ -146,7 +142,7 @@ def write(path, lines):
 
 
 @pytest.mark.parametrize(
-    ("data", "made", "more", "says"),
+    ("data", "made", "more", "message"),
     [
         ([MATH[0], '{"problem": '], [], [], "math500.jsonl:2: broken row"),
         ([MATH[0], {"problem": "x"}], [], [], "math500.jsonl:2: field 'answer' is missing"),
@@ -154,11 +150,11 @@ def write(path, lines):
             [MATH[0], {"problem": "x", "answer": 3}],
             [],
             [],
-            "'answer' is 3; it must be a text",
+            "'answer' is 3; it must be a string",
         ),
         ([MATH[0], MATH[0]], [], [], "repeat the id"),
         (MATH, [{"id": "one", "responses": ["2"]}], [], "no responses to 1 of 2 questions"),
-        (MATH, [{"id": "9", "responses": ["2"]}], ["limit=1"], "it has 9, for one"),
+        (MATH, [{"id": "9", "responses": ["2"]}], ["limit=1"], "it has e.g. 9"),
         (MATH, [{"id": "one", "responses": "2"}], [], "made.jsonl:1: field 'responses'"),
         (
             MATH,
@@ -171,17 +167,17 @@ def write(path, lines):
         (MATH, [], ["benchmark=[math500,human]"], "humaneval_plus"),
     ],
 )
-def test_bad_input_is_one_line(data, made, more, says, tmp_path):
+def test_invalid_input_gives_one_error_line(data, made, more, message, tmp_path):
     write(tmp_path / "math500.jsonl", data)
     write(tmp_path / "made.jsonl", made)
     done = esr(
         "eval", "generations=made.jsonl", "data_dir=.", "benchmark=math500", *more, cwd=tmp_path
     )
     assert done.returncode == 2, done.stdout + done.stderr
-    assert says in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert message in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
-def test_missing_data_names_both_ways(tmp_path, monkeypatch):
+def test_missing_data_names_the_folder_setting_and_the_download(tmp_path, monkeypatch):
     monkeypatch.delenv("ESR_DATA", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     done = esr("eval", "model=esr:student", "benchmark=math500", cwd=tmp_path)
@@ -189,48 +185,26 @@ def test_missing_data_names_both_ways(tmp_path, monkeypatch):
     assert "data_dir=FOLDER" in done.stderr and "HuggingFaceH4/MATH-500 by name" in done.stderr
 
 
-def test_a_model_without_a_tokenizer_and_no_model_at_all(tiny_pair, tmp_path):
+def test_a_missing_tokenizer_or_model_is_refused(tiny_pair, tmp_path):
     bare = shutil.copytree(tiny_pair / "student", tmp_path / "bare")
     for path in bare.glob("*token*"):
         path.unlink()
-    for given, says in (("model=bare", "holds no tokenizer"), ("model=./none", "no such folder")):
-        done = esr("eval", given, "rollout=eager", cwd=tmp_path)
-        assert done.returncode == 2 and says in done.stderr, done.stderr
+    for override, message in (
+        ("model=bare", "holds no tokenizer"),
+        ("model=./none", "no such folder"),
+    ):
+        done = esr("eval", override, "rollout=eager", cwd=tmp_path)
+        assert done.returncode == 2 and message in done.stderr, done.stderr
         assert done.stderr.count("\n") == 1, done.stderr
     done = esr("eval", cwd=tmp_path)
     assert done.returncode == 2 and "give one of model=PATH" in done.stderr
 
 
-def test_a_budget_beyond_the_context_says_what_would_fit(tmp_path):
+def test_a_budget_beyond_the_context_names_the_largest_that_fits(tmp_path):
     done = esr(
         "eval", "model=esr:student", "rollout=eager", "benchmark.lab.max_tokens=500", cwd=tmp_path
     )
     assert done.returncode == 2 and "lower it to 454" in done.stderr, done.stderr
-
-
-def test_compare_finds_a_difference_and_none(evaluated):
-    run = evaluated / "run"
-    same = esr("compare", f"a={run}", f"b={evaluated / 'last'}")
-    assert same.returncode == 0 and "within noise" in same.stdout, same.stderr
-    # Four questions that agree leave open what others would.
-    assert "+0.000 [-0.566, +0.566]" in same.stdout
-    none = esr("compare", f"a={run}", f"b={run}", "b_step=7")
-    assert none.returncode == 2 and "holds no evaluation at step 7" in none.stderr
-
-
-def test_compare_is_paired_and_warns_of_other_settings(tmp_path):
-    for name, right, settings in (("a", 0, "s"), ("b", 1, "t")):
-        (tmp_path / name).mkdir()
-        made = [
-            {"id": str(i), "step": 0, "benchmark": "m", "correct": [bool(right or i % 2)]}
-            for i in range(40 + right)
-        ]
-        write(tmp_path / name / "generations.jsonl", made)
-        told = {"step": 0, "benchmark": "m", "metric": "avg@1", "settings": settings}
-        write(tmp_path / name / "eval.jsonl", [told])
-    done = esr("compare", "a=a", "b=b", cwd=tmp_path)
-    assert "b is better" in done.stdout and "+0.500" in done.stdout, done.stdout
-    assert "1 questions were answered by one" in done.stdout and "not alike" in done.stdout
 
 
 CODE_ROW = {
@@ -246,7 +220,7 @@ def code_files(folder):
     return ("eval", "generations=made.jsonl", "data_dir=.", "benchmark=humaneval_plus", "out=o")
 
 
-def test_code_is_evaluated_base_and_plus(tmp_path):
+def test_code_is_graded_on_base_and_plus_tests(tmp_path):
     if shutil.which("bwrap") is None:
         pytest.skip("bubblewrap is not installed")
     done = esr(*code_files(tmp_path), cwd=tmp_path)
@@ -257,7 +231,7 @@ def test_code_is_evaluated_base_and_plus(tmp_path):
     assert row["reason"] == ["wrong output on call 3"]
 
 
-def test_without_bubblewrap_code_is_refused_unless_asked_for(tmp_path, monkeypatch):
+def test_without_bubblewrap_code_is_refused_unless_sandbox_is_none(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     command = code_files(tmp_path)
     done = esr(*command, cwd=tmp_path)

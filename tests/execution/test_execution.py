@@ -1,4 +1,4 @@
-"""Workers: results, errors with their traceback, death and what follows."""
+"""Workers: results, errors with tracebacks, restarts, logs, and prelaunched processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from esr_cli.execution.worker import WorkerError, place
 
 
 class Counter:
-    """Adds tensors up; dies or raises when asked."""
+    """A worker that adds tensors, raises, or kills its process."""
 
     def __init__(self, start: float, more: tuple[int, ...] = ()) -> None:
         if start < 0:
@@ -27,11 +27,11 @@ class Counter:
         self.total = torch.tensor([start])
 
     def set(self, value: torch.Tensor) -> None:
-        """Remembers a copy."""
+        """Stores a copy."""
         self.total = value.clone()
 
     def plus(self, value: torch.Tensor) -> torch.Tensor:
-        """The remembered value and this one."""
+        """The sum of the stored value and this one."""
         return self.total + value
 
     def fail(self) -> None:
@@ -39,12 +39,12 @@ class Counter:
         raise KeyError("no such thing")
 
     def say(self, text: str) -> None:
-        """Prints as Python does, and past Python as a C library would."""
+        """Prints through Python, and to the file descriptor as a C library would."""
         print(text, flush=True)
         os.write(2, b"from below\n")
 
     def sleep(self, seconds: float) -> None:
-        """Is busy."""
+        """Blocks."""
         time.sleep(seconds)
 
     def die(self) -> None:
@@ -64,7 +64,7 @@ def test_tensors_go_there_and_back(worker):
     assert worker.call("plus", torch.tensor([2.0])).item() == 3.0
 
 
-def test_what_it_raises_comes_back():
+def test_an_exception_in_the_worker_is_raised_here():
     worker = place("process", "counter", Counter, {"start": 1.0})
     with pytest.raises(WorkerError, match="no such thing"):
         worker.call("fail")
@@ -72,29 +72,29 @@ def test_what_it_raises_comes_back():
     worker.close()
 
 
-def test_one_that_cannot_start_says_why():
+def test_a_worker_that_cannot_start_reports_why():
     worker = place("process", "counter", Counter, {"start": -1.0}, restarts=3)
     with pytest.raises(WorkerError, match="starts below zero"):
         worker.call("plus", torch.tensor([1.0]))
     worker.close()
 
 
-def test_a_killed_worker_is_made_again_and_told_what_it_knew():
-    said = []
+def test_a_killed_worker_is_restarted_and_remembered_calls_are_repeated():
+    messages = []
     worker = place(
         "process", "counter", Counter, {"start": 1.0},
-        restarts=1, remember=("set",), on_restart=said.append,
+        restarts=1, remember=("set",), on_restart=messages.append,
     )  # fmt: skip
     worker.call("set", torch.tensor([40.0]))
     os.kill(worker.pid, signal.SIGKILL)
     assert worker.call("plus", torch.tensor([2.0])).item() == 42.0
-    assert len(said) == 1
+    assert len(messages) == 1
     with pytest.raises(WorkerError, match="died"):
         worker.call("die")
     worker.close()
 
 
-def test_one_that_dies_at_work_is_asked_again_when_its_answer_is_wanted():
+def test_finish_repeats_the_call_in_which_a_worker_died():
     worker = place("process", "counter", Counter, {"start": 1.0}, restarts=1, on_restart=str)
     worker.call("plus", torch.tensor([1.0]))
     worker.begin("sleep", 0.2)
@@ -104,7 +104,7 @@ def test_one_that_dies_at_work_is_asked_again_when_its_answer_is_wanted():
     worker.close()
 
 
-def test_one_at_work_is_not_waited_for_at_the_end():
+def test_close_does_not_wait_for_a_busy_worker():
     worker = place("process", "counter", Counter, {"start": 1.0})
     worker.call("plus", torch.tensor([1.0]))
     worker.begin("sleep", 60.0)
@@ -113,17 +113,17 @@ def test_one_at_work_is_not_waited_for_at_the_end():
     assert time.monotonic() - began < 8 and worker.pid is None
 
 
-def test_orders_larger_than_a_pipe_keep_nobody_waiting():
+def test_settings_larger_than_the_pipe_do_not_block_start():
     worker = place("process", "counter", Counter, {"start": 1.0, "more": tuple(range(200_000))})
     began = time.monotonic()
     worker.start()
-    assert worker._orders.is_alive() or time.monotonic() - began < 0.5
+    assert worker._sender.is_alive() or time.monotonic() - began < 0.5
     assert worker.call("plus", torch.tensor([2.0])).item() == 3.0
     worker.close()
 
 
 @pytest.mark.parametrize("closed", ["1", "2"])
-def test_a_worker_lives_where_a_stream_is_closed(closed, tmp_path):
+def test_a_worker_runs_with_a_closed_stream(closed, tmp_path):
     code = (
         "from pathlib import Path\n"
         "from test_execution import Counter, place, processes, torch\n"
@@ -136,15 +136,15 @@ def test_a_worker_lives_where_a_stream_is_closed(closed, tmp_path):
     )
     script = tmp_path / "script.py"
     script.write_text(code)
-    there = Path(__file__).parent
+    here = Path(__file__).parent
     subprocess.run(
         f"{sys.executable} {script} {closed}>&-", shell=True, check=True,
-        env={**os.environ, "PYTHONPATH": f"{there}:{there.parent}:{ROOT}"},
+        env={**os.environ, "PYTHONPATH": f"{here}:{here.parent}:{ROOT}"},
     )  # fmt: skip
     assert (tmp_path / "found").read_text() == "2.0"
 
 
-def test_a_group_wide_sigterm_leaves_the_worker_alone():
+def test_a_worker_ignores_sigterm():
     worker = place("process", "counter", Counter, {"start": 1.0})
     worker.call("plus", torch.tensor([1.0]))
     os.kill(worker.pid, signal.SIGTERM)
@@ -152,21 +152,21 @@ def test_a_group_wide_sigterm_leaves_the_worker_alone():
     worker.close()
 
 
-def test_what_a_worker_prints_is_in_its_log(tmp_path):
+def test_the_output_of_a_worker_is_in_its_log(tmp_path):
     log = tmp_path / "counter.log"
     worker = place("process", "counter", Counter, {"start": 1.0}, log=str(log))
     worker.call("say", "hello")
-    with pytest.raises(WorkerError, match=r"last words are in .*counter\.log"):
+    with pytest.raises(WorkerError, match=r"last output is in .*counter\.log"):
         worker.call("die")
     worker.close()
     assert log.read_text().splitlines() == ["hello", "from below"]
 
 
-def test_a_process_launched_ahead_imports_and_becomes_the_worker(tmp_path, monkeypatch):
+def test_a_prelaunched_process_imports_and_becomes_the_worker(tmp_path, monkeypatch):
     (tmp_path / "loud.py").write_text("print('loud')")
     monkeypatch.syspath_prepend(tmp_path)
     processes.prelaunch("counter", "loud", "no_such_module")
-    [(process, _)] = processes._ahead.values()
+    [(process, _)] = processes._prelaunched.values()
     log = tmp_path / "counter.log"
     worker = place("process", "counter", Counter, {"start": 1.0}, log=str(log))
     assert worker.call("plus", torch.tensor([2.0])).item() == 3.0
@@ -174,9 +174,9 @@ def test_a_process_launched_ahead_imports_and_becomes_the_worker(tmp_path, monke
     worker.close()
 
 
-def test_one_launched_ahead_that_died_is_replaced():
+def test_a_dead_prelaunched_process_is_replaced():
     processes.prelaunch("counter")
-    [(process, _)] = processes._ahead.values()
+    [(process, _)] = processes._prelaunched.values()
     process.kill()
     process.join()
     worker = place("process", "counter", Counter, {"start": 1.0})
@@ -184,14 +184,14 @@ def test_one_launched_ahead_that_died_is_replaced():
     worker.close()
 
 
-def test_those_launched_ahead_in_vain_are_let_go():
+def test_unused_prelaunched_processes_are_ended():
     processes.prelaunch("counter")
-    [(process, _)] = processes._ahead.values()
+    [(process, _)] = processes._prelaunched.values()
     processes.discard_prelaunched()
-    assert not process.is_alive() and not processes._ahead
+    assert not process.is_alive() and not processes._prelaunched
 
 
-def test_a_busy_worker_ends_with_a_trainer_that_is_killed():
+def test_a_busy_worker_ends_if_the_trainer_is_killed():
     code = (
         "from test_execution import Counter, place\n"
         "if __name__ == '__main__':\n"
@@ -208,12 +208,12 @@ def test_a_busy_worker_ends_with_a_trainer_that_is_killed():
     trainer.wait()
     end = time.monotonic() + 10
     while not gone(worker):
-        assert time.monotonic() < end, "the worker lives on"
+        assert time.monotonic() < end, "the worker is still alive"
         time.sleep(0.05)
 
 
 def gone(pid):
-    """Whether nothing is left of it but its exit status, for which nobody may ask."""
+    """Whether the process has ended; a zombie that nobody has waited for counts."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -221,8 +221,8 @@ def gone(pid):
 
 
 @pytest.mark.parametrize("given", [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "ACTIVE"}])
-def test_threads_spin_briefly_unless_the_user_says_otherwise(given, monkeypatch):
-    found = dict(given)
-    monkeypatch.setattr(os, "environ", found)
+def test_threads_spin_briefly_unless_the_user_has_set_it(given, monkeypatch):
+    environment = dict(given)
+    monkeypatch.setattr(os, "environ", environment)
     proc.spin_briefly()
-    assert found == (given or {"GOMP_SPINCOUNT": proc.SPINS})
+    assert environment == (given or {"GOMP_SPINCOUNT": proc.SPINS})

@@ -1,4 +1,4 @@
-"""The engine's weights: sent once, seen ever after, and again by an engine that was made anew."""
+"""Weights of a remote engine: sent once, shared afterwards, and restored after a restart."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Echo:
     """An engine whose rollouts are its weights."""
 
     def load_weights(self, weights):
-        """Remembers copies, as an engine does."""
+        """Stores copies, as an engine does."""
         self.held = {name: tensor.clone() for name, tensor in weights.items()}
 
     def generate(self, prompts, sampling):
-        """What it holds."""
+        """The stored weights."""
         return self.held
 
 
@@ -36,18 +36,18 @@ def worker(request):
     made.close()
 
 
-def test_a_step_of_the_trainer_is_seen_without_sending_again(worker):
+def test_the_engine_sees_an_update_without_sending_the_weights_again(worker):
     engine, weights = RemoteEngine(worker), {"w": torch.zeros(3), "v": torch.ones(2)}
     for value in (1.0, 2.0, 3.0):
         weights["w"].fill_(value)
         engine.load_weights(weights)
         assert engine.generate([], None)["w"].tolist() == [value] * 3
-    # Others in their place are others.
+    # Another tensor under the same name is sent.
     engine.load_weights({"w": torch.full((3,), 9.0), "v": weights["v"]})
     assert engine.generate([], None)["w"].tolist() == [9.0] * 3
 
 
-def test_an_engine_made_anew_sees_the_present_weights():
+def test_a_restarted_engine_sees_the_present_weights():
     worker = place("process", "engine", build_echo, {}, restarts=1, remember=("load_weights",),
                    on_restart=lambda _: None)  # fmt: skip
     engine, weights = RemoteEngine(worker), {"w": torch.zeros(3)}

@@ -1,4 +1,4 @@
-"""What only a GPU can show: the same loop in bfloat16, and both engines on CUDA."""
+"""Training on a GPU: float32 and bfloat16, with both engines."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from conftest import SHORT, esr, rows
 pytestmark = pytest.mark.gpu
 
 
-# vLLM's attention takes tf32 where there is fp32: its log-probabilities are another precision's.
+# vLLM is not tested in float32: its attention uses TF32, so its log-probabilities differ.
 @pytest.mark.parametrize(
     ("engine", "dtype"), [("eager", "float32"), ("eager", "bfloat16"), ("vllm", "bfloat16")]
 )
-def test_a_run_on_cuda_keeps_engine_and_trainer_together(engine, dtype, tmp_path):
+def test_engine_and_trainer_agree_on_cuda(engine, dtype, tmp_path):
     if engine == "vllm":
         pytest.importorskip("vllm")
     done = esr(

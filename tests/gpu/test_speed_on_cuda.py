@@ -1,4 +1,4 @@
-"""What makes steps fast, on CUDA: our decoding pass, compiled layers, and a bench at real sizes."""
+"""Performance features on CUDA: the decoding pass, compiled layers, and a bench at real sizes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import pytest
 import torch
 from conftest import SHORT, esr, rows
-from rollout.test_decoder import KINDS, PROMPTS, engine, near, same
+from rollout.test_decoder import KINDS, PROMPTS, assert_near, assert_same, engine
 
 from esr_cli.rollout import graphs
 from esr_cli.types import Sampling
@@ -20,10 +20,10 @@ PAIRS = ("qwen25math_1p5b__qwen3_1p7b",)
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", ["qwen2", "qwen3"])
-def test_our_decoding_pass_agrees_with_the_library(kind, dtype, tmp_path):
+def test_the_decoder_agrees_with_transformers(kind, dtype, tmp_path):
     made = engine(tmp_path, kind, KINDS[kind], dtype, "cuda", max_sequences=64)
     assert made.decoder is not None
-    # More than half of the 48 leave early, so that a graph is captured anew for those left.
+    # More than half of the 48 rows end early, so that a new graph is captured for the rest.
     lengths = tuple(30 if n % 3 else 60 for n in range(48))
     sampling = Sampling(60, temperature=0.7, samples=16, seed=1, lengths=lengths)
     calls, reserved = [], []
@@ -33,15 +33,17 @@ def test_our_decoding_pass_agrees_with_the_library(kind, dtype, tmp_path):
     assert not graphs.faults
     assert calls[0] == calls[1] == calls[2] and reserved[1] == reserved[2]
     made.decoder = None
-    theirs = made.generate(PROMPTS, sampling)
+    expected = made.generate(PROMPTS, sampling)
     if dtype == "float32":
-        same(calls[0], theirs)
+        assert_same(calls[0], expected)
         return
-    near(calls[0], theirs)
-    # Enough are compared beyond where a graph is captured anew; on a CPU three of four were.
-    long = [pair for pair in zip(calls[0], theirs, strict=True) if len(pair[0].response_ids) == 60]
-    alike = [a for a, b in long if a.response_ids[:35] == b.response_ids[:35]]
-    assert 4 * len(alike) > len(long)
+    assert_near(calls[0], expected)
+    # Enough long responses agree beyond the second capture; on a CPU three of four do.
+    long = [
+        pair for pair in zip(calls[0], expected, strict=True) if len(pair[0].response_ids) == 60
+    ]
+    equal = [a for a, b in long if a.response_ids[:35] == b.response_ids[:35]]
+    assert 4 * len(equal) > len(long)
 
 
 def test_compiled_layers_train_on_cuda(tmp_path):

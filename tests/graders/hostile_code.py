@@ -1,4 +1,4 @@
-"""Responses that attack the sandbox: each would be right if its attack came through."""
+"""Responses that attack the sandbox; each would be graded as correct if its attack succeeded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def f(x):
     return Cheat()
 """
 
-# name: the response, and how its verdict begins
+# name: (response, start of the expected reason)
 HOSTILE = {
     "endless loop, signals ignored": (
         "import signal\ndef f(x):\n    for s in range(1, 65):\n"
@@ -110,17 +110,17 @@ HOSTILE = {
         "        if not name.startswith('__'): setattr(main, name, lambda *a, **k: '7')\n",
         "",
     ),
-    "tells a passed call itself": (
+    "forges a passed call": (
         "import gc, os, sys\ndef f(x):\n    frame = sys._getframe()\n"
-        "    while frame and 'tell' not in frame.f_locals: frame = frame.f_back\n"
-        "    for _ in range(3): frame.f_locals['tell']('[\"ok\",0.0,\"builtins.int\",true]')\n"
+        "    while frame and 'emit' not in frame.f_locals: frame = frame.f_back\n"
+        "    for _ in range(3): frame.f_locals['emit']('[\"ok\",0.0,\"builtins.int\",true]')\n"
         "    os._exit(0)\n",
         "wrong output on call 1",
     ),
-    "tells more calls than there are": (
+    "forges too many calls": (
         "import os, sys\ndef f(x):\n    frame = sys._getframe()\n"
-        "    while frame and 'tell' not in frame.f_locals: frame = frame.f_back\n"
-        "    if x == 7:\n        frame.f_locals['tell']('[\"ok\",0.0,\"builtins.int\",15]')\n"
+        "    while frame and 'emit' not in frame.f_locals: frame = frame.f_back\n"
+        "    if x == 7:\n        frame.f_locals['emit']('[\"ok\",0.0,\"builtins.int\",15]')\n"
         "    return 2 * x + 1\n",
         "malformed output",
     ),

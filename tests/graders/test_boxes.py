@@ -1,4 +1,4 @@
-"""Boxes in text of any shape."""
+"""Extraction of boxes from text, including hostile text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls in responses: the forms they take, and text that is none."""
+"""Parsing of function calls: accepted forms, and text without a valid call."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORMS = [
     json.dumps({"name": "f", "arguments": '{"x": [1, "a"]} '}),
     "[f(x=[1, 'a'])]", "f(x=[1, 'a'])", "[f(x=[1, 'a'])", "`f(x=[1, 'a'])`",
     "```python\n[f(x=[1, 'a'])]\n```",
-    "[\n  f(\n    x=[+1, a],  # a bare word is the text of its name\n  ),\n]",
+    "[\n  f(\n    x=[+1, a],  # a bare name is a string\n  ),\n]",
 ]  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def test_literals(response: str, value: Any) -> None:
         f"[{BARE}, {BARE}]",
     ],
 )
-def test_two_calls_are_one_too_many(response: str) -> None:
+def test_two_calls_are_refused(response: str) -> None:
     verdict = grade(response, one(INTEGER, [1]))
     assert verdict == Grade(False, "2 calls, not one", None, {"name": False, "parsed": True})
 
@@ -69,7 +69,8 @@ def test_two_calls_are_one_too_many(response: str) -> None:
 DEEP = "{'a': " * 40
 
 
-def told(x: str) -> str:
+def bare(x: str) -> str:
+    """Returns the bare JSON call with another value of `x`."""
     return BARE.replace("1", x)
 
 
@@ -81,7 +82,7 @@ UNREADABLE = {
         "[" * 10_000, f"f(x={'[' * 9000}1)",
     ],
     "malformed JSON": [
-        BARE[:-1], BARE + "}", BARE.replace('"', "'"), told("01"), told("\0"), told("9" * 10_000),
+        BARE[:-1], BARE + "}", BARE.replace('"', "'"), bare("01"), bare("\0"), bare("9" * 10_000),
         CLOSED + TAG + "{</tool_call>", '{"name": "f", "arguments": "{}{}"}',
         '{"name": "f", "arguments": "{"}',
     ],
@@ -95,10 +96,10 @@ UNREADABLE = {
         '{"name": "f", "arguments": {"x": 2, "x": 1}}', "f(x=2, x=1)", "f(x={'a': 1, 'a': 2})",
         '{"name": "f", "arguments": "{\\"x\\": 2, \\"x\\": 1}"}',
     ],
-    "NaN is no JSON": [told("NaN")], "Infinity is no JSON": [told("Infinity")],
-    "-Infinity is no JSON": [told("-Infinity")],
+    "NaN is no JSON": [bare("NaN")], "Infinity is no JSON": [bare("Infinity")],
+    "-Infinity is no JSON": [bare("-Infinity")],
     "number out of range": [
-        told("1e999"), told("-1e999"), told("9" * 400), "f(x=1e999)", "f(x=-1e999)",
+        bare("1e999"), bare("-1e999"), bare("9" * 400), "f(x=1e999)", "f(x=-1e999)",
         f"f(x=0x{'f' * 10_000})",
     ],
     "positional argument": ["f(1)", "f(1, x=1)", "f(*[1])"],
@@ -112,17 +113,17 @@ UNREADABLE = {
     "dict key is no text": ["f(x={1: 2})", "f(x={**{}})"], "bytes is no argument": ["f(x=b'a')"],
     "ellipsis is no argument": ["f(x=...)"], "complex is no argument": ["f(x=1j)"],
     "nested too deep": [
-        told("[" * 40 + "]" * 40), told(DEEP.replace("'", '"') + "1" + "}" * 40),
+        bare("[" * 40 + "]" * 40), bare(DEEP.replace("'", '"') + "1" + "}" * 40),
         f"f(x={'[' * 40}{']' * 40})", f"f(x={'(1, ' * 40}{')' * 40})",
         f"f(x={DEEP}1{'}' * 40})", f"f{'.a' * 40}(x=1)",
     ],
     "too long": [
-        told("1" * MAX_CHARS), f"f(x='{'a' * 1_000_000}')", "[" * 1_000_000, '{"a":' * 200_000,
+        bare("1" * MAX_CHARS), f"f(x='{'a' * 1_000_000}')", "[" * 1_000_000, '{"a":' * 200_000,
         CLOSED * 20_000,
     ],
-    # Each Python has limits of its own for these.
+    # The limits for these depend on the Python version.
     "": [
-        told("[" * 5000 + "]" * 5000), '{"a":' * 3000, "[{" + '"a":[{' * 2000,
+        bare("[" * 5000 + "]" * 5000), '{"a":' * 3000, "[{" + '"a":[{' * 2000,
         "[" * 9999 + "]" * 9999, f"f(x={'-' * 10_000}1)", f"f(x={'not ' * 4000}1)",
         f"f(x={'1+' * 9000}1)",
         f"f{'.a' * 9000}(x=1)", f"f{'()' * 5000}(x=1)",
@@ -145,6 +146,6 @@ def test_text_that_is_no_call(reason: str, response: str) -> None:
         read_calls(response)
 
 
-def test_a_call_after_a_megabyte_of_thought_is_found() -> None:
+def test_a_call_after_a_long_chain_of_thought_is_found() -> None:
     response = f"<think>{'[f(x=2)] {' * 100_000}</think>{json_call('f', {'x': 1})}"
     assert grade(response, one(INTEGER, [1])).correct

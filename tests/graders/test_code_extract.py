@@ -1,4 +1,4 @@
-"""Where the code stands in a response."""
+"""Extraction of code from responses."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ DRAFT = "def f(x):\n    return 0\n"
 def test_the_function_is_found(response):
     programs = extract.programs(response, PROMPT, "f")
     scope: dict = {}
-    exec(harness.compiled(programs), scope)
+    exec(harness.compile_first(programs), scope)
     assert scope["f"](4) == 5
 
 
-def test_there_is_no_code_in_nothing():
+def test_an_empty_response_has_no_code():
     assert extract.programs("", PROMPT, "f") == extract.programs(" \n\n", PROMPT, "f") == []

@@ -1,4 +1,4 @@
-"""The grader of code: what a response's program is, and when its results are right."""
+"""The grader of code: a response's program, and when its results are correct."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from esr_cli.benchmarks import catalog
 from esr_cli.config import BenchmarkConfig
 from esr_cli.graders import extract
 from esr_cli.graders.code import CodeGrader
-from esr_cli.tasks.code import reference
-from esr_cli.tasks.rows import Row
 from esr_cli.types import CodeReference
 
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
@@ -56,7 +54,7 @@ DOUBLE = task(PROMPT + BODY, [[1], [4]], prompt=PROMPT)
         ("```python\ndef f(x:\n```", False),
     ],
 )
-def test_what_a_response_means(response, right, grader):
+def test_the_program_of_a_response_is_graded(response, right, grader):
     [grade] = grader.grade([(response, DOUBLE)])
     assert grade.correct is right, grade.reason
 
@@ -65,7 +63,7 @@ def test_programs_of_text_without_code():
     assert extract.programs("", PROMPT, "f") == []
 
 
-# The canonical program, its input, a response, and whether evalplus's rules call it right.
+# The canonical program, its input, a response, and its verdict by evalplus's rules.
 RULES = {
     "floats within 1e-6": ("def f(x): return x / 3", 1, "def f(x): return x / 3 + 5e-7", True),
     "floats beyond": ("def f(x): return x / 3", 1, "def f(x): return x / 3 + 5e-6", False),
@@ -120,7 +118,7 @@ def test_special_oracles(grader):
     assert found == SPECIAL
 
 
-def test_a_zero_is_judged_by_the_polynomial(grader):
+def test_a_root_is_checked_by_the_polynomial(grader):
     roots = "def find_zero(xs): return {}"
     asked = task(roots.format("2.0"), [[[-4, 0, 1]]], name="find_zero", atol=1e-4)
     says = [roots.format(x) for x in ("-2.0", "2.00001", "2.1", "'2'")]
@@ -128,7 +126,7 @@ def test_a_zero_is_judged_by_the_polynomial(grader):
     assert found == [True, True, False, False]
 
 
-def test_base_and_plus_are_told_apart_and_the_reason_counts_calls(grader):
+def test_base_and_plus_verdicts_differ_and_the_reason_names_the_call(grader):
     asked = task(PROMPT + BODY, [[1], [2], [3]], base=2, prompt=PROMPT)
     says = ["def f(x): return 2 * x if x < 3 else 0", "def f(x): return 2", WHOLE]
     grades = grader.grade([(text, asked) for text in says])
@@ -143,7 +141,7 @@ def test_base_and_plus_are_told_apart_and_the_reason_counts_calls(grader):
     assert grader.grade([(WHOLE, DOUBLE)])[0].also == {}
 
 
-def test_every_call_gets_arguments_of_its_own(grader):
+def test_every_call_gets_fresh_arguments(grader):
     asked = task("def f(x): return sorted(x)", [[[3, 1]], [[3, 1]]])
     spoils = "seen = []\ndef f(x):\n    seen.append(x); x.sort(); return x\n"
     assert grader.grade([(spoils, asked)])[0].correct
@@ -152,21 +150,6 @@ def test_every_call_gets_arguments_of_its_own(grader):
 def test_a_canonical_program_that_fails_is_named(grader):
     with pytest.raises(RuntimeError, match="humaneval's f"):
         CodeGrader(workers=1).grade([(WHOLE, task("def f(x): raise ValueError", [[1]]))])
-
-
-def test_published_inputs_take_the_types_that_json_lacks():
-    row = {
-        "prompt": "", "entry_point": "f", "canonical_solution": "", "atol": 0, "plus_input": {},
-    }  # fmt: skip
-
-    def given(task_id, *inputs):
-        return reference({**row, "task_id": task_id, "base_input": [*inputs]}, "mbpp", True).inputs
-
-    assert given("Mbpp/2", [[1], [2]]) == (((1,), (2,)),)
-    assert given("Mbpp/115", [[[1], []]]) == (([{1}, {}],),)
-    assert given("Mbpp/124", ["1", "2j"]) == ((1.0, 2j),)
-    assert given("Mbpp/722", [{"a": [1]}, 2]) == (({"a": (1,)}, 2),)
-    assert given("Mbpp/3", [[1]]) == (([1],),)
 
 
 @pytest.mark.skipif("ESR_DATA" not in os.environ, reason="needs the folder of data in ESR_DATA")
@@ -179,12 +162,3 @@ def test_published_solutions_pass_base_and_plus(family, file, grader):
     pairs = [(f"```python\n{q.reference.canonical}\n```", q.reference) for q in questions]
     wrong = {q.id: g for q, g in zip(questions, grader.grade(pairs), strict=True) if not g.correct}
     assert not wrong
-
-
-def test_a_row_is_a_reference():
-    values = {
-        "task_id": "T/0", "prompt": PROMPT, "entry_point": "f", "canonical_solution": BODY,
-        "base_input": [[1]], "plus_input": [[2]], "atol": 0,
-    }  # fmt: skip
-    made = reference(Row("x:1", 0, values).values, "humaneval", True)
-    assert made == task(PROMPT + BODY, [[1], [2]], base=1, prompt=PROMPT)

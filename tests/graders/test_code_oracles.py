@@ -1,4 +1,4 @@
-"""The oracles of the code grader: equality, tolerance, and the tasks that have their own."""
+"""The oracles of the code grader: equality, tolerance, and tasks with special rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from esr_cli.graders import oracles, wire
 from esr_cli.types import CodeReference
 
 
-def judged(name, expected, value, given=(), family="mbpp", atol=0.0, kinds=None):
+def is_right(name, expected, value, given=(), family="mbpp", atol=0.0, kinds=None):
     published = CodeReference(family, "", name, "", (given,), 1, atol)
     kind, other = kinds or (type(expected).__name__, type(value).__name__)
     return oracles.is_right(
@@ -28,7 +28,7 @@ NAN = float("nan")
         ({1, 2}, frozenset({2, 1}), 0, True),
         (None, 0, 0, False),
         ("a", wire.Opaque("a"), 0, False),
-        # A float's own tolerance: 1e-6, and 1e-7 of the expected one.
+        # The default tolerance of floats: 1e-6, and 1e-7 of the expected one.
         (0.5, 0.5 + 9e-7, 0, True),
         (0.5, 0.5 + 2e-6, 0, False),
         (1e9, 1e9 + 90, 0, True),
@@ -43,7 +43,7 @@ NAN = float("nan")
         (10**9, 10**9 + 1, 0, False),
         (NAN, NAN + 0, 0, False),
         (float("inf"), float("inf"), 0, True),
-        # The task's tolerance holds for any type that is the same.
+        # The task's tolerance applies to any type if both types are the same.
         (0.5, 0.5 + 9e-5, 1e-4, True),
         (0.5, 0.5 + 2e-4, 1e-4, False),
         (5000, 5000.0001, 1e-3, False),
@@ -56,17 +56,17 @@ NAN = float("nan")
 )
 def test_equality_and_tolerance(expected, value, atol, right):
     for family in ("humaneval", "mbpp"):
-        assert judged("any", expected, value, family=family, atol=atol) is right
+        assert is_right("any", expected, value, family=family, atol=atol) is right
 
 
-def test_numpy_s_float_is_another_type_as_in_evalplus():
-    assert judged("any", 0.5, 0.5, kinds=("builtins.float", "numpy.float64"))
-    assert not judged("any", 0.5, 0.5 + 1e-9, kinds=("builtins.float", "numpy.float64"))
-    # The name is the candidate's own word: the value's type counts as well.
-    assert not judged("any", [0.5], (0.5 + 1e-9,), kinds=("builtins.list", "builtins.list"))
+def test_numpy_float_is_another_type_as_in_evalplus():
+    assert is_right("any", 0.5, 0.5, kinds=("builtins.float", "numpy.float64"))
+    assert not is_right("any", 0.5, 0.5 + 1e-9, kinds=("builtins.float", "numpy.float64"))
+    # The candidate controls the type name, so the value's type is compared too.
+    assert not is_right("any", [0.5], (0.5 + 1e-9,), kinds=("builtins.list", "builtins.list"))
 
 
-def test_a_hash_stands_for_a_result_only_where_equality_decides():
+def test_a_hash_replaces_a_result_only_if_equality_decides():
     asked = [("f", 0.0), ("f", 1e-4), ("Diff", 0.0), ("check_str", 0.0), ("sum_div", 0.0)]
     exact = [
         oracles.is_exact(CodeReference("mbpp", "", name, "", (), 0, atol)) for name, atol in asked
@@ -99,19 +99,19 @@ def test_a_hash_stands_for_a_result_only_where_equality_decides():
     ],
 )
 def test_special_tasks_of_mbpp(name, expected, value, given, right):
-    assert judged(name, expected, value, given) is right
-    # The other family knows none of these names.
-    plain = judged("any", expected, value, given, family="humaneval")
-    assert judged(name, expected, value, given, family="humaneval") is plain
+    assert is_right(name, expected, value, given) is right
+    # The other family has no special rules for these names.
+    plain = is_right("any", expected, value, given, family="humaneval")
+    assert is_right(name, expected, value, given, family="humaneval") is plain
 
 
 def test_every_set_task_compares_sets():
     for name in oracles.SETS:
-        assert judged(name, [1, 2], (2, 1)), name
+        assert is_right(name, [1, 2], (2, 1)), name
     assert len(oracles.SETS) == 8 and len(oracles.NOT_NONE) == 3
 
 
-def test_a_root_is_judged_by_its_polynomial():
+def test_find_zero_is_checked_by_its_polynomial():
     right = {"given": ([-6, 11, -6, 1],), "family": "humaneval", "atol": 1e-4}
-    assert all(judged("find_zero", 1.0, root, **right) for root in (1, 2.0, 3.00001))
-    assert not any(judged("find_zero", 1.0, root, **right) for root in (1.01, None, NAN, 1j, "1"))
+    assert all(is_right("find_zero", 1.0, root, **right) for root in (1, 2.0, 3.00001))
+    assert not any(is_right("find_zero", 1.0, root, **right) for root in (1.01, None, NAN, 1j, "1"))

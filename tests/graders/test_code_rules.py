@@ -1,4 +1,4 @@
-"""The rules of the code grader one by one, and the published rows."""
+"""The rules of the code grader, one by one."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_verdicts_reasons_and_the_base(grader):
 
 
 @needs_bubblewrap
-def test_what_a_response_prints_or_catches_is_its_own_affair(grader):
+def test_printing_is_ignored_and_timeouts_and_forgery_are_detected(grader):
     prints = "    print('x' * 99999, flush=True)\n    return [3 * x for x in xs]"
     catches = (
         "    try:\n        while True:\n            for x in xs: len(xs)\n"
@@ -116,8 +116,8 @@ def test_what_a_response_prints_or_catches_is_its_own_affair(grader):
     )
     forges = (
         "    import sys\n    frame = sys._getframe()\n"
-        "    while frame and 'tell' not in frame.f_locals: frame = frame.f_back\n"
-        "    if xs == [-4]: frame.f_locals['tell']('[]')\n    return [3 * x for x in xs]"
+        "    while frame and 'emit' not in frame.f_locals: frame = frame.f_back\n"
+        "    if xs == [-4]: frame.f_locals['emit']('[]')\n    return [3 * x for x in xs]"
     )
     grades = verdicts(grader, TRIPLE, "humaneval", [prints, catches, forges])
     assert [grade.reason for grade in grades] == [
@@ -155,7 +155,7 @@ def test_special_tasks_through_the_sandbox(grader):
 
 
 @needs_bubblewrap
-def test_a_long_result_is_compared_by_a_hash(grader):
+def test_a_long_result_is_compared_by_hash(grader):
     many = row(
         "HumanEval/902", "count", 'def count(n):\n    """ Numbers. """\n',
         "    return [i if i % 2 else i / 2 for i in range(n)]\n", [[9]], [[100000]],
@@ -180,30 +180,5 @@ def test_a_canonical_solution_that_fails_is_named(grader):
 
 
 @needs_bubblewrap
-def test_equal_answers_are_equal_texts(grader):
+def test_answers_compare_as_strings(grader):
     assert grader.equal([("a", "a"), ("a", "b")]) == [True, False]
-
-
-def test_mbpp_s_inputs_are_read_as_published():
-    cases = {
-        2: ([[1], [2]], [(1,), (2,)]),
-        63: ([[[1, 2]]], [[(1, 2)]]),
-        75: ([[[1, 2]], 3], [[(1, 2)], 3]),
-        106: ([[1], [2]], [[1], (2,)]),
-        115: ([[[1, 2], []]], [[{1, 2}, {}]]),
-        124: (["0", "1j"], [0.0, 1j]),
-        250: ([[1], 2], [(1,), 2]),
-        252: (["(1+2j)"], [1 + 2j]),
-        259: ([[[1]], [[2]]], [((1,),), ((2,),)]),
-        278: ([[1, [2]]], [(1, (2,))]),
-        307: ([[1], 2, [3]], [(1,), 2, [3]]),
-        580: ([[1, [2, [3]]]], [(1, (2, (3,)))]),
-        722: ([{"a": [1]}, 2, 3], [{"a": (1,)}, 2, 3]),
-        3: ([[1], [[2]]], [[1], [[2]]]),
-    }
-    for number, (published, meant) in cases.items():
-        data = row(f"Mbpp/{number}", "f", "", "", [published])
-        (given,) = reference(data, "mbpp", plus=True).inputs
-        assert list(given) == meant, number
-        (given,) = reference(data, "humaneval", plus=True).inputs
-        assert list(given) == published

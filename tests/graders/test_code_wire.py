@@ -1,4 +1,4 @@
-"""What comes back from the sandbox: values, digests, and output that is malformed."""
+"""Output of the sandbox: values, digests, and malformed output."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ VALUES = [
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
-def test_a_value_comes_back_as_it_was(value):
+def test_a_value_survives_the_round_trip(value):
     back = wire.decode(json.loads(harness.Speller(10**6).spell(value)))
     assert back == value and type(back) is type(value)
     if isinstance(value, float | complex):
         assert str(back) == str(value)  # the sign of zero as well
 
 
-def test_subclasses_and_numpy_scalars_come_back_as_their_base():
+def test_subclasses_and_numpy_scalars_are_read_as_their_base_type():
     class Text(str):
         def __str__(self):
             return "lie"
@@ -86,6 +86,6 @@ def test_malformed_output_is_a_failure(output):
     assert list(wire.read(output, "x", 1)) == [wire.Failure(wire.MALFORMED)]
 
 
-def test_a_line_that_was_cut_off_counts_as_missing():
+def test_a_truncated_line_is_ignored():
     whole = b'x ["ready"]\nx ["ok",0.1,"int",1]\n'
     assert list(wire.read(whole + b'x ["ok",0.1,"in', "x", 2)) == [wire.Result(1, "int", 0.1)]

@@ -1,4 +1,4 @@
-"""Every gold of the published math data, graded."""
+"""Grades every gold answer of the published math data."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ def grader():
 
 
 @pytest.fixture(scope="module")
-def impatient():
-    """For items that never end; neighbours must still fit in the limit."""
+def short_limit_grader():
+    """A grader with a short limit for items that never end; other items must fit in it."""
     grader = MathGrader(workers=2, seconds=SECONDS)
     yield grader
     grader.close()
@@ -115,12 +115,12 @@ def test_equal_answers_are_right(grader, gold, answer):
 
 
 @pytest.mark.parametrize(("gold", "answer"), WRONG)
-def test_what_math_verify_or_a_shortcut_would_take_for_equal_is_wrong(grader, gold, answer):
+def test_unequal_answers_that_math_verify_accepts_are_wrong(grader, gold, answer):
     assert not verdict(grader, gold, answer)
 
 
 def test_the_gold_comes_first(grader):
-    """math-verify turns a relation into a set only where the relation is the gold."""
+    """math-verify converts a relation to a set only if the relation is the gold."""
     assert verdict(grader, "x>5", r"(5,\infty)")
     assert not verdict(grader, r"(5,\infty)", "x>5")
 
@@ -132,7 +132,7 @@ def test_equal_is_symmetrical(grader):
     assert grader.equal([(two, one) for one, two in pairs]) == there
 
 
-def test_the_last_box_is_graded_and_the_others_told(grader):
+def test_the_last_box_is_graded_and_other_boxes_are_reported(grader):
     response = r"First \boxed{\dfrac{1}{2}}, no: \boxed{3} is $\boxed{4}$"
     for gold, correct, first, anywhere in [
         (r"\frac12", False, True, True),
@@ -146,7 +146,7 @@ def test_the_last_box_is_graded_and_the_others_told(grader):
 
 
 @pytest.mark.parametrize(
-    ("response", "gold", "stands"),
+    ("response", "gold", "occurs"),
     [
         ("the answer is 42.", "42", True),
         ("42", "42", True),
@@ -166,12 +166,12 @@ def test_the_last_box_is_graded_and_the_others_told(grader):
         ("", "42", False),
     ],
 )
-def test_anywhere(grader, response, gold, stands):
+def test_anywhere(grader, response, gold, occurs):
     grade = grader.grade([(response, gold)])[0]
-    assert grade.also["anywhere"] is stands and not grade.correct
+    assert grade.also["anywhere"] is occurs and not grade.correct
 
 
-def test_anywhere_asks_for_few_boxes_but_reads_all(grader):
+def test_anywhere_compares_few_boxes_with_math_verify_and_all_by_normal_form(grader):
     other = "".join(f"\\boxed{{{n}}}" for n in range(10, 20))
     surd, exact = r"\boxed{\frac{1}{\sqrt3}}", r"\boxed{\frac{\sqrt 3}{3}}"
     gold = r"\frac{\sqrt{3}}{3}"
@@ -213,7 +213,7 @@ def test_numbers_need_no_math_verify():
     assert question(normal("1/2"), normal("0.51")) is None
 
 
-def test_nothing_heavy_is_loaded_here():
+def test_heavy_packages_are_imported_in_the_workers_only():
     code = (
         "import sys; from esr_cli.graders.math import MathGrader; g = MathGrader(1)\n"
         "g.grade([(r'\\boxed{x}', 'y')]); g.close()\n"
@@ -223,15 +223,15 @@ def test_nothing_heavy_is_loaded_here():
     assert done.stdout.strip() == "set()", done.stderr
 
 
-def test_each_hostile_answer_costs_itself_alone(impatient):
-    """The neighbours need a worker too, and get one."""
-    impatient.grade([(r"\boxed{\sqrt{9}}", "3")])
+def test_a_hostile_answer_affects_only_its_own_verdict(short_limit_grader):
+    """The other items need a worker too, and get one."""
+    short_limit_grader.grade([(r"\boxed{\sqrt{9}}", "3")])
     hostile = [r"\boxed{1.0E999999999}", r"\boxed{10^{10^{10}}}", r"\boxed{99999999!}"]
     pairs = []
     for number, text in enumerate(hostile):
         pairs += [(text, "7"), (f"\\boxed{{\\sqrt{{{(number + 2) ** 2}}}}}", str(number + 2))]
     start = time.perf_counter()
-    grades = impatient.grade(pairs)
+    grades = short_limit_grader.grade(pairs)
     assert [grade.correct for grade in grades] == [False, True] * 3
     assert all(
         grade.reason in ("timed out", "out of memory", "worker died") for grade in grades[::2]
@@ -239,8 +239,8 @@ def test_each_hostile_answer_costs_itself_alone(impatient):
     # Three items of two seconds on two workers, and two new workers.
     assert time.perf_counter() - start < 3 * SECONDS + 15
     start = time.perf_counter()
-    impatient.grade(pairs)
-    assert time.perf_counter() - start < 1, "a timeout is remembered"
+    short_limit_grader.grade(pairs)
+    assert time.perf_counter() - start < 1, "a timeout is cached"
 
 
 @pytest.mark.parametrize(
@@ -261,8 +261,8 @@ def test_each_hostile_answer_costs_itself_alone(impatient):
     ],
     ids=lambda text: repr(text[:20]),
 )
-def test_odd_responses_are_only_wrong(impatient, text):
+def test_odd_responses_are_only_wrong(short_limit_grader, text):
     start = time.perf_counter()
-    odd, even = impatient.grade([(text, "7"), (r"\boxed{7}", "7")])
+    odd, even = short_limit_grader.grade([(text, "7"), (r"\boxed{7}", "7")])
     assert not odd.correct and even.correct
     assert time.perf_counter() - start < SECONDS + 8

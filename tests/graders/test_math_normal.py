@@ -1,4 +1,4 @@
-"""Normal forms of math answers: which spellings are one answer."""
+"""Normal forms of math answers: which spellings are the same answer."""
 
 from __future__ import annotations
 
@@ -118,5 +118,5 @@ def test_spellings_of_two_answers(one, two):
 
 
 @pytest.mark.parametrize("text", [text for pair in SAME + NOT_SAME for text in pair])
-def test_a_normal_form_is_its_own(text):
+def test_normalising_is_idempotent(text):
     assert normal(normal(text).text).text == normal(text).text

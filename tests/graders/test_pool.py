@@ -1,4 +1,4 @@
-"""The pool of processes that may be killed."""
+"""The pool of killable worker processes."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def pool():
 
 
 def gone(pids: list[int]) -> bool:
-    """Neither running nor a zombie."""
+    """Returns whether no process is running or a zombie."""
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_an_item_that_hangs_dies_or_eats_costs_itself(pool):
+def test_an_item_that_hangs_dies_or_exhausts_memory_affects_only_itself(pool):
     bad = [("sleep", 60), ("die", 0), ("eat", 2**31), ("raise", "why")]
     items = [("give", 0), *(item for n, one in enumerate(bad, 1) for item in (one, ("give", n)))]
     outcomes = pool.map(items)
@@ -153,14 +153,14 @@ def test_workers_end_with_their_owner():
     pids = [int(pid) for pid in done.stdout.split()]
     limit = time.monotonic() + 5
     while not gone(pids) and time.monotonic() < limit:
-        # An orphan that ended stays a zombie where the system's first process does not collect it.
+        # A dead orphan stays a zombie if the init process does not reap it.
         if all("Z" in Path(f"/proc/{pid}/stat").read_text().split()[2] for pid in pids):
             return
         time.sleep(0.05)
     assert pids and gone(pids), done.stderr
 
 
-def test_a_worker_that_cannot_start_says_why():
+def test_a_worker_that_cannot_start_raises_with_the_reason():
     pool = Pool(make_nothing, workers=1)
     with pytest.raises(RuntimeError, match="no such package"):
         pool.map([1])

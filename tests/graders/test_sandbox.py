@@ -31,7 +31,7 @@ FLOATS = CodeReference(
 
 
 def processes_with(mark: str) -> list[int]:
-    """Processes whose command line holds the mark, once those that are dying have had time to."""
+    """Processes with the mark in their command line, after a grace period for dying ones."""
     for _ in range(50):
         found = []
         for entry in Path("/proc").iterdir():
@@ -52,7 +52,7 @@ def leftovers() -> set[str]:
 
 @pytest.fixture(scope="module")
 def marked():
-    """A grader whose processes can be told from all others."""
+    """A grader whose processes are identifiable by a mark."""
     grader = CodeGrader(workers=2)
     mark = f"mark-{uuid.uuid4()}"
     grader._source += f"\n# {mark}\n"
@@ -78,7 +78,7 @@ def test_a_hostile_response_fails_and_leaves_nothing(name, marked, monkeypatch):
 
 
 @needs_bubblewrap
-def test_a_result_of_floats_cannot_lie(marked):
+def test_a_float_subclass_cannot_fake_equality(marked):
     lie = "class E(float):\n    __eq__ = lambda a, b: True\ndef g(x): return E(0.5)\n"
     numbers = "def g(x): return float('nan')\n"
     grades = marked[0].grade([(lie, FLOATS), (numbers, FLOATS), (FLOATS.canonical, FLOATS)])
@@ -146,7 +146,7 @@ def test_the_parent_stops_reading_at_the_bound_and_at_the_deadline():
 
 
 @needs_bubblewrap
-def test_stop_ends_what_runs():
+def test_stop_kills_the_current_runs():
     box, ended = Sandbox(), []
     options = {"wall_s": 60, "silence_s": 60, "output_bytes": 9}
     thread = threading.Thread(
@@ -171,7 +171,7 @@ def test_inside_it_is_another_user_with_a_fixed_environment_and_numpy():
     assert not {"root", "home", "tmp", "proc", "work", "sys", "run", "var"} & set(folders)
 
 
-def test_a_missing_bubblewrap_is_told_with_its_remedy(monkeypatch):
+def test_a_missing_bubblewrap_is_reported_with_the_remedy(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert "apt-get install bubblewrap" in (sandbox.check() or "")
     with pytest.raises(RuntimeError, match="apt-get install bubblewrap"):
@@ -179,15 +179,15 @@ def test_a_missing_bubblewrap_is_told_with_its_remedy(monkeypatch):
     assert "choose one of bubblewrap, none" in (sandbox.check("docker") or "")
 
 
-def test_a_bubblewrap_that_may_not_run_is_told(monkeypatch, tmp_path):
+def test_a_bubblewrap_without_permission_is_reported(monkeypatch, tmp_path):
     fake = tmp_path / "bwrap"
     fake.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
     fake.chmod(0o755)
     for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         folder.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    told = sandbox.check() or ""
-    assert "No permissions" in told and "sandbox=none" in told
+    problem = sandbox.check() or ""
+    assert "No permissions" in problem and "sandbox=none" in problem
 
 
 def test_without_a_sandbox_the_limits_hold_after_a_warning():

@@ -1,4 +1,4 @@
-"""The grader of function calls: each rule of BFCL by itself, and the published keys."""
+"""The grader of function calls: each rule of BFCL, and the published answer keys."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from esr_cli.graders.tools import grade
 from esr_cli.types import ToolReference
 
-# A key of the published data that contradicts its own function description: where the type is
-# text and the allowed value true, BFCL takes true (as a "variable") and refuses every text.
+# A published key that contradicts its function description: the type is string but the allowed
+# value is true, so BFCL accepts true (as a "variable") and refuses every string.
 WRONG_KEYS = {"simple_python_307": "venue is described as a string, the key allows only true"}
 INTEGER, FLOAT, STRING = {"type": "integer"}, {"type": "float"}, {"type": "string"}
 BOOLEAN, ANY, TUPLE = {"type": "boolean"}, {"type": "any"}, {"type": "tuple", "items": FLOAT}
@@ -31,7 +31,7 @@ def function(name: str, properties: dict[str, Any], required: tuple[str, ...] = 
 
 
 def one(description: dict[str, Any], options: list[Any]) -> ToolReference:
-    """`f` with the one parameter `x`."""
+    """A reference for `f` with the single parameter `x`."""
     return ToolReference((function("f", {"x": description}),), {"f": {"x": options}})
 
 
@@ -53,13 +53,13 @@ AREA = ToolReference(
 RIGHT = {"base": 10, "height": 5.0, "unit": "units"}
 
 
-# What BFCL's rules say of a value `x`: (allowed values, the value, what is wrong with it).
+# BFCL's verdict on a value `x`: (allowed values, value, expected error).
 VALUES: list[tuple[dict[str, Any], list[tuple[list[Any], Any, str]]]] = [
     (INTEGER, [
         ([4], 4, ""), ([4], 5, "value"), ([4, 5], 5, ""), (["", 4], 4, ""), ([-4], -4, ""),
         ([4], 4.0, "type"), ([1], True, "type"), ([4], "4", "type"), ([4], None, "type"),
-        ([4, ""], "", "type"),  # "" allows to leave it out, not to say it
-        # A variable, named as text in the key, is compared as it is written.
+        ([4, ""], "", "type"),  # "" allows omitting it, not passing ""
+        # A variable, named as a string in the key, is compared exactly.
         (["max_n"], "max_n", ""), (["max_n"], "MAX_N", "value"), (["max_n"], 7, "value"),
     ]),
     (FLOAT, [([5.0], 5, ""), ([5], 5.0, ""), ([5.5], 5, "value"), ([1.0], True, "type")]),
@@ -67,9 +67,9 @@ VALUES: list[tuple[dict[str, Any], list[tuple[list[Any], Any, str]]]] = [
     (STRING, [
         (["New York, NY"], "new york ny", ""), (["a,b./-_*^c'"], 'ABC"', ""),
         (["a b"], "a;b", "value"), (["a b"], "a\tb", "value"), (["5"], 5, "type"),
-        # To say nothing is to leave it out.
+        # An empty value counts as omitted.
         (["", "a"], "", ""), ([""], "a", "value"), ([""], "-", ""),
-        # The key's own type is taken, and then nothing else.
+        # The key's type is accepted, and then compared exactly.
         ([True], True, ""), ([True], "True", "value"), ([1], 1, ""),
     ]),
     (ANY, [(["Red 1"], "red1", ""), ([7], 7, ""), ([7], "7", "value"), (["7"], 7, "type"),
@@ -83,7 +83,7 @@ VALUES: list[tuple[dict[str, Any], list[tuple[list[Any], Any, str]]]] = [
     (INTEGERS, [
         ([[1, 2]], [1, 2], ""), ([[1, 2]], [1.0, 2], "item type"),
         ([[1, 2]], [True, 2], "item type"),
-        ([[1, 2], ""], [1.0, 2], ""),  # nor are its items looked at by type
+        ([[1, 2], ""], [1.0, 2], ""),  # nor are its item types checked
     ]),
     (FLOATS, [
         ([[1.0, 2.5]], [1, 2.5], "item type"), ([[1, 2]], [1, 2], ""), ([[1, 2]], [1.0, 2], ""),
@@ -98,7 +98,7 @@ VALUES: list[tuple[dict[str, Any], list[tuple[list[Any], Any, str]]]] = [
         ([{"min": [3], "max": [4, ""]}], {"min": 3}, ""),
         ([{"min": [3]}, {"max": [4]}], {"max": 4}, ""), (["", {"min": [3]}], {"min": 3}, ""),
         (["", {"min": [3]}], {}, "value"),
-        # Texts are normalised one level deep.
+        # Strings are normalised one level deep.
         ([{"city": ["St. Ives"]}], {"city": "st ives"}, ""),
         ([{"city": [["A b"]]}], {"city": ["A b"]}, ""),
         ([{"city": [["A b"]]}], {"city": ["a b"]}, "value"),
@@ -158,7 +158,7 @@ def test_a_call(name: str, arguments: dict[str, Any], reason: str) -> None:
     assert verdict.also == {"name": name in ("math.area", "math_area"), "parsed": True}
 
 
-def test_an_underscored_function_is_not_found_under_a_dot() -> None:
+def test_a_dot_does_not_match_an_underscore_in_the_description() -> None:
     reference = ToolReference((function("my_area", {}),), {"my_area": {}})
     assert grade("[my_area()]", reference).correct
     assert not grade("[my.area()]", reference).correct
@@ -179,7 +179,7 @@ def test_description_and_key_must_agree(
     assert grade(call, ToolReference((known,), {"f": allowed})).reason == reason
 
 
-def test_the_vote_is_one_text_for_equal_calls() -> None:
+def test_equal_calls_have_the_same_answer_for_the_vote() -> None:
     answers = [
         grade(json_call("math.area", {"base": 10, "height": 5}), AREA).answer,
         grade(json_call("math_area", {"height": 5, "base": 10}), AREA).answer,
@@ -221,7 +221,7 @@ def test_the_published_keys_grade_as_right() -> None:
                 assert grade(response, reference).correct, id_
                 graded += 1
             if id_ in WRONG_KEYS:
-                said = json_call(called, given | {"venue": "home"})
-                assert grade(said, reference).reason == "wrong value of 'venue'"
+                wrong = json_call(called, given | {"venue": "home"})
+                assert grade(wrong, reference).reason == "wrong value of 'venue'"
     assert graded == 1200
     assert time.perf_counter() - began < 3

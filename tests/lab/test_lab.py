@@ -1,10 +1,9 @@
-"""The lab: its problems, both strategies, the grader, the tokenizer, and that it learns."""
+"""The lab: its word-level tokenizer, its training, and `esr lab`."""
 
 from __future__ import annotations
 
 import dataclasses
 import random
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,99 +13,16 @@ from conftest import ROOT
 from transformers import AutoTokenizer
 
 from esr_cli.config import ConfigError, LabConfig
-from esr_cli.graders.lab import grade
 from esr_cli.lab import training
 from esr_cli.lab.command import run
 from esr_cli.lab.networks import lab_model
 from esr_cli.lab.tokenizers import lab_tokenizer
 from esr_cli.tasks.chat import Chat
-from esr_cli.tasks.lab import LabTask, Problem, careful, problem, quick
+from esr_cli.tasks.lab import LabTask, careful, problem, quick
 
 # Small enough for seconds: three operations modulo five.
 SMALL: dict[str, Any] = {"chain_length": 3, "modulus": 5, "width": 64, "layers": 2, "heads": 2}
-STEP = re.compile(r"(\w) : (\d+) ([+*-]) (\d+) = (\d+) ;")
 PACKAGED = ROOT / "esr_cli" / "models" / "lab_pair"
-
-
-def by_hand(left: int, op: str, right: int, modulus: int) -> int:
-    return {"+": left + right, "-": left - right, "*": left * right}[op] % modulus
-
-
-def test_splits_share_no_problem() -> None:
-    # Two operations modulo three: so few problems that a careless split would share most.
-    train = {problem(i, "train", 2, 3).question for i in range(400)}
-    held_out = {problem(i, "held_out", 2, 3).question for i in range(100)}
-    assert train and held_out and not train & held_out
-
-
-def test_problems_depend_on_index_and_split_alone() -> None:
-    assert problem(7, "train", 12, 7) == problem(7, "train", 12, 7)
-    assert problem(7, "train", 12, 7) != problem(8, "train", 12, 7)
-
-
-def test_known_texts() -> None:
-    posed = Problem(6, (("+", 5), ("*", 3), ("-", 6)), 7)
-    assert posed.question == "Q : start 6 ; a + 5 ; b * 3 ; c - 6 ; find c ?"
-    assert posed.answer == "6"
-    assert careful(posed, random.Random(0)) == (
-        "plan : careful , one by one . \n a : 6 + 5 = 4 ; b : 4 * 3 = 5 ; c : 5 - 6 = 6 ;"
-        " \n so the answer is \\boxed{ 6 }"
-    )
-    assert quick(posed, random.Random(0)) == (
-        "plan : quick , three at once . \n a : 6 + 5 = 4 ; b : 4 * 3 = 5 ;"
-        " \n so the answer is \\boxed{ 5 }"
-    )
-
-
-@pytest.mark.parametrize("index", range(20))
-def test_careful_carries_every_value_and_is_right(index: int) -> None:
-    posed = problem(index, "train", 12, 7)
-    text = careful(posed, random.Random(index))
-    value, steps = posed.start, STEP.findall(text)
-    assert len(steps) == 12
-    for _, left, op, right, result in steps:
-        assert int(left) == value
-        value = by_hand(value, op, int(right), 7)
-        assert int(result) == value
-    assert grade(text, posed.answer).correct
-
-
-def test_quick_skips_every_third_and_is_right_by_chance_only() -> None:
-    rng, right = random.Random(0), 0
-    for index in range(1000):
-        posed = problem(index, "train", 12, 7)
-        text = quick(posed, rng)
-        steps = STEP.findall(text)
-        assert "".join(step[0] for step in steps) == "abdeghjk"
-        assert all(by_hand(int(a), op, int(b), 7) == int(c) for _, a, op, b, c in steps)
-        right += grade(text, posed.answer).correct
-    # Chance is 1/7; five standard errors either side.
-    assert 0.085 < right / 1000 < 0.20
-
-
-def test_slip_falls_back_after_the_first_block() -> None:
-    posed = problem(0, "train", 12, 7)
-    text = careful(posed, random.Random(0), slip=1.0)
-    assert text.startswith("plan : careful")
-    assert "".join(step[0] for step in STEP.findall(text)) == "abcdeghjk"
-
-
-@pytest.mark.parametrize(
-    ("response", "right"),
-    [
-        ("so the answer is \\boxed{ 3 }", True),
-        ("\\boxed{3}", True),
-        ("\\boxed{ 2 } no , \\boxed{ 3 }", True),
-        ("\\boxed{ 3 } no , \\boxed{ 2 }", False),
-        ("\\boxed{ 3 3 }", False),
-        ("\\boxed{ }", False),
-        ("\\boxed{ 3", False),
-        ("3", False),
-        ("", False),
-    ],
-)
-def test_grader(response: str, right: bool) -> None:
-    assert grade(response, "3").correct is right
 
 
 @pytest.mark.parametrize(("length", "modulus"), [(3, 5), (12, 7), (26, 50)])
@@ -118,7 +34,7 @@ def test_tokenizer_round_trip(length: int, modulus: int) -> None:
         for text in (posed.question, careful(posed, rng), quick(posed, rng)):
             ids = tokenizer(text, add_special_tokens=False).input_ids
             assert tokenizer.decode(ids) == text
-            # A word the vocabulary lacks would be learnt as <unk>, or worse as padding.
+            # An unknown word would be learnt as <unk>, or worse, as padding.
             assert not special & set(ids)
 
 
@@ -135,15 +51,6 @@ def test_template_and_lengths(tmp_path: Path) -> None:
     posed = problem(0, "train", 12, 7)
     texts = careful(posed, random.Random(0)), quick(posed, random.Random(0))
     assert [len(tokenizer(text).input_ids) + 1 for text in texts] == [114, 82]
-
-
-def test_prompts_depend_on_seed_and_step() -> None:
-    task = LabTask(12, 7, Chat(lab_tokenizer()), Chat(lab_tokenizer()), seed=3)
-    other = LabTask(12, 7, Chat(lab_tokenizer()), Chat(lab_tokenizer()), seed=4)
-    assert task.train(5, 4) == task.train(5, 4)
-    seen = [p.id for step in range(5) for p in task.train(step, 4)]
-    assert len(set(seen)) == len(seen)
-    assert not {p.text for p in task.train(0, 8)} & {p.text for p in other.train(0, 8)}
 
 
 def test_labels_cover_the_response_alone() -> None:
@@ -176,10 +83,10 @@ def test_a_reduced_lab_learns() -> None:
     assert accuracy >= 0.6
 
 
-def test_a_pair_is_written_whole_and_never_over_another(tmp_path: Path) -> None:
+def test_a_pair_is_written_atomically_and_never_overwrites_another(tmp_path: Path) -> None:
     out = tmp_path / "pair"
-    brief = {"teacher_steps": 1, "student_steps": 1, "solid_steps": 1, "test_problems": 2}
-    config = LabConfig(out=str(out), batch=2, **SMALL, **brief)
+    short = {"teacher_steps": 1, "student_steps": 1, "solid_steps": 1, "test_problems": 2}
+    config = LabConfig(out=str(out), batch=2, **SMALL, **short)
     run(config)
     assert sorted(entry.name for entry in out.iterdir()) == ["lab.json", "student", "teacher"]
     assert str(tmp_path) not in (out / "lab.json").read_text()
@@ -192,10 +99,10 @@ def test_a_pair_is_written_whole_and_never_over_another(tmp_path: Path) -> None:
         run(dataclasses.replace(config, student_seed=9))
 
 
-def test_a_pair_cut_off_while_it_was_moved_is_not_trained_again(tmp_path: Path) -> None:
+def test_a_pair_interrupted_while_moving_is_not_trained_again(tmp_path: Path) -> None:
     out, partial = tmp_path / "pair", tmp_path / "pair.partial"
-    brief = {"teacher_steps": 1, "student_steps": 1, "solid_steps": 1, "test_problems": 2}
-    config = LabConfig(out=str(out), batch=2, **SMALL, **brief)
+    short = {"teacher_steps": 1, "student_steps": 1, "solid_steps": 1, "test_problems": 2}
+    config = LabConfig(out=str(out), batch=2, **SMALL, **short)
     run(config)
     partial.mkdir()
     for name in ("student", "lab.json"):
@@ -206,7 +113,7 @@ def test_a_pair_cut_off_while_it_was_moved_is_not_trained_again(tmp_path: Path) 
     assert not partial.exists()
 
 
-def test_the_packaged_pair_speaks_this_tokenizer() -> None:
+def test_the_packaged_pair_has_this_tokenizer() -> None:
     for role in ("student", "teacher"):
         packaged = AutoTokenizer.from_pretrained(PACKAGED / role)
         assert packaged.get_vocab() == lab_tokenizer().get_vocab()
@@ -229,7 +136,7 @@ def test_the_packaged_pair_speaks_this_tokenizer() -> None:
         ("test_problems", 0),
     ],
 )
-def test_a_senseless_setting_is_one_line(key: str, value: Any) -> None:
+def test_an_invalid_setting_is_one_line(key: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         LabConfig(**{key: value})
     message = str(caught.value)

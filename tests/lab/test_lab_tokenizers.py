@@ -1,4 +1,4 @@
-"""The lab's byte-level tokenizer beside the word-level one: same text, other boundaries."""
+"""The lab's byte-level tokenizer against the word-level one: same text, other boundaries."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def spans(lengths: list[int]) -> list[tuple[int, int]]:
     return list(zip([0, *ends], ends, strict=False))
 
 
-def test_a_known_text_in_pieces() -> None:
+def test_the_tokens_of_a_known_text() -> None:
     text = careful(POSED, random.Random(0))
     assert pieces(f" {text}") == [
         " pl", "an", " :", " careful", " ,", " one", " by one", " . \n",
@@ -69,14 +69,14 @@ def test_round_trip_and_grade(length: int, modulus: int) -> None:
         assert grade(read, posed.answer) == grade(text, posed.answer)
 
 
-def test_bytes_the_lab_never_writes_survive() -> None:
+def test_unknown_bytes_survive_a_round_trip() -> None:
     tokenizer = bytes_tokenizer()
     text = "  Ünknown\t\x00 wörds 雪  \n\n"
     assert tokenizer.decode(ids_of(tokenizer, text)) == text
 
 
 @pytest.mark.parametrize(("length", "modulus"), CHAINS)
-def test_choices_and_results_are_whole_tokens(length: int, modulus: int) -> None:
+def test_choices_and_results_are_single_tokens(length: int, modulus: int) -> None:
     for _, text in texts(length, modulus):
         found = pieces(text)
         assert (" careful" in found) != (" quick" in found)
@@ -94,17 +94,17 @@ def test_boundaries_differ_from_the_words_in_both_directions() -> None:
         aligned += len({start for start, _ in words} & {start for start, _ in ours})
         alike += len(set(words) & set(ours))
         only_bytes += len({start for start, _ in ours} - {start for start, _ in words})
-    # Share of the words that begin where a piece begins; that are a piece.
+    # Shares of the words that start with a piece, and that are one piece.
     assert 0.9 < aligned / tokens < 0.97
     assert 0.8 < alike / tokens < 0.9
     assert only_bytes > 0
 
 
-def test_the_vocabulary_is_small_and_depends_on_nothing(tmp_path: Path) -> None:
+def test_the_vocabulary_is_small_and_deterministic(tmp_path: Path) -> None:
     tokenizer = bytes_tokenizer()
     assert len(merges()) <= 200 and len(tokenizer) == 4 + 256 + len(merges())
     assert tokenizer.backend_tokenizer.to_str() == bytes_tokenizer().backend_tokenizer.to_str()
-    # The ids that `lab_model` tells the network.
+    # The ids in the configuration of `lab_model`.
     assert tokenizer.convert_tokens_to_ids(["<pad>", "<bos>", "<eos>", "<sep>"]) == [0, 1, 2, 3]
     tokenizer.save_pretrained(tmp_path)
     read = AutoTokenizer.from_pretrained(tmp_path)
@@ -130,12 +130,12 @@ def test_a_learnt_response_begins_with_a_blank_and_ends(name: str) -> None:
     text = careful(POSED, random.Random(0))
     _, labels_BL = training.encode(tokenizer, [(POSED.question, text)])
     learnt = labels_BL[0][labels_BL[0] != -100].tolist()
-    # Words come back without the blank in front: to them it separates and is no part of a token.
+    # The word-level tokenizer drops the leading blank: there it separates tokens.
     assert tokenizer.decode(learnt[:-1]) == (text if name == "words" else f" {text}")
     assert learnt[-1] == tokenizer.eos_token_id
 
 
-def test_a_pair_of_unlike_tokenizers_is_written(tmp_path: Path) -> None:
+def test_a_pair_with_different_tokenizers_is_written(tmp_path: Path) -> None:
     out = tmp_path / "pair"
     tiny: dict[str, Any] = {
         "chain_length": 3, "modulus": 5, "width": 16, "layers": 1, "heads": 1, "mlp": 16,

@@ -1,4 +1,4 @@
-"""The teacher's reading of a response ends its tokens where the student's tokens end."""
+"""Rows of a reading: where teacher tokens and student tokens end at the same place."""
 
 from __future__ import annotations
 
@@ -70,21 +70,21 @@ def encode(name: str, text: str) -> tuple[int, ...]:
 
 
 def plain(text: bytes, teacher: str) -> str:
-    """What a teacher's bytes have in common with the text.
+    """The text, normalized for comparison with a teacher's bytes.
 
-    Apart are blanks of its own, NFC, SentencePiece's sign for a blank, and bytes that words cannot
-    spell.
+    This removes differences by prepended blanks, NFC, SentencePiece's sign for a blank, and bytes
+    that words cannot spell.
     """
-    told = text.decode(errors="surrogateescape")
+    result = text.decode(errors="surrogateescape")
     if teacher in {"qwen", "composing"}:
-        told = unicodedata.normalize("NFC", told)
+        result = unicodedata.normalize("NFC", result)
     if teacher.startswith("pieces"):
-        told = told.replace("▁", " ")
+        result = result.replace("▁", " ")
     if teacher in {"words", "pieces", "pieces with two blanks"}:
-        told = told.replace(" ", "")
+        result = result.replace(" ", "")
     if teacher == "words":
-        told = BROKEN.sub("", told)
-    return told
+        result = BROKEN.sub("", result)
+    return result
 
 
 def check(student: str, teacher: str, ids: tuple[int, ...]) -> Reading:
@@ -122,7 +122,7 @@ def test_boundaries_agree_on_any_ids(pair, data):
 @pytest.mark.parametrize("name", ALONE)
 @QUICK
 @given(text=TEXT)
-def test_one_tokenizer_reads_its_own_text_whole(name, text):
+def test_a_tokenizer_reads_its_own_text_token_by_token(name, text):
     if name == "words":
         text = " plan careful a = 12" * (len(text) % 4)
     ids = (*encode(name, text), MAKERS[name]().eos_token_id)
@@ -133,7 +133,7 @@ def test_one_tokenizer_reads_its_own_text_whole(name, text):
 
 
 @pairs
-def test_nothing_and_only_the_end(pair):
+def test_an_empty_response_and_a_single_end_token(pair):
     assert reading_of(*pair).read(()) == Reading((), ())
     assert reading_of(*pair).read((MAKERS[pair[0]]().eos_token_id,)) == Reading((), (0,))
 
@@ -149,7 +149,7 @@ def token_text(name: str, ids: tuple[int, ...]) -> bytes:
 
 
 def by_letters(*words: str):
-    """A byte-level student that spells as told: ids of whole tokens, not encoded."""
+    """The ids of the given tokens in the byte-level vocabulary, without encoding."""
     names = small().get_vocab()
     return tuple(names[word.replace(" ", "Ġ")] for word in words)
 
@@ -163,7 +163,7 @@ def test_a_place_inside_a_teachers_token_has_no_row():
     assert found.ids == (2, 3)  # what follows the last boundary is not read
 
 
-def test_an_unknown_word_is_stepped_over():
+def test_rows_continue_after_an_unknown_word():
     ours, theirs = small(), word_level(["<eos>", "<unk>", "plan", "a"])
     letters = by_letters(*"plan xyz a a ")
     found = SameText(ours, theirs, align(ours, theirs, "text")).read(letters)
@@ -179,7 +179,7 @@ def test_a_composed_letter_keeps_the_boundaries_around_it():
     assert inside == [2, 3, 5, 6, 7, 8, 9] and rows[:2] == (0, 1)
 
 
-def test_a_letter_cut_at_the_end_goes_through_single_bytes():
+def test_an_incomplete_character_at_the_end_is_read_as_single_bytes():
     smile = tuple(meant("small").index(bytes([byte])) for byte in "a😀".encode()[:-1])
     for teacher in ("small", "pieces without a blank", "tekken"):
         assert check("small", teacher, smile).rows == (0, 1, 2, 3), teacher
@@ -210,7 +210,7 @@ def test_a_special_token_spelled_out_is_read_as_text():
     assert MAKERS["tekken"]().eos_token_id not in found.ids
 
 
-def test_the_settings_of_an_earlier_call_cut_nothing():
+def test_truncation_settings_of_an_earlier_call_have_no_effect():
     ours, theirs = small(), word_level(["<eos>", "<unk>", "plan", "a"])
     made = SameText(ours, theirs, align(ours, theirs, "text"))
     theirs.pad_token = "<eos>"
@@ -222,7 +222,7 @@ def test_the_settings_of_an_earlier_call_cut_nothing():
 @pytest.mark.parametrize(
     ("student", "teacher"), [("qwen", "tekken"), ("qwen", "pieces"), ("pieces", "qwen")]
 )
-def test_most_of_a_real_answer_has_rows(student, teacher):
+def test_most_tokens_of_real_answers_have_rows(student, teacher):
     lines = (Path(os.environ["ESR_DATA"]) / "gsm8k_test.jsonl").read_text().splitlines()[:40]
     responses = [encode(student, json.loads(line)["answer"]) for line in lines]
     rows = [row for ids in responses for row in check(student, teacher, ids).rows]

@@ -1,4 +1,4 @@
-"""Two vocabularies become one: by ids, by token strings, by bytes."""
+"""Alignment of two vocabularies: by ids, by token strings, by bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def word_level(tokens: list[str], end: str = "<eos>"):
 
 @cache
 def gemma_like(*tokens: str):
-    """Pieces with bytes, a blank pair that is an added token, and no blank before a text."""
+    """SentencePiece-like: byte fallback, an added token of two blanks, no prepended blank."""
     vocabulary = ["<eos>", "<unk>", *tokens, "▁", "▁▁", "A", "é", "<0x41>", "<0xC3>", "<0xA9>"]
     numbers = {token: i for i, token in enumerate(vocabulary)}
     core = Tokenizer(models.BPE(numbers, [("▁", "▁")], byte_fallback=True, unk_token="<unk>"))
@@ -44,7 +44,7 @@ def gemma_like(*tokens: str):
 
 
 @EVERY
-def test_the_kind_is_read_off_the_parts(name):
+def test_the_kind_is_detected_from_the_components(name):
     kinds = {"words": "words", "small": "bytes", "qwen": "bytes", "tekken": "bytes"}
     assert kind_of(MAKERS[name]()) == kinds.get(name, "pieces")
 
@@ -53,7 +53,7 @@ def test_the_kind_is_read_off_the_parts(name):
 @pytest.mark.parametrize(
     "text", ["Größe 中文 😀 x² \\frac{1}{2}\n\n  done", " plan careful a = 12"]
 )
-def test_the_bytes_of_an_encoded_text_are_the_text(name, text):
+def test_the_bytes_of_encoded_tokens_join_to_the_text(name, text):
     tokenizer = MAKERS[name]()
     meant = token_bytes(tokenizer)
     assert len(meant) == len(tokenizer)
@@ -84,7 +84,7 @@ def test_an_id_without_a_token_has_no_bytes():
     ]  # fmt: skip
 
 
-def test_a_tokenizer_that_spells_otherwise_is_refused_in_one_line():
+def test_an_unsupported_tokenizer_is_an_error_of_one_line():
     strange = BertTokenizer(vocab={"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3, "##b": 4})
     with pytest.raises(ConfigError, match=r"^pair.alignment=text: no bytes are known .*$"):
         align(strange, words(), "text")
@@ -93,7 +93,7 @@ def test_a_tokenizer_that_spells_otherwise_is_refused_in_one_line():
 
 @pytest.mark.parametrize("name", [*SMALL, "qwen"])
 @pytest.mark.parametrize("how", ["auto", "ids", "tokens", "text"])
-def test_a_tokenizer_knows_itself(name, how):
+def test_a_tokenizer_aligns_fully_with_itself(name, how):
     tokenizer = MAKERS[name]()
     found = align(tokenizer, tokenizer, how)
     assert found.kind == (how if how != "auto" else "ids")
@@ -102,7 +102,7 @@ def test_a_tokenizer_knows_itself(name, how):
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
-def test_by_text_each_match_spells_the_same_and_none_is_used_twice(pair):
+def test_text_alignment_matches_equal_bytes_at_most_once(pair):
     student, teacher = (MAKERS[name]() for name in pair)
     found = align(student, teacher, "text")
     used = [other for other in found.teacher_of if other >= 0]
@@ -123,15 +123,17 @@ def test_qwen_and_its_successor_share_ids():
     assert back.kind == "ids" and back.teacher_of[151664:] == (151664, -1, -1, -1, -1)
 
 
-def test_by_text_other_ends_of_text_stand_for_one_another():
+def test_text_alignment_matches_different_end_of_text_tokens():
     found = align(qwen(), qwen3(), "text")
     names = qwen().get_vocab()
     assert found.teacher_of[names["<|endoftext|>"]] == names["<|im_end|>"]
-    assert found.teacher_of[names["<|im_end|>"]] == -1  # its namesake is taken
+    assert (
+        found.teacher_of[names["<|im_end|>"]] == -1
+    )  # the token of the same name is already matched
     assert found.teacher_of[names["<|im_start|>"]] == names["<|im_start|>"]
 
 
-def test_moved_ids_are_found_by_their_tokens():
+def test_renumbered_ids_are_matched_by_token_strings():
     student = word_level(["<eos>", "<unk>", *"abcdefghijklmnopqrst"])
     teacher = word_level(["<unk>", *"tsrqponmlkjihgfedcb", "z", "<eos>"])
     found = align(student, teacher, "auto")
@@ -142,19 +144,20 @@ def test_moved_ids_are_found_by_their_tokens():
         align(student, teacher, "ids")
 
 
-def test_strangers_are_refused_in_one_line():
-    with pytest.raises(ConfigError) as told:
+def test_unrelated_tokenizers_are_an_error_of_one_line():
+    with pytest.raises(ConfigError) as caught:
         align(lab_tokenizer(), small(), "auto")
-    line = str(told.value)
+    line = str(caught.value)
     assert line.startswith("pair.alignment=auto: the tokenizers differ (") and "\n" not in line
-    assert "% of the student's tokens are known to the teacher, first unlike: '<pad>')" in line
+    known = "% of the student's tokens are known to the teacher, first without a match: '<pad>')"
+    assert known in line
     with pytest.raises(ConfigError, match=r"pair.alignment=tokens: .* choose pair.alignment=text"):
         align(lab_tokenizer(), small(), "tokens")
     with pytest.raises(ConfigError, match=r"pair.alignment=words: choose one of auto, ids"):
         align(small(), small(), "words")
 
 
-def test_alike_strings_of_two_kinds_are_no_match():
+def test_equal_strings_of_different_kinds_do_not_match():
     byte_level = small()
     core = Tokenizer(models.WordLevel(byte_level.get_vocab(), "<end>"))
     same_strings = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>")
@@ -165,7 +168,7 @@ def test_alike_strings_of_two_kinds_are_no_match():
         align(byte_level, other, "auto")
 
 
-def test_the_written_form_of_a_byte_is_matched_before_its_fallback():
+def test_an_ordinary_token_is_matched_before_its_byte_fallback():
     student, teacher = small(), gemma_like()
     names = teacher.get_vocab()
     assert align(student, teacher, "text").teacher_of[student.get_vocab()["A"]] == names["A"]
@@ -176,7 +179,7 @@ def test_the_written_form_of_a_byte_is_matched_before_its_fallback():
     assert both[names["<0x41>"]] == twin.get_vocab()["<0x41>"]
 
 
-def test_a_large_pair_is_matched_quickly():
+def test_large_vocabularies_are_aligned_quickly():
     student, teacher = qwen(), tekken()
     began = time.perf_counter()
     align(student, teacher, "text")

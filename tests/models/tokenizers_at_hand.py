@@ -1,4 +1,4 @@
-"""Tokenizers to test with: small ones made here, and real ones where their files are at hand."""
+"""Tokenizers for tests: small ones built here, and real ones if their files are available."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def written(token: bytes) -> str:
 
 
 def byte_level(ranks: dict[bytes, int], pattern: str, special: list[str], **options):
-    """A byte-level BPE in which every way to build a token from two others is a merge."""
+    """A byte-level BPE with a merge for every pair of tokens that forms a token."""
     merges = []
     for token, rank in ranks.items():
         halves = [(token[:i], token[i:]) for i in range(1, len(token))]
@@ -60,7 +60,7 @@ def qwen(family: str = "qwen2.5"):
 
 
 def qwen3():
-    """Four more tokens, and the end of a chat turn as the end of text."""
+    """Has four more tokens, and the end of a chat turn as the end of text."""
     return qwen("qwen3")
 
 
@@ -74,26 +74,29 @@ def mistral_file(name: str) -> Path:
 
 @cache
 def tekken():
-    told = json.loads(mistral_file("tekken_240911.json").read_text())
-    count = told["config"]["default_vocab_size"] - told["config"]["default_num_special_tokens"]
-    tokens = [base64.b64decode(row["token_bytes"]) for row in told["vocab"][:count]]
+    data = json.loads(mistral_file("tekken_240911.json").read_text())
+    count = data["config"]["default_vocab_size"] - data["config"]["default_num_special_tokens"]
+    tokens = [base64.b64decode(row["token_bytes"]) for row in data["vocab"][:count]]
     ranks = {token: rank for rank, token in enumerate(tokens)}
-    return byte_level(ranks, told["config"]["pattern"], ["<s>", "</s>", "<unk>"], eos_token="</s>")
+    return byte_level(ranks, data["config"]["pattern"], ["<s>", "</s>", "<unk>"], eos_token="</s>")
 
 
 @cache
 def pieces(blank: str = "first"):
-    """Mistral's 32k SentencePiece model, with a blank of its own before a text (`first`), without
-    (`none`), or in the old form, with one even before a text that begins with a blank (`twice`).
+    """Mistral's 32k SentencePiece model; `blank` tells whether a blank is prepended to a text.
+
+    `first`: unless it begins with one; `none`: never; `twice`: always, as in the old form.
     """
     pytest.importorskip("sentencepiece")
-    told = SentencePieceExtractor(str(mistral_file("tokenizer.model.v1"))).extract(models.BPE)
-    made = LlamaTokenizer(told["vocab"], told["merges"], add_prefix_space=blank == "first")
+    extracted = SentencePieceExtractor(str(mistral_file("tokenizer.model.v1"))).extract(models.BPE)
+    tokenizer = LlamaTokenizer(
+        extracted["vocab"], extracted["merges"], add_prefix_space=blank == "first"
+    )
     if blank == "twice":
-        made.backend_tokenizer.pre_tokenizer = None
+        tokenizer.backend_tokenizer.pre_tokenizer = None
         marks = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-        made.backend_tokenizer.normalizer = normalizers.Sequence(marks)
-    return made
+        tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(marks)
+    return tokenizer
 
 
 @cache

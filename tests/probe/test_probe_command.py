@@ -1,4 +1,4 @@
-"""`esr probe` as a user types it, and `rollout_len=auto`."""
+"""`esr probe` from the command line, its plan and its settings."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from html.parser import HTMLParser
 import pytest
 from conftest import esr, read, rows, value
 
-from esr_cli.assembly.objective import trained_positions
 from esr_cli.config import ConfigError, ProbeCommandConfig, gate
-from esr_cli.lab.byte_tokenizer import bytes_tokenizer
-from esr_cli.models.spelling import Spelling
 from esr_cli.probe import plan
 from esr_cli.probe.settings import settings
 
@@ -25,7 +22,7 @@ NAMES = ("decay", "profile", "categories", "commitment", "cascade", "samples", "
 
 @pytest.fixture(scope="module")
 def probed(unbroken, tmp_path_factory):
-    """Every probe of a run that trained on eight tokens, in a folder apart."""
+    """All probes of a run that trained on eight tokens, in a separate folder."""
     out = tmp_path_factory.mktemp("probed")
     command = (*PROBE, f"run={unbroken}", f"out={out}", "probe=all", "probe.decay.at=[0,3,500]")
     done = esr(*command)
@@ -33,7 +30,7 @@ def probed(unbroken, tmp_path_factory):
     return out, command, done
 
 
-def test_a_run_is_probed_whole(probed):
+def test_all_probes_of_a_run_write_their_files(probed):
     out, _, done = probed
     for name in NAMES:
         assert rows(out, f"{name}.jsonl") and (out / f"{name}.yaml").exists()
@@ -43,7 +40,7 @@ def test_a_run_is_probed_whole(probed):
 
 
 def test_responses_are_those_of_the_runs_own_evaluations(probed, unbroken):
-    """Before is the student that the run began with, after the one that it left."""
+    """`before` is the initial student of the run, `after` the final one."""
     shown = {(r["who"], r["id"]): r for r in rows(probed[0], "samples.jsonl")}
     for who, step in (("before", 0), ("after", 30)):
         own = [r for r in rows(unbroken, "generations.jsonl") if r["step"] == step]
@@ -51,7 +48,7 @@ def test_responses_are_those_of_the_runs_own_evaluations(probed, unbroken):
         assert [shown[who, r["id"]]["correct"] for r in own] == [r["correct"][0] for r in own]
 
 
-def test_from_nothing_the_teacher_is_itself_and_from_the_end_the_student(probed, unbroken):
+def test_decay_equals_the_teacher_at_zero_and_the_student_past_the_end(probed, unbroken):
     found = rows(probed[0], "decay.jsonl")
     done = esr(
         "eval", "model=esr:teacher", "rollout=eager", "execution=inline", "limit=4",
@@ -69,32 +66,13 @@ def test_from_nothing_the_teacher_is_itself_and_from_the_end_the_student(probed,
     assert (fall["from"], fall["to"]) == (0, 3), "at 500 all is the student's own"
 
 
-def test_the_regions_of_a_cascade_are_those_of_the_runs_n(probed):
+def test_cascade_regions_follow_the_rollout_length_of_the_run(probed):
     found = {r["region"]: r for r in rows(probed[0], "cascade.jsonl") if r["figure"] == "drop"}
     assert (found["trained"]["to"], found["untrained"]["from"]) == (8, 9)
-    assert found["trained"]["value"] > 0.5, "thirty steps teach the strategy"
+    assert found["trained"]["value"] > 0.5, "thirty steps should teach the strategy"
 
 
-@pytest.mark.parametrize(
-    ("given", "trained"),
-    [
-        (("rollout_len=8",), (0, 8)),
-        (("rollout_len=full", "loss=window", "loss.window_start=4", "loss.window_end=20"), (4, 20)),
-        (("rollout_len=8", "loss=window", "loss.window_end=20"), (0, 8)),
-        (("rollout_len=64", "loss=linear_weights", "loss.span_tokens=16"), (0, 16)),
-        # Four steps of 16: the first stage only, and none or one response to its full length.
-        (("rollout_len=64", "lengths=steps", "lengths.stages=[[0,8],[4,32]]"), (0, 8)),
-        (("rollout_len=8", "lengths.full_share=0.01"), (0, 8)),
-        (("rollout_len=8", "lengths.full_share=0.02"), (0, 128)),
-        (("rollout_len=full", "loss=top_reverse_kl"), None),
-        (("rollout_len=full", "loss=confident"), None),
-    ],
-)
-def test_where_the_loss_of_four_steps_could_fall(given, trained):
-    assert trained_positions(read(*given), 4) == trained
-
-
-def test_what_is_there_is_not_made_again_and_other_settings_are_refused(probed):
+def test_existing_probes_are_kept_and_other_settings_are_an_error(probed):
     out, command, _ = probed
     before = (out / "profile.jsonl").read_text()
     (out / "profile.jsonl").unlink()
@@ -108,17 +86,17 @@ def test_what_is_there_is_not_made_again_and_other_settings_are_refused(probed):
 
 
 class Page(HTMLParser):
-    """Ids, texts and addresses of a page."""
+    """Collects ids, texts and attributes of a page."""
 
     def __init__(self):
         super().__init__()
-        self.ids, self.open, self.texts, self.told = [], [], [], {}
+        self.ids, self.open, self.texts, self.attributes = [], [], [], {}
 
     def handle_starttag(self, tag, attrs):
-        attributes = dict(attrs)
-        assert not {"src", "href"} & attributes.keys(), "a page that needs no other"
-        self.ids += [attributes["id"]] if "id" in attributes else []
-        self.told.setdefault(tag, attributes)
+        found = dict(attrs)
+        assert not {"src", "href"} & found.keys(), "the page must be self-contained"
+        self.ids += [found["id"]] if "id" in found else []
+        self.attributes.setdefault(tag, found)
         if tag != "meta":
             self.open.append(tag)
 
@@ -129,21 +107,21 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
-def test_the_page_of_samples_is_whole_and_escapes_what_models_write(probed):
+def test_the_page_of_samples_is_valid_and_escapes_model_output(probed):
     text = (probed[0] / "samples.html").read_text()
     page = Page()
     page.feed(text)
     assert not page.open and len(set(page.ids)) == len(page.ids) == 4
-    assert page.told["html"]["lang"] == "en" and page.told["meta"]["charset"] == "utf-8"
+    assert page.attributes["html"]["lang"] == "en" and page.attributes["meta"]["charset"] == "utf-8"
     assert text.startswith("<!DOCTYPE html>") and "<title>" in text and "http" not in text
     assert "&lt;eos&gt;" in text and "<eos>" not in text
     shown = rows(probed[0], "samples.jsonl")[0]
-    # Blanks at the end of a line are not to be seen, and not there.
+    # The page omits blanks at the end of a line.
     assert re.sub(r"[ \t]+(?=\n)", "", "".join(shown["tokens"])) in "".join(page.texts)
     assert text.count(f'title="KL {max(shown["kl"]):.3f}"') >= 1
 
 
-def test_unlike_tokenizers_leave_out_what_has_no_place(bytes_teacher, tmp_path):
+def test_different_tokenizers_leave_out_unaligned_tokens(bytes_teacher, tmp_path):
     done = esr(
         *PROBE, f"pair.teacher.path={bytes_teacher}", "pair.alignment=text", "prompts=2",
         "samples=1", "probe=[decay,profile,commitment,samples]", "probe.decay.at=[0,5]",
@@ -157,16 +135,8 @@ def test_unlike_tokenizers_leave_out_what_has_no_place(bytes_teacher, tmp_path):
     assert sum(count) == sum(known)
 
 
-def test_tokens_spell_their_response_whatever_their_bytes():
-    pieces = bytes_tokenizer()
-    ids = pieces(" plan \u00e9\u2264 so", add_special_tokens=False).input_ids
-    ids = [*ids, pieces.eos_token_id]
-    spelt = Spelling(pieces)(ids)
-    assert len(spelt) == len(ids) and "".join(spelt) == " plan \u00e9\u2264 so<eos>"
-
-
 @pytest.mark.parametrize(
-    ("said", "part"),
+    ("given", "part"),
     [
         (("probe=cascade",), "probe=cascade: needs a run; give run=RUN_DIR"),
         (("probe=decoy",), "probe=decoy: no such option; there are all, cascade"),
@@ -178,8 +148,8 @@ def test_tokens_spell_their_response_whatever_their_bytes():
         (("benchmark.lab.max_tokens=400",), "beyond pair.context_tokens=256"),
     ],
 )
-def test_a_mistake_is_one_line(said, part, tmp_path):
-    done = esr(*PROBE, *said, cwd=tmp_path)
+def test_an_error_is_one_line(given, part, tmp_path):
+    done = esr(*PROBE, *given, cwd=tmp_path)
     assert done.returncode == 2 and part in done.stderr, done.stderr
     assert done.stderr.count("\n") == 1
 
@@ -192,7 +162,7 @@ def test_a_run_brings_its_own_pair_and_an_unfinished_one_is_refused(unbroken, tm
     assert done.returncode == 2 and "go on with: esr train resume=run" in done.stderr
 
 
-def test_of_the_runs_benchmark_only_what_is_named_changes(unbroken):
+def test_only_named_settings_of_the_runs_benchmark_change(unbroken):
     """The run asks one response to each of four questions."""
 
     def resolved(*given):
@@ -214,21 +184,21 @@ def test_of_the_runs_benchmark_only_what_is_named_changes(unbroken):
         resolved("++benchmark.gsm8k.samples=2")
 
 
-def test_stability_reads_what_was_evaluated_later_and_needs_no_complete_run(unbroken, tmp_path):
+def test_stability_reads_later_evaluations_and_needs_no_complete_run(unbroken, tmp_path):
     run, own = tmp_path / "run", rows(unbroken, "eval.jsonl")
     (run / "eval" / "all").mkdir(parents=True)
     for name in ("config.yaml", "metrics.jsonl", "eval.jsonl", "generations.jsonl"):
         shutil.copy(unbroken / name, run / name)
     done = esr(*PROBE, f"run={run}", "probe=stability")
     assert done.returncode == 0, done.stderr
-    # Step 0 is there already; step 7 is new.
+    # The run has an evaluation at step 0 already; that at step 7 is new.
     later = [
         {**r, "step": at, "value": 0.0, "low": 0.0} for at in (0, 7) for r in own if r["step"] == 0
     ]
     (run / "eval" / "all" / "eval.jsonl").write_text("\n".join(map(json.dumps, later)))
     saved = gate.read_yaml(run / "config.yaml")
     gate.write_yaml(saved, run / "eval" / "all" / "config.yaml")
-    # What was asked of other questions is left out, as it is of reports.
+    # An evaluation on other questions is left out, as in reports.
     (run / "eval" / "other").mkdir()
     gate.write_yaml({**saved, "limit": 3}, run / "eval" / "other" / "config.yaml")
     other = [{**r, "step": 8} for r in later]
@@ -247,12 +217,12 @@ def test_a_run_without_its_student_is_no_hub_id(unbroken, command, tmp_path):
     assert done.returncode == 2 and "mine/student: no such folder" in done.stderr, done.stderr
 
 
-def test_few_questions_are_taken_from_the_whole_of_a_file():
+def test_few_questions_are_spaced_evenly_over_a_file():
     assert plan.spaced(list(range(10)), 4) == [0, 2, 5, 7]
     assert plan.spaced(list(range(3)), 8) == [0, 1, 2]
 
 
-def test_a_model_folder_that_holds_other_weights_is_another_model(tiny_pair, tmp_path):
+def test_changed_weights_in_a_model_folder_change_the_settings(tiny_pair, tmp_path):
     shutil.copytree(tiny_pair / "student", tmp_path / "model")
     asked = (f"pair.student.path={tmp_path / 'model'}", "rollout=eager")
     config = read(*asked, command="probe", schema=ProbeCommandConfig)

@@ -1,4 +1,4 @@
-"""The decay probe: what the teacher goes on from, the drop that is told, and the ladder of k."""
+"""The decay probe: prefixes that the teacher continues, the drop, and the ladder of k."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from esr_cli.probe.analyses import decay
 from esr_cli.probe.material import Material
 
 
-def test_a_teacher_that_is_the_student_goes_on_as_the_student_did(tmp_path):
-    """Greedy, wherever the text is cut: nothing is lost or doubled where prefix and rest meet."""
+def test_a_teacher_equal_to_the_student_completes_its_responses(tmp_path):
+    """With greedy decoding, no token is lost or doubled between prefix and completion."""
     done = esr(
         *PROBE, "pair.teacher.path=esr:student", "benchmark.lab.temperature=0", "samples=1",
         "prompts=12", "probe=[decay,profile]", "probe.decay.at=[0,1,5,40,81]", cwd=tmp_path,
@@ -34,9 +34,10 @@ def test_a_teacher_that_is_the_student_goes_on_as_the_student_did(tmp_path):
     assert value(rows(folder, "profile.jsonl"), "suggested_tokens", who="before") is None
 
 
-def test_the_teacher_keeps_to_what_it_was_given(tmp_path):
-    """The third token is the strategy: given three the student's choice stands, given two the
-    teacher makes its own.
+def test_the_teacher_continues_from_the_given_prefix(tmp_path):
+    """The third token is the strategy.
+
+    With a prefix of three tokens the student's choice is kept; with two, the teacher chooses.
     """
     asked = ("rollout=eager", "execution=inline", "prompts=16", "samples=1")
     config = read(*asked, command="probe", schema=ProbeCommandConfig)
@@ -78,8 +79,8 @@ def decayed(right, going):
     )  # fmt: skip
 
 
-def test_decay_is_paired_over_questions_as_far_as_nine_tenths_go():
-    """At 8 all go, at 16 three of four: what is graded there is partly the student's own."""
+def test_the_drop_is_paired_by_question_at_a_k_that_nine_tenths_pass():
+    """All responses are longer than 8 tokens, but only three of four are longer than 16."""
     rows = decayed(
         {0: [1, 1, 1, 0], 8: [1, 0, 1, 0], 16: [0, 0, 1, 0]},
         {0: [1] * 4, 8: [1] * 4, 16: [1, 1, 0, 1]},
@@ -88,15 +89,15 @@ def test_decay_is_paired_over_questions_as_far_as_nine_tenths_go():
     assert find(rows, "share_going", at=16)["value"] == 0.75
     fall = find(rows, "drop")
     assert (fall["value"], fall["from"], fall["to"], fall["share_going"]) == (0.25, 0, 8, 1)
-    told = paired([1, 0, 1, 0], [1, 1, 1, 0])[1:]
-    assert (fall["low"], fall["high"]) == pytest.approx(told, abs=1e-5)
-    # Of those that still go: none is right by the teacher, nor was it by the student.
+    expected = paired([1, 0, 1, 0], [1, 1, 1, 0])[1:]
+    assert (fall["low"], fall["high"]) == pytest.approx(expected, abs=1e-5)
+    # Among the longer ones, none is correct, neither as continued nor as the student's.
     among = {who: find(rows, "accuracy_going", who=who, at=16) for who in ("continued", "student")}
     assert {each["value"] for each in among.values()} == {0} and among["student"]["n"] == 3
     assert find(rows, "accuracy_going", who="teacher", at=16)["value"] == pytest.approx(2 / 3, 1e-5)
 
 
-def test_no_drop_without_a_beginning_and_without_a_k_that_most_responses_pass():
+def test_no_drop_without_k_zero_or_a_k_that_most_responses_pass():
     for ks in ((0, 16), (8, 16), (0,)):
         going = {k: [1, 1, k < 16, 1] for k in ks}
         rows = decayed({k: [1, 1, 0, 0] for k in ks}, going)
@@ -104,7 +105,7 @@ def test_no_drop_without_a_beginning_and_without_a_k_that_most_responses_pass():
         assert decay.headline(rows).startswith("no drop")
 
 
-def test_the_ladder_goes_as_far_as_nine_tenths_of_the_responses_and_on():
+def test_the_ladder_covers_the_k_of_nine_tenths_and_beyond():
     lengths = [41] + [101] * 18 + [201]
     ks = decay.ladder(lengths)
     assert ks == [0, 12, 25, 37, 50, 75, 125, 150, 175]

@@ -1,4 +1,4 @@
-"""The analyses of `esr probe` on small arrays whose answers can be reckoned by hand."""
+"""The analyses of `esr probe` on small arrays with answers computed by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-from esr_cli.base.statistics import RESAMPLES, interval, paired, resampled_sums
+from esr_cli.base.statistics import paired
 from esr_cli.probe.analyses import cascade, categories, commitment, profile, samples, stability
 from esr_cli.probe.analyses.reads import Read
 
@@ -16,7 +16,7 @@ NUMBERS = count()
 
 
 def read(kl, tokens=None, prob=None, rank=None, question=None):
-    """Of a question of its own unless one is named."""
+    """A read of a new question, unless `question` is given."""
     values = np.array(kl, dtype=float)
     one = np.ones_like(values)
     return Read(
@@ -30,21 +30,14 @@ def read(kl, tokens=None, prob=None, rank=None, question=None):
     )
 
 
-def find(rows, figure, **told):
+def find(rows, figure, **fields):
     [row] = [
-        r for r in rows if r["figure"] == figure and all(r.get(k) == v for k, v in told.items())
+        r for r in rows if r["figure"] == figure and all(r.get(k) == v for k, v in fields.items())
     ]
     return row
 
 
-def test_drawn_sums_are_those_of_the_rows_drawn():
-    rows = np.random.default_rng(1).normal(size=(7, 3))
-    picks = np.random.default_rng(0).integers(7, size=(RESAMPLES, 7))
-    assert np.allclose(resampled_sums(rows), rows[picks].sum(1))
-    assert interval(0.5, np.array([np.nan, np.inf])) == (0.5, 0.5, 0.5)
-
-
-def test_a_mean_at_a_position_is_of_the_responses_that_reach_it():
+def test_the_mean_at_a_position_is_over_responses_that_reach_it():
     rows = profile.rows([read([1, 2, 3]), read([3, np.nan]), read([2])], "before", 0.45)
     assert [r["value"] for r in rows if r["figure"] == "reverse_kl"] == [2, 2, 3]
     assert [r["value"] for r in rows if r["figure"] == "count"] == [3, 1, 1]
@@ -54,8 +47,8 @@ def test_a_mean_at_a_position_is_of_the_responses_that_reach_it():
     assert first["low"] == pytest.approx(2 - 1.959964 / 3**0.5, abs=1e-6)
 
 
-def test_more_responses_that_are_alike_make_no_interval_narrower():
-    """Each response four times over says no more of the questions."""
+def test_duplicated_responses_do_not_narrow_intervals():
+    """Four copies of each response carry no more information about the questions."""
     rng = np.random.default_rng(3)
     once = [read(rng.random(10), prob=rng.random(10), rank=rng.integers(1, 8, 10))
             for _ in range(20)]  # fmt: skip
@@ -76,7 +69,7 @@ def test_more_responses_that_are_alike_make_no_interval_narrower():
                 assert four[key] == pytest.approx(one[key], abs=2e-6), (one, four)
 
 
-def test_the_suggested_n_is_where_the_mass_reaches_the_share():
+def test_the_suggested_n_is_where_the_cumulative_kl_reaches_the_share():
     """Masses 4, 0, 1, 5: 40 %, 40 %, 50 %, 100 %."""
     reads = [read([3, 0, 1, 5]), read([1])]
     rows = profile.rows(reads, "before", 0.45)
@@ -86,7 +79,7 @@ def test_the_suggested_n_is_where_the_mass_reaches_the_share():
     assert profile.suggested(profile.rows(reads, "before", 1.0)) == 4
 
 
-def test_alike_responses_leave_no_doubt_of_n_and_of_the_first_tenth():
+def test_identical_responses_give_intervals_of_width_zero():
     rows = profile.rows([read([2, 2, *[0.5] * 18]) for _ in range(30)], "after", 0.45)
     found = find(rows, "kl_in_first_tenth", who="after")
     assert found["value"] == found["low"] == found["high"] == pytest.approx(4 / 13, abs=1e-6)
@@ -94,15 +87,15 @@ def test_alike_responses_leave_no_doubt_of_n_and_of_the_first_tenth():
     assert (found["value"], found["low"], found["high"]) == (6, 6, 6)
 
 
-def test_two_models_that_agree_suggest_nothing():
+def test_identical_models_suggest_no_n():
     rows = profile.rows([read([0, 0]), read([0])], "before", 0.45)
     assert profile.suggested(rows) is None
     assert find(rows, "kl_in_first_tenth", who="before")["value"] is None
     assert "do not differ" in profile.headline(rows)
 
 
-def test_a_drop_is_of_the_mean_a_token_inside_and_past_n():
-    """Inside N the mean of 2 becomes 1; past it 4 becomes 2, in half of the responses only."""
+def test_drops_of_the_mean_kl_before_and_after_n():
+    """Up to N the mean falls from 2 to 1; after N from 4 to 2, in half of the responses only."""
     before = [read([1, 3, 4, 4], question=q) for q in "abcd"]
     after = [read([1, 1, *[3 if q in "ab" else 1] * 2], question=q) for q in "abcd"]
     rows = cascade.rows(before, after, (0, 2))
@@ -114,7 +107,7 @@ def test_a_drop_is_of_the_mean_a_token_inside_and_past_n():
     assert past["low"] < 0.5 < past["high"]
 
 
-def test_full_rollouts_leave_nothing_untrained_and_stray_long_responses_do_not_count():
+def test_full_rollouts_have_no_untrained_region_and_rare_long_responses_do_not_count():
     same = [read([1, 1])] * 20
     rows = cascade.rows(same, same, (0, 128))
     past = find(rows, "drop", region="untrained")
@@ -124,8 +117,8 @@ def test_full_rollouts_leave_nothing_untrained_and_stray_long_responses_do_not_c
     assert find(rows, "drop", region="untrained")["to"] == 2
 
 
-def test_responses_that_only_become_longer_show_no_drop():
-    """The KL at each position is as it was; a mean over tokens would have fallen by a third."""
+def test_a_change_of_length_alone_shows_no_drop():
+    """The KL at each position is unchanged; a mean over tokens would fall by a third."""
     curve = [4, 3, 2, 2, 1, 1]
     before, after = ([read(curve[:n], question=str(q)) for q, n in enumerate(lengths)]
                      for lengths in ([2, 2, 2, 6], [6, 6, 6, 3]))  # fmt: skip
@@ -148,8 +141,8 @@ def test_a_loss_that_may_train_anywhere_has_no_untrained_positions():
     assert cascade.headline(rows) == "no drop: loss.select=top"
 
 
-def test_commitment_looks_at_the_highest_tenth_of_all_positions():
-    """Of ten positions with a KL one is chosen; of the nine others nothing shows."""
+def test_commitment_uses_the_tenth_of_positions_with_the_highest_kl():
+    """One of the ten positions with a KL is selected; the other nine have no effect."""
     reads = [
         read([0, 9, np.nan, 1, 1], prob=[0.1, 0.8, 0.9, 0.1, 0.1], rank=[1, 3, np.nan, 1, 1]),
         read([1] * 6, prob=[0.1] * 6),
@@ -163,15 +156,15 @@ def test_commitment_looks_at_the_highest_tenth_of_all_positions():
     assert find(rows, "length_p90", who="teacher")["value"] == 10
 
 
-def test_the_bins_of_ranks_are_whole_and_apart():
+def test_the_bins_of_ranks_are_complete_and_disjoint():
     reads = [read([1] * 8, rank=[1, 2, 5, 6, 7, 1, 1, 100])]
     rows = commitment.rows(reads, {}, 1.0)
     shares = [find(rows, f)["value"] for f in commitment.RANKS]
     assert shares == [3 / 8, 2 / 8, 3 / 8]
 
 
-def test_after_training_is_told_at_the_very_positions_of_before():
-    """Before, the second token has the highest KL; in the new student's responses the first has."""
+def test_after_training_is_measured_at_the_positions_selected_before():
+    """Before training the second token has the highest KL; in the new responses, the first."""
     before = [read([1, 9], prob=[0.9, 0.5], rank=[1, 7], question="q")]
     same = [read([8, 2], prob=[0.3, 0.8], rank=[7, 1], question="q")]
     own = [read([3, 1], prob=[0.6, 0.9], rank=[2, 1], question="q")]
@@ -200,7 +193,7 @@ def test_kinds_of_tokens(token, kind):
     assert categories.category(token) == kind
 
 
-def test_categories_by_place_and_tokens_that_stand_often():
+def test_categories_by_position_and_frequent_tokens():
     reads = [read([2, 4, *[0] * 3, 1], ["7", "7", "a", "a", "a", "7"])] * 2
     rows = categories.rows(reads, "before")
     first = find(rows, "reverse_kl", category="math_number", range="0-4")
@@ -214,7 +207,7 @@ def test_categories_by_place_and_tokens_that_stand_often():
 
 
 def test_intervals_of_categories_are_over_questions():
-    """Two questions, one of KL 1 and one of KL 3, however many responses each has."""
+    """Two questions with KL 1 and KL 3; the number of responses has no effect."""
     reads = [read([kl] * 3, ["7"] * 3, question=q) for q, kl in (("a", 1), ("b", 3)) for _ in "123"]
     for figure in ("reverse_kl", "token_kl"):
         found = find(categories.rows(reads, "before"), figure)
@@ -222,8 +215,11 @@ def test_intervals_of_categories_are_over_questions():
 
 
 def evaluation(step, value):
-    told = {"step": step, "benchmark": "b", "low": value, "high": value, "n": 4}
-    return [{**told, "metric": "avg@1", "value": value}, {**told, "metric": "repeats", "value": 0}]
+    fields = {"step": step, "benchmark": "b", "low": value, "high": value, "n": 4}
+    return [
+        {**fields, "metric": "avg@1", "value": value},
+        {**fields, "metric": "repeats", "value": 0},
+    ]
 
 
 def answers(step, right):
@@ -246,13 +242,13 @@ def test_the_fall_is_from_the_peak_to_the_lowest_after_it():
     assert find(rows, "repeats", at=3)["benchmark"] == "b"
 
 
-def test_responses_with_several_boxes_are_counted_where_answers_stand_in_one():
+def test_several_boxes_are_counted_for_benchmarks_with_boxed_answers():
     one, two = "\\boxed{1}", "\\boxed{1} or \\boxed{2}"
-    told = {"step": 3, "id": "q", "correct": [True, False]}
+    fields = {"step": 3, "id": "q", "correct": [True, False]}
     made = [
-        {**told, "benchmark": "math", "responses": [one, two]},
-        {**told, "benchmark": "math", "responses": [two, two]},
-        {**told, "benchmark": "code", "responses": ["def f(): ...", ""]},
+        {**fields, "benchmark": "math", "responses": [one, two]},
+        {**fields, "benchmark": "math", "responses": [two, two]},
+        {**fields, "benchmark": "code", "responses": ["def f(): ...", ""]},
     ]
     [found] = [r for r in stability.rows([], made) if r["figure"] == "several_boxes"]
     assert (found["benchmark"], found["at"], found["value"], found["n"]) == ("math", 3, 0.75, 2)

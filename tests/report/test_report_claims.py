@@ -1,4 +1,4 @@
-"""Verdicts, and the data that they stand on."""
+"""Verdicts on claims, and the data of claims.yaml and results.yaml."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ INSIDE, AT_MOST = Rule(inside=(-2, 2)), Rule(at_most=2)
         (2, -1, 5, ABOVE, NOISY),
         (3, 0, 5, ABOVE, NOISY),
         (-1, -5, 1.9, ABOVE, DOES_NOT),
-        # Certain, but smaller than what is worth naming, or perhaps so.
+        # The effect is certain, but smaller than the required one, or possibly smaller.
         (1, 0.5, 1.5, ABOVE, DOES_NOT),
         (1.5, 0.5, 2.5, ABOVE, NOISY),
         (-6, -9, -3, ABOVE, DOES_NOT),
@@ -48,7 +48,7 @@ INSIDE, AT_MOST = Rule(inside=(-2, 2)), Rule(at_most=2)
         (0, -2, 2, INSIDE, SHOWS),
         (-1, -2.1, 0, INSIDE, NOISY),
         (5, 2.1, 9, INSIDE, DOES_NOT),
-        # What is surely worse gains nothing either.
+        # A certain loss is not a gain either.
         (-9, -12, -6, AT_MOST, SHOWS),
         (0, -3, 2, AT_MOST, SHOWS),
         (1, -1, 3, AT_MOST, NOISY),
@@ -60,26 +60,26 @@ def test_verdicts(value, low, high, rule, expected):
 
 
 @pytest.mark.parametrize("claim", CLAIMS["claims"], ids=lambda claim: claim["id"])
-def test_a_claim_can_be_measured_and_the_paper_would_show_it(claim):
+def test_a_claim_has_a_measure_and_the_paper_s_figure_shows_it(claim):
     assert claim["measure"] in MEASURES
     for scale in CLAIMS["scales"].values():
         rule = rule_of(claim, scale)
-        # The least effect lies on the claimed side.
+        # The required effect lies on the claimed side.
         assert rule.inside or rule.at_most or (rule.least > rule.neutral) == (rule.side == "above")
     texts = claim["paper"].values() if isinstance(claim["paper"], dict) else [claim["paper"]]
     for text in texts:
         first = re.match(r"[+-]?\d+(\.\d+)?", text)
         if first and not rule_of(claim, CLAIMS["scales"]["paper"]).inside:
             value = float(first[0])
-            # That one is told in nats and measured as a share.
+            # The paper gives this figure in nats, and we measure a share.
             if claim["id"] != "early_kl":
                 rule = rule_of(claim, CLAIMS["scales"]["paper"])
                 assert verdict(value, value, value, rule) == SHOWS
 
 
-def test_the_figures_of_the_claims_stand_in_the_results():
-    told = (PAPER / "results.yaml").read_text()
-    known = {float(number) for number in re.findall(r"\d+\.?\d*", told)}
+def test_the_figures_of_the_claims_are_in_results_yaml():
+    results = (PAPER / "results.yaml").read_text()
+    known = {float(number) for number in re.findall(r"\d+\.?\d*", results)}
     for claim in CLAIMS["claims"]:
         texts = claim["paper"].values() if isinstance(claim["paper"], dict) else [claim["paper"]]
         for text in texts:
@@ -133,12 +133,12 @@ def test_claims_are_judged_from_the_files(judged):
     assert judged["faster"].ours == "3.00 times [3.00, 3.00]"
 
 
-def test_what_is_equal_is_not_shown_to_be_better_nor_excluded_by_few_questions(judged):
-    # Forty questions that all agree leave up to 9 points open.
+def test_equal_accuracy_on_few_questions_is_too_noisy_to_say(judged):
+    # With forty questions that all agree, a difference of up to 9 points remains possible.
     assert judged["better_last"].verdict == NOISY
 
 
-def test_a_figure_without_an_interval_is_too_noisy_and_a_null_is_none(judged):
+def test_no_interval_is_too_noisy_and_a_null_value_is_not_measured(judged):
     assert judged["choosing_n"].verdict == NOISY and "no interval" in judged["choosing_n"].ours
     assert judged["early_kl"].verdict == UNMEASURED
     assert judged["position"].verdict == judged["lora"].verdict == UNMEASURED

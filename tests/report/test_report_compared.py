@@ -1,4 +1,4 @@
-"""Which arms are set side by side, what their probes are, and what one seed tells."""
+"""Which conditions are compared, which probes they have, and what one seed can show."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def esr_and_full(folder, *overrides: str, **more) -> None:
     ["tune.learning_rate=1e-3", "steps=7", "rollouts_per_prompt=4", "benchmark.lab.max_tokens=64",
      "loss.temperature=0.5"],
 )  # fmt: skip
-def test_arms_that_differ_in_anything_else_are_not_compared(tmp_path, judged, other):
+def test_conditions_that_differ_in_another_setting_are_not_compared(tmp_path, judged, other):
     for seed in (0, 1):
         write_run(tmp_path / f"esr{seed}", "+rollout_len=32", f"seed={seed}", right=GOOD)
         write_run(tmp_path / f"full{seed}", "+rollout_len=full", f"seed={seed}", other, right=BAD)
     found = judged()["better_last"]
     assert found.verdict == UNMEASURED and f"differ in {other.split('=')[0]} (" in found.what
-    labels = [arm.label for arm in group_at(tmp_path).arms]
+    labels = [condition.label for condition in group_at(tmp_path).conditions]
     word = other.split("=")[0].split(".")[-1].replace("_", " ")
     assert all(word in label for label in labels), labels
 
 
-def test_a_place_where_nothing_is_compared_says_why_beside_one_where_it_is(tmp_path):
+def test_a_group_without_a_comparison_states_the_reason(tmp_path):
     esr_and_full(tmp_path)
     for n, steps in ((32, 7), ("full", 8)):
         write_run(tmp_path / f"own-{n}", "pair.name=lab_own", f"+rollout_len={n}",
@@ -62,50 +62,53 @@ def test_a_place_where_nothing_is_compared_says_why_beside_one_where_it_is(tmp_p
     assert "differ in steps (7 and 8) (lab_own, lab)" in found[1].what
 
 
-def test_each_arm_is_compared_with_the_one_that_is_like_it(tmp_path):
-    for many in (1, 4):
-        esr_and_full(tmp_path, f"rollouts_per_prompt={many}")
+def test_conditions_are_compared_with_equal_other_settings(tmp_path):
+    for rollouts in (1, 4):
+        esr_and_full(tmp_path, f"rollouts_per_prompt={rollouts}")
     couples = [(a.config["rollouts_per_prompt"], b.config["rollouts_per_prompt"])
                for a, b in group_at(tmp_path).couples("main", "full")]  # fmt: skip
     assert couples == [(1, 1), (4, 4)]
 
 
-def test_the_ends_of_each_sweep_are_its_own(tmp_path):
+def test_each_sweep_has_its_own_smallest_and_largest(tmp_path):
     for many, lengths in ((1, (8, 32, 64)), (4, (16, 32, 100))):
         for n in lengths:
             write_run(tmp_path / f"n{n}-{many}", f"+rollout_len={n}",
                       f"rollouts_per_prompt={many}", right=GOOD)  # fmt: skip
     group = group_at(tmp_path)
-    ends = {role: [arm.tokens for arm in group.chosen(role)] for role in ("smallest", "largest")}
+    ends = {
+        role: [condition.tokens for condition in group.chosen(role)]
+        for role in ("smallest", "largest")
+    }
     assert ends == {"smallest": [8, 16], "largest": [64, 100]}
-    assert len({arm.family for arm in group.arms}) == 2
+    assert len({condition.family for condition in group.conditions}) == 2
 
 
-def test_settings_that_change_no_figure_part_no_couple(tmp_path):
+def test_settings_without_effect_on_figures_do_not_prevent_a_comparison(tmp_path):
     write_run(tmp_path / "esr", "+rollout_len=32", "save_every=1", right=GOOD)
     write_run(tmp_path / "full", "+rollout_len=full", "tracking=none", right=BAD)
     assert len(group_at(tmp_path).couples("main", "full")) == 1
 
 
-def test_one_seed_compares_nothing_but_tells_of_itself(tmp_path, judged):
+def test_one_seed_is_too_noisy_to_compare_two_trainings(tmp_path, judged):
     esr_and_full(tmp_path, "seed=0")
     one = judged()
     for name in ("better_last", "better_best", "shorter", "unstable"):
         assert one[name].verdict == NOISY and one[name].what.endswith(", one seed"), name
-    # 200 questions without a repetition leave 1.9 points open.
+    # With 200 questions and no repetition, a share of up to 1.9 points remains possible.
     assert one["repetition"].verdict == DOES_NOT
     esr_and_full(tmp_path, "seed=1")
     two = judged()["better_last"]
     assert two.verdict == SHOWS and two.what == "ESR N=32 against full rollouts, 2 seeds"
 
 
-def test_seeds_that_are_not_shared_do_not_make_two(tmp_path, judged):
+def test_seeds_that_are_not_shared_do_not_count(tmp_path, judged):
     esr_and_full(tmp_path, "seed=0")
     write_run(tmp_path / "more", "+rollout_len=32", "seed=1", right=GOOD)
     assert judged()["better_last"].verdict == NOISY
 
 
-def test_seconds_are_compared_on_one_machine(tmp_path, judged):
+def test_seconds_are_compared_on_one_machine_only(tmp_path, judged):
     esr_and_full(tmp_path)
     assert judged()["faster"].verdict != UNMEASURED
     path = tmp_path / "esr" / "environment.jsonl"
@@ -119,7 +122,7 @@ def test_seconds_are_compared_on_one_machine(tmp_path, judged):
     assert judged()["faster"].verdict == UNMEASURED
 
 
-def test_selectors_are_ranked_or_drawn_not_a_window_nor_weights(tmp_path):
+def test_the_role_selectors_has_top_and_random_only(tmp_path):
     for name, loss in (
         ("top", "top_reverse_kl"),
         ("random", "random_tokens"),
@@ -127,7 +130,9 @@ def test_selectors_are_ranked_or_drawn_not_a_window_nor_weights(tmp_path):
     ):
         more = ["loss.window_end=32"] if name == "window" else ["loss.keep_tokens=32"]
         write_run(tmp_path / name, "+rollout_len=full", f"loss={loss}", *more, right=BAD)
-    found = [arm.config["loss"]["select"] for arm in group_at(tmp_path).chosen("selectors")]
+    found = [
+        condition.config["loss"]["select"] for condition in group_at(tmp_path).chosen("selectors")
+    ]
     assert sorted(found) == ["random", "top"]
 
 
@@ -136,7 +141,7 @@ def drop(value: float) -> list[dict]:
              "high": value + 0.01}]  # fmt: skip
 
 
-def test_probes_are_averaged_over_seeds_and_never_over_arms(tmp_path):
+def test_probes_are_averaged_over_seeds_but_not_over_conditions(tmp_path):
     for many, values in ((1, (0.2, 0.3)), (4, (0.6, 0.7))):
         for seed, value in enumerate(values):
             run = write_run(tmp_path / f"{many}-{seed}", "+rollout_len=32", f"seed={seed}",
@@ -158,7 +163,7 @@ def two_tasks(folder) -> None:
                       f"benchmark={benchmark}", right=GOOD, benchmark=benchmark)  # fmt: skip
 
 
-def test_a_probe_of_the_pair_goes_to_the_task_on_whose_benchmark_it_was_made(tmp_path):
+def test_a_probe_of_the_pair_belongs_to_the_task_of_its_benchmark(tmp_path):
     two_tasks(tmp_path)
     place = tmp_path / "pair"
     write_probe(place, "decay", [{"figure": "drop", "value": 0.1, "low": 0.0, "high": 0.2}])
@@ -173,7 +178,7 @@ def test_a_probe_of_the_pair_goes_to_the_task_on_whose_benchmark_it_was_made(tmp
     }  # fmt: skip
 
 
-def test_the_paper_s_figure_is_that_of_the_pair_and_task_or_none(tmp_path):
+def test_the_paper_s_figure_is_for_the_pair_and_task_or_absent(tmp_path):
     two_tasks(tmp_path)
     for pair in ("gemma2_2b_it__gemma3_4b_it", "qwen3_1p7b__qwen3_4b"):
         for n in (100, "full"):
@@ -181,18 +186,18 @@ def test_the_paper_s_figure_is_that_of_the_pair_and_task_or_none(tmp_path):
                       benchmark="math500")  # fmt: skip
     judged = judge(open_book(tmp_path))
 
-    def told(claim: str) -> dict[str, str]:
+    def papers_figures(claim: str) -> dict[str, str]:
         return {each.what.split("(")[1]: each.paper.split(" (")[0]
                 for each in judged if each.id == claim}  # fmt: skip
 
-    assert told("better_best") == {
+    assert papers_figures("better_best") == {
         f"{MAIN}, math)": "+3.50 points", f"{MAIN}, code)": "+0.60 points",
         "gemma2_2b_it__gemma3_4b_it, math)": "+4.25 points",
         "qwen3_1p7b__qwen3_4b, math)": "–",
     }  # fmt: skip
-    assert sorted(set(told("faster").values())) == ["24 times", "–"]
-    assert not any("code" in place for place in told("several_boxes"))
-    assert any("code" in place for place in told("repetition"))
+    assert sorted(set(papers_figures("faster").values())) == ["24 times", "–"]
+    assert not any("code" in place for place in papers_figures("several_boxes"))
+    assert any("code" in place for place in papers_figures("repetition"))
 
 
 def test_the_benchmark_of_a_group_is_the_most_frequent_of_its_complete_runs(tmp_path):

@@ -1,4 +1,4 @@
-"""Means over seeds and how arms differ: known answers."""
+"""Means over seeds and differences of conditions, compared with known answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GOOD, BAD = [1, 1], [0, 0]
 
 @pytest.fixture
 def group(tmp_path):
-    """Two seeds of full rollouts and of ESR, which falls from its best checkpoint."""
+    """Two seeds each of full rollouts, which fall from their best checkpoint, and of ESR."""
     for seed, last in ((0, [GOOD, GOOD, BAD, BAD]), (1, [GOOD, BAD, BAD, BAD])):
         write_run(tmp_path / f"full{seed}", "+rollout_len=full", f"seed={seed}", seconds=4 + seed,
                   right={0: [BAD] * 4, 1: [GOOD, GOOD, GOOD, BAD], 2: last})  # fmt: skip
@@ -28,46 +28,48 @@ def group(tmp_path):
     return found
 
 
-def test_accuracy_is_the_mean_over_seeds_at_the_step_asked_for(group):
+def test_accuracy_is_the_mean_over_seeds_at_the_moment(group):
     (full,) = group.chosen("full")
     last = numbers.accuracy(full, "lab", "last")
     assert last.seeds == (0.5, 0.25) and last.value == 0.375
-    # Two responses of each of two seeds.
+    # Two responses per question and two seeds.
     _, low, high = over_seeds([[1, 1, 0, 0], [1, 0, 0, 0]], partial(mean_interval, samples=4))
     assert (last.low, last.high) == (max(0, low), min(1, high))
     assert numbers.accuracy(full, "lab", "best").seeds == (0.75, 0.75)
 
 
-def test_two_arms_are_compared_on_the_same_seeds_and_questions(group):
+def test_two_conditions_are_compared_on_the_same_seeds_and_questions(group):
     (full,), (main,) = group.chosen("full"), group.chosen("main")
     found = numbers.difference(main, full, "lab", "last")
     assert found.seeds == (0.5, 0.75)
     mean, low, high = over_seeds([[0, 0, 1, 1], [0, 1, 1, 1]], mean_difference)
-    # Two seeds leave wide open what no difference of shares can exceed.
+    # With two seeds the interval is wide, but a difference of shares cannot exceed 1.
     assert high > 1
     assert (found.value, found.low, found.high) == pytest.approx((mean, max(-1, low), 1))
 
 
-def test_what_falls_further_is_full_rollouts(group):
+def test_full_rollouts_fall_further(group):
     (full,), (main,) = group.chosen("full"), group.chosen("main")
     assert numbers.fall(full, "lab").seeds == (0.25, 0.5)
-    # ESR is best at its end, so that its own fall is nothing.
+    # ESR is best at its last step, so its fall is zero.
     assert numbers.fall_difference(full, main, "lab").seeds == (0.25, 0.5)
 
 
-def test_that_all_agree_is_no_certainty(group):
+def test_equal_answers_still_have_an_interval(group):
     (main,) = group.chosen("main")
     last = numbers.accuracy(main, "lab", "last")
     assert last.value == 1 and last.low == pytest.approx(1 - wilson(0, 4)[2])
 
 
-def test_a_ratio_is_of_the_means_and_its_interval_holds_it(group):
+def test_a_ratio_of_means_lies_in_its_interval(group):
     (full,), (main,) = group.chosen("full"), group.chosen("main")
-    slow, fast = (numbers.phase_seconds(arm, "step") for arm in (full, main))
+    slow, fast = (numbers.phase_seconds(condition, "step") for condition in (full, main))
     assert (slow.value, fast.value) == (4.5, 1.0)
     found = numbers.ratio(slow, fast)
     assert found.value == pytest.approx(4.5) and found.low < 4.5 < found.high
-    lengths = [numbers.metric(arm, "lab", "length_tokens/mean", "last") for arm in (main, full)]
+    lengths = [
+        numbers.metric(condition, "lab", "length_tokens/mean", "last") for condition in (main, full)
+    ]
     assert numbers.ratio(*lengths).value == pytest.approx(0.5)
 
 

@@ -1,4 +1,4 @@
-"""`esr report` from end to end, on plain files: what it writes, and what a browser would load."""
+"""`esr report` end to end on plain files: what it writes, and what a browser would load."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Two seeds of three arms, one run that failed, probes with figures, a broken line."""
+    """Two seeds of three conditions, a failed run, probes with figures, and a truncated line."""
     top = tmp_path_factory.mktemp("runs")
     for seed in (0, 1):
         for n in (8, 32, "full"):
@@ -81,11 +81,11 @@ def test_a_browser_would_load_nothing(text):
             if name in ("src", "srcset", "data", "action", "poster"):
                 assert (value or "").startswith("data:"), (tag, name, value)
     assert not re.search(r"@import|url\(\s*['\"]?(?!#)", text)
-    # Not even a namespace's name, which is nothing to load.
+    # Not even an XML namespace, although a browser would not load it.
     assert "http:" not in text and "https:" not in text
 
 
-def test_links_lead_to_files_beside_the_page(folder, text):
+def test_links_point_to_existing_files(folder, text):
     links = [a["href"] for tag, a in Page(text).elements if tag == "a"]
     ids = {a["id"] for _, a in Page(text).elements if "id" in a}
     for link in links:
@@ -96,7 +96,7 @@ def test_links_lead_to_files_beside_the_page(folder, text):
     assert any("samples.html" in link for link in links)
 
 
-def test_ids_are_unique_and_every_picture_has_its_words(text):
+def test_ids_are_unique_and_every_picture_has_alternative_text(text):
     elements = Page(text).elements
     ids = Counter(attributes["id"] for _, attributes in elements if "id" in attributes)
     assert not [name for name, count in ids.items() if count > 1]
@@ -107,15 +107,15 @@ def test_ids_are_unique_and_every_picture_has_its_words(text):
     assert refers and set(refers) <= set(ids)
 
 
-def test_what_strangers_wrote_is_text(text):
+def test_text_from_files_is_escaped(text):
     assert "<script" not in text and "&lt;script&gt;" in text
     assert "<title>A &amp; B &lt;i&gt;</title>" in text
 
 
-def test_the_page_has_the_verdicts_the_paper_and_the_run_that_failed(text):
+def test_the_page_has_verdicts_the_paper_s_figures_and_the_failed_run(text):
     assert "too noisy to say" in text and "62.35" in text and "failed" in text
     assert "prefers-color-scheme: dark" in text and "@media print" in text
-    # A loose probe and one of a run, both judged.
+    # Claims are judged from a probe of the pair and from a probe of a run.
     assert "40 tokens [38, 42]" in text and "+40.0 points [+30.0, +50.0]" in text
 
 
@@ -127,11 +127,11 @@ def test_versions_and_machines_are_those_of_the_runs(folder, text, tmp_path):
     rows = [{"step": 0, "versions": "torch 1.0", "machine": "an abacus", "gpu": ""}]
     write_rows(moved / "environment.jsonl", rows)
     report.run(ReportConfig(runs=str(moved)), [])
-    told = (moved / "report.md").read_text()
-    assert "torch 1.0" in told and "an abacus" in told and version("torch") not in told
+    written = (moved / "report.md").read_text()
+    assert "torch 1.0" in written and "an abacus" in written and version("torch") not in written
 
 
-def test_markdown_has_the_same_verdicts_and_whole_tables(folder, text):
+def test_markdown_has_the_same_verdicts_and_complete_tables(folder, text):
     lines = (folder / "report.md").read_text().splitlines()
     widths = None
     for line in lines:
@@ -143,7 +143,7 @@ def test_markdown_has_the_same_verdicts_and_whole_tables(folder, text):
     assert {f"accuracy_by_length.{kind}" for kind in ("png", "svg")} <= drawn
 
 
-def test_a_report_again_is_the_same_but_for_its_time(folder, text):
+def test_a_second_report_differs_only_in_its_time(folder, text):
     report.run(ReportConfig(runs=str(folder), title="A & B <i>"), [])
     stamp = re.compile(r"<dt>Written</dt><dd>[^<]*</dd>")
     again = (folder / "report.html").read_text()
@@ -157,7 +157,7 @@ def test_one_run_is_enough_and_out_may_be_elsewhere(folder, tmp_path):
     assert all((out / unquote(link)).is_file() for link in links if not link.startswith("#"))
 
 
-def test_the_command_loads_nothing_heavy(folder, tmp_path):
+def test_the_command_loads_no_heavy_packages(folder, tmp_path):
     code = (
         "import sys; from esr_cli.cli import main as cli\n"
         "title = 'title=Sunday, it\\'s N=32'\n"
@@ -173,7 +173,7 @@ def test_the_command_loads_nothing_heavy(folder, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["absent", "empty"])
-def test_a_folder_without_runs_is_one_line(tmp_path, name):
+def test_a_folder_without_runs_gives_an_error_of_one_line(tmp_path, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError) as caught:
         report.run(ReportConfig(runs=str(tmp_path / name)), [])
@@ -181,7 +181,7 @@ def test_a_folder_without_runs_is_one_line(tmp_path, name):
     assert "\n" not in str(caught.value) and not list((tmp_path / "empty").iterdir())
 
 
-def test_a_drawing_takes_the_ink_of_the_page_and_keeps_its_ids_apart(tmp_path):
+def test_a_drawing_takes_the_text_colour_and_has_prefixed_ids(tmp_path):
     with figure(tmp_path, "one") as axes:
         axes.plot([0, 1], [1, 0], color="0.3")
         axes.fill_between([0, 1], [0.5, 0.5], color="0.92")
@@ -189,6 +189,6 @@ def test_a_drawing_takes_the_ink_of_the_page_and_keeps_its_ids_apart(tmp_path):
     drawn = inline(tmp_path / "one.svg", "first", "A line that falls.")
     assert INK in (tmp_path / "one.svg").read_text() and INK not in drawn
     assert "currentColor" in drawn and "style=" not in drawn and "#ffffff" not in drawn
-    # Dark grey would be lost on a dark page, pale grey too loud; between them it is seen on both.
+    # Dark grey is invisible on a dark page and pale grey too bright; mid grey suits both.
     assert "#4d4d4d" not in drawn and "#ebebeb" not in drawn and "#999999" in drawn
     assert all(name.startswith("first-") for name in re.findall(r' id="([^"]+)"', drawn))

@@ -1,4 +1,4 @@
-"""The paper's tables: its figures, with ours beneath the rows that they answer to."""
+"""The paper's tables: its figures, with our corresponding rows below them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ RIGHT = {0: [[0, 0], [0, 1]], 50: [[1, 1], [1, 1]], 100: [[1, 1], [0, 1]]}
 
 @pytest.fixture
 def book(tmp_path) -> Book:
-    """The paper's main pair by LoRA and by full fine-tuning, a selector, and a pair of one arm."""
-    arms = {
+    """The main pair with LoRA and full fine-tuning, a selector, and a pair of one condition."""
+    conditions = {
         "esr": ("+rollout_len=100",), "full": ("+rollout_len=full",),
         "ft": ("+rollout_len=100", "tune=full"),
         "kl": ("+rollout_len=full", "loss=top_reverse_kl"),
     }  # fmt: skip
-    for name, overrides in arms.items():
+    for name, overrides in conditions.items():
         write_run(tmp_path / name, f"pair={MAIN}", *overrides, right=RIGHT, benchmark="math500")
     write_run(tmp_path / "other", f"pair={OTHER}", "+rollout_len=100", right=RIGHT,
               benchmark="math500")  # fmt: skip
@@ -44,7 +44,7 @@ def book(tmp_path) -> Book:
     return open_book(tmp_path)
 
 
-def made(book: Book, name: str) -> Table | None:
+def build(book: Book, name: str) -> Table | None:
     spec = book.paper["tables"][name]
     return SHAPES[spec["shape"]](book, spec)
 
@@ -54,8 +54,8 @@ def lines(table: Table, pair: str) -> list[tuple[str, str, str]]:
             for row in table.rows if row.group.split(":")[0] == pair]  # fmt: skip
 
 
-def test_ours_stand_beneath_the_paper_s_with_last_and_best(book):
-    assert lines(made(book, "main"), MAIN) == [
+def test_our_rows_follow_the_paper_s_with_last_and_best(book):
+    assert lines(build(book, "main"), MAIN) == [
         ("student, untrained", PAPER, "50.95"), ("student, untrained", OURS, "25.0"),
         ("teacher", PAPER, "65.30"), ("teacher", OURS, "66.0"),
         ("full rollouts", PAPER, "62.35"), ("full rollouts, LoRA", LAST, "75.0"),
@@ -65,50 +65,50 @@ def test_ours_stand_beneath_the_paper_s_with_last_and_best(book):
     ]  # fmt: skip
 
 
-def test_each_table_takes_the_tuning_that_it_is_about(book):
-    found = lines(made(book, "full_finetuning"), MAIN)
+def test_each_table_uses_its_own_tuning(book):
+    found = lines(build(book, "full_finetuning"), MAIN)
     assert ("ESR N=100", LAST, "75.0") in found and ("ESR N=100", PAPER, "56.20") in found
     assert not any("LoRA" in label for label, _, _ in found)
 
 
-def test_pairs_go_where_the_paper_has_them(book):
-    assert {row.group.split(":")[0] for row in made(book, "additional_pairs").rows
+def test_pairs_appear_in_the_paper_s_tables_that_have_them(book):
+    assert {row.group.split(":")[0] for row in build(book, "additional_pairs").rows
             if row.whose == LAST} == {OTHER}  # fmt: skip
 
 
-def test_a_selector_stands_beneath_its_namesake(book):
-    found = lines(made(book, "token_selection"), MAIN)
+def test_a_selector_follows_the_paper_s_row_with_its_name(book):
+    found = lines(build(book, "token_selection"), MAIN)
     at = found.index(("top 100 reverse KL", PAPER, "53.35"))
     assert found[at + 1] == ("top 100 reverse KL, LoRA", LAST, "75.0")
 
 
 def test_a_table_without_ours_is_left_out(book):
     for name in ("scaling", "tools", "per_step_code", "teacher_decay", "per_step_16_rollouts"):
-        assert made(book, name) is None, name
+        assert build(book, name) is None, name
 
 
-def test_steps_are_the_paper_s_and_ours(book):
-    table = made(book, "per_step_math")
+def test_columns_are_the_paper_s_steps_and_ours(book):
+    table = build(book, "per_step_math")
     assert table.columns == ("50", "100", "150", "200")
     ours = [row for row in table.rows if row.whose == OURS and row.label.startswith("ESR N=100")]
     assert [cell.text for cell in ours[0].cells] == ["100.0", "75.0", "–", "–"]
 
 
-def test_positions_are_weighed_by_how_many_responses_reach_them(book):
-    table = made(book, "cascade")
+def test_positions_are_weighted_by_the_responses_that_reach_them(book):
+    table = build(book, "cascade")
     before = next(row for row in table.rows if row.whose == OURS and row.label[:6] == "before")
     # Position 50 lies in the first range, 51 in the second.
     assert [cell.text for cell in before.cells[:3]] == ["4.00", "1.00", "–"]
 
 
-def test_collapse_is_from_the_peak_to_the_lowest_after_it(book):
-    ours = [row for row in made(book, "collapse").rows if row.whose == OURS]
+def test_collapse_is_measured_from_the_peak_to_the_lowest_value_after_it(book):
+    ours = [row for row in build(book, "collapse").rows if row.whose == OURS]
     assert [(cell.text, cell.small) for cell in ours[0].cells] == [
         ("100.0", "(50)"), ("75.0", "(100)"), ("25.0", "")
     ]  # fmt: skip
 
 
-def test_the_plain_figure_of_a_plus_benchmark_stands_in_the_plain_column(tmp_path):
+def test_the_base_metric_of_a_plus_benchmark_is_in_the_base_column(tmp_path):
     for n in (100, "full"):
         run = write_run(tmp_path / f"n{n}", f"pair={MAIN}", "task=code", f"+rollout_len={n}",
                         right=RIGHT, benchmark="humaneval_plus")  # fmt: skip
@@ -116,33 +116,33 @@ def test_the_plain_figure_of_a_plus_benchmark_stands_in_the_plain_column(tmp_pat
         append_rows(run / "eval.jsonl", [{**more, "step": 50, "value": 0.5},
                                          {**more, "step": 100, "value": 0.4}])  # fmt: skip
     book = open_book(tmp_path)
-    ours = [row for row in made(book, "main").rows if row.whose == LAST]
+    ours = [row for row in build(book, "main").rows if row.whose == LAST]
     assert [[cell.text for cell in row.cells[2:4]] for row in ours] == [["40.0", "75.0"]] * 2
-    steps = [row for row in made(book, "per_step_code").rows if row.whose == OURS]
+    steps = [row for row in build(book, "per_step_code").rows if row.whose == OURS]
     assert [row.label.split(",")[1] for row in steps] == [" humaneval plus base"] * 2
     assert [cell.text for cell in steps[0].cells[:2]] == ["50.0", "40.0"]
 
 
-def test_a_growing_length_stands_beneath_the_paper_s(tmp_path):
+def test_a_growing_length_follows_the_paper_s_row(tmp_path):
     write_run(tmp_path / "run", f"pair={MAIN}", "+rollout_len=200", "lengths=linear",
               "rollouts_per_prompt=16", right=RIGHT, benchmark="math500")  # fmt: skip
-    labels = [row.label for row in made(open_book(tmp_path), "per_step_16_rollouts").rows]
+    labels = [row.label for row in build(open_book(tmp_path), "per_step_16_rollouts").rows]
     at = labels.index("growing, math500 avg")
     assert labels[at + 1].startswith("growing 8 to 200, math500 avg")
 
 
-def test_several_full_rollouts_have_rows_of_their_own(tmp_path):
+def test_several_conditions_of_full_rollouts_have_separate_rows(tmp_path):
     for many in (1, 4):
         write_run(tmp_path / f"x{many}", f"pair={MAIN}", "+rollout_len=full",
                   f"rollouts_per_prompt={many}", right=RIGHT,
                   benchmark="math500")  # fmt: skip
     book = open_book(tmp_path)
     for name in ("collapse", "boxed_repetition"):
-        ours = [row.label for row in made(book, name).rows if row.whose == OURS]
+        ours = [row.label for row in build(book, name).rows if row.whose == OURS]
         assert len(ours) == len(set(ours)) and len(ours) >= 2, ours
 
 
-def test_a_line_of_the_sweep_is_of_arms_alike_in_all_but_n(tmp_path, monkeypatch):
+def test_a_curve_joins_conditions_that_differ_only_in_n(tmp_path, monkeypatch):
     for many, lengths in ((1, (8, 32)), (4, (32,))):
         for n in (*lengths, "full"):
             write_run(tmp_path / f"{many}-{n}", f"+rollout_len={n}",
@@ -159,12 +159,12 @@ def test_a_line_of_the_sweep_is_of_arms_alike_in_all_but_n(tmp_path, monkeypatch
     assert {name: [point.at for point in points] for name, points in drawn["curves"].items()} == {
         "ESR": [8, 32], "ESR, rollouts per prompt 4": [32]
     }  # fmt: skip
-    # What stands beside ESR comes before what nothing is compared with.
+    # Full rollouts that are compared with ESR come first.
     assert [level.label for level in drawn["levels"]][:2] == [
         "full rollouts", "full rollouts, rollouts per prompt 4"
     ]  # fmt: skip
 
 
-def test_many_steps_are_thinned_to_a_few_with_both_ends():
+def test_thinned_steps_keep_both_ends():
     assert thinned(range(10, 210, 10)) == [10, 40, 60, 90, 120, 150, 170, 200]
     assert thinned([3, 1, 3]) == [1, 3]

@@ -1,4 +1,4 @@
-"""Our decoding pass against transformers' own: other architectures, padding, rows that leave."""
+"""`Decoder` against transformers' forward: architectures, padding, and rows that end early."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ KINDS = {
     "qwen2": {"num_key_value_heads": 1},
     "qwen3": {"num_key_value_heads": 4, "head_dim": 16, "tie_word_embeddings": True},
 }
-# What the pass does not know: another architecture, another rotation, windows.
-OTHERS = {
+# Unsupported: another architecture, sliding windows, dynamic RoPE.
+UNSUPPORTED = {
     "gemma2": {"num_key_value_heads": 2, "head_dim": 16},
     "qwen2": {
         "num_key_value_heads": 2, "use_sliding_window": True, "sliding_window": 8,
@@ -35,9 +35,9 @@ OTHERS = {
 PROMPTS = [Prompt(f"p{n}", "", tuple(range(3 + n, 7 + 5 * n)), ()) for n in (0, 1, 4)]
 
 
-def engine(folder, kind, more, dtype="float32", device="cpu", max_sequences=16):
+def engine(folder, kind, options, dtype="float32", device="cpu", max_sequences=16):
     torch.manual_seed(0)
-    shape = AutoConfig.for_model(kind, **{**SIZES, **more})
+    shape = AutoConfig.for_model(kind, **{**SIZES, **options})
     model = AutoModelForCausalLM.from_config(shape)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -46,15 +46,15 @@ def engine(folder, kind, more, dtype="float32", device="cpu", max_sequences=16):
     return EagerEngine(str(folder), dtype, max_sequences, device)
 
 
-def same(ours, theirs):
-    assert [each.response_ids for each in ours] == [each.response_ids for each in theirs]
-    for one, other in zip(ours, theirs, strict=True):
+def assert_same(ours, expected):
+    assert [each.response_ids for each in ours] == [each.response_ids for each in expected]
+    for one, other in zip(ours, expected, strict=True):
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
 
 
-def near(ours, theirs):
-    for one, other in zip(ours, theirs, strict=True):
-        # Near ties may fall either way; up to there both have drawn from the same.
+def assert_near(ours, expected):
+    for one, other in zip(ours, expected, strict=True):
+        # Near ties may differ. Until then, both sampled from the same distribution.
         pairs = zip(one.response_ids, other.response_ids, one.logprobs, other.logprobs, strict=True)
         for token, same_token, weight, same_weight in pairs:
             if token != same_token:
@@ -64,9 +64,9 @@ def near(ours, theirs):
 
 @pytest.mark.parametrize("temperature", [0.7, 0.0])
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_draws_what_the_library_draws(kind, temperature, tmp_path):
+def test_it_samples_the_same_tokens_as_transformers(kind, temperature, tmp_path):
     made = engine(tmp_path, kind, KINDS[kind])
-    # Lengths of their own, so that rows leave on the way.
+    # Different lengths, so that rows end during decoding.
     limits = (40, 3, 5, 4, 6, 2)
     sampling = Sampling(40, temperature, stop_ids=(2,), samples=2, seed=1, lengths=limits)
     assert made.decoder is not None
@@ -74,28 +74,28 @@ def test_it_draws_what_the_library_draws(kind, temperature, tmp_path):
     for _ in range(2):
         ours = made.generate(PROMPTS, sampling)
         decoder, made.decoder = made.decoder, None
-        theirs = made.generate(PROMPTS, sampling)
+        expected = made.generate(PROMPTS, sampling)
         made.decoder = decoder
-        same(ours, theirs)
+        assert_same(ours, expected)
         made.load_weights(moved)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_in_bfloat16_it_asks_the_device_once_a_token(kind, tmp_path):
+def test_in_bfloat16_it_synchronizes_once_per_token(kind, tmp_path):
     made = engine(tmp_path, kind, KINDS[kind], "bfloat16")
     assert made.decoder is not None
     sampling = Sampling(20, temperature=0.7, seed=1)
     with torch.profiler.profile() as profiled:
         ours = made.generate(PROMPTS, sampling)
-    asked = [each.count for each in profiled.key_averages() if "local_scalar" in each.key]
-    assert sum(asked) <= 20, "an operation waits for the device"
+    syncs = [each.count for each in profiled.key_averages() if "local_scalar" in each.key]
+    assert sum(syncs) <= 20, "an operation synchronizes the device"
     made.decoder = None
-    near(ours, made.generate(PROMPTS, sampling))
+    assert_near(ours, made.generate(PROMPTS, sampling))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_step_that_a_graph_replays_is_the_same_step(kind, tmp_path, capsys):
-    """Its arithmetic, of one length whatever is filled; on a CPU nothing is captured."""
+def test_the_captured_step_equals_the_eager_step(kind, tmp_path, capsys):
+    """Its arithmetic over all slots. On a CPU no graph is captured."""
     made = engine(tmp_path, kind, KINDS[kind]).decoder
     ids_BL = torch.arange(3, 15).view(2, 6)
     mask_BL = torch.tensor([[0, 0, 1, 1, 1, 1], [1] * 6])
@@ -103,27 +103,27 @@ def test_the_step_that_a_graph_replays_is_the_same_step(kind, tmp_path, capsys):
         caches = [made.read(ids_BL, mask_BL, 9)[1] for _ in range(2)]
         for cache in caches:
             made.next(torch.tensor([7, 8]), cache)
-        replayed = made.captured(caches[1])
+        captured = made.captured(caches[1])
         for token in range(9, 13):
             ids_B = torch.tensor([token, token + 1])
-            assert torch.allclose(made.next(ids_B, caches[0]), replayed(ids_B), atol=1e-5)
+            assert torch.allclose(made.next(ids_B, caches[0]), captured(ids_B), atol=1e-5)
         assert not graphs.faults and "graph" not in capsys.readouterr().out
-        # After a text has left, the pass is as if there had been no graph.
+        # After a row is removed, decoding is as without a graph.
         for cache in caches:
             cache.keep(torch.tensor([1]))
         ids_B = torch.tensor([20])
         assert torch.allclose(made.next(ids_B, caches[0]), made.next(ids_B, caches[1]), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", OTHERS)
-def test_what_it_does_not_know_goes_the_librarys_way(kind, tmp_path):
-    made = engine(tmp_path, kind, OTHERS[kind])
+@pytest.mark.parametrize("kind", UNSUPPORTED)
+def test_unsupported_models_use_transformers_forward(kind, tmp_path):
+    made = engine(tmp_path, kind, UNSUPPORTED[kind])
     assert made.decoder is None
     [rollout] = made.generate(PROMPTS[:1], Sampling(4, temperature=0.0))
     assert len(rollout.response_ids) == 4
 
 
-def test_a_pass_that_does_not_agree_is_not_taken(tmp_path):
+def test_a_decoder_that_does_not_agree_is_not_used(tmp_path):
     made = engine(tmp_path, "qwen3", KINDS["qwen3"])
     made.model.model.layers[1].mlp.act_fn = torch.nn.ReLU()
     assert Decoder.of(made.model) is None

@@ -1,4 +1,4 @@
-"""Both engines against transformers' own forward: same tokens, same log-probabilities."""
+"""Both engines against transformers' forward: the same tokens and log-probabilities."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from esr_cli.student.tuning import LoraTuning
 from esr_cli.types import Prompt, Sampling
 
 EOS = 2
-# One is beyond the model's rows, as padding rows of another build of it would be.
-BARRED = (*range(40, 100), 999)
+# 999 is beyond the model's vocabulary, as padding rows of another checkpoint could be.
+MASKED = (*range(40, 100), 999)
 SAMPLING = Sampling(12, temperature=0.7, stop_ids=(EOS,), samples=2, seed=3)
 
 
@@ -34,7 +34,7 @@ PROMPTS = [prompt(i, 10 + 7 * i) for i in range(4)]
 
 
 def reference_gap(model, rollouts, temperature):
-    """The largest gap between the engine's log-probabilities and one plain forward pass."""
+    """The largest difference between the engine's log-probabilities and a plain forward pass."""
     worst = 0.0
     for rollout in rollouts:
         start = len(rollout.prompt.student_ids)
@@ -47,8 +47,8 @@ def reference_gap(model, rollouts, temperature):
     return worst
 
 
-def changed(path):
-    """The same model with every weight moved, as named tensors and as a model."""
+def perturbed(path):
+    """The same model with every weight perturbed: as a model, and as named tensors."""
     torch.manual_seed(9)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     with torch.no_grad():
@@ -64,14 +64,14 @@ def vllm(tiny_pair):
     from esr_cli.rollout.vllm import VllmEngine
 
     before = torch.get_rng_state()
-    engine = VllmEngine(str(tiny_pair / "student"), "float32", 512, 32, masked_ids=BARRED)
-    assert torch.equal(before, torch.get_rng_state()), "starting vLLM moved the random state"
+    engine = VllmEngine(str(tiny_pair / "student"), "float32", 512, 32, masked_ids=MASKED)
+    assert torch.equal(before, torch.get_rng_state()), "starting vLLM perturbed the random state"
     return engine
 
 
 @pytest.fixture(scope="module")
 def eager(tiny_pair):
-    return EagerEngine(str(tiny_pair / "student"), "float32", 3, masked_ids=BARRED)
+    return EagerEngine(str(tiny_pair / "student"), "float32", 3, masked_ids=MASKED)
 
 
 @pytest.fixture(params=["eager", "vllm"])
@@ -89,7 +89,7 @@ def test_logprobs_are_those_of_the_model(engine, tiny_pair):
     assert reference_gap(model, rollouts, 0.7) < 1e-4
 
 
-def test_a_seed_decides_the_text_whatever_the_company(engine):
+def test_a_seed_determines_the_response_in_any_batch(engine):
     together = engine.generate(PROMPTS, SAMPLING)
     assert engine.generate(PROMPTS, SAMPLING) == together
     alone = engine.generate(PROMPTS[2:3], SAMPLING)
@@ -99,17 +99,17 @@ def test_a_seed_decides_the_text_whatever_the_company(engine):
     assert together[0].response_ids != together[1].response_ids
 
 
-def test_new_weights_arrive_whole_and_old_keys_are_forgotten(engine, tiny_pair):
-    # Longer than a cache block, so that a stale prefix would be found and used.
+def test_new_weights_are_loaded_and_the_prefix_cache_is_reset(engine, tiny_pair):
+    # Longer than a cache block, so that a stale prefix would be reused.
     long = [prompt(i, 300) for i in range(2)]
     engine.generate(long, SAMPLING)
-    model, weights = changed(tiny_pair / "student")
+    model, weights = perturbed(tiny_pair / "student")
     engine.load_weights(weights)
     assert reference_gap(model, engine.generate(long, SAMPLING), 0.7) < 1e-4
 
 
 def test_a_tied_embedding_reaches_the_output_head(engine, tiny_pair):
-    """Alone it must move both ends of the model; vLLM's packed head on the CPU once stayed."""
+    """It must change embedding and head; vLLM on the CPU has a packed copy of the head."""
     model = AutoModelForCausalLM.from_pretrained(tiny_pair / "student", dtype=torch.float32)
     weight = model.get_input_embeddings().weight
     with torch.no_grad():
@@ -143,55 +143,55 @@ def test_greedy_equals_transformers(eager, tiny_pair):
 
 
 @pytest.mark.parametrize("cut", [{"top_k": 1}, {"top_p": 1e-6}])
-def test_the_narrowest_cut_is_greedy(eager, cut):
+def test_the_smallest_top_k_and_top_p_are_greedy(eager, cut):
     greedy = eager.generate(PROMPTS, Sampling(6, temperature=0.0))
     narrow = eager.generate(PROMPTS, Sampling(6, temperature=1.0, **cut))
     assert [r.response_ids for r in narrow] == [r.response_ids for r in greedy]
     assert all(lp == pytest.approx(0, abs=1e-6) for r in narrow for lp in r.logprobs)
 
 
-def test_the_shipped_student_speaks_the_lab(tiny_pair):
+def test_the_tokenizer_round_trips_lab_text(tiny_pair):
     tokenizer = AutoTokenizer.from_pretrained(tiny_pair / "student")
     text = "plan : careful , one by one . \n a : 6 + 5 = 4 ;"
     assert tokenizer.decode(tokenizer(text).input_ids) == text
 
 
 def test_each_response_keeps_to_its_own_length(engine, tiny_pair):
-    """A mixture of lengths: every response begins as it would alone, and ends where it may."""
+    """With mixed lengths, each response is a prefix of the full one and ends at its limit."""
     endless = Sampling(40, temperature=0.7, samples=2, seed=3)
-    whole = engine.generate(PROMPTS, endless)
+    full = engine.generate(PROMPTS, endless)
     limits = [3, 40, 3, 1, 7, 3, 3, 25]
     mixed = engine.generate(PROMPTS, endless.at(0, limits))
     assert [len(r.response_ids) for r in mixed] == limits
     assert all(r.finish == "length" for r in mixed)
-    for short, long in zip(mixed, whole, strict=True):
+    for short, long in zip(mixed, full, strict=True):
         assert short.response_ids == long.response_ids[: len(short.response_ids)]
     model = AutoModelForCausalLM.from_pretrained(tiny_pair / "student", dtype=torch.float32)
     assert reference_gap(model, mixed, 0.7) < 1e-4
 
 
-def test_a_length_too_few_is_a_broken_invariant():
+def test_limits_need_one_length_per_response():
     with pytest.raises(AssertionError):
         SAMPLING.at(0, [1, 2]).limits(8)
 
 
-def test_barred_tokens_are_never_drawn_and_the_rest_is_renormalised(engine, tiny_pair):
+def test_masked_tokens_are_never_sampled_and_the_rest_is_renormalized(engine, tiny_pair):
     sampling = Sampling(30, temperature=1.5, samples=2, seed=3, shared_only=True)
     model = AutoModelForCausalLM.from_pretrained(tiny_pair / "student", dtype=torch.float32)
     model.lm_head.register_forward_hook(
-        lambda _, __, logits: logits.index_fill(-1, torch.tensor(BARRED[:-1]), -torch.inf)
+        lambda _, __, logits: logits.index_fill(-1, torch.tensor(MASKED[:-1]), -torch.inf)
     )
     rollouts = engine.generate(PROMPTS, sampling)
     drawn = {token for r in rollouts for token in r.response_ids}
-    assert not drawn & set(BARRED) and len(drawn) > 10
+    assert not drawn & set(MASKED) and len(drawn) > 10
     assert reference_gap(model, rollouts, 1.5) < 1e-4
-    # An evaluation asks the student as it is.
+    # An evaluation samples without the mask.
     free = engine.generate(PROMPTS, Sampling(30, temperature=1.5, samples=2, seed=3))
-    assert {token for r in free for token in r.response_ids} & set(BARRED)
+    assert {token for r in free for token in r.response_ids} & set(MASKED)
 
 
 def capped_gemma(folder):
-    """A tiny Gemma-2 whose attention cap matters."""
+    """A tiny Gemma-2 in which attention softcapping changes the logits."""
     torch.manual_seed(0)
     shape = AutoConfig.for_model(
         "gemma2", hidden_size=64, intermediate_size=128, num_hidden_layers=2,
@@ -207,8 +207,8 @@ def capped_gemma(folder):
     return str(folder)
 
 
-def test_the_attention_cap_of_gemma_2_is_not_lost(tmp_path):
-    """The fused kernels of transformers leave it out without a word; vLLM does not."""
+def test_attention_softcapping_of_gemma_2_is_applied(tmp_path):
+    """The fused kernels of transformers silently ignore softcapping; vLLM applies it."""
     path = capped_gemma(tmp_path)
     rollouts = EagerEngine(path, "float32", 8).generate(PROMPTS, SAMPLING)
     true = AutoModelForCausalLM.from_pretrained(
@@ -223,8 +223,8 @@ def test_the_attention_cap_of_gemma_2_is_not_lost(tmp_path):
     assert loading.head_agrees(ours, loading.head_of(ours))
 
 
-def test_vllm_and_the_trainer_hold_the_same_gemma_2(tmp_path):
-    """In a process of its own: one process holds one engine."""
+def test_vllm_and_the_trainer_agree_on_gemma_2(tmp_path):
+    """In a separate process: one process can hold one vLLM engine."""
     pytest.importorskip("vllm")
     code = (
         "import sys, test_rollout as t\n"
@@ -241,7 +241,7 @@ def test_vllm_and_the_trainer_hold_the_same_gemma_2(tmp_path):
 
 
 def gap_of(code: str, folder: Path) -> float:
-    """Runs the code on a folder for a model and reads the gap that it prints."""
+    """Runs the code with a model folder as its argument, and returns the gap that it prints."""
     script = folder / "gap.py"
     script.write_text(code)
     here = Path(__file__).parent
@@ -255,7 +255,7 @@ def gap_of(code: str, folder: Path) -> float:
 
 
 def adapted_qwen(folder):
-    """With biases, and adapters on some of the layers that vLLM lays together."""
+    """A tiny Qwen2 with biases, and adapters on some of the layers that vLLM fuses."""
     torch.manual_seed(0)
     shape = AutoConfig.for_model(
         "qwen2", hidden_size=128, intermediate_size=128, num_hidden_layers=2,
@@ -274,8 +274,8 @@ def adapted_qwen(folder):
     return model, made
 
 
-def test_vllm_takes_a_part_of_what_it_lays_together(tmp_path):
-    """In a process of its own. What is not handed over of such a layer, vLLM fills with noise."""
+def test_vllm_loads_adapters_on_a_part_of_a_fused_layer(tmp_path):
+    """In a separate process. vLLM leaves missing parts of a fused layer uninitialized."""
     pytest.importorskip("vllm")
     code = (
         "import sys, test_rollout as t\n"
@@ -291,5 +291,5 @@ def test_vllm_takes_a_part_of_what_it_lays_together(tmp_path):
         "        gaps.append(t.reference_gap(model, rollouts, 0.7))\n"
         "    print('gap', max(gaps))\n"
     )
-    # Noise is off by whole nats. On a CPU vLLM itself is off by 0.03 in some processes.
+    # Uninitialized weights are off by whole nats; vLLM on a CPU by up to 0.03 in some processes.
     assert gap_of(code, tmp_path) < 0.1

@@ -1,4 +1,4 @@
-"""The run in W&B: the file of an offline run, read back, against the run's own files."""
+"""The W&B file of an offline run, read back and compared with the run's own files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 import wandb_log
 from conftest import esr, rows
-from test_tracking import tell
+from test_tracking import log_a_run
 from wandb_log import of, values
 
 from esr_cli.config import TrackingConfig, gate
@@ -16,9 +16,9 @@ from esr_cli.runs.tracking import Tracker
 
 @pytest.fixture(scope="module")
 def mirrored(unbroken):
-    """What stands in the W&B file of thirty steps of the lab pair."""
+    """The W&B records of thirty steps of the lab pair."""
     [file] = wandb_log.files(unbroken)
-    return file, wandb_log.settled(file)
+    return file, wandb_log.finished(file)
 
 
 def test_every_metric_of_every_step_is_there(mirrored, unbroken):
@@ -27,15 +27,15 @@ def test_every_metric_of_every_step_is_there(mirrored, unbroken):
     for row in history:
         by_step.setdefault(row["step"], {}).update(row)
     for row in rows(unbroken):
-        told = by_step[row["step"]]
-        assert {key: told[key] for key in row} == row
+        logged = by_step[row["step"]]
+        assert {key: logged[key] for key in row} == row
     for row in rows(unbroken, "eval.jsonl"):
         assert by_step[row["step"]][f"eval/lab/{row['metric']}"] == row["value"]
     axis = {each.name or each.glob_name: each.step_metric for each in of(mirrored[1], "metric")}
     assert axis["*"] == "step"
 
 
-def test_configuration_and_place_are_there(mirrored, unbroken):
+def test_configuration_and_project_are_there(mirrored, unbroken):
     [run] = of(mirrored[1], "run")
     config = values(run.config.update)
     saved = gate.read_yaml(unbroken / "config.yaml")
@@ -64,26 +64,26 @@ def test_figures_samples_and_the_outcome_are_there(mirrored, unbroken):
     assert outcome["median/time/step_s"] == summary["median"]["time/step_s"]
 
 
-def test_a_run_that_goes_on_is_the_same_run_there(tmp_path):
-    tell(tmp_path, "offline")
-    tell(tmp_path, "offline")
-    ids = [of(wandb_log.settled(file), "run")[0].run_id for file in wandb_log.files(tmp_path)]
+def test_a_resumed_run_is_the_same_wandb_run(tmp_path):
+    log_a_run(tmp_path, "offline")
+    log_a_run(tmp_path, "offline")
+    ids = [of(wandb_log.finished(file), "run")[0].run_id for file in wandb_log.files(tmp_path)]
     assert len(ids) == 2 and ids[0] == ids[1]
 
 
-def test_an_alarm_is_handed_on(tmp_path):
+def test_an_alarm_is_sent_as_an_alert(tmp_path):
     with Tracker(tmp_path, {}, TrackingConfig("offline"), total_steps=1) as tracker:
         tracker.alarm("90% of the responses repeat themselves; lower the rate")
     [file] = wandb_log.files(tmp_path)
-    [alert] = of(wandb_log.settled(file), "alert")
+    [alert] = of(wandb_log.finished(file), "alert")
     assert alert.level == "WARN" and alert.title == "90% of the responses repeat themselves"
     assert "warning: 90%" in (tmp_path / "esr.log").read_text()
 
 
-def test_settings_say_where_it_stands(tmp_path):
-    tell(tmp_path, "offline", project="mine", group="a sweep", name="my run", tags=["extra"])
+def test_settings_name_project_group_and_tags(tmp_path):
+    log_a_run(tmp_path, "offline", project="mine", group="a sweep", name="my run", tags=["extra"])
     [file] = wandb_log.files(tmp_path)
-    [run] = of(wandb_log.settled(file), "run")
+    [run] = of(wandb_log.finished(file), "run")
     assert (run.project, run.run_group, run.display_name) == ("mine", "a sweep", "my run")
     assert set(run.tags) == {"N=8", "extra"}
 
@@ -95,5 +95,5 @@ def test_wandb_s_own_variables_are_defaults_and_settings_win(tmp_path):
     done = esr("train", *few, *typed, env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     [file] = wandb_log.files(tmp_path / "run")
-    [run] = of(wandb_log.settled(file), "run")
+    [run] = of(wandb_log.finished(file), "run")
     assert (run.project, run.run_group) == ("from-the-shell", "mine")

@@ -1,4 +1,4 @@
-"""What a run tells: its files, its lines, and a mirror that may fall but never stops the run."""
+"""Logging of a run: its files, its lines, and W&B, whose failures never stop the run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESPONSES = {
 }  # fmt: skip
 
 
-def tell(folder, mode, **settings):
+def log_a_run(folder, mode, **settings):
     settings = TrackingConfig(mode, **settings)
     with Tracker(folder, {"seed": 7}, settings, total_steps=2, tags=["N=8"]) as tracker:
         tracker.begin()
@@ -31,8 +31,8 @@ def tell(folder, mode, **settings):
         tracker.finish({"steps": 2}, [])
 
 
-def test_the_files_hold_valid_json_whatever_was_computed(tmp_path):
-    tell(tmp_path, "disabled")
+def test_the_files_hold_valid_json_for_any_metrics(tmp_path):
+    log_a_run(tmp_path, "disabled")
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     refuse = pytest.fail
     assert [json.loads(line, parse_constant=refuse) for line in lines] == [
@@ -49,14 +49,14 @@ def test_online_without_a_key_goes_offline_and_says_so(tmp_path, monkeypatch, ca
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    tell(tmp_path, "online")
-    told = capsys.readouterr().out
-    assert "wandb login" in told and "WANDB_API_KEY" in told and "Logging offline" in told
+    log_a_run(tmp_path, "online")
+    output = capsys.readouterr().out
+    assert "wandb login" in output and "WANDB_API_KEY" in output and "Logging offline" in output
     [file] = wandb_log.files(tmp_path)
-    assert len(wandb_log.of(wandb_log.settled(file), "history")) >= 3
+    assert len(wandb_log.of(wandb_log.finished(file), "history")) >= 3
 
 
-def test_a_mirror_that_falls_leaves_the_run_going(tmp_path, capsys):
+def test_a_failure_of_wandb_does_not_stop_the_run(tmp_path, capsys):
     with Tracker(tmp_path, {}, TrackingConfig("offline"), total_steps=1) as tracker:
         tracker.mirror._run.finish()
         tracker.log(1, METRICS)
@@ -72,13 +72,13 @@ def test_a_folder_wandb_cannot_use_is_a_warning(tmp_path, monkeypatch, capsys):
         raise OSError("no room for a log")
 
     monkeypatch.setattr(wandb, "init", broken)
-    tell(tmp_path, "offline")
+    log_a_run(tmp_path, "offline")
     assert "W&B could not start (no room for a log)" in capsys.readouterr().out
     assert (tmp_path / "metrics.jsonl").exists()
 
 
-def test_plain_lines_say_where_the_run_is(tmp_path, capsys):
-    tell(tmp_path, "disabled")
+def test_plain_lines_show_the_progress(tmp_path, capsys):
+    log_a_run(tmp_path, "disabled")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("step 1/2  loss 0.5000  train 0.25s  left ")
     assert "step 2: lab avg@4 0.500 [0.400, 0.600] on 4 problems (1 s)" in lines

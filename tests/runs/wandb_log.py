@@ -1,4 +1,4 @@
-"""Reads the file that W&B leaves of an offline run: a log of blocks as LevelDB has it."""
+"""Reads the file of an offline W&B run: a log of blocks in LevelDB's format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def records(path: Path) -> list[Any]:
-    """Everything in one file so far."""
+    """The records in a file so far."""
     data, place, whole, found = path.read_bytes(), 7, b"", []
     assert data.startswith(b":W&B")
     while place < len(data):
@@ -37,8 +37,8 @@ def records(path: Path) -> list[Any]:
     return found
 
 
-def settled(path: Path, seconds: float = 60) -> list[Any]:
-    """The records once W&B's own process has written the last of them."""
+def finished(path: Path, seconds: float = 60) -> list[Any]:
+    """Waits until W&B's own process has written the last record; returns all of them."""
     until = time.monotonic() + seconds
     while True:
         found = records(path)

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, and an optimizer that goes on as if nothing had been."""
+"""Checkpoints: atomic writes, the last k kept, and bitwise resumption of an optimizer."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from esr_cli.base import files
-from esr_cli.plots import run as plots
 from esr_cli.student import checkpoint
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_previous_checkpoint_intact(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, 1, {"a": torch.ones(2)}, {"step": 1}, keep=2)
 
     def full(*_):
@@ -34,7 +33,7 @@ def test_the_last_k_are_kept(tmp_path):
     assert names == ["step-000004", "step-000005"]
 
 
-def test_an_optimizer_goes_on_to_the_bit():
+def test_an_optimizer_resumes_bitwise():
     def descend(parameters, optimizer, steps):
         for step in steps:
             loss = sum(((p - step) ** 2).sum() for p in parameters)
@@ -47,31 +46,24 @@ def test_an_optimizer_goes_on_to_the_bit():
         parameters = [torch.nn.Parameter(torch.randn(3)), torch.nn.Parameter(torch.randn(2, 2))]
         return parameters, torch.optim.AdamW(parameters, lr=0.1)
 
-    whole, optimizer = fresh()
-    descend(whole, optimizer, range(10))
-    broken, optimizer = fresh()
-    descend(broken, optimizer, range(4))
+    uninterrupted, optimizer = fresh()
+    descend(uninterrupted, optimizer, range(10))
+    interrupted, optimizer = fresh()
+    descend(interrupted, optimizer, range(4))
     packed = checkpoint.pack_optimizer(optimizer, ["a", "b"])
     packed = {name: tensor.clone() for name, tensor in packed.items()}
-    values = [p.detach().clone() for p in broken]
-    again, optimizer = fresh()
+    saved = [p.detach().clone() for p in interrupted]
+    resumed, optimizer = fresh()
     with torch.no_grad():
-        for parameter, value in zip(again, values, strict=True):
+        for parameter, value in zip(resumed, saved, strict=True):
             parameter.copy_(value)
     checkpoint.unpack_optimizer(optimizer, ["a", "b"], packed)
-    descend(again, optimizer, range(4, 10))
-    assert all(torch.equal(a, b) for a, b in zip(whole, again, strict=True))
+    descend(resumed, optimizer, range(4, 10))
+    assert all(torch.equal(a, b) for a, b in zip(uninterrupted, resumed, strict=True))
 
 
-def test_records_are_cut_back_and_a_broken_last_line_goes(tmp_path):
+def test_records_are_truncated_and_an_incomplete_last_line_is_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     files.truncate_jsonl(path, 2)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
-
-
-def test_a_run_without_evaluations_still_has_its_other_plots(tmp_path):
-    phases = {f"time/{phase}_s": 0.1 for phase in plots.PHASES}
-    row = {"step": 1, "train/reverse_kl": 0.5, **phases}
-    (tmp_path / "metrics.jsonl").write_text(json.dumps(row) + "\n")
-    assert [path.stem for path in plots.draw(tmp_path)] == ["loss", "phase_times"]

@@ -1,4 +1,4 @@
-"""What the objective asks of a step: which positions count, heads of any kind, small steps."""
+"""The objective in a step: selected positions, output heads of any kind, bf16 master weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from test_student import ROLLOUTS, gradients, load, moved, student
+from test_student import ROLLOUTS, gradients, load, snapshot, student
 
 from esr_cli.distill.positions import Rule
 from esr_cli.types import HiddenScores, Rollout
@@ -18,22 +18,24 @@ def cut(rollout: Rollout, n: int) -> Rollout:
 
 
 @pytest.mark.parametrize("reduction", ["token_mean", "sequence_mean", "sequence_sum"])
-def test_masking_full_rollouts_to_n_gives_the_gradient_of_stopping_there(
+def test_masking_full_rollouts_to_n_gives_the_gradient_of_stopping_at_n(
     reduction, tiny_pair, teacher
 ):
-    """ESR saves the cost of what a mask would throw away, and changes nothing else."""
-    n, free = 4, {"clip_norm": 1e9}
+    """ESR only avoids the cost of the masked positions; the gradient is the same."""
+    n, unclipped = 4, {"clip_norm": 1e9}
     masked = student(
-        tiny_pair, teacher, rule=Rule("window", end=n), reduction=reduction, **free
+        tiny_pair, teacher, rule=Rule("window", end=n), reduction=reduction, **unclipped
     )  # fmt: skip
-    stopped = student(tiny_pair, teacher, reduction=reduction, **free)
+    stopped = student(tiny_pair, teacher, reduction=reduction, **unclipped)
     one = gradients(masked, ROLLOUTS, teacher)
     other = gradients(stopped, [cut(r, n) for r in ROLLOUTS], teacher)
     for name in one:
         assert torch.allclose(one[name], other[name], rtol=1e-4, atol=1e-7), name
-    # And it is not the gradient of everything.
-    whole = gradients(student(tiny_pair, teacher, reduction=reduction, **free), ROLLOUTS, teacher)
-    assert any(not torch.allclose(one[n], whole[n], rtol=1e-2, atol=1e-5) for n in one)
+    # It differs from the gradient of the full rollouts.
+    full = gradients(
+        student(tiny_pair, teacher, reduction=reduction, **unclipped), ROLLOUTS, teacher
+    )
+    assert any(not torch.allclose(one[n], full[n], rtol=1e-2, atol=1e-5) for n in one)
 
 
 @pytest.mark.parametrize(
@@ -42,66 +44,66 @@ def test_masking_full_rollouts_to_n_gives_the_gradient_of_stopping_there(
         Rule("top", keep=3),
         Rule("random", keep=3),
         Rule(shape="cumulative_kl"),
-        # An untrained teacher is sure of nothing.
+        # An untrained teacher has low confidence everywhere.
         Rule("confident", confidence=0.013),
     ],
 )
 def test_selected_positions_do_not_depend_on_micro_batches(rule, tiny_pair, teacher):
-    free = {"clip_norm": 1e9}
-    whole = student(tiny_pair, teacher, rule=rule, micro_batch_tokens=10**6, **free)
-    single = student(tiny_pair, teacher, rule=rule, micro_batch_tokens=1, **free)
-    one, other = (gradients(made, ROLLOUTS, teacher) for made in (whole, single))
+    unclipped = {"clip_norm": 1e9}
+    full = student(tiny_pair, teacher, rule=rule, micro_batch_tokens=10**6, **unclipped)
+    single = student(tiny_pair, teacher, rule=rule, micro_batch_tokens=1, **unclipped)
+    one, other = (gradients(made, ROLLOUTS, teacher) for made in (full, single))
     for name in one:
         assert torch.allclose(one[name], other[name], rtol=1e-3, atol=1e-7), name
 
 
-def test_the_kept_share_is_told(tiny_pair, teacher):
+def test_the_kept_share_is_reported(tiny_pair, teacher):
     made = student(tiny_pair, teacher, rule=Rule("top", keep=3))
     update = made.update(ROLLOUTS, teacher.score(ROLLOUTS), 0)
     assert update.metrics["train/kept"] == pytest.approx((3 + 1 + 3 + 3) / 24)
     assert update.metrics["train/k3"] >= 0
 
 
-def test_positions_that_the_teacher_cannot_place_do_not_count(tiny_pair, teacher):
-    """Rows of anything where tokenizers do not meet leave loss, gradient and figures alone."""
-    free = {"clip_norm": 1e9}
+def test_positions_not_aligned_with_the_teacher_do_not_count(tiny_pair, teacher):
+    """Arbitrary rows at unaligned positions do not change loss, gradient or metrics."""
+    unclipped = {"clip_norm": 1e9}
     scores = teacher.score(ROLLOUTS)
     aligned = torch.ones(24, dtype=torch.bool)
     aligned[[2, 7, 20]] = False
-    spoilt = scores.hidden_RD.clone()
-    spoilt[~aligned] = 1e6
-    made = [student(tiny_pair, teacher, **free) for _ in range(2)]
-    one = made[0].update(ROLLOUTS, HiddenScores(spoilt, aligned), 0)
+    corrupted = scores.hidden_RD.clone()
+    corrupted[~aligned] = 1e6
+    made = [student(tiny_pair, teacher, **unclipped) for _ in range(2)]
+    one = made[0].update(ROLLOUTS, HiddenScores(corrupted, aligned), 0)
     other = made[1].update(ROLLOUTS, HiddenScores(scores.hidden_RD, aligned), 0)
     assert one.metrics == other.metrics
     assert one.metrics["align/coverage"] == pytest.approx(21 / 24)
     flat = [kl for row in one.kl_by_rollout for kl in row]
     assert [i for i, kl in enumerate(flat) if math.isnan(kl)] == [2, 7, 20]
-    for name, value in moved(made[0]).items():
+    for name, value in snapshot(made[0]).items():
         assert torch.equal(value, made[1].parameters[name]), name
 
 
 def test_no_aligned_position_at_all_skips_the_step(tiny_pair, teacher):
     made = student(tiny_pair, teacher)
-    before = moved(made)
+    before = snapshot(made)
     none = HiddenScores(teacher.score(ROLLOUTS).hidden_RD, torch.zeros(24, dtype=torch.bool))
     assert made.update(ROLLOUTS, none, 0).skipped
     assert all(torch.equal(p, before[name]) for name, p in made.parameters.items())
 
 
 class Doubled(torch.nn.Linear):
-    """An output head that is more than a projection."""
+    """An output head that is not a plain projection."""
 
     def forward(self, hidden):
         return super().forward(hidden) * 2 + hidden.mean(-1, keepdim=True)
 
 
-def test_a_head_that_is_no_projection_trains_through_its_exact_logits(tiny_pair, teacher):
-    strange = load(tiny_pair)
+def test_a_head_that_is_not_a_projection_trains_through_its_logits(tiny_pair, teacher):
+    custom = load(tiny_pair)
     head = Doubled(64, 108, bias=False)
-    head.weight = strange.lm_head.weight
-    strange.lm_head = head
-    made = student(tiny_pair, teacher, model=strange, clip_norm=1e9)
+    head.weight = custom.lm_head.weight
+    custom.lm_head = head
+    made = student(tiny_pair, teacher, model=custom, clip_norm=1e9)
     assert not made.splits
     found = gradients(made, ROLLOUTS, teacher)
     plain = load(tiny_pair)
@@ -118,8 +120,8 @@ def test_a_head_that_is_no_projection_trains_through_its_exact_logits(tiny_pair,
         assert torch.allclose(found[name], p.grad, rtol=1e-3, atol=1e-6), name
 
 
-def test_small_steps_add_up_in_the_masters_of_bf16_weights(tiny_pair, teacher):
-    """A step of 1e-5 is below what bf16 weights of 0.02 can hold; a hundred of them are not."""
+def test_small_updates_accumulate_in_the_masters_of_bf16_weights(tiny_pair, teacher):
+    """One step of 1e-5 is lost in bf16 weights of 0.02; many steps are not."""
     model = load(tiny_pair).bfloat16()
     start = {n: p.detach().clone() for n, p in model.named_parameters()}
     made = student(tiny_pair, teacher, model=model, learning_rate=1e-5)
@@ -129,9 +131,9 @@ def test_small_steps_add_up_in_the_masters_of_bf16_weights(tiny_pair, teacher):
     master = made.parameters[name]
     assert master.dtype == torch.float32 and made.weights()[name].dtype == torch.bfloat16
     assert not torch.equal(master, start[name].float())
-    stuck = (made.weights()[name] == start[name]).float().mean()
-    assert stuck > 0.5
+    unchanged = (made.weights()[name] == start[name]).float().mean()
+    assert unchanged > 0.5
     for step in range(1, 40):
         made.update(ROLLOUTS, scores, step)
     assert torch.equal(made.weights()[name], made.parameters[name].bfloat16())
-    assert (made.weights()[name] == start[name]).float().mean() < stuck - 0.2
+    assert (made.weights()[name] == start[name]).float().mean() < unchanged - 0.2

@@ -1,4 +1,4 @@
-"""The student's step: what it computes, what it must not depend on, what it refuses."""
+"""The student's step: its values, its invariances, non-finite steps, and its tunings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STEPS = 10
 
 
 def rollout(number: int, length: int, teacher_prompt: int) -> Rollout:
-    """Random tokens; the teacher's prompt differs in length and text from the student's."""
+    """Random tokens; the teacher's prompt differs in length and content from the student's."""
     stream = torch.Generator().manual_seed(number)
 
     def ids(count):
@@ -54,19 +54,19 @@ def student(
 
 
 def gradients(made: Student, rollouts, teacher) -> dict[str, torch.Tensor]:
-    """The step's gradients, read from AdamW's first moments (a tenth of them, unclipped)."""
+    """The step's gradients, from AdamW's first moments, which are a tenth of the gradients."""
     assert made.config.clip_norm > 1e6 and made.config.beta1 == 0.9
     made.update(rollouts, teacher.score(rollouts), 0)
     state = made.optimizer.state
     return {name: state[p]["exp_avg"] * 10 for name, p in made.parameters.items()}
 
 
-def moved(made: Student) -> dict[str, torch.Tensor]:
+def snapshot(made: Student) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in made.parameters.items()}
 
 
-def by_hand(tiny_pair) -> list[torch.Tensor]:
-    """KL a token of each rollout, from both models' own logits, in float64."""
+def expected_kl(tiny_pair) -> list[torch.Tensor]:
+    """The KL per token of each rollout, from both models' logits, in float64."""
     student, teacher = load(tiny_pair).double(), load(tiny_pair, "teacher").double()
     found = []
     for r in ROLLOUTS:
@@ -80,8 +80,8 @@ def by_hand(tiny_pair) -> list[torch.Tensor]:
 
 
 def test_positions_are_counted_from_the_start_of_the_response(tiny_pair, teacher):
-    """Prompts of other lengths for either model, batches in any order: each KL in its place."""
-    expected = by_hand(tiny_pair)
+    """With different prompt lengths per model and any batch order, each KL is at its position."""
+    expected = expected_kl(tiny_pair)
     update = student(tiny_pair, teacher, micro_batch_tokens=40).update(
         ROLLOUTS, teacher.score(ROLLOUTS), 0
     )
@@ -97,8 +97,8 @@ def test_neither_micro_batches_nor_the_order_of_rollouts_change_the_step(tiny_pa
         rollouts = ROLLOUTS[::order]
         made[name].update(rollouts, teacher.score(rollouts), 0)
     for name in ("single", "turned"):
-        for key, value in moved(made["whole"]).items():
-            # AdamW's first step has the size of the rate whatever the gradient: compare moments.
+        for key, value in snapshot(made["whole"]).items():
+            # AdamW's first step has the size of the rate for any gradient, so compare moments.
             assert torch.allclose(value, made[name].parameters[key], atol=1e-4), (name, key)
         for one, other in zip(
             made["whole"].optimizer.state.values(), made[name].optimizer.state.values(), strict=True
@@ -114,41 +114,41 @@ def test_gradient_checkpointing_changes_memory_only(tiny_pair, teacher):
 
 
 @pytest.mark.parametrize(
-    ("method", "dtype", "apart"),
+    ("method", "dtype", "tolerance"),
     [
         ("full", torch.float32, 1e-4),
         ("lora", torch.float32, 1e-4),
         ("lora", torch.bfloat16, 3e-2),
     ],
 )
-def test_compiled_layers_take_the_same_step(tiny_pair, teacher, method, dtype, apart):
+def test_compiled_layers_take_the_same_step(tiny_pair, teacher, method, dtype, tolerance):
     plain, fused = (
         student(tiny_pair, teacher, method=method, compile=on, model=load(tiny_pair).to(dtype))
         for on in (False, True)
     )
     for step in range(2):
-        # Of other lengths, which must not need a program of their own.
+        # Other lengths, which must not trigger a recompilation.
         rollouts = ROLLOUTS[step:]
         scores = teacher.score(rollouts)
         one, other = (made.update(rollouts, scores, step) for made in (plain, fused))
         for name in ("train/loss", "train/grad_norm"):
-            assert one.metrics[name] == pytest.approx(other.metrics[name], apart), name
+            assert one.metrics[name] == pytest.approx(other.metrics[name], tolerance), name
     assert list(plain.weights()) == list(fused.weights())
 
 
-def test_a_step_that_is_not_finite_leaves_no_trace(tiny_pair, teacher):
+def test_a_non_finite_step_changes_nothing(tiny_pair, teacher):
     made = student(tiny_pair, teacher)
     made.update(ROLLOUTS, teacher.score(ROLLOUTS), 0)
-    before = moved(made)
-    spoilt = teacher.score(ROLLOUTS).hidden_RD.clone()
-    spoilt[3] = math.nan
-    assert made.update(ROLLOUTS, HiddenScores(spoilt), 1).skipped
+    before = snapshot(made)
+    corrupted = teacher.score(ROLLOUTS).hidden_RD.clone()
+    corrupted[3] = math.nan
+    assert made.update(ROLLOUTS, HiddenScores(corrupted), 1).skipped
     assert all(torch.equal(p, before[name]) for name, p in made.parameters.items())
     after = made.update(ROLLOUTS, teacher.score(ROLLOUTS), 2)
     assert not after.skipped and math.isfinite(after.metrics["train/loss"])
 
 
-def test_logits_of_the_teacher_do_as_well_as_its_states(tiny_pair, teacher):
+def test_logits_of_the_teacher_give_the_same_loss_as_its_states(tiny_pair, teacher):
     scores = teacher.score(ROLLOUTS)
     logits = LogitScores(teacher.head().logits(scores.hidden_RD))
     one = student(tiny_pair, teacher).update(ROLLOUTS, scores, 0)
@@ -156,11 +156,11 @@ def test_logits_of_the_teacher_do_as_well_as_its_states(tiny_pair, teacher):
     assert one.metrics["train/loss"] == pytest.approx(other.metrics["train/loss"], 1e-6)
 
 
-def test_lora_hands_over_what_it_trains_by_names_the_engine_knows(tiny_pair, teacher):
+def test_lora_gives_the_engine_merged_weights_by_base_names(tiny_pair, teacher):
     base = load(tiny_pair).state_dict()
     made = student(tiny_pair, teacher, method="lora", rank=4, alpha=8)
     start = made.weights()
-    # All seven linear layers of both blocks train; the norms of queries and keys come with them.
+    # All seven linear layers of both blocks are trained; the QK-norms are included unchanged.
     trained = [name for name in start if "_proj" in name]
     assert len(trained) == 14 and len(start) == 18
     assert all(torch.equal(tensor, base[name]) for name, tensor in start.items())
@@ -171,7 +171,7 @@ def test_lora_hands_over_what_it_trains_by_names_the_engine_knows(tiny_pair, tea
     assert all(torch.equal(p, base[name.replace(".base_layer", "")]) for name, p in frozen.items())
 
 
-def test_rates_warm_up_and_fall(tiny_pair, teacher):
+def test_learning_rates_warm_up_and_decay(tiny_pair, teacher):
     made = student(tiny_pair, teacher, schedule="linear", warmup_steps=2, learning_rate=1.0)
     rates = [made.rate(step) for step in range(STEPS)]
     assert rates[0] == pytest.approx(0.5) and rates[1] == pytest.approx(0.9)
@@ -180,7 +180,7 @@ def test_rates_warm_up_and_fall(tiny_pair, teacher):
     assert {held.rate(step) for step in range(STEPS)} == {1.0}
 
 
-def test_micro_batches_hold_all_and_keep_to_the_budget():
+def test_micro_batches_hold_all_sequences_within_the_budget():
     lengths = [7, 30, 1, 12, 12, 90, 4]
     groups = batching.micro_batches(lengths, 40)
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
@@ -188,18 +188,18 @@ def test_micro_batches_hold_all_and_keep_to_the_budget():
         assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= 40
 
 
-def test_micro_batches_of_unlike_lengths_are_hardly_padded():
+def test_micro_batches_of_different_lengths_have_little_padding():
     lengths = [200 + 50 * i for i in range(17)]
     groups = batching.micro_batches(lengths, 16384)
     padded = sum(len(group) * max(lengths[i] for i in group) for group in groups)
     assert sorted(i for group in groups for i in group) == list(range(17))
     assert padded < 1.15 * sum(lengths) and len(groups) < 8
-    # Few tokens stay together whatever their padding.
+    # A few tokens stay in one batch whatever the padding.
     assert len(batching.micro_batches([100, 50, 10], 16384)) == 1
 
 
-def renumbered(folder, target):
-    """The same teacher with its tokens under other ids: rows of weights and vocabulary moved."""
+def permuted(folder, target):
+    """The same teacher with permuted token ids, in weights and vocabulary."""
     tokenizer, model = load_tokenizer(str(folder)), AutoModelForCausalLM.from_pretrained(folder)
     order = torch.randperm(108, generator=torch.Generator().manual_seed(4))
     rows = model.get_input_embeddings().weight
@@ -216,17 +216,15 @@ def renumbered(folder, target):
     return target
 
 
-def test_a_teacher_with_other_ids_is_read_and_compared_in_the_students_order(
-    tiny_pair, teacher, tmp_path
-):
-    path = str(renumbered(tiny_pair / "teacher", tmp_path / "other"))
+def test_a_teacher_with_other_ids_is_compared_in_the_students_order(tiny_pair, teacher, tmp_path):
+    path = str(permuted(tiny_pair / "teacher", tmp_path / "other"))
     pair = PairConfig()
     pair.student.path, pair.teacher.path = str(tiny_pair / "student"), path
-    met = resolve_pairing(pair, load_tokenizer(pair.student.path), load_tokenizer(path))
-    assert met.alignment.kind == "tokens" and met.columns != tuple(range(108))
-    other = Teacher(path, "float32", "cpu", 64, None, met.reader, met.columns)
-    # The prompt is the teacher's own text, in its own ids.
-    order = met.alignment.teacher_of
+    pairing = resolve_pairing(pair, load_tokenizer(pair.student.path), load_tokenizer(path))
+    assert pairing.alignment.kind == "tokens" and pairing.columns != tuple(range(108))
+    other = Teacher(path, "float32", "cpu", 64, None, pairing.reader, pairing.columns)
+    # The teacher's prompt, in the other teacher's ids.
+    order = pairing.alignment.teacher_of
     theirs = [
         replace(
             r, prompt=replace(r.prompt, teacher_ids=tuple(order[i] for i in r.prompt.teacher_ids))
@@ -238,8 +236,8 @@ def test_a_teacher_with_other_ids_is_read_and_compared_in_the_students_order(
     assert torch.allclose(ours, found, atol=1e-5)
 
 
-def test_blocks_are_handed_over_whole(tiny_pair):
-    """vLLM reloads queries, keys and values together, and what it is not given is lost."""
+def test_lora_gives_the_engine_complete_blocks(tiny_pair):
+    """vLLM reloads fused layers as a whole, and loses parts that it is not given."""
     made = tuning.LoraTuning(load(tiny_pair), 4, 8, ["q_proj"])
     parts = {name.split("layers.0.")[1] for name in made.merged() if "layers.0." in name}
     names = {"q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm"}
@@ -247,8 +245,8 @@ def test_blocks_are_handed_over_whole(tiny_pair):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_adapted_layers_train_as_pefts_own(tiny_pair, dtype):
-    """By the sum of weight and adapter, or in 16 bits apart: the same values and gradients."""
+def test_adapted_layers_train_as_in_peft(tiny_pair, dtype):
+    """Values and gradients equal peft's, with merged weights (fp32) or separate products."""
     model = load(tiny_pair).to(dtype)
     made = tuning.LoraTuning(model, 4, 8, ["q_proj", "down_proj"])
     with torch.no_grad():
@@ -257,17 +255,17 @@ def test_adapted_layers_train_as_pefts_own(tiny_pair, dtype):
     made.publish()
     ids_BL = torch.arange(3, 27).view(2, 12)
 
-    def taken():
+    def logits_and_gradients():
         logits_BLV = model(input_ids=ids_BL).logits.float()
         logits_BLV.log_softmax(-1)[..., 5].mean().backward()
         found = {name: p.grad.clone() for name, p in made.trainable().items()}
         model.zero_grad()
         return logits_BLV.detach(), found
 
-    ours, our_gradients = taken()
+    ours, our_gradients = logits_and_gradients()
     for _, layer in made._layers:
         del layer.forward
-    theirs, their_gradients = taken()
+    theirs, their_gradients = logits_and_gradients()
     close = 1e-4 if dtype == torch.float32 else 0.05
     assert (ours - theirs).norm() < close * theirs.norm()
     assert len(our_gradients) == 8

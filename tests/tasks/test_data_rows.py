@@ -1,14 +1,12 @@
-"""Rows of training data in every format, from files and by name."""
+"""Rows of training data in every format."""
 
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
-from test_training_tasks import chat, load, no_data, row, settings, write  # noqa: F401
+from training_data import row
 
-from esr_cli.assembly import data
 from esr_cli.config import ConfigError
 from esr_cli.graders.boxed import last_box
 from esr_cli.tasks import code, glaive, math, own
@@ -91,11 +89,11 @@ def test_raw_rows_of_glaive_without_functions_without_a_call_and_without_a_user(
         ("[1]", None),
     ],
 )
-def test_calls_however_they_are_quoted(text, found):
+def test_calls_in_every_quoting_style(text, found):
     assert glaive.read_call(text) == found
 
 
-def test_shared_rows_of_glaive():
+def test_sharegpt_rows_of_glaive():
     call = {"name": "say", "arguments": {"text": "it's"}}
     turns = [
         {"from": "human", "value": "Say it."},
@@ -114,7 +112,7 @@ def test_shared_rows_of_glaive():
     assert glaive.training_question(row(conversations=turns, tools="[broken")) is None
 
 
-def test_rows_of_ones_own():
+def test_rows_of_custom_prompts():
     asked = own.training_question(row(prompt="Hi", id=7, reference={"a": 1}, other="unread"))
     assert asked == Question("7", ({"role": "user", "content": "Hi"},), {"a": 1})
     turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
@@ -127,33 +125,6 @@ def test_rows_of_ones_own():
     assert wrapped.tools == asked.tools
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ('{"prompt": ', "broken row, not JSON"),
-        ('{"text": "x"}', "neither 'prompt' nor 'messages'; give one of them"),
-        ('{"prompt": 3}', "field 'prompt' is 3; it must be a text"),
-        ('{"prompt": "x", "messages": []}', "both 'prompt' and 'messages'"),
-        ('{"messages": "x"}', "field 'messages' is x; it must be a list"),
-        ('{"messages": []}', "no turn of the user; add it"),
-        ('{"messages": [{"role": "human", "content": "x"}]}', "a turn that is not"),
-        ('{"messages": [{"role": "user", "content": "x", "name": "y"}]}', "a turn that is not"),
-        (
-            '{"messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": ""}]}',
-            "ends with a turn of assistant",
-        ),
-        ('{"prompt": "x", "tools": [{"parameters": {}}]}', "an entry without a name"),
-        ('{"prompt": "x", "id": [1]}', "field 'id' must be"),
-    ],
-)
-def test_a_broken_row_is_refused_by_its_line(tmp_path, line, said):
-    (tmp_path / "my.jsonl").write_text('{"prompt": "a"}\n\n' + line + '\n{"prompt": "b"}\n')
-    with pytest.raises(ConfigError) as refused:
-        load(tmp_path)
-    assert str(refused.value).startswith(f"{tmp_path}/my.jsonl:3: ")
-    assert said in str(refused.value) and "\n" not in str(refused.value)
-
-
 def test_an_array_is_read_like_lines_and_json_lines_may_be_called_json(tmp_path):
     path = tmp_path / "rows.json"
     path.write_text('\n [{"a": 1},\n {"a": 2}]')
@@ -164,74 +135,5 @@ def test_an_array_is_read_like_lines_and_json_lines_may_be_called_json(tmp_path)
     with pytest.raises(ConfigError, match=r"rows\.json:2: not JSON"):
         read(path)
     path.write_text('[{"a": 1}, 3]')
-    with pytest.raises(ConfigError, match=r"rows\.json row 1: broken row, 3 where an object"):
+    with pytest.raises(ConfigError, match=r"rows\.json row 1: broken row, 3 is not an object"):
         read(path)
-
-
-def test_a_file_of_ones_own_is_found_where_one_stands_and_below_data_dir(tmp_path, monkeypatch):
-    write(tmp_path / "here" / "my.jsonl", [{"prompt": "here"}])
-    write(tmp_path / "data" / "my.jsonl", [{"prompt": "there"}])
-
-    def asked(files):
-        found = load(tmp_path / "data", "prompts_per_step=1", files=files)
-        return found.questions[0].messages[0]["content"]
-
-    assert asked(["my.jsonl"]) == "there"
-    assert asked([f"{tmp_path}/here/my.jsonl"]) == "here"
-    monkeypatch.chdir(tmp_path / "here")
-    assert asked(["my.jsonl"]) == "here"
-    with pytest.raises(ConfigError, match=r"gone\.jsonl: not in .*; put your file there"):
-        asked(["gone.jsonl"])
-    with pytest.raises(ConfigError, match=r"task\.files=\[\]: name your own"):
-        load(tmp_path, files=[])
-
-
-def test_a_set_is_downloaded_by_name_where_its_file_is_not_at_hand(tmp_path):
-    # `datasets` takes a folder laid out as a repository for a name.
-    values = [{"problem": f"p {i}", "solution": "\\boxed{1}"} for i in range(3)]
-    write(tmp_path / "hub" / "train.jsonl", values)
-    task = load(
-        tmp_path, f"task.hub.path={tmp_path}/hub", "task.rows=2", task="math", files=["gone.jsonl"]
-    )
-    assert task.report.startswith("math: 2 rows, 0 duplicates")
-    assert [each.reference for each in task.questions] == ["1", "1"]
-
-
-# Ids.
-
-
-REAL = pytest.mark.skipif(not os.environ.get("ESR_DATA"), reason="ESR_DATA names no folder")
-ROOMY = ("pair.context_tokens=4096", "pair.max_response_tokens=1024")
-
-
-def real(*overrides):
-    return data.load(settings(*ROOMY, *overrides), chat(), chat())
-
-
-@REAL
-def test_real_gsm8k():
-    task = real("task=gsm8k")
-    assert task.report == (
-        "math: 7,473 rows, 0 duplicates, 4 in gsm8k_test, 0 too long; 7,469 prompts"
-    )
-    assert all(each.reference for each in task.questions)
-
-
-@REAL
-def test_real_glaive():
-    task = real("task=tools", "task.files=[glaive_toolcall_sample.json]")
-    assert task.report.startswith("tools: 300 rows, 38 duplicates, 0 in benchmarks")
-    unfiltered = real(
-        "task=tools", "task.files=[glaive_toolcall_sample.json]", "task.drop_duplicates=false",
-        "task.max_prompt_tokens=null", "pair.context_tokens=100000",
-    )  # fmt: skip
-    assert len(unfiltered.questions) == 300
-    assert sum(each.reference is not None for each in unfiltered.questions) == 106
-    assert sum(bool(each.tools) for each in unfiltered.questions) == 191
-
-
-@REAL
-@pytest.mark.parametrize("file", ["math500.jsonl", "gsm8k_test.jsonl"])
-def test_real_benchmarks_find_themselves(file):
-    with pytest.raises(ConfigError, match="0 too long; 0 prompts"):
-        real("task=math", f"task.files=[{file}]", "task.drop_duplicates=false")

@@ -22,8 +22,8 @@ from esr_cli.probe.settings import profile_of, settings
 from esr_cli.train import auto_length
 
 
-def test_n_is_sought_where_and_as_the_run_will_draw(tmp_path):
-    """No held-out question chooses it, and no benchmark says how it is drawn."""
+def test_n_is_measured_with_the_prompts_and_sampling_of_the_run(tmp_path):
+    """Neither held-out questions nor the benchmarks' sampling settings are used."""
     given = ("+rollout_len=auto", "rollout.temperature=0.9", "rollout.top_k=7", "seed=3",
              "benchmark.lab.temperature=0.1", "benchmark.lab.max_tokens=9")  # fmt: skip
     found = probe_plan.plan(profile_of(read(*given)))
@@ -33,29 +33,29 @@ def test_n_is_sought_where_and_as_the_run_will_draw(tmp_path):
     config, words = found.config, found.tokenizers
     task = make_task(config, words["student"], words["teacher"])
     assert exam.prompts == task.train(0, 128)
-    # What training may not draw, this does not either; an evaluation may, and so may the teacher.
+    # The token mask of training applies here too; not in evaluations, nor to the teacher.
     assert exam.sampling.shared_only and not found.exams["teacher"].sampling.shared_only
     asked = read("rollout=eager", command="probe", schema=ProbeCommandConfig)
     assert not probe_plan.plan(asked).exams["before"].sampling.shared_only
 
 
-def test_the_profile_is_drawn_without_tokens_that_the_teacher_lacks(tmp_path, monkeypatch):
+def test_the_profile_masks_out_tokens_that_the_teacher_lacks(tmp_path, monkeypatch):
     config = read("+rollout_len=auto", "rollout=eager", "execution=inline")
     given = make_task(config, *preflight.check_models(config))
     made = []
     monkeypatch.setattr(probe_plan, "make_task", lambda *_: made.append(1))
     plan = probe_plan.plan(replace(profile_of(config), prompts=4), given)
-    # The word that the student would begin with.
-    lost = plan.tokenizers["student"]("plan").input_ids[0]
-    monkeypatch.setattr(type(plan.pairing.shared), "masked", lambda self, rows: (lost,))
+    # The word that the student would sample first.
+    masked = plan.tokenizers["student"]("plan").input_ids[0]
+    monkeypatch.setattr(type(plan.pairing.shared), "masked", lambda self, rows: (masked,))
     material = Material(plan, tmp_path, PlainGrader(lab.grade))
     drawn = [each.response_ids for each in material.rollouts("before")]
     material.close()
     assert len(drawn) == 4 and not made
-    assert all(lost not in ids for ids in drawn)
+    assert all(masked not in ids for ids in drawn)
 
 
-def test_an_earlier_profile_serves_with_as_many_prompts_drawn_alike(tmp_path):
+def test_an_earlier_profile_is_reused_with_the_same_sampling_and_enough_prompts(tmp_path):
     run = read("+rollout_len=auto", "rollout=eager")
     wanted = settings(profile_of(run), "profile")
     (tmp_path / "probes-before").mkdir()
@@ -81,18 +81,18 @@ def test_n_is_measured_before_a_run_and_kept_by_it(tmp_path):
         f"rollout_len=auto: N={n}, measured now: run/" in (tmp_path / "run" / "esr.log").read_text()
     )
     assert {row["rollout/length_mean"] for row in rows(tmp_path / "run")} == {n}
-    # Gone on with, it is the same N; a probe of the same settings spares the measurement.
+    # A resumed run keeps N; an earlier probe of the same settings replaces the measurement.
     more = esr("train", "resume=run", "steps=3", "+rollout_len=auto", cwd=tmp_path)
     assert more.returncode == 0 and rows(tmp_path / "run")[-1]["rollout/length_mean"] == n
     asked = ("probe", "rollout=eager", "execution=inline", "source=task")
     assert esr(*asked, "prompts=130", "seed=2", cwd=tmp_path).returncode == 0
     done = esr("train", *settings, "run_dir=other", cwd=tmp_path)
     assert done.returncode == 0 and "both models read" not in done.stdout
-    told = re.search(r"N=(\d+), measured earlier: (\S+)/profile.jsonl", done.stdout)
-    assert told[2].startswith("runs/lab/probes-") and "prompts=130" in told[2]
-    assert rows(tmp_path / "other")[-1]["rollout/length_mean"] == int(told[1])
+    reported = re.search(r"N=(\d+), measured earlier: (\S+)/profile.jsonl", done.stdout)
+    assert reported[2].startswith("runs/lab/probes-") and "prompts=130" in reported[2]
+    assert rows(tmp_path / "other")[-1]["rollout/length_mean"] == int(reported[1])
 
 
-def test_a_check_says_that_n_will_be_measured(tmp_path):
+def test_check_reports_that_n_will_be_measured(tmp_path):
     done = esr("check", "+rollout_len=auto", "rollout=eager", cwd=tmp_path)
     assert done.returncode == 0 and "N will be measured before the run starts" in done.stdout

@@ -1,4 +1,4 @@
-"""The whole path: a run, a killed run gone on with, killed workers, a hand-over left out."""
+"""`esr train` from end to end: complete, killed and resumed runs, and failing workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from esr_cli.train.gauge import Gauge
 
 
 def children(pid: int) -> dict[str, int]:
-    """The worker processes of a run by the order they started in: engine, then teacher."""
+    """The worker processes of a run, in the order of their start: engine, then teacher."""
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     spawned = []
     for child in map(int, listed):
@@ -26,7 +26,7 @@ def children(pid: int) -> dict[str, int]:
     return dict(zip(("engine", "teacher"), sorted(spawned), strict=True))
 
 
-def test_a_run_leaves_everything_it_promises(unbroken):
+def test_a_run_writes_all_its_files(unbroken):
     summary = json.loads((unbroken / "summary.json").read_text())
     assert summary["steps"] == 30 and summary["before"]["lab"]["step"] == 0
     assert [row["step"] for row in rows(unbroken)] == list(range(1, 31))
@@ -40,14 +40,14 @@ def test_a_run_leaves_everything_it_promises(unbroken):
     assert (unbroken / "engine.log").exists() and (unbroken / "teacher.log").exists()
 
 
-def test_rollouts_drawn_ahead_are_of_the_weights_before_the_update(unbroken, tmp_path):
+def test_early_rollouts_are_sampled_from_the_weights_before_the_update(unbroken, tmp_path):
     done = esr(
         "train", "rollout=eager", *SHORT, "steps=6", "save_every=3", "run_dir=run",
         "rollout.staleness=1", "strict=true", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     gaps = [row["rollout/logprob_gap_max"] for row in rows(tmp_path / "run")]
-    # Nothing is drawn across a save, so that what goes on from there draws the same.
+    # No rollout is sampled across a checkpoint, so that a resumed run samples the same ones.
     stale = [row["rollout/stale"] for row in rows(tmp_path / "run")]
     assert stale == [0, 1, 1, 0, 1, 1] and [gap > 1e-4 for gap in gaps] == list(map(bool, stale))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -55,12 +55,12 @@ def test_rollouts_drawn_ahead_are_of_the_weights_before_the_update(unbroken, tmp
     assert rows(tmp_path / "run")[0]["train/loss"] == rows(unbroken)[0]["train/loss"]
 
 
-def test_the_same_command_again_is_refused_by_name(unbroken):
+def test_a_complete_run_is_not_overwritten(unbroken):
     done = esr("train", "rollout=eager", "run_dir=run", cwd=unbroken.parent)
     assert done.returncode == 2 and "complete run" in done.stderr
 
 
-def test_killed_in_a_step_and_resumed_it_ends_the_same(unbroken, tmp_path):
+def test_a_run_killed_and_resumed_ends_the_same(unbroken, tmp_path):
     process = start("rollout=eager", "steps=30", "run_dir=run", cwd=tmp_path)
     wait_for_step(tmp_path / "run", 13, process)
     process.send_signal(signal.SIGKILL)
@@ -84,7 +84,7 @@ def test_a_killed_worker_changes_nothing(worker, unbroken, tmp_path):
     same_end(tmp_path / "run", unbroken)
 
 
-def test_sigterm_saves_and_says_how_to_go_on(unbroken, tmp_path):
+def test_sigterm_saves_a_checkpoint_to_resume_from(unbroken, tmp_path):
     process = start("rollout=eager", "steps=30", "run_dir=run", cwd=tmp_path)
     wait_for_step(tmp_path / "run", 4, process)
     process.send_signal(signal.SIGTERM)
@@ -106,13 +106,13 @@ def test_lora_trains_and_leaves_an_adapter(tmp_path):
     base = AutoModelForCausalLM.from_pretrained(lab)
     merged = PeftModel.from_pretrained(base, tmp_path / "run" / "adapter").merge_and_unload()
     student = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "student")
-    ours, theirs = student.state_dict(), merged.state_dict()
-    assert max((ours[n] - theirs[n]).abs().max().item() for n in ours) < 1e-6
+    saved, expected = student.state_dict(), merged.state_dict()
+    assert max((saved[n] - expected[n]).abs().max().item() for n in saved) < 1e-6
 
 
 @pytest.mark.parametrize("engine", ["eager", "vllm"])
-def test_the_gauge_fires_when_the_hand_over_is_left_out(engine, tmp_path):
-    """The true loop with only the weight load taken away; `strict` must stop it at step 2."""
+def test_the_gauge_fires_if_the_engine_keeps_old_weights(engine, tmp_path):
+    """The real loop without the weight update of the engine; `strict` must stop it at step 2."""
     if engine == "vllm":
         pytest.importorskip("vllm")
     code = (
@@ -132,11 +132,11 @@ def test_the_gauge_fires_when_the_hand_over_is_left_out(engine, tmp_path):
 
 
 def test_the_gauge_warns_once():
-    said = []
-    gauge = Gauge("float32", strict=False, warn=said.append)
+    warnings = []
+    gauge = Gauge("float32", strict=False, warn=warnings.append)
     for gap in (1e-6, 0.5, 0.5):
         gauge.check({"rollout/logprob_gap_mean": gap, "rollout/logprob_gap_max": gap})
-    assert len(said) == 1 and "old weights" in said[0]
+    assert len(warnings) == 1 and "old weights" in warnings[0]
 
 
 def test_vllm_trains_the_lab_pair(tmp_path):
@@ -149,9 +149,9 @@ def test_vllm_trains_the_lab_pair(tmp_path):
 
 
 def test_a_dry_run_at_the_full_vocabulary_with_random_weights(tmp_path):
-    """The paper's main pair, narrow and shallow; Qwen's real tokenizer where its ranks are at hand.
+    """The paper's main pair, narrow and shallow, with Qwen's tokenizer if its ranks are available.
 
-    Without them the lab's tokenizer stands in, beyond whose tokens every row is padding.
+    Otherwise the lab's tokenizer is used, and all rows beyond its tokens are padding.
     """
     ranks = Path(os.environ.get("ESR_DATA", "")) / "qwen.tiktoken"
     narrow = {
@@ -181,11 +181,11 @@ def test_a_dry_run_at_the_full_vocabulary_with_random_weights(tmp_path):
     assert row["rollout/logprob_gap_max"] < 1e-4
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "student")
     assert saved.config.vocab_size == 151936
-    # The folders of random weights are made once.
+    # The folders of random weights are created only once.
     assert len(list((tmp_path / "cache" / "random").iterdir())) == 2
 
 
-def test_unlike_tokenizers_go_through_the_whole_loop(bytes_teacher, tmp_path):
+def test_different_tokenizers_train(bytes_teacher, tmp_path):
     done = esr(
         "train", "rollout=eager", *SHORT, "steps=3", "strict=true", "tracking=none",
         f"pair.teacher.path={bytes_teacher}", "pair.alignment=text", "lengths=mixture",
@@ -194,7 +194,7 @@ def test_unlike_tokenizers_go_through_the_whole_loop(bytes_teacher, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     for row in rows(tmp_path / "run"):
-        assert 0.5 < row["align/coverage"] < 1, "the joined words of the teacher hide boundaries"
+        assert 0.5 < row["align/coverage"] < 1, "merged words of the teacher hide boundaries"
         assert row["train/reverse_kl"] > 0.1 and row["rollout/logprob_gap_max"] < 1e-4
         # Three responses of 8 tokens and one of up to 128, five positions of each.
         assert row["rollout/tokens"] > 4 * 8

@@ -1,4 +1,4 @@
-"""The paper's analyses, a file each: plain arrays in, rows in long form out (docs/probes.md).
+"""The paper's analyses, one per file: from plain arrays to rows in long form (docs/probes.md).
 
-A row has `figure` and `value`, and where they apply `who`, `at`, `low`, `high`, `n`.
+A row has `figure` and `value` and, if they apply, `who`, `at`, `low`, `high`, `n`.
 """

@@ -1,9 +1,13 @@
-r"""Which kinds of tokens the KL lies in, and which tokens have the highest.
+r"""The KL by category of token, and the tokens with the highest KL.
 
-A token's kind follows from its text without outer blanks: `planning` words open a step; a number
-holds digits alone; `math_latex` holds a backslash or a `$`, wherever it stands; an operator is one
-or several of `+-*/=<>^|~` and their like; `structural` is punctuation, white space and ends of
-text; all else is `continuation`.
+The category depends on the token's text, stripped of white space:
+
+- `planning`: words that open a step
+- `math_number`: digits only
+- `math_latex`: contains a backslash or a `$`
+- `math_operator`: one or several of `+-*/=<>^|~` and similar signs
+- `structural`: punctuation, white space and end-of-text tokens
+- `continuation`: everything else
 """
 
 from __future__ import annotations
@@ -16,19 +20,19 @@ import numpy as np
 from esr_cli.base.statistics import Interval, interval, resampled_sums, summed_by
 from esr_cli.probe.analyses.reads import Read, Rows, questions, row
 
-# The paper's own list, as it is written there.
+# The paper's list, unchanged.
 PLANNING = {"To", "Let", "First", "Step", "We", "Given", "Therefore", "Thus", "Since"}
 OPERATORS = re.compile(r"[-+*/=<>^|~%\u00d7\u00f7\u00b1\u00b7\u2264\u2265\u2260\u2248]+")
 RANGES = ((0, 4), (5, 19), (20, 49), (50, 99), (100, 199), (200, 499), (500, None))
 CATEGORIES = (
     "planning", "structural", "math_number", "math_operator", "math_latex", "continuation"
 )  # fmt: skip
-# Tokens shown; how often, and in how many responses, one must stand to be among them.
+# The number of tokens shown; a token needs this many occurrences in this many responses.
 SHOWN, TIMES, RESPONSES = 20, 5, 2
 
 
 def category(token: str) -> str:
-    """The kind of a token, by its text."""
+    """The category of a token, by its text."""
     text = token.strip()
     if text in PLANNING:
         return "planning"
@@ -45,9 +49,9 @@ def category(token: str) -> str:
 
 
 def rows(reads: Sequence[Read], who: str) -> Rows:
-    """The mean KL of each category in each range of positions (from 0), and of single tokens.
+    """The mean KL of each category in each range of positions (0-based), and of single tokens.
 
-    Intervals over questions.
+    Intervals are over questions.
     """
     tally = Tally()
     for number, read in enumerate(reads):
@@ -64,11 +68,11 @@ def rows(reads: Sequence[Read], who: str) -> Rows:
         for name in map(_name, RANGES)
         if (key := ("place", kind, name)) in tally.sums
     ]
-    often = [
+    frequent = [
         key for key, in_responses in tally.sums.items()
         if key[0] == "token" and tally.n(key) >= TIMES and len(in_responses) >= RESPONSES
     ]  # fmt: skip
-    shown = sorted(often, key=lambda key: -tally.value(key))[:SHOWN]
+    shown = sorted(frequent, key=lambda key: -tally.value(key))[:SHOWN]
     return found + [
         row("token_kl", tally.mean(key, asked), who=who, token=key[1], n=tally.n(key))
         for key in shown
@@ -76,34 +80,34 @@ def rows(reads: Sequence[Read], who: str) -> Rows:
 
 
 class Tally:
-    """By key the sum of values, and their number, in each response that has any."""
+    """The sum and the number of values, by key and response."""
 
     def __init__(self) -> None:
         self.sums: dict[tuple[str, ...], dict[int, list[float]]] = {}
 
     def add(self, key: tuple[str, ...], response: int, value: float) -> None:
-        """One value more."""
+        """Adds a value."""
         total = self.sums.setdefault(key, {}).setdefault(response, [0.0, 0.0])
         total[0] += value
         total[1] += 1
 
     def n(self, key: tuple[str, ...]) -> int:
-        """How many values there are."""
+        """The number of values."""
         return int(sum(count for _, count in self.sums[key].values()))
 
     def value(self, key: tuple[str, ...]) -> float:
-        """Their mean."""
+        """The mean of the values."""
         return sum(total for total, _ in self.sums[key].values()) / self.n(key)
 
     def mean(self, key: tuple[str, ...], asked: Sequence[str]) -> Interval:
-        """The same with its interval over the questions `asked`, one a response."""
+        """The mean with its interval; `asked` is the question of each response."""
         sums_N2 = np.zeros((len(asked), 2))
         for response, total in self.sums[key].items():
             sums_N2[response] = total
-        drawn_S2 = resampled_sums(summed_by(asked, sums_N2))
-        # A draw may hold none of the few questions that have such tokens.
+        resampled_S2 = resampled_sums(summed_by(asked, sums_N2))
+        # A resample may contain no question that has such tokens.
         with np.errstate(divide="ignore", invalid="ignore"):
-            return interval(self.value(key), drawn_S2[:, 0] / drawn_S2[:, 1])
+            return interval(self.value(key), resampled_S2[:, 0] / resampled_S2[:, 1])
 
 
 def _range(at: int) -> str:
@@ -115,11 +119,9 @@ def _name(span: tuple[int, int | None]) -> str:
 
 
 def headline(found: Rows) -> str:
-    """The tokens with the highest mean KL, in a line."""
+    """The tokens with the highest mean KL, in one line."""
     tokens = [r for r in found if r["figure"] == "token_kl" and r["who"] == "before"][:5]
-    told = ", ".join(f"{each['token']!r} {each['value']:.2f}" for each in tokens)
-    return (
-        f"highest mean KL (nats): {told}"
-        if told
-        else "no token stands in two responses, five times"
-    )
+    listed = ", ".join(f"{each['token']!r} {each['value']:.2f}" for each in tokens)
+    if not listed:
+        return f"no token occurs {TIMES} times in at least {RESPONSES} responses"
+    return f"highest mean KL (nats): {listed}"

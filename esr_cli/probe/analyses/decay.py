@@ -1,7 +1,7 @@
-"""Off-policy teacher decay: the more student text a teacher goes on from, the worse it ends.
+"""Off-policy teacher decay: the longer the student's prefix, the less accurate the teacher.
 
-The teacher is given the first k tokens of a student's response, and finishes it. At k = 0 that is
-its own accuracy; where every response has ended before k, it is the student's.
+The teacher completes the first k tokens of a student's response. At k = 0 this measures its own
+accuracy; if every response has ended before k, it measures the student's.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 from esr_cli.base.statistics import mean_interval, paired
 from esr_cli.probe.analyses.reads import Rows, row
 
-# Up to the k that so many of the responses pass, what is graded is the teacher's work.
+# The drop is measured at the largest k that this share of the responses are longer than.
 GOING = 0.9
-# Eighths of that k, which leave the teacher something to write; and quarters of the way from there
-# to the end of the longest response.
+# The ladder has eighths of that k, which leave the teacher something to write, and quarters of the
+# way from that k to the longest response.
 NEAR, FAR = (0, 1, 2, 3, 4, 6), (1, 2, 3)
 
 Verdicts = Sequence[Sequence[bool]]
@@ -26,7 +26,7 @@ Verdicts = Sequence[Sequence[bool]]
 def ladder(lengths: Sequence[int]) -> list[int]:
     """The k to measure at, in tokens, for responses of these `lengths`."""
     longest = max(lengths)
-    # Rounded: a tenth of twenty is a hair less than two.
+    # Rounded, since (1 - 0.9) * 20 is slightly less than 2.
     may_end = int(round((1 - GOING) * len(lengths), 6))
     passed = sorted(lengths)[may_end] - 1
     far = [passed + (longest - passed) * part // 4 for part in FAR]
@@ -37,9 +37,11 @@ def rows(
     right: Mapping[int, Verdicts], going: Mapping[int, Verdicts], student: Verdicts,
     teacher: Verdicts,
 ) -> Rows:  # fmt: skip
-    """All in questions x samples: `right[k]` whether the response is right with which the teacher
-    went on from k tokens, `going[k]` whether the student's had not ended before; `student` and
-    `teacher` whether their own are.
+    """Accuracies by k, and the drop from k = 0; all arguments are questions x samples.
+
+    `right[k]`: whether the response that the teacher continued from k tokens is correct.
+    `going[k]`: whether the student's response is longer than k. `student`, `teacher`: whether their
+    own responses are correct.
     """
     ks = sorted(right)
     found = [_accuracy(right[k], who="continued", at=k) for k in ks]
@@ -51,15 +53,16 @@ def rows(
     if far == 0 or 0 not in right:
         return found
     fall = paired(_scores(right[far]), _scores(right[0]))
-    told = {"from": 0, "to": far, "share_going": round(shares[far], 6)}
-    return [*found, row("drop", fall, **told, n=len(right[0]))]
+    fields = {"from": 0, "to": far, "share_going": round(shares[far], 6)}
+    return [*found, row("drop", fall, **fields, n=len(right[0]))]
 
 
 def _among_going(
     k: int, right: Verdicts, going: Verdicts, student: Verdicts, teacher: Verdicts
 ) -> Rows:
-    """How many go on, and how those end: with the teacher, and as the student did; beside them the
-    teacher's own responses to the same questions.
+    """The share of responses longer than k, and their accuracy as continued and as the student's.
+
+    For comparison: the teacher's accuracy on the same questions.
     """
     going_QS = np.asarray(going, dtype=bool)
     asked = np.flatnonzero(going_QS.any(1)).tolist()
@@ -74,29 +77,29 @@ def _among_going(
     return found + [_accuracy(each, "accuracy_going", who=who, at=k) for who, each in of.items()]
 
 
-def _accuracy(right: Any, figure: str = "accuracy", **told: Any) -> dict[str, Any]:
-    # The harmonic mean: questions may have unlike numbers of responses.
+def _accuracy(right: Any, figure: str = "accuracy", **fields: Any) -> dict[str, Any]:
+    # The harmonic mean, since the number of responses may differ by question.
     samples = len(right) / sum(1 / len(each) for each in right)
-    return row(figure, mean_interval(_scores(right), samples), **told, n=len(right))
+    return row(figure, mean_interval(_scores(right), samples), **fields, n=len(right))
 
 
 def _scores(right: Any) -> list[float]:
-    """The share of right responses to each question."""
+    """The share of correct responses to each question."""
     return [float(np.mean(each)) for each in right]
 
 
 def headline(found: Rows) -> str:
-    """The accuracies at both ends of the drop, in a line."""
+    """The accuracies at both ends of the drop, in one line."""
     falls = [each for each in found if each["figure"] == "drop"]
     if not falls:
-        return f"no drop: it needs k=0, and a k that {GOING:.0%} of the responses pass"
+        return f"no drop: it needs k=0 and a k that {GOING:.0%} of the responses are longer than"
     [fall] = falls
     first, last = (
         next(r["value"] for r in found if r["figure"] == "accuracy" and r.get("at") == fall[end])
         for end in ("from", "to")
     )
     return (
-        f"accuracy {first:.3f} from k=0, {last:.3f} from k={fall['to']}, where "
-        f"{fall['share_going']:.0%} still go; drop {fall['value']:.3f} "
+        f"accuracy {first:.3f} from k=0, {last:.3f} from k={fall['to']} "
+        f"({fall['share_going']:.0%} of the responses are longer); drop {fall['value']:.3f} "
         f"[{fall['low']:.3f}, {fall['high']:.3f}]"
     )

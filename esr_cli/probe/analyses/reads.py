@@ -1,4 +1,4 @@
-"""What both models say at every token of a response; where each analysis begins."""
+"""Figures of both models at every token of a response: the input of the analyses."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Read:
-    """One response to a question (its id), a value a token: its text, the reverse KL and both
-    entropies in nats, the student's highest probability and the rank of that token at the teacher
-    (1: its own choice).
+    """One response, with one value per token in each figure.
 
-    NaN, in all but the student's own figures, where the teacher has no place for the token.
+    `question` is the question's id. KL (reverse) and entropies are in nats. `top1_prob` is the
+    student's highest probability, `teacher_rank` the teacher's rank of that token (1: its most
+    likely token). Figures that need the teacher are NaN at tokens that are not aligned.
     """
 
     question: str
@@ -32,9 +32,9 @@ class Read:
 
 
 def padded(reads: Sequence[Read], name: str, length: int = 0) -> np.ndarray:
-    """One figure as an array of responses x positions, NaN behind a response's end.
+    """One figure as an array, responses x positions, padded with NaN.
 
-    As long as the longest response, or `length` if that is more.
+    The number of positions is that of the longest response, or `length` if greater.
     """
     longest = max(length, *(len(read.kl) for read in reads))
     table = np.full((len(reads), longest), np.nan)
@@ -44,15 +44,15 @@ def padded(reads: Sequence[Read], name: str, length: int = 0) -> np.ndarray:
 
 
 def questions(reads: Sequence[Read]) -> list[str]:
-    """The question of each response: what intervals resample."""
+    """The question of each response, the unit that intervals resample."""
     return [read.question for read in reads]
 
 
-def row(figure: str, found: Interval | float | None, **told: Any) -> dict[str, Any]:
-    """A row of a probe's file, with its interval where there is one; what is not finite is null."""
-    values = found if isinstance(found, tuple) else (found,)
+def row(figure: str, result: Interval | float | None, **fields: Any) -> dict[str, Any]:
+    """A row of a probe's file, with its interval if there is one; non-finite values are null."""
+    values = result if isinstance(result, tuple) else (result,)
     named = zip(("value", "low", "high"), values, strict=False)
-    return {"figure": figure} | told | {key: _plain(value) for key, value in named}
+    return {"figure": figure} | fields | {key: _plain(value) for key, value in named}
 
 
 def _plain(value: float | None) -> float | None:

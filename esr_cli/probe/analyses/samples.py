@@ -1,4 +1,4 @@
-"""Responses side by side, a KL a token: what there is to read."""
+"""Responses side by side, with the KL of each token."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from esr_cli.probe.analyses.reads import Rows
 
 @dataclass(frozen=True)
 class Sample:
-    """One response to one question; `kl` is NaN where the two models were not compared."""
+    """One response to one question; `kl` is NaN at tokens that were not compared."""
 
     id: str
     who: str
@@ -24,7 +24,7 @@ class Sample:
 
 
 def rows(samples: list[Sample]) -> Rows:
-    """A row a response, in the order given."""
+    """One row per response, in the given order."""
     return [
         vars(each) | {
             "tokens": list(each.tokens),
@@ -35,5 +35,5 @@ def rows(samples: list[Sample]) -> Rows:
 
 
 def headline(found: Rows) -> str:
-    """How many there are, in a line."""
+    """The numbers of responses and questions, in one line."""
     return f"{len(found)} responses to {len({each['id'] for each in found})} questions"

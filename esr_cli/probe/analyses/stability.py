@@ -1,6 +1,6 @@
-"""Stability: every figure of a run's evaluations by step, and how far accuracy falls from its peak.
+"""Stability: all figures of a run's evaluations by step, and the fall of accuracy from its peak.
 
-Files alone: `eval.jsonl`, and `generations.jsonl` for the paired interval and the boxes.
+Reads only files: `eval.jsonl`, and `generations.jsonl` for the paired interval and the boxes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from esr_cli.runs.record import BOX, key_of, share_of_several_boxes, share_right
 
 
 def rows(evals: Rows, generations: Rows) -> Rows:
-    """Rows of `eval.jsonl` in long form, and peak, lowest after it and fall of each benchmark."""
+    """Rows of `eval.jsonl` in long form; for each benchmark the peak, the lowest later value and
+    the fall between them.
+    """
     found = [
         row(
             each["metric"], (each["value"], each["low"], each["high"]),
@@ -28,13 +30,13 @@ def rows(evals: Rows, generations: Rows) -> Rows:
             each for each in evals
             if each["benchmark"] == name and each["metric"].startswith("avg@")
         ]  # fmt: skip
-        own = [each for each in generations if each["benchmark"] == name]
-        found += _fall(name, headlines, own)
+        responses = [each for each in generations if each["benchmark"] == name]
+        found += _fall(name, headlines, responses)
     return found
 
 
 def _boxes(generations: Rows) -> Rows:
-    """The share of responses with more than one box, of benchmarks whose answers stand in one."""
+    """The share of responses with several boxes, for benchmarks with boxed answers."""
     several: dict[tuple[str, int], list[float]] = {}
     samples: dict[tuple[str, int], int] = {}
     boxed = set()
@@ -52,11 +54,11 @@ def _boxes(generations: Rows) -> Rows:
 
 
 def _fall(name: str, evals: Rows, generations: Rows) -> Rows:
-    # Of equals the first: a plateau has no fall, and its beginning tells more.
+    # The first of equal peaks: a plateau has no fall.
     peak = max(evals, key=lambda each: (each["value"], -each["step"]))
     later = [each for each in evals if each["step"] >= peak["step"]]
     low = min(later, key=lambda each: (each["value"], each["step"]))
-    told = {"benchmark": name, "metric": peak["metric"]}
+    fields = {"benchmark": name, "metric": peak["metric"]}
     fall: Interval | float = peak["value"] - low["value"]
     scores = [_scores(generations, each["step"]) for each in (low, peak)]
     both = [question for question in scores[0] if question in scores[1]]
@@ -65,24 +67,24 @@ def _fall(name: str, evals: Rows, generations: Rows) -> Rows:
     values = [(each["value"], each["low"], each["high"]) for each in (peak, low)]
     steps = {"peak_step": peak["step"], "step": low["step"]}
     return [
-        row("peak", values[0], **told, step=peak["step"], n=peak["n"]),
-        row("lowest_after_peak", values[1], **told, step=low["step"], n=low["n"]),
-        row("fall", fall, **told, **steps, n=len(both) or peak["n"]),
+        row("peak", values[0], **fields, step=peak["step"], n=peak["n"]),
+        row("lowest_after_peak", values[1], **fields, step=low["step"], n=low["n"]),
+        row("fall", fall, **fields, **steps, n=len(both) or peak["n"]),
     ]
 
 
 def _scores(generations: Rows, step: int) -> dict[str, float]:
-    """The share of right responses to each question at a step."""
+    """The share of correct responses to each question at a step."""
     own: Sequence[dict[str, Any]] = [each for each in generations if each["step"] == step]
     return {each["id"]: share_right(each) for each in own}
 
 
 def headline(found: Rows) -> str:
-    """Each benchmark's fall, in a line."""
-    told = []
+    """The fall of each benchmark, in one line."""
+    parts = []
     for each in found:
         if each["figure"] == "fall":
             spread = f" [{each['low']:.3f}, {each['high']:.3f}]" if "low" in each else ""
-            told.append(f"{each['benchmark']}: fell by {each['value']:.3f}{spread} from its peak "
+            parts.append(f"{each['benchmark']}: fell by {each['value']:.3f}{spread} from its peak "
                         f"(step {each['peak_step']} to {each['step']})")  # fmt: skip
-    return "; ".join(told)
+    return "; ".join(parts)

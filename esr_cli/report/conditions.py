@@ -1,4 +1,4 @@
-"""Arms: runs with the same settings but for the seed, what kind they are, and a short name."""
+"""Conditions: runs whose settings are the same except for the seed. Each has a kind and a label."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from functools import cached_property
 from typing import Any
 
 from esr_cli.base.files import hash_of
-from esr_cli.report.settings import LEFT_OUT, ROLES, flat, under
+from esr_cli.report.settings import IGNORED, ROLES, flat, under
 from esr_cli.runs.record import Run
 
-# What the first words of a label tell.
-TOLD = (*ROLES, "loss.divergence", "loss.weights")
+# Settings that the first words of a label already state.
+IN_LABEL = (*ROLES, "loss.divergence", "loss.weights")
 SELECTORS = ("top", "random", "window", "confident")
-# In the order in which a product of them is named.
+# The order of the factors in the name of a product.
 WORDS = {
     "reverse_kl": "KL", "teacher_entropy": "teacher entropy", "student_entropy": "student entropy",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Arm:
-    """`runs` are all of it, by seed; numbers come from `done`, one complete run a seed.
+class Condition:
+    """Runs with the same settings, sorted by seed. Numbers come from `done`, one run per seed.
 
-    `kind` is esr, full, selector, mixture, growing or other; `tokens` is N with `full` resolved;
-    `by` names what a selector keeps, and `keep` how many.
+    `kind` is esr, full, selector, mixture, growing or other. `tokens` is N, with `full` resolved.
+    `by` names what a selector ranks positions by, and `keep` is the number of positions it keeps.
     """
 
     label: str
@@ -38,7 +38,7 @@ class Arm:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The settings, with the first run's seed and folder."""
+        """The settings, with the seed and the folder of the first run."""
         return self.runs[0].config
 
     @property
@@ -58,7 +58,7 @@ class Arm:
 
     @property
     def timed(self) -> bool:
-        """Whether it is there for its clock: asked one question only, it tells no accuracy."""
+        """Whether its runs only measure time: they evaluate one question and give no accuracy."""
         return self.config["limit"] == 1
 
     @cached_property
@@ -68,21 +68,21 @@ class Arm:
 
     @cached_property
     def family(self) -> str:
-        """Equal for arms that are alike in all but N."""
+        """A hash that is equal for conditions that differ only in N."""
         kept = {key: value for key, value in self.settings.items()
-                if not under(key, (*LEFT_OUT, "rollout.max_tokens"))}  # fmt: skip
+                if not under(key, (*IGNORED, "rollout.max_tokens"))}  # fmt: skip
         return hash_of(kept)
 
     @property
-    def places(self) -> set[tuple[str, str]]:
-        """GPU and machine of every start of its runs that is known."""
+    def machines(self) -> set[tuple[str, str]]:
+        """The known GPUs and machines on which its complete runs were started."""
         starts = [row for run in self.done.values() for row in run.starts]
         return {(str(row.get("gpu", "")), str(row["machine"])) for row in starts
                 if row.get("machine")}  # fmt: skip
 
     @property
     def done(self) -> dict[int, Run]:
-        """A complete run of each seed; of several the first by path."""
+        """One complete run per seed. If a seed has several, the first by path counts."""
         first: dict[int, Run] = {}
         for run in self.runs:
             if run.state == "complete":
@@ -91,28 +91,28 @@ class Arm:
 
 
 def scale_of(pair: str) -> str:
-    """lab, for the lab's pair and others made by `esr lab` and named after it, or paper."""
+    """`lab` for the pair `lab` and pairs whose name begins with `lab_`; `paper` for all others."""
     return "lab" if pair == "lab" or pair.startswith("lab_") else "paper"
 
 
-def gather(runs: Sequence[Run]) -> list[Arm]:
-    """The arms, full rollouts first, then ESR by N, then the others."""
+def gather(runs: Sequence[Run]) -> list[Condition]:
+    """Groups runs into conditions: full rollouts first, then ESR by N, then the others."""
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        kept = {key: value for key, value in run.config.items() if key not in LEFT_OUT}
+        kept = {key: value for key, value in run.config.items() if key not in IGNORED}
         groups[hash_of(kept)].append(run)
-    arms = [_arm(sorted(group, key=lambda run: run.seed)) for group in groups.values()]
+    conditions = [_condition(sorted(group, key=lambda run: run.seed)) for group in groups.values()]
     order = ("full", "esr", "mixture", "growing", "other", "selector")
-    arms.sort(key=lambda arm: (arm.pair, arm.task, arm.timed, order.index(arm.kind), arm.tune,
-                               arm.tokens, arm.label))  # fmt: skip
-    return _told_apart(arms)
+    conditions.sort(key=lambda each: (each.pair, each.task, each.timed, order.index(each.kind),
+                                      each.tune, each.tokens, each.label))  # fmt: skip
+    return _with_unique_labels(conditions)
 
 
-def _arm(runs: list[Run]) -> Arm:
+def _condition(runs: list[Run]) -> Condition:
     config = runs[0].config
     longest = int(config["pair"]["max_response_tokens"])
     length = str(config["rollout"]["max_tokens"])
-    # Words are `full`, and what a run was stopped at before it had found its N.
+    # A word is `full`, or `auto` in a run that stopped before it had chosen its N.
     tokens = int(length) if length.isdecimal() else longest
     loss = config["loss"]
     select = loss["select"]
@@ -125,7 +125,7 @@ def _arm(runs: list[Run]) -> Arm:
     label = _label(config, kind, tokens)
     if kind == "selector" and tokens < longest:
         label += f", N={tokens}"
-    return Arm(label, kind, tokens, by, keep, tuple(runs))
+    return Condition(label, kind, tokens, by, keep, tuple(runs))
 
 
 def _kind(config: dict[str, Any], tokens: int, longest: int) -> str:
@@ -178,56 +178,64 @@ def _selector(loss: dict[str, Any]) -> str:
 
 
 def ranks(by: Sequence[str]) -> str:
-    """What a selector ranks positions by, in words."""
+    """In words, the quantities by which a selector ranks positions."""
     words = [WORDS[name] for name in by]
     return " × ".join(words) if len(words) > 1 else words[0].replace("KL", "reverse KL")
 
 
-def _told_apart(arms: list[Arm]) -> list[Arm]:
-    """Arms of one task get what differs between them added to their names."""
-    found: list[Arm] = []
-    for arm in arms:
-        label = _whole_label(arm, arms)
-        place = [each.label for each in found if (each.pair, each.task) == (arm.pair, arm.task)]
-        count = sum(each == label or each.startswith(f"{label} (") for each in place)
-        found.append(replace(arm, label=f"{label} ({count + 1})" if label in place else label))
-    return found
+def _with_unique_labels(conditions: list[Condition]) -> list[Condition]:
+    """Appends to each label the settings that distinguish it from others of its pair and task."""
+    labelled: list[Condition] = []
+    for condition in conditions:
+        label = _full_label(condition, conditions)
+        used = [each.label for each in labelled if _same_task(each, condition)]
+        count = sum(each == label or each.startswith(f"{label} (") for each in used)
+        unique = f"{label} ({count + 1})" if label in used else label
+        labelled.append(replace(condition, label=unique))
+    return labelled
 
 
-def _whole_label(arm: Arm, arms: list[Arm]) -> str:
-    place = [each for each in arms if (each.pair, each.task) == (arm.pair, arm.task)]
-    several = len({each.tune for each in place}) > 1
-    named = f"{arm.label}, LoRA" if several and arm.tune == "lora" else arm.label
-    near = [each for each in place if (each.timed, each.tune) == (arm.timed, arm.tune)]
-    return ", ".join([named, *_differences(arm, near), *(["timed"] if arm.timed else [])])
+def _same_task(a: Condition, b: Condition) -> bool:
+    return (a.pair, a.task) == (b.pair, b.task)
 
 
-def _differences(arm: Arm, near: list[Arm]) -> list[str]:
-    """What tells an arm from others, but for what most arms have."""
-    like = [each for each in near if each.label == arm.label]
-    asked = [each.config["benchmark"] for each in near]
-    shared = [name for name in asked[0] if all(name in each for each in asked)]
+def _full_label(condition: Condition, conditions: list[Condition]) -> str:
+    peers = [each for each in conditions if _same_task(each, condition)]
+    several = len({each.tune for each in peers}) > 1
+    named = f"{condition.label}, LoRA" if several and condition.tune == "lora" else condition.label
+    near = [each for each in peers if (each.timed, each.tune) == (condition.timed, condition.tune)]
+    return ", ".join(
+        [named, *_differences(condition, near), *(["timed"] if condition.timed else [])]
+    )
+
+
+def _differences(condition: Condition, near: list[Condition]) -> list[str]:
+    """Settings in which a condition differs from others, without those that most of them share."""
+    namesakes = [each for each in near if each.label == condition.label]
+    benchmarks = [each.config["benchmark"] for each in near]
+    shared = [name for name in benchmarks[0] if all(name in each for each in benchmarks)]
 
     def compared(key: str) -> bool:
         first, _, rest = key.partition(".")
         if first == "benchmark" and rest.split(".")[0] not in shared:
             return False
-        return not under(key, LEFT_OUT)
+        return not under(key, IGNORED)
 
     def usual(key: str) -> bool:
         count = Counter(str(each.settings.get(key)) for each in near)
-        mine = count.pop(str(arm.settings[key]))
+        mine = count.pop(str(condition.settings[key]))
         return mine > max(count.values(), default=0)
 
     def differs(key: str) -> bool:
-        # Which of the words above may differ is told already, but for namesakes.
-        others = like if under(key, TOLD) else near
-        return any(each.settings.get(key) != arm.settings[key] for each in others)
+        # The label already states these settings, so they only distinguish namesakes.
+        others = namesakes if under(key, IN_LABEL) else near
+        return any(each.settings.get(key) != condition.settings[key] for each in others)
 
-    keys = [key for key in arm.settings if compared(key) and differs(key) and not usual(key)]
-    words = [f"{key.split('.')[-1].replace('_', ' ')} {_short(arm.settings[key])}" for key in keys]
-    if any(set(each) != set(asked[0]) for each in asked):
-        words.append(f"asked {'+'.join(arm.config['benchmark'])}")
+    keys = [key for key in condition.settings if compared(key) and differs(key) and not usual(key)]
+    values = [(key.split(".")[-1], condition.settings[key]) for key in keys]
+    words = [f"{name.replace('_', ' ')} {_short(value)}" for name, value in values]
+    if any(set(each) != set(benchmarks[0]) for each in benchmarks):
+        words.append(f"evaluated on {'+'.join(condition.config['benchmark'])}")
     return words
 
 

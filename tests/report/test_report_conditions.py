@@ -1,11 +1,11 @@
-"""Which runs are one arm, what kind it is, and what it is called."""
+"""How runs are grouped into conditions, and the kind and the label of a condition."""
 
 from __future__ import annotations
 
 import pytest
 from run_folders import write_run
 
-from esr_cli.report import arms
+from esr_cli.report import conditions
 from esr_cli.report.book import open_book
 from esr_cli.report.claims import judge
 from esr_cli.runs import record
@@ -18,7 +18,7 @@ def gathered(tmp_path):
     def gather(*each: tuple[str, ...]):
         for index, overrides in enumerate(each):
             write_run(tmp_path / f"run{index}", *overrides, right=RIGHT)
-        return arms.gather([record.read(place) for place in record.places(tmp_path)])
+        return conditions.gather([record.read(place) for place in record.places(tmp_path)])
 
     return gather
 
@@ -28,7 +28,7 @@ def gathered(tmp_path):
     [
         (["+rollout_len=32"], "esr", "ESR N=32"),
         (["+rollout_len=full"], "full", "full rollouts"),
-        # The lab's longest response has 128 tokens: N=128 stops nothing.
+        # The lab's longest response has 128 tokens, so N=128 does not stop any rollout.
         (["+rollout_len=128"], "full", "full rollouts"),
         (["+rollout_len=32", "lengths=mixture"], "mixture", "mixture N=32, 1 in 16 full"),
         (["+rollout_len=64", "lengths=linear"], "growing", "growing 8 to 64"),
@@ -41,73 +41,73 @@ def gathered(tmp_path):
         (["+rollout_len=full", "loss=window", "loss.window_end=32"], "selector", "window 0 to 32"),
     ],
 )  # fmt: skip
-def test_a_run_is_named_after_what_it_does(gathered, overrides, kind, label):
-    (arm,) = gathered(overrides)
-    assert (arm.kind, arm.label) == (kind, label)
+def test_kind_and_label_follow_from_the_settings(gathered, overrides, kind, label):
+    (condition,) = gathered(overrides)
+    assert (condition.kind, condition.label) == (kind, label)
 
 
-def test_seeds_folders_and_tracking_make_no_other_arm(gathered):
+def test_seed_and_tracking_do_not_distinguish_conditions(gathered):
     found = gathered(
         ("+rollout_len=32", "seed=1", "tracking=none"), ("+rollout_len=32", "execution=inline"),
         ("+rollout_len=32", "seed=2", "save_every=7"),
     )  # fmt: skip
-    assert [sorted(arm.done) for arm in found] == [[0, 1, 2]]
+    assert [sorted(condition.done) for condition in found] == [[0, 1, 2]]
 
 
-def test_arms_of_one_name_are_told_apart_by_what_differs(gathered):
+def test_labels_of_namesakes_state_the_settings_that_differ(gathered):
     found = gathered(
         ("+rollout_len=32",), ("+rollout_len=32", "tune.learning_rate=1e-3"),
         ("+rollout_len=32", "tune=lab_lora"),
     )  # fmt: skip
-    assert {arm.label for arm in found} == {
+    assert {condition.label for condition in found} == {
         "ESR N=32, learning rate 0.0002", "ESR N=32, learning rate 0.001", "ESR N=32, LoRA"
     }  # fmt: skip
 
 
-def test_only_complete_runs_give_numbers_and_one_a_seed(tmp_path):
+def test_only_one_complete_run_per_seed_gives_numbers(tmp_path):
     write_run(tmp_path / "a", "+rollout_len=32", right={0: [[0, 0]], 1: [[1, 1]]})
     write_run(tmp_path / "again", "+rollout_len=32", right={0: [[0, 0]], 1: [[0, 0]]})
     for state in ("unfinished", "failed"):
         write_run(tmp_path / state, "+rollout_len=32", "seed=5", right=RIGHT, state=state)
-    (arm,) = arms.gather([record.read(place) for place in record.places(tmp_path)])
-    assert [run.state for run in arm.runs] == ["complete", "complete", "failed", "unfinished"]
-    assert [run.folder.name for run in arm.done.values()] == ["a"]
+    (condition,) = conditions.gather([record.read(place) for place in record.places(tmp_path)])
+    assert [run.state for run in condition.runs] == ["complete", "complete", "failed", "unfinished"]
+    assert [run.folder.name for run in condition.done.values()] == ["a"]
 
 
-def test_the_ends_of_the_sweep_lie_on_either_side_of_what_stands_for_esr(tmp_path):
+def test_smallest_and_largest_lie_on_either_side_of_main(tmp_path):
     for n in (8, 16, 24, 32, 64, "full"):
         write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right=RIGHT)
     (group,) = open_book(tmp_path).groups
-    roles = {role: [arm.tokens for arm in group.chosen(role)]
+    roles = {role: [condition.tokens for condition in group.chosen(role)]
              for role in ("smallest", "main", "largest", "full")}  # fmt: skip
     assert roles == {"smallest": [8], "main": [32], "largest": [64], "full": [128]}
     assert not list(group.couples("main_by_lora", "main_by_full"))
 
 
-def test_without_another_length_the_sweep_has_no_ends(tmp_path):
-    for n in (24, 32):  # 24 is less than what stands for ESR, but not small
+def test_no_smallest_or_largest_without_another_length(tmp_path):
+    for n in (24, 32):  # 24 is less than the N that represents ESR, but not `small`
         write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right=RIGHT)
     (group,) = open_book(tmp_path).groups
     assert not group.chosen("smallest") and not group.chosen("largest")
 
 
-def test_what_most_arms_have_is_not_said(gathered):
+def test_labels_omit_settings_that_most_conditions_share(gathered):
     found = gathered(
         ("+rollout_len=32",), ("+rollout_len=32", "rollouts_per_prompt=4"), ("+rollout_len=full",)
     )
-    assert {arm.label for arm in found} == {
+    assert {condition.label for condition in found} == {
         "full rollouts", "ESR N=32", "ESR N=32, rollouts per prompt 4"
     }  # fmt: skip
 
 
-def test_runs_for_the_clock_tell_seconds_and_no_accuracy(tmp_path):
+def test_runs_that_only_measure_time_give_no_accuracy(tmp_path):
     for n, seconds in ((32, 9.0), ("full", 9.0)):
         write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right=RIGHT, seconds=seconds)
     for n, seconds in ((32, 1.0), ("full", 2.0)):
         write_run(tmp_path / f"t{n}", f"+rollout_len={n}", "limit=1", "steps=2", right=RIGHT,
                   seconds=seconds)  # fmt: skip
     (group,) = open_book(tmp_path).groups
-    assert [arm.label for arm in group.chosen("main")] == ["ESR N=32"]
+    assert [condition.label for condition in group.chosen("main")] == ["ESR N=32"]
     assert [(a.label, b.label) for a, b in group.clocks("full", "main")] == [
         ("full rollouts, timed", "ESR N=32, timed")
     ]
@@ -116,7 +116,7 @@ def test_runs_for_the_clock_tell_seconds_and_no_accuracy(tmp_path):
 
 
 @pytest.mark.parametrize(("pair", "n"), [("lab", 32), ("lab_bytes", 32), ("own", 100)])
-def test_pairs_named_after_the_lab_are_judged_at_its_scale(tmp_path, pair, n):
+def test_pairs_named_after_the_lab_use_the_lab_scale(tmp_path, pair, n):
     write_run(tmp_path / "run", f"pair.name={pair}", "+rollout_len=32", right=RIGHT)
     (group,) = open_book(tmp_path).groups
     assert group.scale["n"] == n

@@ -1,0 +1,32 @@
+"""Checks before a run: stop tokens, and the prompts of a benchmark for a model."""
+
+from __future__ import annotations
+
+import pytest
+from transformers import AutoTokenizer
+
+from esr_cli.assembly import preflight
+from esr_cli.benchmarks import catalog
+from esr_cli.config import BenchmarkConfig, ConfigError, ModelConfig, RolloutConfig
+from esr_cli.models.loading import PACKAGED
+
+
+def test_stop_tokens_are_those_the_model_knows():
+    tokenizer = AutoTokenizer.from_pretrained(PACKAGED / "student")
+    ids = preflight.stop_ids(ModelConfig("esr:student"), tokenizer, ["<sep>", "<|im_end|>"])
+    assert set(ids) == {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<sep>")}
+
+
+def test_a_benchmark_is_asked_by_the_settings_of_the_model(tmp_path):
+    (tmp_path / "t.jinja").write_text("{{ messages[0].role }} {{ enable_thinking }}")
+    model = ModelConfig(
+        "esr:student", system="plan", thinking=True, chat_template=str(tmp_path / "t.jinja")
+    )
+    tokenizer = preflight.check_model("pair.student.path", model, RolloutConfig(engine="eager"))
+    bench = catalog.load("lab", BenchmarkConfig(problems=1), None)
+    exam = preflight.exam(bench, model, tokenizer, seed=0)
+    expected = tokenizer("system True", add_special_tokens=False).input_ids
+    assert exam.prompts[0].student_ids == tuple(expected)
+    gone = ModelConfig("esr:student", chat_template="gone.jinja")
+    with pytest.raises(ConfigError, match=r"pair\.student\.chat_template=gone\.jinja: cannot be"):
+        preflight.check_model("pair.student.path", gone, RolloutConfig(engine="eager"))

@@ -1,0 +1,49 @@
+"""Benchmarks from their settings: where the data files are found, and what they hold."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from conftest import read
+
+from esr_cli.base.files import conf_dir
+from esr_cli.benchmarks import catalog
+from esr_cli.config import BenchmarkConfig, EvalConfig, HubConfig
+
+
+def settings(name):
+    overrides = (f"benchmark={name}", "model=x")
+    return read(*overrides, command="eval", schema=EvalConfig).benchmark[name]
+
+
+def test_data_are_found_by_data_dir_environment_and_hub_name(tmp_path, monkeypatch):
+    monkeypatch.delenv("ESR_DATA", raising=False)
+    for number, place in enumerate(("given", "environment", "hub")):
+        (tmp_path / place).mkdir()
+        values = {"problem": place, "answer": str(number)}
+        (tmp_path / place / "test.jsonl").write_text(json.dumps(values) + "\n")
+    # `datasets` accepts a local folder with a repository layout as a name.
+    config = BenchmarkConfig(
+        kind="math", files=["test.jsonl"], hub=HubConfig(path=str(tmp_path / "hub"))
+    )
+
+    def reference(data_dir):
+        return catalog.load("m", config, data_dir).questions[0].reference
+
+    assert reference(None) == "2"
+    monkeypatch.setenv("ESR_DATA", str(tmp_path / "environment"))
+    assert reference(None) == "1"
+    assert reference(str(tmp_path / "given")) == "0"
+
+
+@pytest.mark.parametrize("path", sorted((conf_dir() / "benchmark").glob("*.yaml")), ids=str)
+def test_every_benchmark_composes_names_its_source_and_loads_if_its_files_exist(path):
+    config = settings(path.stem)
+    assert config.kind == "lab" or (config.files and config.source)
+    if config.kind == "lab" or os.environ.get("ESR_DATA"):
+        bench = catalog.load(path.stem, config, None)
+        expected = {"gsm8k": 1319, "math500": 500, "bfcl": 600, "lab": 128}
+        code_size = 378 if "mbpp" in path.stem else 164
+        assert len(bench.questions) == expected.get(path.stem, code_size)

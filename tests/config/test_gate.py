@@ -1,0 +1,116 @@
+"""The config gate: composed yaml becomes a typed configuration, or a one-line `ConfigError`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import get_origin, get_type_hints
+
+import pytest
+from conftest import read
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from esr_cli.base.files import conf_dir
+from esr_cli.config import ConfigError, LabConfig, ProbeCommandConfig, TrainConfig, gate
+
+
+@pytest.mark.parametrize("spelling", ["rollout_len", "+rollout_len", "++rollout_len"])
+def test_rollout_len_works_with_and_without_a_plus(spelling):
+    assert read(f"{spelling}=64").rollout_tokens == 64
+    assert read(f"{spelling}=full").rollout_tokens == read().pair.max_response_tokens
+    assert read().rollout_tokens == 100
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "abc", "true", "1.5", "null"])
+def test_an_invalid_length_is_a_one_line_error(value):
+    with pytest.raises(ConfigError) as caught:
+        read(f"+rollout_len={value}")
+    assert str(caught.value).startswith("rollout_len=") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["-1", "0.001", "2.5"])
+def test_an_unsupported_temperature_is_an_error(value):
+    with pytest.raises(ConfigError, match=r"in \[0.01, 2\]"):
+        read(f"rollout.temperature={value}")
+    assert read("rollout.temperature=0").rollout.temperature == 0
+
+
+GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
+# Groups that are not selected as group=option.
+PLACE = {
+    "lm": "lm@pair.student", "recipe": "+recipe", "sweep": "+sweep", "cluster": "+cluster",
+}  # fmt: skip
+# The options of training; the group `probe` belongs to `esr probe`.
+OPTIONS = [
+    (group, path.stem)
+    for group in GROUPS
+    if group != "probe"
+    for path in (conf_dir() / group).glob("*.yaml")
+]
+PROBES = [path.stem for path in (conf_dir() / "probe").glob("*.yaml")]
+
+
+@pytest.mark.parametrize(("group", "option"), sorted(OPTIONS))
+def test_every_option_composes_passes_the_gate_and_takes_a_length(group, option):
+    chosen = [f"{PLACE.get(group, group)}={option}"]
+    if group == "lm":
+        chosen.append("pair=qwen3_4b__qwen3_8b")
+    if option == "own":
+        chosen += ["pair.student.path=some/student", "pair.teacher.path=some/teacher"]
+    if group == "wording":
+        chosen.append("task=math")
+    config = read(*chosen, "+rollout_len=7")
+    assert config.rollout_tokens == 7 and config.rollout.max_tokens == 7
+
+
+@pytest.mark.parametrize("probe", sorted(PROBES))
+def test_every_probe_composes_and_passes_the_gate(probe):
+    overrides = [f"probe={probe}", "run=some/run"]
+    config = read(*overrides, command="probe", schema=ProbeCommandConfig)
+    assert set(config.probe) == ({probe} if probe != "all" else {*PROBES} - {"all"})
+
+
+def leaves(schema, prefix=""):
+    """Every setting of a schema by its dotted name."""
+    for name, hint in get_type_hints(schema).items():
+        if dataclasses.is_dataclass(hint):
+            yield from leaves(hint, f"{prefix}{name}.")
+        elif get_origin(hint) is not dict:
+            yield f"{prefix}{name}"
+
+
+@pytest.mark.parametrize("pair", ["lab", "own", "qwen25math_1p5b__qwen3_1p7b"])
+def test_every_setting_of_train_can_be_given_by_its_name(pair):
+    """Without a plus, because all settings are in the composed tree."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        tree = compose("train", overrides=[f"pair={pair}"])
+    plain = OmegaConf.to_container(tree)
+    for name in leaves(TrainConfig):
+        node = plain
+        for part in name.split("."):
+            assert part in node, f"{name} is in no yaml"
+            node = node[part]
+
+
+def misspelt_settings():
+    for name in leaves(TrainConfig):
+        yield name[:-1] + ("x" if name[-1] != "x" else "y")
+
+
+@pytest.mark.parametrize("name", misspelt_settings())
+def test_the_error_for_a_misspelt_setting_names_it(name):
+    with pytest.raises(ConfigError) as caught:
+        read(f"+{name}=1")
+    assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("group", ["pair", "loss", "lengths", "tune"])
+def test_the_defaults_in_train_yaml_equal_those_of_the_dataclasses(group):
+    section = OmegaConf.to_container(OmegaConf.load(conf_dir() / "train.yaml"))[group]
+    schema = get_type_hints(TrainConfig)[group]
+    assert dataclasses.asdict(gate.typed(section, schema)) == dataclasses.asdict(schema())
+    assert set(section) == {field.name for field in dataclasses.fields(schema)}
+
+
+def test_the_defaults_in_lab_yaml_equal_those_of_the_dataclass():
+    assert read(command="lab", schema=LabConfig) == LabConfig()

@@ -1,0 +1,36 @@
+"""Estimates from a model's configuration: weights, and the engine's KV cache."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import shape_of_1p5b
+from transformers import AutoConfig
+
+from esr_cli.models import outlines, shapes
+
+
+def test_the_engine_cache_is_limited_by_use_and_by_memory():
+    shape, gib = shape_of_1p5b(), 2**30
+    count = sum(each.numel() for each in outlines.outline(shape).parameters())
+    assert shapes.weight_bytes(shape, 2) == pytest.approx(2 * count, rel=1e-3)
+    # Two heads of 128 keys and values in 28 layers, in blocks of 16 tokens, and one extra block.
+    needed = 28 * 2 * 256 * 2 * 16 * (100 * 16 + 1)
+    assert shapes.whole_cache(shape, 2, 1600, 16) == needed
+    limits = shape, 2, 1600, 16
+    assert shapes.engine_cache(*limits, 40 * gib) == needed
+    assert shapes.engine_share(shape, 2, needed) < 2 * count + needed + 2 * gib
+    # A small share leaves a smaller cache or none; MoE and hybrid models are not estimated.
+    tight = shapes.engine_share(shape, 2, needed // 2)
+    assert shapes.engine_cache(*limits, tight) == needed // 2
+    assert shapes.engine_cache(*limits, 2 * gib) == 0
+    for unsupported in (
+        shape_of_1p5b("qwen3_moe"),
+        shape_of_1p5b("gemma3n_text", intermediate_size=[64] * 28),
+        AutoConfig.for_model("bamba"),
+        AutoConfig.for_model("qwen3_5_text"),
+    ):
+        assert shapes.engine_cache(unsupported, 2, 1600, 16, 40 * gib) == 0
+    # With layers of several kinds part of the cache stays unused.
+    mixed = AutoConfig.for_model("gemma3_text", num_hidden_layers=26)
+    alone = shapes.cache_bytes(mixed, 2) * 16 * (100 * 16 + 1)
+    assert alone * 1.19 < shapes.whole_cache(mixed, 2, 1600, 16) < alone * 1.21
