@@ -8,7 +8,7 @@ SCALE ?= auto
 QUICK ?= false
 RUN := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help setup demo reproduce-paper test lint type format clean
+.PHONY: help setup demo reproduce-paper test lint type format house clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
 
@@ -39,6 +39,9 @@ type: $(READY) ## run mypy
 format: $(READY) ## fix and format with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+house: $(READY) ## draw docs/images/house.svg, the rooms of the code, from the imports
+	$(BIN)/python scripts/draw_house.py
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

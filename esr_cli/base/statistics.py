@@ -12,6 +12,10 @@ import numpy as np
 Interval = tuple[float, float, float]
 Z_95 = 1.959964
 RESAMPLES = 1000
+# A mean over responses at a position counts only if this share of them reach the position.
+REACHED = 0.1
+# The effect of k tokens on accuracy is read where this share of the responses are longer than k.
+GOING = 0.9
 # The 97.5 % quantile of Student's t by degrees of freedom, from 1.
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 

@@ -6,15 +6,12 @@ from math import ceil
 from typing import Any
 
 from esr_cli.base.files import Rows
+from esr_cli.base.statistics import GOING, REACHED
 
 COLOURS = {"before": "0.45", "after": "C0", "student": "0.45", "teacher": "C2", "continued": "C3"}
 # The range of N over which the paper finds a plateau of accuracy.
 PLATEAU = (50, 200)
-# A mean is drawn only if this share of the responses reach the position.
-MIN_REACHED = 0.1
 MOST_POINTS = 150
-# If fewer responses than this are unfinished at k, the accuracy is not mainly the teacher's.
-MIN_UNFINISHED = 0.9
 
 SHARES = (("repeats", "-"), ("truncated", "--"), ("boxed", ":"), ("several_boxes", "-."))
 
@@ -32,7 +29,7 @@ def decay(axes: Any, rows: Rows) -> None:
     for who in ("teacher", "student"):
         [alone] = _of(rows, "accuracy", who)
         axes.axhline(alone["value"], color=COLOURS[who], ls="--", lw=1, label=f"{who} alone")
-    solid = sum(row["value"] >= MIN_UNFINISHED for row in unfinished)
+    solid = sum(row["value"] >= GOING for row in unfinished)
     colour, label = COLOURS["continued"], "teacher goes on from k"
     if solid:
         _with_interval(axes, curve[:solid], color=colour, capsize=3, marker="o", ms=4, label=label)
@@ -160,7 +157,7 @@ def points(rows: Rows, name: str, who: str) -> tuple[list[float], list[float]]:
     """
     own = sorted(_of(rows, name, who), key=lambda row: row["at"])
     most = max((row["n"] for row in own), default=0)
-    kept = [row for row in own if row["value"] is not None and row["n"] >= MIN_REACHED * most]
+    kept = [row for row in own if row["value"] is not None and row["n"] >= REACHED * most]
     size = ceil(len(kept) / MOST_POINTS) or 1
     groups = [kept[i : i + size] for i in range(0, len(kept), size)]
     counts = [sum(row["n"] for row in group) for group in groups]

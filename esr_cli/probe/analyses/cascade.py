@@ -7,12 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from esr_cli.base.statistics import interval, resampled_sums, summed_by
+from esr_cli.base.statistics import REACHED, interval, resampled_sums, summed_by
 from esr_cli.probe.analyses.profile import by_position
 from esr_cli.probe.analyses.reads import Read, Rows, padded, questions, row
-
-# Positions that fewer than this share of the responses reach are left out of the drop.
-REACHED = 0.1
 
 
 def rows(

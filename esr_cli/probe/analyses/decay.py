@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from esr_cli.base.statistics import mean_interval, paired
+from esr_cli.base.statistics import GOING, mean_interval, paired
 from esr_cli.probe.analyses.reads import Rows, row
 
-# The drop is measured at the largest k that this share of the responses are longer than.
-GOING = 0.9
 # The ladder has eighths of that k, which leave the teacher something to write, and quarters of the
 # way from that k to the longest response.
 NEAR, FAR = (0, 1, 2, 3, 4, 6), (1, 2, 3)
