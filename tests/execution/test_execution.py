@@ -201,7 +201,11 @@ def test_a_busy_worker_ends_if_the_trainer_is_killed():
         "    worker.call('sleep', 600)\n"
     )
     trainer = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
     )
     worker = next(int(line) for line in trainer.stdout if line.strip())
     trainer.kill()
