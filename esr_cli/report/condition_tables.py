@@ -23,6 +23,7 @@ from esr_cli.report.tables import (
     key_of,
     name_of,
     paper_row,
+    table_with_ours,
     thinned,
     without_empty_columns,
 )  # fmt: skip
@@ -137,8 +138,7 @@ def steps(book: Book, spec: Spec) -> Table | None:
     for metric in spec["ours"]:
         rest = [(g, a) for g, a in found if metric not in spec["rows"].get(key_of(a), {})]
         rows += _steps_of(rest, metric, columns, None)
-    rows = list(filled(rows))
-    return Table("", "", tuple(map(str, columns)), tuple(rows)) if has_ours(rows) else None
+    return table_with_ours(columns, rows)
 
 
 def _steps_of(

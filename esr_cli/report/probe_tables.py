@@ -13,10 +13,9 @@ from esr_cli.report.tables import (
     Row,
     Spec,
     Table,
-    filled,
-    has_ours,
     name_of,
     paper_row,
+    table_with_ours,
     thinned,
 )  # fmt: skip
 
@@ -37,7 +36,7 @@ def decay(book: Book, spec: Spec) -> Table | None:
     for (group, probe), by_k in zip(found, curves, strict=True):
         cells = tuple(_cell(by_k.get(k), 100) for k in columns)
         rows.append(Row(f"teacher, {group.pair}, {probe.label}", cells, OURS))
-    return _table([f"k={k}" for k in columns], rows)
+    return table_with_ours([f"k={k}" for k in columns], rows)
 
 
 def cascade(book: Book, spec: Spec) -> Table | None:
@@ -52,7 +51,7 @@ def cascade(book: Book, spec: Spec) -> Table | None:
                 cells = [_weighted(mean, count, start, end) for start, end in spec["columns"]]
                 label = f"{who}, {group.pair}, {probe.label}"
                 rows.append(Row(label, tuple(_cell(each, 1, 2) for each in cells), OURS))
-    return _table(columns, rows)
+    return table_with_ours(columns, rows)
 
 
 def commitment(book: Book, spec: Spec) -> Table | None:
@@ -64,7 +63,7 @@ def commitment(book: Book, spec: Spec) -> Table | None:
             figures = _by(probe.rows, "figure", who=who)
             cells = tuple(_cell(figures.get(name), 100) for name in columns)
             rows.append(Row(f"{who}, {group.pair}, {probe.label}", cells, OURS))
-    return _table([WORDS[name] for name in columns], rows)
+    return table_with_ours([WORDS[name] for name in columns], rows)
 
 
 def categories(book: Book, spec: Spec) -> Table | None:
@@ -77,7 +76,7 @@ def categories(book: Book, spec: Spec) -> Table | None:
                 means = _by(probe.rows, "range", figure="reverse_kl", who="before", category=kind)
                 cells = tuple(_cell(means.get(each), 1, 2) for each in columns)
                 rows.append(Row(f"{name_of(kind)}, {group.pair}", cells, OURS))
-    return _table(columns, rows)
+    return table_with_ours(columns, rows)
 
 
 def _each(book: Book, name: str) -> Iterable[tuple[Group, Probe]]:
@@ -100,11 +99,6 @@ def _weighted(mean: dict, count: dict, start: int, end: int) -> float | None:
 
 def _cell(value: float | None, by: float, digits: int = 1) -> Cell:
     return Cell() if value is None else Cell(f"{by * value:.{digits}f}")
-
-
-def _table(columns: list[str], rows: list[Row]) -> Table | None:
-    kept = filled(rows)
-    return Table("", "", tuple(columns), kept) if has_ours(kept) else None
 
 
 SHAPES: dict[str, Callable[[Book, Spec], Table | None]] = {

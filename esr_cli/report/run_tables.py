@@ -18,10 +18,9 @@ from esr_cli.report.tables import (
     Spec,
     Table,
     cell,
-    filled,
-    has_ours,
     name_of,
     paper_row,
+    table_with_ours,
     thinned,
 )  # fmt: skip
 from esr_cli.runs.record import Run
@@ -51,7 +50,7 @@ def lengths(book: Book, spec: Spec) -> Table | None:
             _lengths(condition, group.benchmark, columns, "last", group.pair)
             for condition in conditions
         ]
-    return _table(columns, rows)
+    return table_with_ours(columns, rows)
 
 
 def _lengths(
@@ -79,7 +78,7 @@ def looks(book: Book, spec: Spec) -> Table | None:
             shares = [_look(condition, group.benchmark, key, step) for step in columns]
             cells = tuple(Cell(f"{100 * each.value:.1f}") if each else Cell() for each in shares)
             rows.append(Row(f"{name_of(key)}, {condition.label}, {group.pair}", cells, OURS))
-    return _table([str(step) for step in columns], rows)
+    return table_with_ours(columns, rows)
 
 
 def _look(condition: Condition, benchmark: str, key: str, step: int) -> Number | None:
@@ -110,7 +109,7 @@ def collapse(book: Book, spec: Spec) -> Table | None:
                          Cell(f"{100 * (peak[1] - low[1]):.1f}"))  # fmt: skip
                 label = f"{group.benchmark} avg@k, {condition.label}, {seeds(len(condition.done))}"
                 rows.append(Row(label, cells, OURS, group.pair))
-    return _table(list(columns), rows)
+    return table_with_ours(columns, rows)
 
 
 def mean_curve(condition: Condition, benchmark: str) -> list[tuple[int, float]]:
@@ -140,12 +139,7 @@ def efficiency(book: Book, spec: Spec) -> Table | None:
                               2**30 / 1e9) for condition in (main, full)]  # fmt: skip
                 label = f"{name_of(phase)}, {main.label}, {group.pair}"
                 rows.append(Row(label, (*seconds, *peaks), OURS))
-    return _table(columns, rows)
-
-
-def _table(columns: list[str], rows: list[Row]) -> Table | None:
-    kept = filled(rows)
-    return Table("", "", tuple(columns), kept) if has_ours(kept) else None
+    return table_with_ours(columns, rows)
 
 
 SHAPES: dict[str, Callable[[Book, Spec], Table | None]] = {

@@ -81,6 +81,12 @@ def has_ours(rows: Sequence[Row]) -> bool:
     return any(row.whose != PAPER for row in filled(rows))
 
 
+def table_with_ours(columns: Sequence[Any], rows: Sequence[Row]) -> Table | None:
+    """A table without title of the non-empty rows, or None if none of them is ours."""
+    titles = tuple(map(str, columns))
+    return Table("", "", titles, filled(rows)) if has_ours(rows) else None
+
+
 def without_empty_columns(columns: Sequence[str], rows: Sequence[Row]) -> Table:
     """A table without title that keeps the columns with a non-empty cell."""
     kept = [i for i in range(len(columns)) if any(row.cells[i] != Cell() for row in rows)]
