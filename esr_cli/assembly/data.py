@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -38,6 +39,18 @@ def make_task(config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: An
     if task.name == "lab":
         return LabTask(task.chain_length, task.modulus, student, teacher, config.seed)
     return load(config, student, teacher)
+
+
+def fingerprint(task: Task) -> str:
+    """A hash of the training questions and of the first prompt as both models read it.
+
+    It changes with the data, and with the chat template or the tokenizer.
+    """
+    asked = task.questions if isinstance(task, DataTask) else []
+    digest = hashlib.sha256(repr(task.train(0, 1)).encode())
+    for each in asked:
+        digest.update(repr((each.id, each.messages, each.tools)).encode())
+    return digest.hexdigest()[:16]
 
 
 def load(config: TrainConfig, student: Chat, teacher: Chat) -> DataTask:

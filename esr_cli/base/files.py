@@ -6,12 +6,14 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 Rows = list[dict[str, Any]]
+_CHECKPOINT = re.compile(r"step-\d{1,12}").fullmatch
 
 
 class CheckpointError(RuntimeError):
@@ -65,8 +67,9 @@ def step_of(checkpoint: Path) -> int:
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
-    """The complete checkpoints of a run, first to last."""
-    return sorted((run_dir / "checkpoints").glob("step-*"))
+    """The complete checkpoints of a run, first to last; other entries are left out."""
+    entries = (run_dir / "checkpoints").glob("step-*")
+    return sorted((e for e in entries if _CHECKPOINT(e.name) and e.is_dir()), key=step_of)
 
 
 def data_folder(data_dir: str | None) -> str | None:

@@ -34,7 +34,9 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
     report = _Report()
     run_facts = None
     with suppress(ConfigError):
-        report.attempt("run folder", lambda: run_folder.free_folder(config, overrides))
+        report.attempt(
+            "run folder", lambda: run_folder.need_free(run_folder.path_of(config, overrides))
+        )
     with suppress(ConfigError):
         run_facts = _gather(config, report)
     for each in (*machine.versions(config), *machine.wandb(config)):

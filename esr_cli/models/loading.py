@@ -15,6 +15,10 @@ from esr_cli.distill.head import Head
 # A progress bar per model and process adds nothing to the run's own log lines.
 disable_progress_bar()
 PACKAGED = Path(__file__).parent / "lab_pair"
+# Settings of generation_config.json that only sampling uses.
+SAMPLING = (
+    "temperature", "top_p", "top_k", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff",
+)  # fmt: skip
 
 
 def resolve(path: str) -> str:
@@ -65,7 +69,15 @@ def load_model(
     if device.startswith("cuda"):
         # cuDNN's attention builds a plan for every length, and lengths change at every step.
         torch.backends.cuda.enable_cudnn_sdp(False)
+    _without_idle_sampling(model.generation_config)
     return model.to(device).eval()
+
+
+def _without_idle_sampling(config: Any) -> None:
+    """Drops sampling settings that greedy decoding ignores: transformers refuses to save them."""
+    if config is not None and not config.do_sample:
+        for key in SAMPLING:
+            setattr(config, key, None)
 
 
 def _attention(shape: Any) -> dict[str, str]:

@@ -6,7 +6,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,17 @@ def open_new(folder: Path, plain: dict[str, Any]) -> None:
     _write_config(folder, plain)
 
 
-def free_folder(config: TrainConfig, overrides: list[str]) -> Path:
-    """The folder of a new run; raises `ConfigError` if it already holds a run."""
-    folder = Path(config.run_dir or Path("runs") / config.pair.name / name_of(overrides))
+def path_of(config: TrainConfig, overrides: list[str]) -> Path:
+    """The folder of a new run."""
+    return Path(config.run_dir or Path("runs") / config.pair.name / name_of(overrides))
+
+
+def need_free(folder: Path) -> None:
+    """Raises `ConfigError` if the folder already holds a run; the caller holds the lock."""
     if (folder / "summary.json").exists():
         raise ConfigError(f"run_dir={folder}: holds a complete run; choose another run_dir")
     if files.latest(folder) is not None:
         raise ConfigError(f"run_dir={folder}: holds an unfinished run; go on with resume={folder}")
-    return folder
 
 
 def in_sweep(config: TrainConfig, overrides: list[str], varied: Iterable[str]) -> Path:
@@ -97,13 +100,18 @@ def lock(folder: Path, key: str = "run_dir") -> Iterator[None]:
         yield
 
 
-def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path, Path]:
-    """The saved configuration of `resume=`, its folder, its last checkpoint; `steps` may grow."""
-    folder = Path(config.resume or "")
-    last = files.latest(folder)
-    if last is None or not (folder / "config.yaml").is_file():
+def lock_saved(folder: Path) -> AbstractContextManager[None]:
+    """Locks the folder of `resume=`; raises `ConfigError` if it holds no run or is locked."""
+    if not (folder / "config.yaml").is_file():
         raise ConfigError(f"resume={folder}: holds no checkpoint; name the folder of a saved run")
-    need_writable("resume", folder)
+    return lock(folder, "resume")
+
+
+def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
+    """The saved configuration of `resume=`; `steps` may grow. The caller holds the lock."""
+    folder = Path(config.resume or "")
+    if files.latest(folder) is None:
+        raise ConfigError(f"resume={folder}: holds no checkpoint; name the folder of a saved run")
     saved = saved_config(folder)
     given = gate.as_plain(config)
     if "rollout.max_tokens" not in _keys(overrides):
@@ -125,7 +133,7 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Path
             raise ConfigError(
                 f"{override}: the saved run has {saved_value}; drop it or start a new run"
             )
-    return gate.typed(saved, TrainConfig), folder, last
+    return gate.typed(saved, TrainConfig)
 
 
 def saved_config(folder: Path) -> dict[str, Any]:

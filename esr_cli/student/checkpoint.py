@@ -1,47 +1,102 @@
-"""Checkpoints: a run's tensors as safetensors and its counters as JSON, without pickle."""
+"""Checkpoints: a run's tensors as safetensors and its counters as JSON, without pickle.
+
+`state.json` holds a checksum of the tensors' file, so that damage is noticed on reading.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from esr_cli.base import files
 from esr_cli.base.files import CheckpointError
 
-TENSORS, STATE = "tensors.safetensors", "state.json"
+TENSORS, STATE, CHECKSUM = "tensors.safetensors", "state.json", "crc32"
+CHUNK_BYTES = 1 << 22
 Tensors = dict[str, torch.Tensor]
 
 
 def save(run_dir: Path, step: int, tensors: Tensors, state: dict[str, Any], keep: int) -> Path:
-    """Writes `checkpoints/step-000050/` and removes all but the last `keep`."""
+    """Writes `checkpoints/step-000050/` and removes all but the last `keep`.
+
+    Raises `CheckpointError`, with the earlier checkpoints intact, if the folder cannot be written
+    or if a tensor is not finite.
+    """
+    before = files.latest(run_dir)
+    left = f"{before.name} is intact" if before else "there is no earlier one"
+    bad = sorted(name for name, tensor in tensors.items() if not all_finite([tensor]))
+    if bad:
+        raise CheckpointError(f"step {step} is not saved, as {bad[0]} is not finite; {left}")
 
     def write(folder: Path) -> None:
         # Copies, since safetensors refuses tensors that share memory.
         save_file(
             {name: tensor.detach().clone() for name, tensor in tensors.items()}, folder / TENSORS
         )
-        (folder / STATE).write_text(json.dumps(state))
+        checksum = {CHECKSUM: checksum_of(folder / TENSORS)}
+        (folder / STATE).write_text(json.dumps(state | checksum))
 
-    before = files.latest(run_dir)
     target = run_dir / "checkpoints" / f"step-{step:06d}"
     try:
         files.write_folder(target, write)
     except CheckpointError as error:
-        left = f"{before.name} is intact" if before else "there is no earlier one"
         raise CheckpointError(f"{error}; {left}") from error
     for old in files.checkpoints(run_dir)[:-keep]:
         shutil.rmtree(old)
     return target
 
 
-def load(folder: Path, device: str = "cpu") -> tuple[Tensors, dict[str, Any]]:
-    """Tensors and state of a checkpoint."""
-    return load_file(folder / TENSORS, device=device), json.loads((folder / STATE).read_text())
+def load(folder: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors and state of a checkpoint. Raises `CheckpointError` if either is damaged."""
+    state = read_state(folder)
+    try:
+        return load_file(folder / TENSORS), state
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder / TENSORS} cannot be read ({error})") from None
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The state of a checkpoint, with its files compared against it.
+
+    Raises `CheckpointError` if a file is missing, broken, changed, or of another step. Checkpoints
+    without a checksum are of an earlier version.
+    """
+    try:
+        state = json.loads((folder / STATE).read_text())
+        if not isinstance(state, dict):
+            raise ValueError("no mapping")
+        found = checksum_of(folder / TENSORS)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} is damaged ({error})") from None
+    if found != state.get(CHECKSUM, found):
+        raise CheckpointError(f"{folder} is damaged ({TENSORS} does not match its checksum)")
+    if state.get("step", files.step_of(folder)) != files.step_of(folder):
+        raise CheckpointError(f"{folder} is damaged ({STATE} is of step {state['step']})")
+    return state
+
+
+def checksum_of(path: Path) -> int:
+    """The CRC-32 of a file. It notices damage, not intent, and is as fast as a disk."""
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            value = zlib.crc32(chunk, value)
+    return value
+
+
+def all_finite(tensors: list[torch.Tensor]) -> bool:
+    """Whether no value is infinite or NaN, by one reduction over all tensors of a device."""
+    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
+    if not floats:
+        return True
+    return bool(torch.stack(torch._foreach_norm(floats)).isfinite().all())
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> Tensors:
@@ -54,12 +109,15 @@ def pack_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> Tensor
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors: Tensors) -> None:
-    """Restores the tensors of `pack_optimizer`."""
+    """Restores the tensors of `pack_optimizer`; raises `CheckpointError` if they do not fit."""
     state = optimizer.state_dict()
     state["state"] = {}
+    parameters = dict(zip(names, optimizer.param_groups[0]["params"], strict=True))
     for key, tensor in tensors.items():
         if key.startswith("optimizer/"):
             _, name, entry = key.split("/")
+            if name not in parameters or tensor.shape not in (parameters[name].shape, ()):
+                raise CheckpointError(f"{key} of shape {list(tensor.shape)} fits no weight")
             state["state"].setdefault(names.index(name), {})[entry] = tensor
     optimizer.load_state_dict(state)
 

@@ -15,9 +15,12 @@ from esr_cli.distill.divergence import Figures, Options, Side, divergence, figur
 from esr_cli.distill.head import Head
 from esr_cli.models import batching, loading
 from esr_cli.student import tuning
+from esr_cli.student.checkpoint import all_finite
 from esr_cli.types import HiddenScores, Rollout, Sampling, Scores
 
 NOT_FINITE = "loss or gradient is not finite (a lower tune.learning_rate may help)"
+TEACHER_NOT_FINITE = "the teacher's probabilities are not finite (look at pair.teacher's weights)"
+STUDENT_NOT_FINITE = "the student's probabilities are not finite"
 NOTHING_COUNTS = "no position counts (loss.select, loss.weights, or align/coverage)"
 
 
@@ -47,6 +50,15 @@ class Update:
     metrics: dict[str, float]
     kl_by_rollout: list[list[float]]
     skipped: str
+
+    @property
+    def suspect(self) -> bool:
+        """Whether a value was not finite, so that the weights should not be saved."""
+        return self.skipped not in ("", NOTHING_COUNTS)
+
+
+class WeightsError(RuntimeError):
+    """The student's weights are not finite."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,10 @@ class Student:
         return self.config.learning_rate * warm * left
 
     def update(self, rollouts: list[Rollout], scores: Scores, step: int) -> Update:
-        """One optimizer step over all rollouts; skipped if the loss or gradient is not finite."""
+        """One optimizer step over all rollouts; skipped if the loss or gradient is not finite.
+
+        Raises `WeightsError` if the step destroyed the weights.
+        """
         self.model.train()
         parts = self._backward(rollouts, scores, step)
         # One division by the denominator of the whole step, independent of micro-batches.
@@ -114,11 +129,12 @@ class Student:
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
         )
         finite = math.isfinite(loss) and math.isfinite(norm)
-        skipped = "" if finite else NOT_FINITE if denominator else NOTHING_COUNTS
+        skipped = "" if finite else _fault(parts) if denominator else NOTHING_COUNTS
         if not skipped:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate(step)
             self.optimizer.step()
+            self.check_weights(f"after step {step + 1}")
             self.tuning.publish()
         self.optimizer.zero_grad(set_to_none=True)
         metrics = {
@@ -199,14 +215,32 @@ class Student:
         weights, denominator = positions.reduced(weights, self.objective.reduction)
         return torch.cat(weights), denominator
 
-    def save(self, folder: Path, tokenizer: Any) -> None:
-        """Writes a model folder that transformers and vLLM can load."""
-        self.tuning.save(folder)
+    def check_weights(self, when: str) -> None:
+        """Raises `WeightsError` if a trained weight is not finite."""
+        if not all_finite(list(self.parameters.values())):
+            raise WeightsError(f"the student's weights are not finite {when}")
+
+    def save(self, folder: Path, tokenizer: Any, weights: bool = True) -> None:
+        """Writes a model folder that transformers and vLLM can load; `weights` may be left out."""
+        if weights:
+            self.tuning.save(folder)
+        else:
+            self.model.save_pretrained(folder, state_dict={})
         tokenizer.save_pretrained(folder)
 
 
 def _detached(side: Side) -> Side:
     return (side[0].detach(), side[1]) if isinstance(side, tuple) else side.detach()
+
+
+def _fault(parts: list[_MicroBatch]) -> str:
+    """The reason for a loss or gradient that is not finite."""
+    for name, reason in (
+        ("teacher_entropy_R", TEACHER_NOT_FINITE), ("student_entropy_R", STUDENT_NOT_FINITE),
+    ):  # fmt: skip
+        if any(getattr(part.figures, name)[part.usable_R].isnan().any() for part in parts):
+            return reason
+    return NOT_FINITE
 
 
 def _metrics(rollouts: list[Rollout], parts: list[_MicroBatch]) -> dict[str, float]:

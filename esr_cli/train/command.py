@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from esr_cli.assembly import preflight, workers
-from esr_cli.assembly.data import make_task
+from esr_cli.assembly.data import fingerprint, make_task
 from esr_cli.assembly.examiner import Examiner
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import files
 from esr_cli.base.process import peak_gib
 from esr_cli.check import facts
-from esr_cli.config import TrainConfig, gate
+from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.config.finding import refuse
 from esr_cli.runs import environment
 from esr_cli.runs import folder as run_folder
@@ -25,56 +25,120 @@ from esr_cli.runs.alarms import Alarms
 from esr_cli.runs.metrics import Interrupts, gpu_name, kl_profile, rollout_metrics
 from esr_cli.runs.tracking import Tracker
 from esr_cli.student import snapshot
+from esr_cli.student.student import WeightsError
 from esr_cli.train import auto_length
 from esr_cli.train.gauge import Gauge, OutsideCheck
-from esr_cli.train.outcome import finish
+from esr_cli.train.outcome import check_saves, finish
 from esr_cli.train.steps import Steps
 
 MOST_SKIPS = 5
 
 
+class SkippedError(RuntimeError):
+    """Steps were skipped because a loss or gradient was not finite."""
+
+
 def run(config: TrainConfig, overrides: list[str]) -> None:
     """Trains as configured; raises `ConfigError` before a model loads, RuntimeError afterwards."""
-    last = None
-    if config.resume:
-        config, folder, last = run_folder.reopen(config, overrides)
+    with ExitStack() as stack:
+        if config.resume is None:
+            _run(config, overrides, None, stack)
+        else:
+            # Locked first: an earlier job may still be writing checkpoints and rows.
+            stack.enter_context(run_folder.lock_saved(Path(config.resume)))
+            config, saved = _reopen(config, overrides)
+            _run(config, overrides, saved, stack)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The checkpoint that a run resumes from, its state, and what to tell the user about it."""
+
+    checkpoint: Path
+    state: dict[str, Any]
+    notes: list[str]
+
+    @property
+    def step(self) -> int:
+        """The number of completed steps."""
+        return files.step_of(self.checkpoint)
+
+
+def _reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Saved]:
+    """The configuration of `resume=`, and its last whole checkpoint; the folder is locked."""
+    folder = Path(str(config.resume))
+    config = run_folder.reopen(config, overrides)
+    last, state, damaged = snapshot.last_whole(folder)
+    if last is None:
+        raise ConfigError(f"resume={folder}: no checkpoint can be read ({'; '.join(damaged)})")
+    notes = [*damaged, f"resuming from {last.name}"] if damaged else []
+    horizon = state.get("total_steps", config.steps)
+    if config.tune.schedule == "linear" and horizon != config.steps:
+        at, rate = files.step_of(last), config.tune.learning_rate
+        notes.append(
+            f"tune.schedule=linear now ends at step {config.steps}, not {horizon}: the learning "
+            f"rate goes on at {rate * (1 - at / config.steps):.2g} instead of "
+            f"{rate * (1 - at / horizon):.2g}"
+        )
+    return config, Saved(last, state, notes)
+
+
+def _run(
+    config: TrainConfig, overrides: list[str], saved: Saved | None, stack: ExitStack
+) -> None:  # fmt: skip
     original, config = config, with_random_weights(config)
     tokenizer, teacher_tokenizer = preflight.check_models(config)
     pairing = resolve_pairing(config.pair, tokenizer, teacher_tokenizer)
     task = make_task(config, tokenizer, teacher_tokenizer)
     refuse(facts.findings(facts.gather(config, tokenizer, teacher_tokenizer, pairing, task)))
     examiner = Examiner(config, tokenizer, pairing.stop_ids, print)
-    if last is None:
-        folder = run_folder.free_folder(original, overrides)
-    start = files.step_of(last) if last else 0
-    with Interrupts() as interrupts, ExitStack() as stack:
+    interrupts = stack.enter_context(Interrupts())
+    if saved:
+        folder = Path(str(saved.checkpoint)).parent.parent
+    else:
+        folder = run_folder.path_of(original, overrides)
         stack.enter_context(run_folder.lock(folder))
-        original, measured = auto_length.resolve(original, folder, task)
-        config, plain = replace(config, rollout=original.rollout), gate.as_plain(original)
-        if last:
-            run_folder.rewind(folder, start, plain)
-        else:
-            run_folder.open_new(folder, plain)
-        environment.note(folder, start, gpu_name())
-        stack.callback(examiner.close)
-        tracker = stack.enter_context(
-            Tracker(folder, plain, config.tracking, config.steps, start, _tags(config))
-        )
-        tracker.note(f"run folder: {folder}")
-        for line in filter(None, (measured, task.report)):
-            tracker.note(line)
-        tracker.note(f"starting the engine ({config.rollout.engine}) and the teacher")
-        parts = workers.assemble(config, folder, pairing, stack, tracker.warn)
-        if last:
-            snapshot.restore(last, parts.student)
-        loop = Loop(config, folder, parts, task, examiner, tracker)
-        try:
-            loop.run(start, interrupts)
-            finish(config, folder, parts.student, tokenizer, tracker)
-        except (RuntimeError, OSError, KeyboardInterrupt) as error:
-            with suppress(OSError):  # the disk may be what failed
-                tracker.note(f"failed: {error or 'interrupted'}")
-            raise RuntimeError(f"{error or 'interrupted'}\n{_how_to_resume(folder)}") from error
+        run_folder.need_free(folder)
+    start = saved.step if saved else 0
+    original, measured = auto_length.resolve(original, folder, task)
+    config, plain = replace(config, rollout=original.rollout), gate.as_plain(original)
+    if not saved:
+        run_folder.open_new(folder, plain)
+    environment.note(folder, start, gpu_name())
+    stack.callback(examiner.close)
+    tracker = stack.enter_context(
+        Tracker(folder, plain, config.tracking, config.steps, start, _tags(config))
+    )
+    tracker.note(f"run folder: {folder}")
+    for line in filter(None, (measured, task.report)):
+        tracker.note(line)
+    data = fingerprint(task)
+    for line in [*saved.notes, *_changed(saved, data)] if saved else []:
+        tracker.warn(line)
+    tracker.note(f"starting the engine ({config.rollout.engine}) and the teacher")
+    parts = workers.assemble(config, folder, pairing, stack, tracker.warn)
+    check_saves(parts.student, tokenizer, folder)
+    if saved:
+        snapshot.restore(saved.checkpoint, parts.student)
+        # Only now, as the checkpoint has proved readable.
+        run_folder.rewind(folder, start, plain)
+    loop = Loop(config, folder, parts, task, examiner, tracker, data)
+    try:
+        loop.run(start, interrupts)
+        finish(config, folder, parts.student, tokenizer, tracker)
+    except (RuntimeError, OSError, KeyboardInterrupt) as error:
+        with suppress(OSError):  # the disk may be what failed
+            tracker.note(f"failed: {error or 'interrupted'}")
+        raise RuntimeError(f"{error or 'interrupted'}\n{_how_to_resume(folder, error)}") from error
+
+
+def _changed(saved: Saved, data: str) -> list[str]:
+    if saved.state.get("data", data) == data:
+        return []
+    return [
+        "the training prompts are not those of the saved run (data files, chat template or "
+        "tokenizer changed): what follows is another run than the one that was stopped"
+    ]
 
 
 class Loop:
@@ -82,11 +146,11 @@ class Loop:
 
     def __init__(
         self, config: TrainConfig, folder: Path, parts: workers.Parts, task: Any,
-        examiner: Examiner, tracker: Tracker,
+        examiner: Examiner, tracker: Tracker, data: str,
     ) -> None:  # fmt: skip
         self.config, self.folder, self.parts = config, folder, parts
         self.steps = Steps(parts, task, config)
-        self.examiner, self.tracker = examiner, tracker
+        self.examiner, self.tracker, self.data = examiner, tracker, data
         dtype = str(parts.student.model.dtype).removeprefix("torch.")
         # top_p and top_k renormalize the engine's log-probabilities, not the trainer's.
         self.comparable = config.rollout.top_p == 1 and config.rollout.top_k == 0
@@ -97,7 +161,8 @@ class Loop:
         self.alarms.replay(
             files.read_rows(folder / "metrics.jsonl"), files.read_rows(folder / "eval.jsonl")
         )
-        self.skipped_in_a_row = 0
+        self.skipped_in_a_row, self.suspect = 0, False
+        parts.student.check_weights("before the first step")
 
     def run(self, start: int, interrupts: Interrupts) -> None:
         """Runs steps `start` to `config.steps`; a signal stops it after a step and a checkpoint."""
@@ -124,6 +189,8 @@ class Loop:
             if interrupts.signal_name and step + 1 < self.config.steps:
                 raise RuntimeError(f"stopped by {interrupts.signal_name} after step {step + 1}")
         interrupts.waiting = False
+        if self.suspect:
+            raise SkippedError("the last step was skipped, so the student is not saved")
 
     def _limits(self, step: int) -> Sequence[int]:
         count = self.config.prompts_per_step * self.parts.sampling.samples
@@ -143,9 +210,11 @@ class Loop:
 
     def _when_due(self, step: int, stopping: bool) -> None:
         ends = step == self.config.steps
-        if stopping or self._save_due(step):
+        # Weights that give no finite loss would push out the good checkpoints.
+        if (stopping or self._save_due(step)) and not self.suspect:
             run_folder.sync_records(self.folder)
-            snapshot.save(self.folder, step, self.parts.student, self.config.keep_checkpoints)
+            student, keep = self.parts.student, self.config.keep_checkpoints
+            snapshot.save(self.folder, step, student, keep, self.data)
         if ends or (self._eval_due(step) and not stopping):
             self._evaluate(step)
 
@@ -170,6 +239,7 @@ class Loop:
             self.tracker.alarm(message)
 
     def _check(self, update: Any) -> None:
+        self.suspect = update.suspect
         if update.skipped:
             self.skipped_in_a_row += 1
             self.tracker.warn(f"{update.skipped}; the step is skipped")
@@ -179,7 +249,7 @@ class Loop:
                 self.gauge.check(update.metrics)
             self.outside_check.check(update.metrics)
         if self.skipped_in_a_row >= MOST_SKIPS:
-            raise RuntimeError(f"{MOST_SKIPS} steps in a row were skipped: {update.skipped}")
+            raise SkippedError(f"{MOST_SKIPS} steps in a row were skipped: {update.skipped}")
 
 
 def _tags(config: TrainConfig) -> list[str]:
@@ -192,8 +262,14 @@ def _tags(config: TrainConfig) -> list[str]:
     ]  # fmt: skip
 
 
-def _how_to_resume(folder: Path) -> str:
+def _how_to_resume(folder: Path, error: BaseException) -> str:
     last = files.latest(folder)
     if last is None:
         return f"no checkpoint was saved yet; start again (the folder is {folder})"
-    return f"{last.name} is saved; go on with: esr train resume={folder}"
+    resume = f"esr train resume={folder}"
+    if isinstance(error, SkippedError | WeightsError):
+        return (
+            f"{last.name} is the last checkpoint with finite weights; {resume} repeats the steps "
+            "after it, so start a new run with a lower tune.learning_rate, or mend the teacher"
+        )
+    return f"{last.name} is saved; go on with: {resume}"

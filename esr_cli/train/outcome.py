@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +29,17 @@ def finish(
     tracker.finish(summary, figures)
     files.write_json(folder / "summary.json", summary)
     _print(summary, folder)
+
+
+def check_saves(student: Student, tokenizer: Any, folder: Path) -> None:
+    """Writes all of `student/` but the weights, and removes it: what fails, fails at the start."""
+    trial = folder / ".trial"
+    try:
+        files.write_folder(
+            trial / "student", lambda path: student.save(path, tokenizer, weights=False)
+        )
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
 
 
 def summarize(folder: Path) -> dict[str, Any]:

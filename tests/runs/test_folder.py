@@ -23,7 +23,7 @@ from esr_cli.runs import folder as run_folder
 )
 def test_a_run_folder_is_named_after_its_overrides(overrides, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(run_folder.free_folder(read(*overrides), overrides)) == f"runs/lab/{name}"
+    assert str(run_folder.path_of(read(*overrides), overrides)) == f"runs/lab/{name}"
 
 
 def test_long_folder_names_are_shortened_and_stay_unique():
@@ -36,7 +36,7 @@ def resumed(folder, *overrides):
     typed = [f"resume={folder}", *overrides]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = gate.read(compose("train", overrides=typed), TrainConfig)
-    return run_folder.reopen(config, typed)[0]
+    return run_folder.reopen(config, typed)
 
 
 def test_a_group_given_on_resume_must_agree_in_every_setting(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -15,9 +16,9 @@ from esr_cli.config import PairConfig, TuneConfig
 from esr_cli.distill.divergence import Options
 from esr_cli.distill.positions import Rule
 from esr_cli.models import batching
-from esr_cli.models.loading import load_tokenizer
+from esr_cli.models.loading import load_model, load_tokenizer
 from esr_cli.student import tuning
-from esr_cli.student.student import Objective, Student
+from esr_cli.student.student import Objective, Student, WeightsError
 from esr_cli.teacher.teacher import Teacher
 from esr_cli.types import HiddenScores, LogitScores, Prompt, Rollout
 
@@ -142,10 +143,35 @@ def test_a_non_finite_step_changes_nothing(tiny_pair, teacher):
     before = snapshot(made)
     corrupted = teacher.score(ROLLOUTS).hidden_RD.clone()
     corrupted[3] = math.nan
-    assert made.update(ROLLOUTS, HiddenScores(corrupted), 1).skipped
+    update = made.update(ROLLOUTS, HiddenScores(corrupted), 1)
+    assert update.suspect and "the teacher's probabilities" in update.skipped
     assert all(torch.equal(p, before[name]) for name, p in made.parameters.items())
     after = made.update(ROLLOUTS, teacher.score(ROLLOUTS), 2)
     assert not after.skipped and math.isfinite(after.metrics["train/loss"])
+
+
+def test_a_step_that_destroys_the_weights_is_an_error(tiny_pair, teacher):
+    made = student(tiny_pair, teacher)
+    made.config.learning_rate = math.inf
+    with pytest.raises(WeightsError, match="not finite after step 1"):
+        made.update(ROLLOUTS, teacher.score(ROLLOUTS), 0)
+
+
+def test_a_student_without_finite_outputs_is_named(tiny_pair, teacher):
+    made = student(tiny_pair, teacher)
+    made.model.model.norm.weight.data.fill_(math.nan)
+    assert (
+        "the student's probabilities" in made.update(ROLLOUTS, teacher.score(ROLLOUTS), 0).skipped
+    )
+
+
+def test_sampling_settings_of_a_greedy_model_do_not_keep_it_from_being_saved(tiny_pair, tmp_path):
+    folder = shutil.copytree(tiny_pair / "student", tmp_path / "model")
+    generation = {"do_sample": False, "temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0.1}
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+    model = load_model(str(folder), "float32", "cpu")
+    model.save_pretrained(tmp_path / "saved")
+    assert not model.generation_config.do_sample
 
 
 def test_logits_of_the_teacher_give_the_same_loss_as_its_states(tiny_pair, teacher):

@@ -10,13 +10,18 @@ import subprocess
 import sys
 import time
 
-from conftest import ROOT, SHORT, esr, rows, same_end, start, wait_for_step
+import pytest
+from conftest import ROOT, SHORT, esr, read, rows, same_end, start, wait_for_step
 from safetensors.torch import load_file, save_file
+
+from esr_cli.config import ConfigError
+from esr_cli.runs import folder as run_folder
+from esr_cli.train import command
 
 LAB = ROOT / "esr_cli" / "models" / "lab_pair"
 
 
-def test_five_non_finite_steps_in_a_row_end_the_run(tmp_path):
+def test_a_teacher_without_finite_scores_ends_the_run_and_nothing_is_saved(tmp_path):
     shutil.copytree(LAB / "teacher", tmp_path / "teacher")
     weights = load_file(tmp_path / "teacher" / "model.safetensors")
     weights["model.norm.weight"].fill_(float("nan"))
@@ -26,13 +31,44 @@ def test_five_non_finite_steps_in_a_row_end_the_run(tmp_path):
         "pair.teacher.path=./teacher", "run_dir=run", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "5 steps in a row were skipped: loss or gradient is not finite" in done.stderr
-    assert "resume=run" in done.stderr
+    assert "5 steps in a row were skipped: the teacher's probabilities are not" in done.stderr
+    assert "no checkpoint was saved yet" in done.stderr
     assert [row["train/skipped"] for row in rows(tmp_path / "run")] == [1.0] * 5
-    kept = load_file(tmp_path / "run" / "checkpoints" / "step-000004" / "tensors.safetensors")
-    before = load_file(LAB / "student" / "model.safetensors")
-    for name, value in before.items():
-        assert (kept[f"weight/{name}"] == value).all(), name
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_checkpoint_that_does_not_fit_costs_no_row(unbroken, tmp_path):
+    run = shutil.copytree(unbroken, tmp_path / "run")
+    folder = run / "checkpoints" / "step-000030"
+    tensors = load_file(folder / "tensors.safetensors")
+    name = "weight/model.embed_tokens.weight"
+    tensors[name] = tensors[name][:1].clone()
+    save_file(tensors, folder / "tensors.safetensors")
+    (folder / "state.json").write_text('{"step": 30}')
+    before = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(before + '{"step": 31}\n')
+    done = esr("train", f"resume={run}", "steps=31", cwd=tmp_path)
+    assert done.returncode == 1 and "weight model.embed_tokens.weight is" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (run / "metrics.jsonl").read_text() == before + '{"step": 31}\n'
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_resumes(unbroken, tmp_path):
+    run = shutil.copytree(unbroken, tmp_path / "run")
+    (run / "checkpoints" / "step-000030" / "state.json").unlink()
+    done = esr("train", f"resume={run}", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "step-000030 is damaged" in done.stdout and "from step-000028" in done.stdout
+    same_end(run, unbroken)
+
+
+def test_resuming_locks_before_it_looks(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    config = read(f"resume={tmp_path}")
+    with run_folder.lock(tmp_path), pytest.raises(ConfigError, match="another run is using it"):
+        command.run(config, [f"resume={tmp_path}"])
+    with pytest.raises(ConfigError, match="holds no checkpoint"):
+        command.run(config, [f"resume={tmp_path}"])
 
 
 def test_a_run_resumes_after_a_full_disk(unbroken, tmp_path):
