@@ -73,7 +73,17 @@ def ends(pair: PairConfig, pairing: Pairing, student: Any, teacher: Any) -> list
         text = f"{text}, compared as one" if many else text
         findings = [Finding("ok", "end of text", text)]
     findings += template_ends("student", pair.student, student, pairing.stop_ids)
-    return findings + template_ends("teacher", pair.teacher, teacher, pairing.teacher_ends)
+    findings += template_ends("teacher", pair.teacher, teacher, pairing.teacher_ends)
+    return [*findings, *dated("student", student), *dated("teacher", teacher)]
+
+
+def dated(role: str, tokenizer: Any) -> list[Finding]:
+    """A warning if the chat template writes today's date: prompts then differ from day to day."""
+    if "strftime_now" not in str(tokenizer.chat_template):
+        return []
+    text = "writes today's date into every prompt: a run of another day reads other prompts"
+    remedy = f"pair.{role}.chat_template=FILE, a copy with a fixed date"
+    return [Finding("warning", f"{role}'s template", text, remedy)]
 
 
 def template_ends(

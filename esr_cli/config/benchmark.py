@@ -64,4 +64,4 @@ class BenchmarkConfig:
             )  # fmt: skip
         length = self.chain_length
         need(0 < length <= 26, "benchmark.*.chain_length", length, "give 1 to 26 operations")
-        need(self.modulus > 2, "benchmark.*.modulus", self.modulus, "give a number above 2")
+        need(2 < self.modulus <= 50, "benchmark.*.modulus", self.modulus, "give 3 to 50")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from typing import Any
+
+# No count, size or seed needs more, and 32-bit integers hold no more.
+LARGEST = 2**31 - 1
 
 
 class ConfigError(ValueError):
@@ -21,6 +25,18 @@ def need(holds: bool, key: str, value: Any, remedy: str) -> None:
     """Raises `ConfigError` (`key=value: remedy`) unless `holds`."""
     if not holds:
         raise ConfigError(f"{key}={value}: {remedy}")
+
+
+def need_moderate(settings: Any, key: str = "") -> None:
+    """Raises `ConfigError` if a number anywhere in nested settings is infinite, NaN or huge."""
+    if isinstance(settings, dict | list):
+        items = settings.items() if isinstance(settings, dict) else enumerate(settings)
+        for name, value in items:
+            need_moderate(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(settings, float):
+        need(math.isfinite(settings), key, settings, "give a finite number")
+    elif isinstance(settings, int):
+        need(abs(settings) <= LARGEST, key, settings, f"give at most {LARGEST:,} in size")
 
 
 def need_choice(key: str, value: str, choices: tuple[str, ...]) -> None:

@@ -54,6 +54,7 @@ class EvalConfig:
         need_choice("checkpoints", self.checkpoints, ("last", "all"))
         need_choice("dtype", self.dtype, ("auto", "float32", "bfloat16"))
         check_evaluation(self.benchmark, self.limit, self.sandbox)
+        need(self.seed >= 0, "seed", self.seed, "give 0 or more")
         context = self.context_tokens
         need(context is None or context > 1, "context_tokens", context, "give 2 or more")
 
@@ -79,3 +80,5 @@ class CompareConfig:
     def __post_init__(self) -> None:
         for key in ("a", "b"):
             need(bool(getattr(self, key)), key, getattr(self, key), "name a folder of a run")
+            step = getattr(self, f"{key}_step")
+            need(step is None or step >= 0, f"{key}_step", step, "give 0 or more, or null")

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from esr_cli.base import files
-from esr_cli.config.errors import ConfigError, did_you_mean
+from esr_cli.config.errors import ConfigError, did_you_mean, need_moderate
 from esr_cli.config.schema import by_name
 
 Schema = TypeVar("Schema")
@@ -37,9 +37,12 @@ def read(tree: Any, schema: type[Schema]) -> Schema:
 
 
 def typed(plain: dict[str, Any], schema: type[Schema]) -> Schema:
-    """Converts a plain mapping to `schema`; raises `ConfigError` if a value has a wrong type."""
+    """Converts a plain mapping to `schema`; raises `ConfigError` if a value has a wrong type or
+    is out of bounds.
+    """
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), plain)
+        need_moderate(OmegaConf.to_container(merged))
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(error)) from None

@@ -49,8 +49,12 @@ class LabConfig:
             need(0 <= getattr(self, key) <= 1, key, getattr(self, key), "give a share in [0, 1]")
         for key in ("width", "layers", "heads", "mlp", "batch", "test_problems"):
             need(getattr(self, key) > 0, key, getattr(self, key), "give 1 or more")
-        for key in ("teacher_steps", "student_steps", "learning_rate", "solid_rate"):
-            need(getattr(self, key) > 0, key, getattr(self, key), "give a number above 0")
+        for key in ("teacher_steps", "student_steps"):
+            need(getattr(self, key) > 0, key, getattr(self, key), "give 1 or more")
+        for key in ("learning_rate", "solid_rate"):
+            need(0 < getattr(self, key) <= 1, key, getattr(self, key), "give a number in (0, 1]")
+        for key in ("teacher_seed", "student_seed"):
+            need(getattr(self, key) >= 0, key, getattr(self, key), "give 0 or more")
         need(self.solid_steps >= 0, "solid_steps", self.solid_steps, "give 0 or more")
         # Rotary embeddings rotate pairs of dimensions, so the width of a head must be even.
         even = 2 * self.heads

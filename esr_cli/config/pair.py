@@ -61,7 +61,8 @@ class PairConfig:
         need_choice("pair.weights", self.weights, ("pretrained", "random"))
         share = self.outside_warn
         need(0 <= share <= 1, "pair.outside_warn", share, "give a share in [0, 1]")
-        response = self.max_response_tokens
+        context, response = self.context_tokens, self.max_response_tokens
+        need(context > 1, "pair.context_tokens", context, "give 2 or more")
         need(
             0 < response < self.context_tokens,
             "pair.max_response_tokens",

@@ -34,7 +34,8 @@ class ReproduceConfig:
     def __post_init__(self) -> None:
         need_choice("scale", self.scale, ("auto", "lab", "paper"))
         need(self.jobs is None or self.jobs > 0, "jobs", self.jobs, "give 1 or more")
-        need(self.seeds is None or bool(self.seeds), "seeds", self.seeds, "give one or more")
+        good = self.seeds is None or (bool(self.seeds) and min(self.seeds) >= 0)
+        need(good, "seeds", self.seeds, "give one or more, each 0 or more")
 
 
 @dataclass

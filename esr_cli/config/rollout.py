@@ -48,4 +48,6 @@ class RolloutConfig:
         need(0 < self.top_p <= 1, "rollout.top_p", self.top_p, "give a number in (0, 1]")
         need(self.top_k >= 0, "rollout.top_k", self.top_k, "give 0 (all tokens) or more")
         need(self.staleness in (0, 1), "rollout.staleness", self.staleness, "give 0 or 1")
+        share = self.gpu_memory_utilization
+        need(0 < share <= 1, "rollout.gpu_memory_utilization", share, "give a share in (0, 1]")
         need(self.max_sequences > 0, "rollout.max_sequences", self.max_sequences, "give 1 or more")

@@ -49,4 +49,4 @@ class TaskConfig:
             need(part in shown or not shown, "task.wording_in_text", shown, f"it must hold {part}")
         length = self.chain_length
         need(0 < length <= 26, "task.chain_length", length, "give 1 to 26 operations")
-        need(self.modulus > 2, "task.modulus", self.modulus, "give a number above 2")
+        need(2 < self.modulus <= 50, "task.modulus", self.modulus, "give 3 to 50")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from esr_cli.config.errors import need_choice
+from esr_cli.config.errors import need, need_choice
 
 
 @dataclass
@@ -26,3 +26,4 @@ class TrackingConfig:
 
     def __post_init__(self) -> None:
         need_choice("tracking.mode", self.mode, ("offline", "online", "disabled"))
+        need(self.samples >= 0, "tracking.samples", self.samples, "give 0 or more")

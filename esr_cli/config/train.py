@@ -64,6 +64,7 @@ class TrainConfig:
             need(bool(path), f"pair.{role}.path", path, "name a model folder or hub id")
         for key in ("steps", "prompts_per_step", "rollouts_per_prompt", "save_every"):
             need(getattr(self, key) > 0, key, getattr(self, key), "give 1 or more")
+        need(self.seed >= 0, "seed", self.seed, "give 0 or more")
         need(self.eval_every >= 0, "eval_every", self.eval_every, "give 0 (never) or more")
         need(self.keep_checkpoints > 0, "keep_checkpoints", self.keep_checkpoints, "give 1 or more")
         check_evaluation(self.benchmark, self.limit, self.sandbox)

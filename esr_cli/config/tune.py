@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from esr_cli.config.errors import need, need_choice
@@ -36,9 +37,18 @@ class TuneConfig:
         need_choice("tune.method", self.method, ("lora", "full"))
         need_choice("tune.schedule", self.schedule, ("constant", "linear"))
         rate = self.learning_rate
-        need(rate > 0, "tune.learning_rate", rate, "give a number above 0")
+        need(0 < rate <= 1, "tune.learning_rate", rate, "give a number in (0, 1]")
+        for key in ("beta1", "beta2"):
+            value = getattr(self, key)
+            need(0 <= value < 1, f"tune.{key}", value, "give a number in [0, 1)")
+        decay = self.weight_decay
+        need(0 <= decay <= 1, "tune.weight_decay", decay, "give a number in [0, 1]")
+        warmup = self.warmup_steps
+        need(warmup >= 0, "tune.warmup_steps", warmup, "give 0 (no warm-up) or more")
+        need(self.alpha > 0, "tune.alpha", self.alpha, "give 1 or more")
         need(self.rank > 0, "tune.rank", self.rank, "give 1 or more")
-        need(self.clip_norm > 0, "tune.clip_norm", self.clip_norm, "give a number above 0")
+        clip = self.clip_norm
+        need(0 < clip < math.inf, "tune.clip_norm", clip, "give a number above 0 (1e9: no limit)")
         need(bool(self.targets), "tune.targets", self.targets, "name layers, or all-linear")
         tokens = self.micro_batch_tokens
         need(tokens > 0, "tune.micro_batch_tokens", tokens, "give a positive number of tokens")

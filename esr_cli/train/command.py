@@ -46,7 +46,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
         else:
             # Locked first: an earlier job may still be writing checkpoints and rows.
             stack.enter_context(run_folder.lock_saved(Path(config.resume)))
-            config, saved = _reopen(config, overrides)
+            config, saved = reopen(config, overrides)
             _run(config, overrides, saved, stack)
 
 
@@ -64,7 +64,7 @@ class Saved:
         return files.step_of(self.checkpoint)
 
 
-def _reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Saved]:
+def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Saved]:
     """The configuration of `resume=`, and its last whole checkpoint; the folder is locked."""
     folder = Path(str(config.resume))
     config = run_folder.reopen(config, overrides)
@@ -90,7 +90,8 @@ def _run(
     tokenizer, teacher_tokenizer = preflight.check_models(config)
     pairing = resolve_pairing(config.pair, tokenizer, teacher_tokenizer)
     task = make_task(config, tokenizer, teacher_tokenizer)
-    refuse(facts.findings(facts.gather(config, tokenizer, teacher_tokenizer, pairing, task)))
+    findings = facts.findings(facts.gather(config, tokenizer, teacher_tokenizer, pairing, task))
+    refuse(findings)
     examiner = Examiner(config, tokenizer, pairing.stop_ids, print)
     interrupts = stack.enter_context(Interrupts())
     if saved:
@@ -112,6 +113,9 @@ def _run(
     tracker.note(f"run folder: {folder}")
     for line in filter(None, (measured, task.report)):
         tracker.note(line)
+    for finding in findings:
+        if finding.status == "warning" and finding.topic.endswith("template"):
+            tracker.warn(f"{finding.topic} {finding.text}")
     data = fingerprint(task)
     for line in [*saved.notes, *_changed(saved, data)] if saved else []:
         tracker.warn(line)

@@ -37,6 +37,18 @@ def test_ids_do_not_depend_on_other_rows_position_or_file(tmp_path):
     assert fewer == {text: name for text, name in whole.items() if text != "a 0"}
 
 
+def test_the_fingerprint_changes_with_questions_and_templates(tmp_path):
+    asked = [{"prompt": f"a {i}"} for i in range(3)]
+    write(tmp_path / "a.jsonl", asked)
+    first = data.fingerprint(load(tmp_path, files=["a.jsonl"]))
+    assert data.fingerprint(load(tmp_path, files=["a.jsonl"])) == first
+    write(tmp_path / "a.jsonl", [*asked[:2], {"prompt": "another"}])
+    found = {first, data.fingerprint(load(tmp_path, files=["a.jsonl"]))}
+    write(tmp_path / "a.jsonl", asked)
+    found.add(data.fingerprint(load(tmp_path, "task.wording='say {problem}'", files=["a.jsonl"])))
+    assert len(found) == 3
+
+
 def test_kept_duplicates_have_unique_ids(tmp_path):
     write(tmp_path / "my.jsonl", [{"prompt": "a"}, {"prompt": "b"}, {"prompt": "a"}])
     found = load(tmp_path, "task.drop_duplicates=false").questions

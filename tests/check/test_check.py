@@ -175,6 +175,14 @@ def test_a_base_model_without_a_template_is_a_warning():
     assert found.status == "warning"
 
 
+def test_a_template_that_writes_today_s_date_is_a_warning():
+    tokenizer = load_tokenizer("esr:student")
+    assert compatibility.dated("student", tokenizer) == []
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template
+    [found] = compatibility.dated("student", tokenizer)
+    assert found.status == "warning" and "pair.student.chat_template" in found.remedy
+
+
 def test_a_folder_in_use_and_a_resumed_run_are_refused(unbroken, tmp_path):
     code, out, err = check(f"run_dir={unbroken}", cwd=tmp_path)
     assert code == 2 and "holds a complete run" in out, out

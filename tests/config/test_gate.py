@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
+import math
+import operator
+import re
 from typing import get_origin, get_type_hints
 
 import pytest
@@ -11,7 +16,17 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from esr_cli.base.files import conf_dir
-from esr_cli.config import ConfigError, LabConfig, ProbeCommandConfig, TrainConfig, gate
+from esr_cli.config import (
+    BenchConfig,
+    CompareConfig,
+    ConfigError,
+    EvalConfig,
+    LabConfig,
+    ProbeCommandConfig,
+    ReproduceConfig,
+    TrainConfig,
+    gate,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("spelling", ["rollout_len", "+rollout_len", "++rollout_len"])
@@ -77,6 +92,48 @@ def leaves(schema, prefix=""):
             yield from leaves(hint, f"{prefix}{name}.")
         elif get_origin(hint) is not dict:
             yield f"{prefix}{name}"
+
+
+SCHEMAS = {
+    "train": (TrainConfig, ()), "bench": (BenchConfig, ()), "lab": (LabConfig, ()),
+    "probe": (ProbeCommandConfig, ("probe=profile",)), "eval": (EvalConfig, ("model=x",)),
+    "compare": (CompareConfig, ("a=x", "b=y")), "reproduce": (ReproduceConfig, ()),
+}  # fmt: skip
+
+
+def numbers(tree, path=()):
+    """The places of all numbers in nested settings; those that are null are left out."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from numbers(value, (*path, name))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_every_number_has_bounds(command):
+    schema, given = SCHEMAS[command]
+    plain = gate.as_plain(read(*given, command=command, schema=schema))
+    inherited = get_type_hints(TrainConfig) if schema is not TrainConfig else {}
+    faults = []
+    for place in numbers(plain):
+        if issubclass(schema, TrainConfig) and place[0] in inherited:
+            continue
+        for value in (math.nan, math.inf, -1, 2**40):
+            tree = copy.deepcopy(plain)
+            holder = functools.reduce(operator.getitem, place[:-1], tree)
+            if value == 2**40 and isinstance(holder[place[-1]], float):
+                continue
+            holder[place[-1]] = value
+            try:
+                gate.typed(tree, schema)
+                faults.append(f"{'.'.join(place)}={value} passes")
+            except ConfigError as error:
+                # `rollout_len` is how rollout.max_tokens is typed.
+                key = re.split("[=:]", str(error))[0].replace("rollout_len", "max_tokens")
+                if place[-1] not in key or "\n" in str(error):
+                    faults.append(f"{'.'.join(place)}={value}: {error}")
+    assert faults == []
 
 
 @pytest.mark.parametrize("pair", ["lab", "own", "qwen25math_1p5b__qwen3_1p7b"])
