@@ -1,49 +1,52 @@
-"""Parses the function calls of an untrusted response without evaluating any of it.
+"""Finds the function calls of an untrusted response, in the forms that models are trained to use.
 
-Text up to the last `</think>` is ignored. Accepted forms: JSON in `<tool_call>…</tool_call>`, with
-prose around it; otherwise the entire response, bare or fenced, as JSON objects (`name`, and
-`arguments` or `parameters`, an object or its JSON string) or as Python calls with keyword
-arguments, `[f(x=1)]`. As in BFCL, a missing outer bracket is added and a bare name is read as a
-string (`f(x=total)`). Any other expression that is not a literal is refused.
+Thoughts (`<think>…</think>`) and end tokens are ignored. Calls are looked for in this order:
 
-The time is linear in the length: the parser accepts at most `MAX_CHARS` characters and `MAX_DEPTH`
-levels of nesting. A number must be finite as a float.
+1. after a tag: `<tool_call>`, `<function_call>`, `[TOOL_CALLS]`, `<|python_tag|>` and their kin, up
+   to the closing tag, the next tag, or the end of the response (the stop token may stand for the
+   closing tag); `<function=f>` and `<invoke name="f">` need no tag around them (`call_xml`);
+2. in fenced blocks, with prose around them;
+3. as the entire response;
+4. as objects or calls that begin a line of prose.
+
+Each is JSON (`call_json`), Python (`call_python`), or a name followed by an object. The time is
+linear in the length: at most `MAX_CHARS` characters and `MAX_DEPTH` levels of nesting are parsed,
+and a number must be finite as a float.
 """
 
 from __future__ import annotations
 
-import ast
 import json
-import math
-import warnings
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-MAX_CHARS = 20_000
-MAX_DEPTH = 32
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
+from esr_cli.graders.call_json import calls_of, json_calls, object_of
+from esr_cli.graders.call_python import NO_CALL, python_calls, python_value
+from esr_cli.graders.call_types import MAX_CHARS, Call, CallError, decode
+from esr_cli.graders.call_xml import is_xml, xml_calls
 
-
-class CallError(ValueError):
-    """The text is not a function call; the message is a short reason."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One function call; a Python tuple in `arguments` stays a tuple."""
-
-    name: str
-    arguments: Mapping[str, Any]
+END_TOKENS = (
+    "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|end|>",
+    "<|user|>", "<|observation|>", "</s>", "<eos>", "<end_of_turn>", "<pad>",
+)  # fmt: skip
+TAG = re.compile(
+    r"</?(?:tools?|tool_calls?|tool_use|tool_code|functions|function_?calls?)>|<\|/?tool_calls?(?:_start|_begin|_end)?\|>"
+    r"|\[/?TOOL_CALLS\]|<\|python_tag\|>",
+    re.I,
+)
+NAMED_OBJECT = re.compile(r"([A-Za-z_][\w.-]{0,199})\s{0,9}(?:\[ARGS\])?\s{0,9}(?=\{)")
+# What Markdown puts around a line; no call begins or ends with it.
+MARKUP = " \t\r*_`>“”"
+CALL_LINE = re.compile(r"\[?(?:[A-Za-z_]\w{0,99} = )?[A-Za-z_][\w.]{0,199}\(.*\)\]?[.;]?")
+OBJECT_LINE = re.compile(r"\[?\s{0,9}\{")
 
 
 def read_calls(response: str) -> list[Call]:
     """Returns all calls; raises CallError if there is none or any part is unreadable."""
-    payloads = _payloads(response.rpartition("</think>")[2])
-    if sum(map(len, payloads)) > MAX_CHARS:
-        raise CallError("too long")
+    text = _without_end_tokens(response.rpartition("</think>")[2].partition("<think>")[0])
     try:
-        calls = [call for payload in payloads for call in _calls(_unfenced(payload))]
+        calls = _tagged(text) or _fenced(text) or _whole(text)
     except (RecursionError, MemoryError):
         # Python's JSON and AST parsers raise these on deeply nested text.
         raise CallError("nested too deep") from None
@@ -67,14 +70,111 @@ def _with_tuples_tagged(value: Any) -> Any:
     return value
 
 
-def _payloads(text: str) -> list[str]:
-    if OPEN not in text:
-        return [text]
-    # Split, because a lazy regular expression is quadratic in the number of unclosed tags.
-    parts = [part.partition(CLOSE) for part in text.split(OPEN)[1:]]
-    if not all(close for _, close, _ in parts):
-        raise CallError(f"unclosed {OPEN}")
-    return [body for body, _, _ in parts]
+def _without_end_tokens(text: str) -> str:
+    end = len(text)
+    while True:
+        while end and text[end - 1].isspace():
+            end -= 1
+        token = next((each for each in END_TOKENS if text.endswith(each, 0, end)), None)
+        if token is None:
+            return text[:end]
+        end -= len(token)
+
+
+def _tagged(text: str) -> list[Call]:
+    """The calls behind tags; none if there is no tag."""
+    tags = list(TAG.finditer(text))
+    if not tags:
+        if not is_xml(text):
+            return []
+        _need_short(text)
+        return xml_calls(text)
+    ends = [*(tag.start() for tag in tags[1:]), len(text)]
+    bodies = [
+        text[tag.end() : end].strip() for tag, end in zip(tags, ends, strict=True) if _opens(tag)
+    ]
+    if not _opens(tags[0]):
+        # The prompt, or a lost token, may have held the opening tag.
+        bodies.insert(0, text[: tags[0].start()].strip())
+    _need_short(*bodies)
+    calls = [call for body in bodies if body for call in _calls(_unfenced(body))]
+    if not calls:
+        raise CallError("no call")
+    return calls
+
+
+def _opens(tag: re.Match[str]) -> bool:
+    return "/" not in tag[0] and not tag[0].endswith("_end|>")
+
+
+def _fenced(text: str) -> list[Call]:
+    """The calls in fenced blocks, and those that begin a line around them; none if no block."""
+    blocks: list[list[str]] = []
+    prose: list[str] = []
+    inside = False
+    for line in text.split("\n"):
+        if line.lstrip(" ").startswith("```"):
+            inside = not inside
+            blocks += [[]] if inside else []
+        else:
+            (blocks[-1] if inside else prose).append(line)
+    bodies = [body for block in blocks if (body := "\n".join(block).strip())]
+    _need_short(*bodies)
+    calls = [call for body in bodies for call in _calls_if_any(body) or _line_calls(body)]
+    around = "\n".join(prose)
+    return calls + _line_calls(around) if calls and len(around) <= MAX_CHARS else calls
+
+
+def _whole(text: str) -> list[Call]:
+    """The calls of a response that is nothing else, or that begin a line of its prose."""
+    text = _unfenced(text)
+    _need_short(text)
+    try:
+        return _calls(text)
+    except CallError as error:
+        calls = _line_calls(text)
+        if not calls:
+            raise error from None
+        return calls
+
+
+def _line_calls(text: str) -> list[Call]:
+    """The objects and Python calls that begin a line; lines of prose are left out."""
+    calls: list[Call] = []
+    at = 0
+    while at < len(text):
+        end = _line_end(text, at)
+        line = text[at:end].strip(MARKUP)
+        if OBJECT_LINE.match(line):
+            value, stop = decode(text, text.index(line[0], at))
+            end = _line_end(text, stop)
+            if text[stop:end].strip(" \t\r.,;"):
+                raise CallError("malformed JSON")
+            calls += calls_of(value)
+        elif CALL_LINE.fullmatch(line):
+            calls += _calls_if_any(line)
+        at = end + 1
+    return calls
+
+
+def _line_end(text: str, start: int) -> int:
+    end = text.find("\n", start)
+    return end if end >= 0 else len(text)
+
+
+def _calls_if_any(text: str) -> list[Call]:
+    """The calls of the text; none if it is something else, such as a call's result."""
+    try:
+        return _calls(text)
+    except CallError as error:
+        if str(error) != NO_CALL:
+            raise
+        return []
+
+
+def _need_short(*texts: str) -> None:
+    if sum(map(len, texts)) > MAX_CHARS:
+        raise CallError("too long")
 
 
 def _unfenced(text: str) -> str:
@@ -87,147 +187,27 @@ def _unfenced(text: str) -> str:
 
 
 def _calls(text: str) -> list[Call]:
+    """The calls of a text that is nothing else."""
     if not text:
         raise CallError("no call")
-    if text.startswith("{") or (text.startswith("[") and text[1:].lstrip().startswith("{")):
-        return _json_calls(text)
-    return _python_calls(text)
+    if is_xml(text):
+        return xml_calls(text)
+    if OBJECT_LINE.match(text):
+        try:
+            return json_calls(text)
+        except CallError as error:
+            if str(error) != "malformed JSON":
+                raise
+            return _python_objects(text, error)
+    if named := NAMED_OBJECT.match(text):
+        return [Call(named[1], object_of(text[named.end() :].strip("` \t\r\n")))]
+    return python_calls(text)
 
 
-def _dict_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise CallError("duplicate key")
-    return found
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise CallError(f"{constant} is no JSON")
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_dict_of, parse_constant=_refuse_constant)
-
-
-def _decode(text: str, start: int = 0) -> tuple[Any, int]:
-    """Returns the JSON value at `start` and the index of its end."""
+def _python_objects(text: str, error: CallError) -> list[Call]:
+    """The calls of objects that are Python, with single quotes or a trailing comma."""
     try:
-        return DECODER.raw_decode(text, start)
+        value = python_value(text)
     except CallError:
-        raise
-    except ValueError:
-        raise CallError("malformed JSON") from None
-
-
-def _json_calls(text: str) -> list[Call]:
-    """Parses consecutive objects or lists of objects; some models separate them by `;` or `,`."""
-    calls, position = [], 0
-    while position < len(text):
-        value, position = _decode(text, position)
-        calls += [_json_call(item) for item in (value if isinstance(value, list) else [value])]
-        while position < len(text) and text[position] in " \t\r\n,;":
-            position += 1
-    return calls
-
-
-def _json_call(value: Any) -> Call:
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        raise CallError("JSON without a name")
-    given = [value[key] for key in ("arguments", "parameters") if key in value]
-    if len(given) != 1:
-        raise CallError("JSON without arguments" if not given else "arguments given twice")
-    arguments = given[0]
-    if isinstance(arguments, str):
-        text = arguments.strip()
-        arguments, end = _decode(text)
-        if end < len(text):
-            raise CallError("malformed JSON")
-    if not isinstance(arguments, dict):
-        raise CallError("arguments are no object")
-    return Call(value["name"], _validated(arguments))
-
-
-def _validated(value: Any, depth: int = 0) -> Any:
-    """Returns the JSON value unchanged after checking its depth and its numbers."""
-    if depth > MAX_DEPTH:
-        raise CallError("nested too deep")
-    if isinstance(value, dict):
-        return {key: _validated(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_validated(item, depth + 1) for item in value]
-    return _validated_scalar(value)
-
-
-def _validated_scalar(value: Any) -> Any:
-    if value is not None and not isinstance(value, str | int | float):
-        raise CallError(f"{type(value).__name__} is no argument")
-    try:
-        finite = not isinstance(value, int | float) or math.isfinite(value)
-    except OverflowError:
-        finite = False
-    if not finite:
-        raise CallError("number out of range")
-    return value
-
-
-def _python_calls(text: str) -> list[Call]:
-    source = ("" if text.startswith("[") else "[") + text + ("" if text.endswith("]") else "]")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            body = ast.parse(source, mode="eval").body
-    except (SyntaxError, ValueError):
-        raise CallError("neither JSON nor a call") from None
-    if not isinstance(body, ast.List):
-        raise CallError("neither JSON nor a call")
-    return [_python_call(node) for node in body.elts]
-
-
-def _python_call(node: ast.expr) -> Call:
-    if not isinstance(node, ast.Call):
-        raise CallError("neither JSON nor a call")
-    if node.args:
-        raise CallError("positional argument")
-    if any(keyword.arg is None for keyword in node.keywords):
-        raise CallError("starred argument")
-    pairs = [(str(keyword.arg), _literal(keyword.value)) for keyword in node.keywords]
-    return Call(_dotted_name(node.func), _dict_of(pairs))
-
-
-def _dotted_name(node: ast.expr) -> str:
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    if not isinstance(node, ast.Name):
-        raise CallError("function without a name")
-    if len(parts) > MAX_DEPTH:
-        raise CallError("nested too deep")
-    return ".".join([node.id, *reversed(parts)])
-
-
-def _literal(node: ast.expr | None, depth: int = 0) -> Any:
-    """Returns the value of a literal; raises CallError for any node that needs evaluation."""
-    if depth > MAX_DEPTH:
-        raise CallError("nested too deep")
-    match node:
-        case ast.Constant(value=value):
-            return _validated_scalar(value)
-        case ast.Name(id=name):
-            return name
-        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=ast.Constant(value=number)):
-            if isinstance(number, int | float) and not isinstance(number, bool):
-                return _validated_scalar(-number if isinstance(sign, ast.USub) else number)
-        case ast.List(elts=items):
-            return [_literal(item, depth + 1) for item in items]
-        case ast.Tuple(elts=items):
-            return tuple(_literal(item, depth + 1) for item in items)
-        case ast.Dict(keys=keys, values=values):
-            read = [_literal(item, depth + 1) for item in values]
-            return _dict_of(list(zip(map(_string_key, keys), read, strict=True)))
-    raise CallError("argument is no literal")
-
-
-def _string_key(node: ast.expr | None) -> str:
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
-    raise CallError("dict key is no text")
+        raise error from None
+    return calls_of(value)

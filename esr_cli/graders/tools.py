@@ -23,7 +23,7 @@ Deliberate differences, see `scripts/compare_tools_with_bfcl.py`. Wrong here, ri
 Right here, wrong in BFCL:
 
 - `math.factorial` and `math_factorial` are the same name; BFCL accepts one, depending on the model.
-- The forms of JSON and fences (see `calls`) that a model's BFCL decoder does not read.
+- The forms of a call (see `calls`) that a model's BFCL decoder does not read; `f(x=true)`.
 - `x=+5`. BFCL reads -5.
 
 Wrong here, an exception in BFCL: integers beyond the range of a float, and items other than dicts
@@ -35,7 +35,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from esr_cli.graders.calls import CallError, canonical, read_calls
+from esr_cli.graders.call_python import python_value
+from esr_cli.graders.call_types import CallError, Untyped, decode, validated
+from esr_cli.graders.calls import canonical, read_calls
 from esr_cli.types import Grade, ToolReference
 
 TYPES: dict[str, type] = {
@@ -48,6 +50,8 @@ TYPES: dict[str, type] = {
     "dict": dict,
     "any": str,
 }
+# Prefixes that OpenAI's and Google's formats put before a function's name.
+NAMESPACES = ("functions.", "default_api.")
 IGNORED = str.maketrans("'", '"', " ,./-_*^")
 
 
@@ -66,7 +70,8 @@ def grade(response: str, reference: ToolReference) -> Grade:
         also = {"name": False, "parsed": True}
         return Grade(False, f"{len(calls)} calls, not one", also=also)
     described = {function["name"]: function for function in reference.functions}
-    name, arguments = _described_name(calls[0].name, described), calls[0].arguments
+    name = _described_name(calls[0].name, described)
+    arguments = _typed(calls[0].arguments, described.get(name, {}))
     [(right, allowed)] = reference.allowed.items()
     named = name == right
     fault = f"wrong function {_short(name)}"
@@ -80,7 +85,38 @@ def _described_name(name: str, described: Mapping[str, Any]) -> str:
     """Returns the described name; APIs that forbid dots replace them by underscores."""
     if name in described:
         return name
+    for space in NAMESPACES:
+        if name.startswith(space):
+            return _described_name(name.removeprefix(space), described)
     return next((known for known in described if known.replace(".", "_") == name), name)
+
+
+def _typed(arguments: Mapping[str, Any], function: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with untyped text read as its parameter's type; text stays where it is due."""
+    described = function.get("parameters", {}).get("properties", {})
+
+    def read(name: str, value: Any) -> Any:
+        if not isinstance(value, Untyped):
+            return value
+        kind = described.get(name, {}).get("type", "string")
+        return str(value) if TYPES[kind] is str else _literal(str(value))
+
+    return {name: read(name, value) for name, value in arguments.items()}
+
+
+def _literal(text: str) -> Any:
+    """The JSON or Python literal that the text spells; the text itself if it spells none."""
+    text = text.strip()
+    try:
+        value, end = decode(text)
+        if end == len(text):
+            return validated(value)
+    except (CallError, RecursionError):
+        pass
+    try:
+        return python_value(text)
+    except (CallError, RecursionError, MemoryError):
+        return text
 
 
 def _short(name: str) -> str:
