@@ -2,9 +2,11 @@
 
 This module handles text only. Untrusted code is parsed inside the sandbox. A response is
 
-- fenced blocks: first the last block that defines the function (a chain of thought may hold drafts
-  before it), then the earlier ones (the last may be truncated), then blocks that only continue the
-  prompt;
+- fenced blocks, found as CommonMark finds them: first the last block that defines the function (a
+  chain of thought may hold drafts before it), after the blocks before it that only hold imports,
+  definitions and constants; then the earlier ones (the last may be truncated), then blocks that
+  only continue the prompt; then everything between the first fence and the last (a string of the
+  program may hold a fence);
 - or bare text, with or without prose around the code.
 
 Code that defines the function is placed after the prompt's text before the function (imports,
@@ -19,20 +21,32 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-FENCE = re.compile(r"^([ \t]*)(`{3,})[ \t]*([\w+-]*)[^`]*$")
-PYTHON = {"", "python", "py", "python3", "python2", "pycon"}
-# Unindented lines that are code, to separate a program from the prose around it.
-CODE = re.compile(
-    r"(async )?def |class |import |from \w|@\w|if |for |while |try:|except|else:"
-    r"|elif |finally:|with "
-    r"|[A-Za-z_][\w.\[\]\"', ]*(: .+)? *[+*/-]?= ?\S|[#)\]}]"
+from markdown_it import MarkdownIt
+
+# Longer responses are loops; only their end is read.
+MOST_CHARS = 200_000
+PYTHON = {"", "python", "py", "py3", "python3", "python2", "pycon", "ipython", "py2"}
+LANGUAGE = re.compile(r"[^\w]*([\w+-]*)")
+BARE_FENCE = re.compile(r"^ {0,3}(?:`{3,}|~{3,})[ \t]*$", re.MULTILINE)
+ANY_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,}).*$", re.MULTILINE)
+# Unindented lines that can only be code.
+DEFINITION = re.compile(
+    r"(?:async[ \t]+)?def[ \t]+\w+[ \t]*[(\[]|class[ \t]+\w+[ \t]*[(:\[]|@\w|[#)\]}]"
+    r"|import[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?[ \t]*(?:[,;#].*)?$"
+    r"|from[ \t]+[\w.]+[ \t]+import\b"
 )
-DEFINITION = re.compile(r"(async )?def |class |import |from \w|@\w|[#)\]}]")
+ASSIGNMENT = re.compile(r"[A-Za-z_]\w*[ \t]*(?::[^=\n]{1,200})?=[^=]")
+# Unindented lines that are code or prose that looks like it.
+CODE = re.compile(
+    r"if |for |while |try:|except|else:|elif |finally:|with |from \w|import |class "
+    r"|[A-Za-z_][\w.\[\]\"', ]*(: .+)? *[+*/-]?= ?\S"
+)
 
 
 def programs(response: str, prompt: str, entry_point: str) -> list[str]:
     """Returns the programs to try, in order; an empty list for a response without any text."""
-    text = response.rpartition("</think>")[2]
+    text = response.rpartition("</think>")[2][-MOST_CHARS:]
+    text = re.sub("\r\n?", "\n", text).removeprefix("\ufeff")
     found: list[str] = []
     for code in _code_blocks(text, entry_point):
         found += _as_definition(code, prompt, entry_point) if _defines(code, entry_point) else []
@@ -42,45 +56,66 @@ def programs(response: str, prompt: str, entry_point: str) -> list[str]:
 
 def _code_blocks(text: str, entry_point: str) -> Iterator[str]:
     blocks = _fenced_blocks(text, entry_point)
-    defining = [block for block in blocks if _defines(block, entry_point)]
-    yield from reversed(defining)
-    yield from (block for block in blocks if block not in defining)
+    defining = [index for index, block in enumerate(blocks) if _defines(block, entry_point)]
+    if defining:
+        helpers = [block for block in blocks[: defining[-1]] if _is_helper(block, entry_point)]
+        yield "\n".join([*helpers, blocks[defining[-1]]])
+    yield from (blocks[index] for index in reversed(defining))
+    yield from (block for index, block in enumerate(blocks) if index not in defining)
+    fences = list(ANY_FENCE.finditer(text))
+    if blocks and len(fences) > 2:
+        yield text[fences[0].end() + 1 : fences[-1].start()]
     if not blocks and text.strip():
         yield text
 
 
+def _is_helper(block: str, entry_point: str) -> bool:
+    """Whether the block holds only imports, definitions and constants, of other names."""
+    lines = [line for line in block.split("\n") if line.strip() and not line[0].isspace()]
+    fits = all(DEFINITION.match(line) or ASSIGNMENT.match(line) for line in lines)
+    return fits and not _defines(block, entry_point)
+
+
 def _fenced_blocks(text: str, entry_point: str) -> list[str]:
     """Returns the bodies of the fenced Python blocks, including a truncated last one."""
-    blocks: list[str] = []
-    body: list[str] = []
-    fence: re.Match[str] | None = None
-    for line in text.splitlines():
-        mark = FENCE.match(line)
-        if fence and mark and not mark[3] and len(mark[2]) >= len(fence[2]):
-            blocks += [_dedented(body)] if fence[3].lower() in PYTHON else []
-            fence, body = None, []
-        elif not fence and mark:
-            # If the prompt opened the first block, a bare fence closes it.
-            opened = not blocks and not mark[3] and _defines("\n".join(body), entry_point)
-            blocks += ["\n".join(body)] if opened else []
-            fence, body = None if opened else mark, []
-        else:
-            body.append(line)
-    if fence and fence[3].lower() in PYTHON:
-        blocks.append(_dedented(body))
+    blocks = []
+    bare, opened = BARE_FENCE.search(text), ANY_FENCE.search(text)
+    if bare and opened and bare.start() >= opened.start() and opened[0] == bare[0]:
+        before = text[: bare.start()]
+        # If the prompt opened the first block, a bare fence closes it.
+        if _defines(before, entry_point):
+            blocks, text = [before], text[bare.end() :]
+    for token in _markdown().parse(text):
+        if token.type == "fence" and _is_python(token.info):
+            blocks.append(token.content.removeprefix("\ufeff"))
     return [block for block in blocks if block.strip()]
 
 
-def _dedented(lines: list[str]) -> str:
-    """Dedents a block inside a list item, but not a function body, which must stay indented."""
-    text = "\n".join(lines)
-    starts = re.match(r"\s*(async def|def|class|import|from|@)\b", text)
-    return textwrap.dedent(text) if starts else text
+def _markdown() -> MarkdownIt:
+    """A parser of blocks only. A line of HTML does not hide the fence below it."""
+    parser = MarkdownIt("commonmark").disable(["html_block", "reference", "lheading"])
+    parser.core.ruler.enableOnly(["normalize", "block"])
+    return parser
+
+
+def _is_python(info: str) -> bool:
+    language = LANGUAGE.match(info)
+    return language is not None and language[1].lower() in PYTHON
 
 
 def _defines(code: str, entry_point: str) -> bool:
+    """Whether the code may bind the name: by a definition, an assignment or an import."""
     name = re.escape(entry_point)
-    return bool(re.search(rf"^((async )?def|class) +{name}\b|^{name} *=[^=]", code, re.MULTILINE))
+    return bool(
+        re.search(
+            rf"^[ \t]*(?:(?:async[ \t]+)?def|class)[ \t]+{name}\b"
+            rf"|^[ \t]*(?:\w+[ \t]*,[ \t]*)?{name}[ \t]*(?::[^=\n]{{1,200}}|,[ \t]*\w+[ \t]*)?=[^=]"
+            rf"|\bas[ \t]+{name}\b|^[ \t]*from\b[^\n]{{1,200}}\bimport\b[^\n]{{1,200}}\b{name}\b"
+            rf"|['\"]{name}['\"]\][ \t]*=[^=]",
+            code,
+            re.MULTILINE,
+        )
+    )
 
 
 def _as_definition(code: str, prompt: str, entry_point: str) -> list[str]:
@@ -88,10 +123,13 @@ def _as_definition(code: str, prompt: str, entry_point: str) -> list[str]:
 
     The code alone is needed because `from __future__` must come first.
     """
-    lines = code.splitlines()
+    lines = code.split("\n")
     before = _prompt_start(prompt, entry_point)
-    trimmed = "\n".join(_without_prose(lines))
-    return [before + code, code, before + trimmed, trimmed]
+    found = [before + code, code]
+    for only_definitions in (False, True):
+        trimmed = "\n".join(_without_prose(lines, only_definitions))
+        found += [before + trimmed, trimmed]
+    return found
 
 
 def _prompt_start(prompt: str, entry_point: str) -> str:
@@ -99,27 +137,34 @@ def _prompt_start(prompt: str, entry_point: str) -> str:
     return parts[0] + "\n" if len(parts) > 1 else ""
 
 
-def _without_prose(lines: list[str]) -> Iterator[str]:
+def _without_prose(lines: list[str], only_definitions: bool) -> Iterator[str]:
     """Yields from the first unindented line of code to the next unindented line of prose."""
     started = False
     for line in lines:
         unindented = bool(line.strip()) and not line[0].isspace()
-        if unindented and started and not CODE.match(line):
+        fits = bool(DEFINITION.match(line)) or bool(
+            ASSIGNMENT.match(line) if only_definitions else CODE.match(line)
+        )
+        if unindented and started and not fits:
             return
-        started = started or (unindented and bool(CODE.match(line)))
+        started = started or (unindented and fits)
         if started:
             yield line
 
 
 def _as_body(code: str, prompt: str) -> list[str]:
     """Returns prompt and body, with and without later definitions, and each reindented."""
-    lines = code.splitlines()
+    lines = code.split("\n")
     while lines and not lines[0].strip():
         lines.pop(0)
     if not lines:
         return []
     indented = ["    " + lines[0].lstrip(), *lines[1:]]
+    ends = [at for at, line in enumerate(lines) if line.startswith("return")]
+    # A return at the margin: all lines are the body, without its indentation.
+    margin = [prompt + textwrap.indent("\n".join(lines[: ends[-1] + 1]), "    ")] if ends else []
     return [
+        *margin,
         prompt + "\n".join([lines[0], *_until_unindented(lines[1:], DEFINITION)]) + "\n",
         prompt + "\n".join([lines[0], *_until_unindented(lines[1:], None)]) + "\n",
         prompt + "\n".join([indented[0], *_until_unindented(indented[1:], DEFINITION)]) + "\n",

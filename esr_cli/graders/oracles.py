@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from esr_cli.graders.wire import Result
+from esr_cli.graders.wire import Result, need_spread
 from esr_cli.types import CodeReference
 
 FLOAT_TOLERANCE = 1e-6
@@ -71,6 +71,7 @@ def _passes_task_rule(
 ) -> bool:
     if reference.family == "mbpp":
         if is_set_task(reference):
+            need_spread(value)
             return set(value) == set(expected)
         if reference.entry_point in NOT_NONE:
             has_match = value if isinstance(value, bool) else value is not None

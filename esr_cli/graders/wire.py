@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 MALFORMED = "malformed output"
+# Honest values rarely collide: -1 and -2 do, and numbers 2**61 - 1 apart.
+MOST_COLLISIONS = 100
 HEX = re.compile(r"-?[0-9a-f]+")
 
 
@@ -118,7 +120,25 @@ def _complex(items: list[Any]) -> complex:
 
 def _mapping(items: list[Any]) -> dict[Any, Any]:
     values = [decode(item) for item in items]
+    need_spread(values[::2])
     return dict(zip(values[::2], values[1::2], strict=True))
+
+
+def need_spread(values: Collection[Any]) -> None:
+    """Raises ValueError if many hashes collide: a set of such values takes quadratic time.
+
+    The hash of a number is known in advance, so a program can choose numbers that share one.
+    """
+    if len(values) - len(set(map(hash, values))) > MOST_COLLISIONS:
+        raise ValueError("colliding values")
+
+
+def _set_of(build: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
+    def checked(items: list[Any]) -> Any:
+        need_spread(items)
+        return build(items)
+
+    return _sequence(checked)
 
 
 def _sequence(build: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
@@ -128,8 +148,8 @@ def _sequence(build: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
 DECODERS: Mapping[str, Callable[[list[Any]], Any]] = {
     "l": _sequence(list),
     "t": _sequence(tuple),
-    "s": _sequence(set),
-    "z": _sequence(frozenset),
+    "s": _set_of(set),
+    "z": _set_of(frozenset),
     "d": _mapping,
     "i": _integer,
     "c": _complex,

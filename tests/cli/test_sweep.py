@@ -162,7 +162,9 @@ def test_the_cluster_group_launches_each_run_as_a_separate_job(tmp_path):
 def test_an_interrupted_sweep_of_launched_jobs_ends_them(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     process = start_sweep(tmp_path, "+cluster=local", *LONG)
-    wait_until(lambda: list(tmp_path.glob("all/*/checkpoints/step-*")))
+    # Both runs: one that is still starting has nothing to save.
+    saved = "all/*/checkpoints/step-*"
+    wait_until(lambda: len({path.parent for path in tmp_path.glob(saved)}) == 2)
     process.send_signal(signal.SIGTERM)
     out, errors = process.communicate(timeout=120)
     assert process.returncode == 130 and "the same command resumes the sweep" in errors, (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
 
-from esr_cli.graders import harness, wire
+from esr_cli.graders import harness, oracles, wire
+from esr_cli.types import CodeReference
 
 VALUES = [
     None, True, 0, -(1 << 49), 1 << 51, -(10**5000), 0.1, -0.0, 1e300, float("inf"), 1j, -2.5 - 0j,
@@ -59,6 +61,33 @@ def test_equal_values_share_a_digest_and_others_do_not():
     for value in ([float("nan")], [object()], [[len]]):
         with pytest.raises(harness.NoForm):
             harness.digest(value)
+
+
+COLLIDING = [["i", f"{i * (2**61 - 1):x}"] for i in range(1, 20_000)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["s", *COLLIDING], ["z", *COLLIDING], ["d", *(part for i in COLLIDING for part in (i, 0))],
+        ["s", *(["t", i] for i in COLLIDING)], ["l", ["s", *(["z", i] for i in COLLIDING)]],
+    ],
+    ids=["set", "frozenset", "keys", "tuples", "sets"],
+)  # fmt: skip
+def test_values_chosen_to_collide_are_refused_in_linear_time(value):
+    line = f'x ["ready"]\nx ["ok",0.1,"set",{json.dumps(value)}]\n'
+    began = time.process_time()
+    *_, last = wire.read(line.encode(), "x", 1)
+    assert last == wire.Failure(wire.MALFORMED)
+    # Built as a set, they take from seconds to minutes.
+    assert time.process_time() - began < 3
+
+
+def test_a_set_task_refuses_a_list_of_colliding_values():
+    reference = CodeReference("mbpp", "", "Diff", "", ((),), 1, 0.0)
+    numbers = [i * (2**61 - 1) for i in range(1, 20_000)]
+    result = wire.Result(numbers, "builtins.list", 0.1)
+    assert not oracles.is_right(reference, (), result, result)
 
 
 @pytest.mark.parametrize(
