@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from esr_cli.graders import extract, harness, oracles, wire
+from esr_cli.graders import extract, harness, oracles, spelling, wire
 from esr_cli.graders.sandbox import Outcome, Sandbox
 from esr_cli.types import CodeReference, Grade
 
@@ -35,7 +35,7 @@ MOST_WORKERS = 16
 
 @dataclass(frozen=True)
 class Call:
-    """A call's time limit in seconds and the format of its result (`harness.serialize`)."""
+    """A call's time limit in seconds and the format of its result (`spelling.serialize`)."""
 
     limit_s: float
     form: str
@@ -66,7 +66,7 @@ class CodeGrader:
         workers = workers or min(len(os.sched_getaffinity(0)), MOST_WORKERS)
         self._sandbox = Sandbox(sandbox, slots=workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="grade")
-        self._source = inspect.getsource(harness)
+        self._source, self._spelling = inspect.getsource(harness), inspect.getsource(spelling)
         # Keyed by identity, as the inputs are not hashable; the entry keeps the reference alive.
         self._expected: dict[int, tuple[CodeReference, Expected]] = {}
 
@@ -152,7 +152,8 @@ class CodeGrader:
         ]
         nonce, listed = secrets.token_hex(8), oracles.is_set_task(reference)
         room = limits.output_bytes
-        job = (programs, reference.entry_point, LOAD_S, nonce, room, listed, work)
+        name = reference.entry_point
+        job = (self._spelling, programs, name, LOAD_S, nonce, room, listed, work)
         outcome = self._sandbox.run(
             self._source,
             marshal.dumps(job, 2),

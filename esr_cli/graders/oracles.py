@@ -5,15 +5,18 @@ tuple). If the task has a tolerance, or the expected result is a float or a list
 (then 1e-6), a result is also correct if it has the same type and length and numpy's allclose
 accepts it with a relative tolerance of 1e-7. A few tasks have special rules, below.
 
-Departures from evalplus: in evalplus, a tolerance set by one float result also applies to the later
-inputs of the task; here it applies to that input alone. A candidate's `__eq__` is never called, so
-only plain values can be correct.
+Departures from evalplus: a fraction or a decimal may be within the tolerance of a float; in
+evalplus it must be equal. In evalplus, a tolerance set by one float result also applies to the
+later inputs of the task; here it applies to that input alone. A candidate's `__eq__` is never
+called, so only plain values, and those of a few standard classes, can be correct.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -90,13 +93,21 @@ def _all_floats(value: Any) -> bool:
 
 def _close(expected: Result, result: Result, atol: float) -> bool:
     """Compares within tolerance; like evalplus, distinguishes numpy's float from Python's."""
-    value, wanted = result.value, expected.value
-    if result.kind != expected.kind or type(value) is not type(wanted):
+    value, wanted = _with_floats(result.value), expected.value
+    exact = isinstance(result.value, Fraction | Decimal)
+    if (result.kind != expected.kind and not exact) or type(value) is not type(wanted):
         return False
     if isinstance(wanted, list | tuple) and len(value) != len(wanted):
         return False
     with np.errstate(all="ignore"):
         return bool(np.allclose(value, wanted, rtol=RELATIVE_TOLERANCE, atol=atol))
+
+
+def _with_floats(value: Any) -> Any:
+    """The value with fractions and decimals as floats, also in a list or tuple."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_with_floats, value))
+    return float(value) if isinstance(value, Fraction | Decimal) else value
 
 
 def _polynomial(coefficients: Sequence[float], x: float) -> float:

@@ -10,11 +10,14 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 MALFORMED = "malformed output"
 # Honest values rarely collide: -1 and -2 do, and numbers 2**61 - 1 apart.
 MOST_COLLISIONS = 100
+MOST_DIGITS = 4000
 HEX = re.compile(r"-?[0-9a-f]+")
 
 
@@ -84,7 +87,7 @@ def _line(line: bytes, nonce: str, call: int) -> Result | Failure | None:
 
 
 def decode(node: Any) -> Any:
-    """Decodes a value written by `harness.Speller`; raises ValueError or TypeError otherwise."""
+    """Decodes a value written by `spelling.Speller`; raises ValueError or TypeError otherwise."""
     if node is None or isinstance(node, bool | int | float | str):
         return node
     if not isinstance(node, list) or not node:
@@ -105,10 +108,35 @@ def _single_string(items: list[Any]) -> str:
 
 
 def _integer(items: list[Any]) -> int:
-    digits = _single_string(items)
+    return _from_hex(_single_string(items))
+
+
+def _from_hex(digits: str) -> int:
     if not HEX.fullmatch(digits):
         raise ValueError("not a hexadecimal number")
     return int(digits, 16)
+
+
+def _fraction(items: list[Any]) -> Fraction:
+    top, bottom = map(_short, items)
+    if bottom.strip("-0") == "":
+        raise ValueError("divided by zero")
+    return Fraction(_from_hex(top), _from_hex(bottom))
+
+
+def _decimal(items: list[Any]) -> Decimal:
+    (text,) = map(_short, items)
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        raise ValueError("no decimal number") from None
+
+
+def _short(node: Any) -> str:
+    """A string of few digits: reducing a fraction takes quadratic time."""
+    if len(_string(node)) > MOST_DIGITS:
+        raise ValueError("too many digits")
+    return str(node)
 
 
 def _complex(items: list[Any]) -> complex:
@@ -153,6 +181,8 @@ DECODERS: Mapping[str, Callable[[list[Any]], Any]] = {
     "d": _mapping,
     "i": _integer,
     "c": _complex,
+    "f": _fraction,
+    "D": _decimal,
     "b": lambda items: bytes.fromhex(_single_string(items)),
     "h": lambda items: Digest(_single_string(items)),
     "o": lambda items: Opaque(_single_string(items)),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
+
 import pytest
 
 from esr_cli.graders import oracles, wire
@@ -43,6 +46,15 @@ NAN = float("nan")
         (10**9, 10**9 + 1, 0, False),
         (NAN, NAN + 0, 0, False),
         (float("inf"), float("inf"), 0, True),
+        # Fractions and decimals are numbers.
+        (7.5, Fraction(15, 2), 0, True),
+        (0.1, Fraction(1, 10), 0, True),
+        (0.1, Decimal("0.1"), 0, True),
+        (0.1, Decimal("0.11"), 0, False),
+        ([0.1, 0.5], [Fraction(1, 10), Decimal("0.5")], 0, True),
+        (2, Fraction(2), 0, True),
+        (2, Fraction(21, 10), 0, False),
+        (2, Decimal("NaN"), 0, False),
         # The task's tolerance applies to any type if both types are the same.
         (0.5, 0.5 + 9e-5, 1e-4, True),
         (0.5, 0.5 + 2e-4, 1e-4, False),
