@@ -1,14 +1,17 @@
 r"""The grader of math answers: compares the last box with the gold answer.
 
 Answers that are equal in normal form (see `normal`) are correct. Other pairs go to math-verify,
-`verify(gold, answer)` with the gold first, in processes that can be killed. math-verify accepts
+`verify(gold, answer)` with the gold first, in processes that can be killed; an inequality becomes
+an interval if the other answer is one (see `notation`), so that the order does not matter. math-verify accepts
 some unequal answers, so it is not called, and the normal forms alone decide, if
 
 - both are numbers, or the units or names contradict each other (`5\text{ cm}`, `5\text{ m}`);
 - a number has a base (`52_8`), or two numbers are adjacent (`3 4`, which it adds);
-- there is a prime or an `\approx`, which it drops, or one letter as `R` and as `r`, which it
-  merges;
-- one of the two is words, whose letters it multiplies (`east`, `seat`);
+- there is a prime or an `\approx`, which it drops, or a letter as `R` and as `r`, which it merges,
+  in one answer or between the two;
+- one of the two is words, whose letters it multiplies (`east`, `seat`; `HTT`, `THT`);
+- one has a colon, which it divides by (`10:05`), or is an equation of two numbers (`15 = 14`), of
+  which it takes one side;
 - they list a different number of values (`3, 4, and 5` against `5`, `5, 5` against `5`);
 - both have brackets of different kinds: `(1,2)`, `[1,2]`, `\{1,2\}`. A bare list may be a set. A
   bare list compared with round brackets gets round brackets too, so its order counts.
@@ -27,11 +30,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from esr_cli.graders.boxed import boxes
-from esr_cli.graders.normal import Answer, is_words, normal, spell
+from esr_cli.graders.normal import Answer, normal, spell
+from esr_cli.graders.notation import aligned
 from esr_cli.graders.pool import Outcome, Pool
 from esr_cli.types import Grade
 
 MOST_BOXES = 4
+CHOICES = tuple("ABCDEFGHIJ")
 SIX_DIGITS, TWELVE_DIGITS = 5e-6, 1e-12
 Question = tuple[str, str, bool]
 
@@ -65,7 +70,7 @@ class MathGrader:
         self._compare(
             (str(gold), box, False)
             for (_, gold), found in zip(pairs, held, strict=True)
-            for box in _compared_boxes(found)
+            for box in (*_compared_boxes(found), *_joined(str(gold), found))
         )
         return [
             self._grade(response, str(gold), found)
@@ -102,7 +107,11 @@ class MathGrader:
     def _grade(self, response: str, gold: str, found: list[str]) -> Grade:
         verdicts = [self._known[gold, box, False] for box in _compared_boxes(found)]
         wanted = normal(gold)
-        right = bool(found) and bool(self._known[gold, found[-1], False].value)
+        answer = found[-1] if found else ""
+        right = bool(found) and bool(self._known[gold, answer, False].value)
+        for joined in _joined(gold, found):
+            if not right and self._known[gold, joined, False].value:
+                right, answer = True, joined
         anywhere = (
             any(verdict.value for verdict in verdicts)
             or any(wanted.same(normal(box)) for box in dict.fromkeys(found))
@@ -115,9 +124,9 @@ class MathGrader:
         }
         if not found:
             return Grade(False, "no box", None, also)
-        failure = self._known[gold, found[-1], False].failure
-        reason = "right" if right else failure or _short(found[-1], gold)
-        return Grade(right, reason, normal(found[-1]).text, also)
+        failure = self._known[gold, answer, False].failure
+        reason = "right" if right else failure or _short(answer, gold)
+        return Grade(right, reason, normal(answer).text, also)
 
 
 def question(gold: Answer, answer: Answer) -> tuple[str, str] | None:
@@ -126,15 +135,17 @@ def question(gold: Answer, answer: Answer) -> tuple[str, str] | None:
     numbers = gold.number is not None and answer.number is not None
     if not one or not two or numbers or (gold.unit and answer.unit and gold.unit != answer.unit):
         return None
-    if any(
-        _MISREAD.search(value) or is_words(value) or _has_letter_in_both_cases(value)
-        for value in (one, two)
-    ):
+    if any(_MISREAD.search(value) or _has_letter_in_both_cases(value) for value in (one, two)):
+        return None
+    if gold.words or answer.words or _case_differs(one, two) or (":" in one) != (":" in two):
+        return None
+    if _contradicts_itself(one) or _contradicts_itself(two):
         return None
     if (gold.name and answer.name and gold.name != answer.name) or "=" in one + two:
         # Answers with different names can be the same equation: y=2x, x=y/2 and 2x-y=0.
         named = ((gold.name, one), (answer.name, two))
         one, two = (f"{name}={value}" if name else value for name, value in named)
+    one, two = aligned(one, two)
     if not any(_ORDER.search(value) for value in (one, two)):
         (kind, count), (other_kind, other_count) = _list_of(one), _list_of(two)
         if count != other_count:
@@ -219,6 +230,13 @@ def _compared_boxes(found: list[str]) -> list[str]:
     return list(dict.fromkeys([*found[:1], *found[1 - MOST_BOXES :]]))
 
 
+def _joined(gold: str, found: list[str]) -> list[str]:
+    """The boxes as one list, if the gold answer is a list of as many values: one box a value."""
+    kind, count = _list_of(normal(gold).plain)
+    single = all(box and "," not in box for box in found)
+    return [", ".join(found)] if kind == "" and count == len(found) > 1 and single else []
+
+
 def _list_of(value: str) -> tuple[str, int]:
     """Returns the brackets around the entire list (empty if none) and its number of values.
 
@@ -242,6 +260,21 @@ def _list_of(value: str) -> tuple[str, int]:
 def _has_letter_in_both_cases(value: str) -> bool:
     letters = set(re.sub(r"\\[A-Za-z]+", "", value))
     return any(letter.isupper() and letter.lower() in letters for letter in letters)
+
+
+def _case_differs(one: str, two: str) -> bool:
+    """Whether a letter of one value is only in the other case in the other value."""
+    here, there = (set(re.sub(r"\\[A-Za-z]+", "", value)) for value in (one, two))
+    swapped = (letter for letter in here if letter.isalpha() and letter not in there)
+    # The letter of a choice may be written in either case.
+    choice = one.upper() == two.upper() and one.upper() in CHOICES
+    return not choice and any(letter.swapcase() in there for letter in swapped)
+
+
+def _contradicts_itself(value: str) -> bool:
+    """Whether the value is an equation of different numbers, of which one side would count."""
+    numbers = {normal(side).number for side in value.split("=")} if "=" in value else set()
+    return len(numbers - {None}) > 1
 
 
 def _short(answer: str, gold: str, longest: int = 40) -> str:

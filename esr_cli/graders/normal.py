@@ -14,20 +14,22 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-PERCENT = "\\%"
+from esr_cli.graders.styles import restyled
+from esr_cli.graders.units import PERCENT, take_unit
+
 _SYMBOLS = str.maketrans(
     {
         "\0": " ", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "~": " ",
         "\u2212": "-", "\u2013": "-", "\u00d7": r"\cdot ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/",
         "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "\u222a": r"\cup ", "∩": r"\cap ",
         "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "±": r"\pm ", "≈": r"\approx ",
-        "°": r"^{\circ}", "θ": r"\theta ", "²": "^{2}", "³": "^{3}", "€": r"\$", "“": "", "”": "",
+        "°": r"^{\circ}", "θ": r"\theta ", "²": "^{2}", "³": "^{3}", "“": "", "”": "",
     }
 )  # fmt: skip
 _SAME = {
     "frac": "dfrac tfrac cfrac", "binom": "dbinom tbinom", "leq": "le leqslant",
     "geq": "ge geqslant", "neq": "ne", "cdot": "times ast", "emptyset": "varnothing",
-    "text": "textbf textit textrm textnormal mbox hbox mathrm", "circ": "degree",
+    "text": "textbf textit textrm textnormal mbox hbox mathrm", 
     "{": "lbrace", "}": "rbrace",
 }  # fmt: skip
 _RENAMED = {other: f"\\{name}" for name, others in _SAME.items() for other in others.split()} | {
@@ -53,34 +55,23 @@ _REDUNDANT_SPACE = re.compile(r"(?<![A-Za-z\d]) | (?![A-Za-z\d])")
 _LIST_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _IMPLIED_TIMES = re.compile(r"(?<=\d) (?!(?:and|or)\b)(?=[A-Za-z])")
 _DECIMAL_BASE = re.compile(r"(\d+)_\{10\}")
-_UNIT = re.compile(
-    r"(?P<percent>\\%)$|(?P<degree>\^\{\\circ\})$|\\text\{(?P<text>[^{}]*)\}(?:\^\{(?P<power>[23])\})?$"
-    r"|(?<=[\d}])(?P<words> ?[A-Za-z]+(?: [A-Za-z]+){0,3})(?:\^\{(?P<powers>[23])\})?$"
-)
-_UNITS = {
-    "inch": "inch inches in", "foot": "foot feet ft", "mile": "mile miles mi", "cent": "cent cents",
-    "cm": "cm centimeter centimeters centimetre centimetres", "m": "m meter meters metre metres",
-    "mm": "mm millimeter millimeters", "km": "km kilometer kilometers kilometre kilometres",
-    "kg": "kg kilogram kilograms", "g": "g gram grams", "hour": "hour hours hr hrs h",
-    "minute": "minute minutes min mins", "second": "second seconds sec secs s", "day": "day days",
-    "degree": "degree degrees deg", "dollar": "dollar dollars usd", "pound": "pound pounds lb lbs",
-    "square": "square sq", "cubic": "cubic cu", PERCENT: "percent pct", "": "unit units",
-}  # fmt: skip
-_KNOWN = {word: unit for unit, words in _UNITS.items() for word in words.split()}
-_LONG_UNIT_WORDS = {word for word in _KNOWN if len(word) > 1}
-# Words that change the meaning of a number in front of them.
-_NO_UNIT = re.compile(
-    r"\b(or|and|nor|but|not?|more|less|fewer|greater|than|at|least|most|over|under|above|below|about|"
-    r"approximately|nearly|almost|if|when|for|where|is|are|to|mod|base|remainder|minus|plus|times|"
-    r"divided|by|half|halves|thirds?|fourths?|fifths?|tenths?|hundredths?|thousand|million|billion|"
-    r"trillion|hundred|dozen|squared|cubed|except|pi|sqrt|infinity)\b"
-)
 _NAME = re.compile(
     r"((?:[A-Za-z]{1,3}|\\[a-z]+)(?:_\{[^{}]*\})?(?:\([A-Za-z,]{1,5}\))?)(?:=|\\in(?![A-Za-z]))(.+)"
 )
 _RELATION = re.compile(r"[=<>]|\\(?:leq|geq|neq|in)(?![A-Za-z])")
-_CHOICE = re.compile(r"\(([A-Z])\)")
+_CHOICE = re.compile(r"\(?([A-Z])\)")
+_CHOSEN = re.compile(r"\(?([A-Z])(?:\)|[.:]).+")
+_MAGNITUDE = re.compile(r"(-?\d+(?:\.\d+)?) ?(thousand|million|billion|trillion)s?")
+_MAGNITUDES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_GROUPED = re.compile(r"(?<![\d.,])(\d{1,3}),(\d{3})(?=, |[)\]]|\\\}|$)")
+_TUPLE_NAME = re.compile(r"\(((?:[A-Za-z]|\\[a-z]+ ?)(?:, ?(?:[A-Za-z]|\\[a-z]+ ?))+)\)=(\(.+\))")
+_POINT = re.compile(r"([A-Z])(\([^()]*,[^()]*\))")
+_CONGRUENT = re.compile(r"([a-z])\\equiv ?(-?\d+) ?(?:\(?\\p?mod ?\{?\d+\}?\)?)")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' -]*[a-z][A-Za-z' -]*")
+# Short answers in words, whose letters are not multiplied.
+_ANSWERS = re.compile(r"(?i:no|on|yes|odd|even|true|false|none|left|right|up|down)")
+_CAPITALS = re.compile(r"[A-Z]{3,}")
+_LABEL = re.compile(r"(?=.{2})[\w .'-]*[A-Za-z][\w .'-]*")
 _NUMBER = re.compile(r"(-?\d+)(?:\.(\d+))?")
 _FRACTION = re.compile(r"(-?)(?:\\frac\{(-?\d+)\}\{(-?\d+)\}|(\d+)/(\d+))")
 _MIXED = re.compile(r"(-?)(\d+) ?(?:\\frac\{(\d+)\}\{(\d+)\}|(?<= )(\d+)/(\d+))")
@@ -91,13 +82,15 @@ class Answer:
     """A parsed answer: `x=5\\text{ cm}` has the name `x`, the value `5` and the unit `cm`.
 
     `plain` is the value as spelled, while `value` writes a number as an exact fraction. `number` is
-    that fraction and `places` its count of written decimals.
+    that fraction and `places` its count of written decimals. `words` means that the letters are a
+    text (`HTT`, `east`), not a product.
     """
 
     value: str
     plain: str
     name: str = ""
     unit: str = ""
+    words: bool = False
     number: Fraction | None = None
     places: int = 0
 
@@ -122,7 +115,8 @@ class Answer:
         if not (self.value and other.value and self.agrees(other)):
             return False
         if self.number is None or other.number is None:
-            return self.value == other.value
+            chosen = _is_choice(self, other) or _is_choice(other, self)
+            return self.value == other.value or chosen
         one, two = self.number, other.number
         if (self.unit == PERCENT) != (other.unit == PERCENT):
             hundredths = (one / 100, two) if self.unit == PERCENT else (one, two / 100)
@@ -133,22 +127,33 @@ class Answer:
 def normal(text: str) -> Answer:
     """Parses the content of a box; the value is empty if nothing is left."""
     name, rest = _take_name(_without_idle_blanks(spell(text)).rstrip(" .,;:"))
-    plain, unit = _take_unit(_exact_side(rest))
+    text_only = _TEXT.fullmatch(rest)
+    if text_only and text_only[1].strip()[:1].isdigit():
+        rest = text_only[1].strip()
+    plain, unit = take_unit(_exact_side(rest))
     plain = _squeeze(_TEXT.sub(lambda found: f" {found.group(1)} ", plain))
     plain = _unwrapped(_IMPLIED_TIMES.sub("", plain).strip(" .,;:").removeprefix("+"))
     for special in (_CHOICE, _DECIMAL_BASE):
         found = special.fullmatch(plain)
         plain = found.group(1) if found else plain
     number, places = _number(plain)
-    value = plain.lower() if _WORDS.fullmatch(plain) else plain
+    known = bool(_ANSWERS.fullmatch(plain))
+    label = known or _CAPITALS.fullmatch(plain) or (text_only and _LABEL.fullmatch(plain))
+    words = number is None and (is_words(plain) or bool(label))
+    # Words are equal in any case; short labels are not (`\text{No}`, `\text{e4}`).
+    loose = bool(_WORDS.fullmatch(plain)) or known or (words and len(plain) > 3 and plain.isalpha())
+    value = plain.lower() if loose else plain
     value = value if number is None else str(number)
-    return Answer(value, plain, name, unit, number, places)
+    return Answer(value, plain, name, unit, words, number, places)
 
 
 def spell(text: str) -> str:
     """Normalises the spelling of commands, numbers and blanks of a text in linear time."""
-    text = _COMMAND.sub(_rename, text.translate(_SYMBOLS))
-    text = _THOUSANDS.sub(lambda found: found.group().replace(",", ""), text.replace("{,}", ","))
+    text = _COMMAND.sub(_rename, restyled(text).translate(_SYMBOLS))
+    text = _THOUSANDS.sub(_thousands, text.replace("{,}", ","))
+    if re.search(r"\d, ", text):
+        # Where blanks separate a list, the other commas are those of thousands.
+        text = _GROUPED.sub(r"\1\2", text)
     text = _BARE_POINT.sub("0.", _braced(text))
     return " ".join(_DECIMAL.sub(_trimmed, text).split())
 
@@ -156,6 +161,13 @@ def spell(text: str) -> str:
 def is_words(value: str) -> bool:
     """Returns whether the value is one or more words, so its letters are not variables."""
     return len(value) > 3 and bool(_WORDS.fullmatch(value))
+
+
+def _thousands(found: re.Match[str]) -> str:
+    """The number without its commas; `100,200,300` is more likely a list."""
+    groups = [int(group) for group in found.group().split(",")]
+    listed = len(groups) > 2 and groups == sorted(set(groups)) and not any(n % 50 for n in groups)
+    return found.group().replace(",", ", " if listed else "")
 
 
 def _rename(found: re.Match[str]) -> str:
@@ -209,45 +221,21 @@ def _squeeze(text: str) -> str:
 
 
 def _take_name(text: str) -> tuple[str, str]:
+    for pattern in (_TUPLE_NAME, _POINT, _CONGRUENT):
+        if found := pattern.fullmatch(text):
+            return found.group(1).replace(" ", ""), found.group(2)
     found = _NAME.fullmatch(text)
     if found is None or _RELATION.search(found.group(2)):
         return "", text
-    return found.group(1), found.group(2)
+    # A function is named by its letter or as the height over x.
+    name = found.group(1)
+    return "y" if name == "f(x)" else name, found.group(2)
 
 
-def _take_unit(text: str) -> tuple[str, str]:
-    """Returns the text without its unit, and the unit in the singular."""
-    units = []
-    if text.startswith((r"\$", r"-\$")):
-        text, units = text.replace(r"\$", "", 1), ["dollar"]
-    for _ in range(3):
-        found = _UNIT.search(text)
-        unit = _unit(text[: found.start()], found) if found else None
-        if found is None or unit is None:
-            break
-        text, units = text[: found.start()].rstrip(), [unit, *units]
-    return text, " ".join(filter(None, units))
-
-
-def _unit(head: str, found: re.Match[str]) -> str | None:
-    """Returns the unit that follows the head, or None if it is not a unit."""
-    if not re.search(r"\d", head):
-        return None
-    if found["percent"] or found["degree"]:
-        return PERCENT if found["percent"] else "degree"
-    phrase = (found["text"] or found["words"] or "").lower()
-    words = re.findall("[a-z]+", phrase)
-    if len(words) > 4 or _NO_UNIT.search(phrase):
-        return None
-    if found["words"]:
-        # Letters after a number are variables unless they are clearly words.
-        spaced = found["words"].startswith(" ") and len(words[0]) > 3
-        if _number(head)[0] is None or not (words[0] in _LONG_UNIT_WORDS or spaced):
-            return None
-    prefix = {"2": "square ", "3": "cubic "}.get(found["power"] or found["powers"], "")
-    names = (_KNOWN.get(word, word[:-1] if word[3:].endswith("s") else word) for word in words)
-    name = " ".join(filter(None, names))
-    return "" if name in ("square", "cubic") else prefix + name
+def _is_choice(letter: Answer, other: Answer) -> bool:
+    """Whether `other` is a choice with its text (`B: 5`), and `letter` the letter."""
+    found = _CHOSEN.fullmatch(other.plain)
+    return found is not None and len(letter.value) == 1 and found[1] == letter.value
 
 
 def _exact_side(text: str) -> str:
@@ -271,6 +259,8 @@ def _unwrapped(text: str) -> str:
 def _number(text: str) -> tuple[Fraction | None, int]:
     if found := _NUMBER.fullmatch(text):
         return Fraction(text), len(found.group(2) or "")
+    if found := _MAGNITUDE.fullmatch(text):
+        return Fraction(found[1]) * _MAGNITUDES[found[2]], 0
     if _SPACED_THOUSANDS.fullmatch(text):
         return Fraction(text.replace(" ", "")), 0
     if found := _FRACTION.fullmatch(text):

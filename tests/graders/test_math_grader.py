@@ -64,11 +64,11 @@ RIGHT = [
     ("0", r"\sqrt2\sqrt3-\sqrt6"),
     ("0", r"\sqrt{2+\sqrt3}-\frac{\sqrt6+\sqrt2}{2}"),
     (r"\frac1{2004!}", r"\frac{1}{2004 \cdot 2003!}"),
-    ("3R^2", "3r^2"),
     ("5", "x+y=5"),
 ]
 
 WRONG = [
+    ("3R^2", "3r^2"),
     ("p-q", "q-p"),
     (r"\frac1{2004!}", r"\frac1{2006!}"),
     (r"\frac{1}{10^{20}}", r"\frac{1}{10^{21}}"),
@@ -117,12 +117,6 @@ def test_equal_answers_are_right(grader, gold, answer):
 @pytest.mark.parametrize(("gold", "answer"), WRONG)
 def test_unequal_answers_that_math_verify_accepts_are_wrong(grader, gold, answer):
     assert not verdict(grader, gold, answer)
-
-
-def test_the_gold_comes_first(grader):
-    """math-verify converts a relation to a set only if the relation is the gold."""
-    assert verdict(grader, "x>5", r"(5,\infty)")
-    assert not verdict(grader, r"(5,\infty)", "x>5")
 
 
 def test_equal_is_symmetrical(grader):
