@@ -2,8 +2,8 @@ r"""The grader of math answers: compares the last box with the gold answer.
 
 Answers that are equal in normal form (see `normal`) are correct. Other pairs go to math-verify,
 `verify(gold, answer)` with the gold first, in processes that can be killed; an inequality becomes
-an interval if the other answer is one (see `notation`), so that the order does not matter. math-verify accepts
-some unequal answers, so it is not called, and the normal forms alone decide, if
+an interval if the other answer is one (see `notation`), so that the order does not matter.
+math-verify accepts some unequal answers, so it is not called, and the normal forms alone decide, if
 
 - both are numbers, or the units or names contradict each other (`5\text{ cm}`, `5\text{ m}`);
 - a number has a base (`52_8`), or two numbers are adjacent (`3 4`, which it adds);
