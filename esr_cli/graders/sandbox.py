@@ -70,6 +70,8 @@ NAMESPACES = (
 DEVICES = ("--dev-bind", "/dev/null", "/dev/null", "--dev-bind", "/dev/urandom", "/dev/urandom")
 READ_ONLY_ROOT = ("--remount-ro", "/", "--chdir", "/")
 SMALL_PIECE_BYTES, PAUSE_S = 1 << 14, 0.005
+# How often a silent run is looked at.
+CHECK_S = 1.0
 KINDS = ("bubblewrap", "none")
 
 
@@ -238,21 +240,37 @@ def _read(
     assert process.stdout is not None
     read = bytearray()
     deadline = time.monotonic() + wall_s
+    silent = time.monotonic() + silence_s
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while True:
-            left = deadline - time.monotonic()
-            if left <= 0 or not selector.select(min(left, silence_s)):
-                return bytes(read), "silence" if left > silence_s else "time"
+            left = min(deadline, silent) - time.monotonic()
+            if left <= 0:
+                return bytes(read), "silence" if silent < deadline else "time"
+            if not selector.select(min(left, CHECK_S)):
+                # A child that bwrap had not yet tied to its life may hold the pipe open.
+                if _has_ended(process):
+                    return bytes(read), "exit"
+                continue
             piece = os.read(process.stdout.fileno(), 1 << 16)
             if not piece:
                 return bytes(read), "exit"
             read += piece
+            silent = time.monotonic() + silence_s
             if len(read) > output_bytes:
                 return bytes(read[:output_bytes]), "output"
             if len(piece) < SMALL_PIECE_BYTES:
                 # Otherwise a thousand short lines would wake this thread a thousand times.
                 time.sleep(PAUSE_S)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the process has ended, without reaping it."""
+    try:
+        how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, process.pid, how) is not None
+    except ChildProcessError:
+        return True
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
