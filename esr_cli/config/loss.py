@@ -50,8 +50,9 @@ class LossConfig:
         for name in self.by:
             need_choice("loss.by", name, RANKS)
         need(0 < self.beta < 1, "loss.beta", self.beta, "give a number between 0 and 1")
-        heat = self.temperature
-        need(0.01 <= heat <= 100, "loss.temperature", heat, "give a number in [0.01, 100]")
+        temperature = self.temperature
+        fits = 0.01 <= temperature <= 100
+        need(fits, "loss.temperature", temperature, "give a number in [0.01, 100]")
         confidence = self.confidence
         need(0 < confidence <= 1, "loss.confidence", confidence, "give a probability in (0, 1]")
         for key in ("keep_tokens", "span_tokens", "tile_tokens"):

@@ -44,7 +44,7 @@ def _in_object(value: Any) -> list[Call]:
     if len(held) == 1 and not any(key in value for key in ("name", *ARGUMENTS)):
         items = held[0] if isinstance(held[0], list) else [held[0]]
         # One level deeper only: nothing nests its holders further than OpenAI's reply.
-        return [call for item in items for call in [_call(_function_of(item))]]
+        return [_call(_function_of(item)) for item in items]
     if len(value) == 1 and not {*NAMES, *ARGUMENTS} & value.keys():
         [(name, arguments)] = value.items()
         if isinstance(arguments, dict):

@@ -31,8 +31,8 @@ END_TOKENS = (
     "<|user|>", "<|observation|>", "</s>", "<eos>", "<end_of_turn>", "<pad>",
 )  # fmt: skip
 TAG = re.compile(
-    r"</?(?:tools?|tool_calls?|tool_use|tool_code|functions|function_?calls?)>|<\|/?tool_calls?(?:_start|_begin|_end)?\|>"
-    r"|\[/?TOOL_CALLS\]|<\|python_tag\|>",
+    r"</?(?:tools?|tool_calls?|tool_use|tool_code|functions|function_?calls?)>"
+    r"|<\|/?tool_calls?(?:_start|_begin|_end)?\|>|\[/?TOOL_CALLS\]|<\|python_tag\|>",
     re.I,
 )
 NAMED_OBJECT = re.compile(r"([A-Za-z_][\w.-]{0,199})\s{0,9}(?:\[ARGS\])?\s{0,9}(?=\{)")

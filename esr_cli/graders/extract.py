@@ -80,7 +80,7 @@ def _fenced_blocks(text: str, entry_point: str) -> list[str]:
     """Returns the bodies of the fenced Python blocks, including a truncated last one."""
     blocks = []
     bare, opened = BARE_FENCE.search(text), ANY_FENCE.search(text)
-    if bare and opened and bare.start() >= opened.start() and opened[0] == bare[0]:
+    if bare and opened and bare.start() == opened.start():
         before = text[: bare.start()]
         # If the prompt opened the first block, a bare fence closes it.
         if _defines(before, entry_point):

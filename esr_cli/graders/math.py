@@ -67,14 +67,15 @@ class MathGrader:
         gold's value in the same spelling without an adjacent letter, digit, decimal point or minus.
         """
         held = [boxes(response) for response, _ in pairs]
+        joins = [_joined(str(gold), found) for (_, gold), found in zip(pairs, held, strict=True)]
         self._compare(
             (str(gold), box, False)
-            for (_, gold), found in zip(pairs, held, strict=True)
-            for box in (*_compared_boxes(found), *_joined(str(gold), found))
+            for (_, gold), found, joined in zip(pairs, held, joins, strict=True)
+            for box in (*_compared_boxes(found), *joined)
         )
         return [
-            self._grade(response, str(gold), found)
-            for (response, gold), found in zip(pairs, held, strict=True)
+            self._grade(response, str(gold), found, joined)
+            for (response, gold), found, joined in zip(pairs, held, joins, strict=True)
         ]
 
     def equal(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
@@ -104,12 +105,12 @@ class MathGrader:
         outcomes = dict(zip(new, self._pool.map(new), strict=True))
         self._known.update((key, outcomes[asked]) for key, asked in questions.items())
 
-    def _grade(self, response: str, gold: str, found: list[str]) -> Grade:
+    def _grade(self, response: str, gold: str, found: list[str], joins: list[str]) -> Grade:
         verdicts = [self._known[gold, box, False] for box in _compared_boxes(found)]
         wanted = normal(gold)
         answer = found[-1] if found else ""
         right = bool(found) and bool(self._known[gold, answer, False].value)
-        for joined in _joined(gold, found):
+        for joined in joins:
             if not right and self._known[gold, joined, False].value:
                 right, answer = True, joined
         anywhere = (
@@ -135,11 +136,13 @@ def question(gold: Answer, answer: Answer) -> tuple[str, str] | None:
     numbers = gold.number is not None and answer.number is not None
     if not one or not two or numbers or (gold.unit and answer.unit and gold.unit != answer.unit):
         return None
-    if any(_MISREAD.search(value) or _has_letter_in_both_cases(value) for value in (one, two)):
+    if any(_MISREAD.search(value) or _contradicts_itself(value) for value in (one, two)):
         return None
-    if gold.words or answer.words or _case_differs(one, two) or (":" in one) != (":" in two):
+    if gold.words or answer.words or (":" in one) != (":" in two):
         return None
-    if _contradicts_itself(one) or _contradicts_itself(two):
+    # The letter of a choice may be written in either case.
+    choice = one.upper() == two.upper() and one.upper() in CHOICES
+    if not choice and _has_letter_in_both_cases(f"{one} {two}"):
         return None
     if (gold.name and answer.name and gold.name != answer.name) or "=" in one + two:
         # Answers with different names can be the same equation: y=2x, x=y/2 and 2x-y=0.
@@ -232,9 +235,9 @@ def _compared_boxes(found: list[str]) -> list[str]:
 
 def _joined(gold: str, found: list[str]) -> list[str]:
     """The boxes as one list, if the gold answer is a list of as many values: one box a value."""
-    kind, count = _list_of(normal(gold).plain)
-    single = all(box and "," not in box for box in found)
-    return [", ".join(found)] if kind == "" and count == len(found) > 1 and single else []
+    if len(found) < 2 or not all(box and "," not in box for box in found):
+        return []
+    return [", ".join(found)] if _list_of(normal(gold).plain) == ("", len(found)) else []
 
 
 def _list_of(value: str) -> tuple[str, int]:
@@ -260,15 +263,6 @@ def _list_of(value: str) -> tuple[str, int]:
 def _has_letter_in_both_cases(value: str) -> bool:
     letters = set(re.sub(r"\\[A-Za-z]+", "", value))
     return any(letter.isupper() and letter.lower() in letters for letter in letters)
-
-
-def _case_differs(one: str, two: str) -> bool:
-    """Whether a letter of one value is only in the other case in the other value."""
-    here, there = (set(re.sub(r"\\[A-Za-z]+", "", value)) for value in (one, two))
-    swapped = (letter for letter in here if letter.isalpha() and letter not in there)
-    # The letter of a choice may be written in either case.
-    choice = one.upper() == two.upper() and one.upper() in CHOICES
-    return not choice and any(letter.swapcase() in there for letter in swapped)
 
 
 def _contradicts_itself(value: str) -> bool:

@@ -23,21 +23,21 @@ _SYMBOLS = str.maketrans(
         "\u2212": "-", "\u2013": "-", "\u00d7": r"\cdot ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/",
         "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "\u222a": r"\cup ", "∩": r"\cap ",
         "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "±": r"\pm ", "≈": r"\approx ",
-        "°": r"^{\circ}", "θ": r"\theta ", "²": "^{2}", "³": "^{3}", "“": "", "”": "",
+        "°": r"^{\circ}", "θ": r"\theta ", "“": "", "”": "",
     }
 )  # fmt: skip
 _SAME = {
-    "frac": "dfrac tfrac cfrac", "binom": "dbinom tbinom", "leq": "le leqslant",
+    "frac": "dfrac tfrac cfrac nicefrac sfrac", "binom": "dbinom tbinom", "leq": "le leqslant",
     "geq": "ge geqslant", "neq": "ne", "cdot": "times ast", "emptyset": "varnothing",
-    "text": "textbf textit textrm textnormal mbox hbox mathrm", 
-    "{": "lbrace", "}": "rbrace",
+    "text": "textnormal mbox hbox", "cup": "bigcup", "cap": "bigcap", "{": "lbrace", "}": "rbrace",
 }  # fmt: skip
 _RENAMED = {other: f"\\{name}" for name, others in _SAME.items() for other in others.split()} | {
     "lvert": "|", "rvert": "|", "vert": "|", "lbrack": "[", "rbrack": "]",
     **dict.fromkeys([",", ";", ":", ">", " ", "\n", "quad", "qquad", "space"], " "),
     **dict.fromkeys(["left", "right", "middle", "displaystyle", "textstyle", "limits"], ""),
     **dict.fromkeys(["big", "bigl", "bigr", "Big", "Bigl", "Bigr", "bigg", "Bigg"], ""),
-    **dict.fromkeys(["(", ")", "[", "]"], ""),
+    **dict.fromkeys(["(", ")", "[", "]"], ""), "cr": r"\\",
+    **dict.fromkeys(["or", "lor", "vee"], " or "), **dict.fromkeys(["land", "wedge"], " and "),
 }  # fmt: skip
 _ARGUMENTS = {"\\frac": 2, "\\binom": 2, "\\sqrt": 1, "^": 1, "_": 1}
 

@@ -23,9 +23,8 @@ def aligned(one: str, two: str) -> tuple[str, str]:
     values = [_complex(_expanded(value)) for value in (one, two)]
     related = [bool(_RELATION.search(value)) for value in values]
     if related[0] != related[1]:
-        other = values[related[0]]
-        if _INTERVAL.match(other):
-            at = related.index(True)
+        at = related.index(True)
+        if _INTERVAL.match(values[1 - at]):
             values[at] = interval_of(values[at]) or values[at]
     return values[0], values[1]
 

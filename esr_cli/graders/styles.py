@@ -1,7 +1,8 @@
 r"""Rewrites notations of one meaning into one of them, before answers are parsed.
 
 Styles (`\mathbf`, `\textcolor`, `\large`), Unicode fractions, roots and exponents, repeating
-decimals, `\choose`, bases, `\operatorname`. Each rule has bounded lookahead, so the time is linear.
+decimals, `\choose`, bases, `\operatorname`. Commands that only have another name are in `normal`.
+Each rule has bounded lookahead, so the time is linear.
 """
 
 from __future__ import annotations
@@ -29,11 +30,8 @@ _RULES: list[tuple[re.Pattern[str], str]] = [
     for pattern, new in (
         (r"\\(?:text)?color\{[^{}]{1,30}\}", ""),
         (r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge)(?![A-Za-z])", ""),
-        (r"\\(?:n|s)frac(?![A-Za-z])|\\nicefrac(?![A-Za-z])", r"\\frac"),
         (r"\\(?:text)?degree(?![A-Za-z])|\\text\{ ?(?:°|\\degree) ?\}|º", r"^{\\circ}"),
         (r"℃", r"^{\\circ}C"),
-        (r"\\bigcup(?![A-Za-z])", r"\\cup "),
-        (r"\\bigcap(?![A-Za-z])", r"\\cap "),
         (r"^(?:\\mathbb ?\{?R\}?|\\text\{ ?all real(?: number)?s\.? ?\})$", r"(-\\infty,\\infty)"),
         (r", ?(?:\\text\{)? ?(and|or)(?: ?\}| )", r" \1 "),
         (r"^\\text\{ ?(?:[A-Za-z]+ ?){1,5}[:=] ?\}(?=.)|^\\text\{ ?(?:[A-Za-z]+ ?){1,5}\} ?=", ""),
@@ -48,8 +46,6 @@ _RULES: list[tuple[re.Pattern[str], str]] = [
         (r"\\text\{ ?\\?% ?\}", r"\\%"),
         (r"(?<=\d)( ?(?:\\text\{ ?)?)([apAP])\. ?[mM]\.?", r"\1\2m"),
         (r"(?<=[)\]]) ?\\text\{ ?U ?\} ?(?=[(\[])", r"\\cup "),
-        (r"\\l?or(?![A-Za-z])|\\vee(?![A-Za-z])", " or "),
-        (r"\\land(?![A-Za-z])|\\wedge(?![A-Za-z])", " and "),
         (r"\\text\{ ?, ?\}", ","),
         (r"\\text\{ ?to ?\}", ":"),
         (r"\\text\{(?:``|“|\"|')([^{}]{1,100}?)(?:''|”|\"|')\}", r"\\text{\1}"),
@@ -69,7 +65,6 @@ _RULES: list[tuple[re.Pattern[str], str]] = [
         (r"^(-?\d{1,60}(?:\.\d{1,60})?)[eE]\+?(-?\d{1,3})$", r"\1\\cdot 10^{\2}"),
         (r"\\begin\{smallmatrix\}", r"\\begin{pmatrix}"),
         (r"\\end\{smallmatrix\}", r"\\end{pmatrix}"),
-        (r"\\cr(?![A-Za-z])", r"\\\\"),
         (_TRIG + r"(\d{1,6})\^\{?\\circ\}?", r"\1{\\frac{\2\\pi}{180}}"),
     )
 ]  # fmt: skip

@@ -17,7 +17,7 @@ _UNITS = {
     "cm": "cm centimeter centimeters centimetre centimetres", "m": "m meter meters metre metres",
     "km": "km kilometer kilometers kilometre kilometres", "kg": "kg kilogram kilograms",
     "g": "g gram grams", "mg": "mg milligram milligrams", "ton": "ton tons tonne tonnes",
-    "ounce": "ounce ounces oz", "liter": "liter liters litre litres l", "ml": "ml milliliter ml",
+    "ounce": "ounce ounces oz", "liter": "liter liters litre litres l", "ml": "ml milliliter",
     "hour": "hour hours hr hrs h", "minute": "minute minutes min mins",
     "second": "second seconds sec secs s", "day": "day days", "week": "week weeks",
     "month": "month months", "year": "year years yr yrs", DEGREE: "degree degrees deg",
@@ -78,8 +78,7 @@ def _unit(head: str, found: re.Match[str]) -> str | None:
         return None
     if found["percent"] or found["degree"]:
         return PERCENT if found["percent"] else DEGREE
-    phrase = re.sub(r"\b([ap])\.? ?m\b\.?", r"\1m", (found["text"] or found["words"]).lower())
-    phrase = phrase.replace("/", " per ").strip(" .")
+    phrase = (found["text"] or found["words"]).lower().replace("/", " per ").strip(" .")
     words = [piece for word in phrase.split() for piece in _SPEEDS.get(word, word).split()]
     if len(words) > 5 or _NO_UNIT.search(phrase) or not all(map(_counts, words)):
         return None

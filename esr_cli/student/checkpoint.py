@@ -56,8 +56,13 @@ def save(run_dir: Path, step: int, tensors: Tensors, state: dict[str, Any], keep
 def load(folder: Path) -> tuple[Tensors, dict[str, Any]]:
     """Tensors and state of a checkpoint. Raises `CheckpointError` if either is damaged."""
     state = read_state(folder)
+    return read_tensors(folder), state
+
+
+def read_tensors(folder: Path) -> Tensors:
+    """Tensors of a checkpoint that `read_state` has found whole, without a second checksum."""
     try:
-        return load_file(folder / TENSORS), state
+        return load_file(folder / TENSORS)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder / TENSORS} cannot be read ({error})") from None
 

@@ -58,11 +58,11 @@ def merged(folder: Path, tuning: Tuning) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def restore(folder: Path, student: Student) -> None:
-    """Restores weights, optimizer and random states from a checkpoint.
+    """Restores weights, optimizer and random states from a checkpoint that `last_whole` returned.
 
-    Raises `CheckpointError` if the checkpoint is damaged or of another model.
+    Raises `CheckpointError` if the checkpoint cannot be read or is of another model.
     """
-    tensors, _ = checkpoint.load(folder)
+    tensors = checkpoint.read_tensors(folder)
     _copy_weights(folder, tensors, student.parameters)
     student.tuning.publish()
     checkpoint.unpack_optimizer(student.optimizer, list(student.parameters), tensors)

@@ -41,13 +41,12 @@ class SkippedError(RuntimeError):
 def run(config: TrainConfig, overrides: list[str]) -> None:
     """Trains as configured; raises `ConfigError` before a model loads, RuntimeError afterwards."""
     with ExitStack() as stack:
-        if config.resume is None:
-            _run(config, overrides, None, stack)
-        else:
+        saved = None
+        if config.resume:
             # Locked first: an earlier job may still be writing checkpoints and rows.
             stack.enter_context(run_folder.lock_saved(Path(config.resume)))
             config, saved = reopen(config, overrides)
-            _run(config, overrides, saved, stack)
+        _run(config, overrides, saved, stack)
 
 
 @dataclass(frozen=True)

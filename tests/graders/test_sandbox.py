@@ -156,7 +156,7 @@ def test_stop_kills_the_current_runs():
     while not box._running:
         time.sleep(0.01)
     box.stop()
-    thread.join(40)
+    thread.join(5)
     assert ended and ended[0].end == "exit"
 
 
