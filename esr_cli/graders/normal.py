@@ -126,13 +126,13 @@ class Answer:
 
 def normal(text: str) -> Answer:
     """Parses the content of a box; the value is empty if nothing is left."""
-    name, rest = _take_name(_without_idle_blanks(spell(text)).rstrip(" .,;:"))
+    name, rest = take_name(tidy(text))
     text_only = _TEXT.fullmatch(rest)
     if text_only and text_only[1].strip()[:1].isdigit():
         rest = text_only[1].strip()
     plain, unit = take_unit(_exact_side(rest))
     plain = _squeeze(_TEXT.sub(lambda found: f" {found.group(1)} ", plain))
-    plain = _unwrapped(_IMPLIED_TIMES.sub("", plain).strip(" .,;:").removeprefix("+"))
+    plain = unwrapped(_IMPLIED_TIMES.sub("", plain).strip(" .,;:").removeprefix("+"))
     for special in (_CHOICE, _DECIMAL_BASE):
         found = special.fullmatch(plain)
         plain = found.group(1) if found else plain
@@ -145,6 +145,11 @@ def normal(text: str) -> Answer:
     value = plain.lower() if loose else plain
     value = value if number is None else str(number)
     return Answer(value, plain, name, unit, words, number, places)
+
+
+def tidy(text: str) -> str:
+    """Normalises the spelling of an answer, and removes blanks and stops without a meaning."""
+    return _without_idle_blanks(spell(text)).rstrip(" .,;:")
 
 
 def spell(text: str) -> str:
@@ -220,7 +225,8 @@ def _squeeze(text: str) -> str:
     return _LIST_COMMA.sub(", ", _REDUNDANT_SPACE.sub("", " ".join(text.split())))
 
 
-def _take_name(text: str) -> tuple[str, str]:
+def take_name(text: str) -> tuple[str, str]:
+    """Returns the name before a value (`x` of `x=5`; empty if none) and the rest."""
     for pattern in (_TUPLE_NAME, _POINT, _CONGRUENT):
         if found := pattern.fullmatch(text):
             return found.group(1).replace(" ", ""), found.group(2)
@@ -244,7 +250,7 @@ def _exact_side(text: str) -> str:
     return left if sign and re.search(r"\d|\\(?:pi|sqrt|frac)", left) else text
 
 
-def _unwrapped(text: str) -> str:
+def unwrapped(text: str) -> str:
     """Removes braces around the entire text."""
     while text.startswith("{") and text.endswith("}") and not text.endswith("\\}"):
         depth = 0

@@ -1,87 +1,61 @@
-r"""Rewrites two answers into notations that math-verify compares: intervals, plus-minus, i."""
+r"""Reads inequalities in one letter as intervals: `1 \leq x < 3` is `[1,3)`, `x \neq 2` a union."""
 
 from __future__ import annotations
 
 import re
 
+OPEN, CLOSED = r"(-\infty", r"\infty)"
 _SIDE = r"([^<>=,;]{1,100}?)"
 _LESS = r"(<|\\leq ?)"
 _MORE = r"(>|\\geq ?)"
 _LETTER = r" ?([a-z]|\\[a-z]+) ?"
-_BETWEEN = re.compile(_SIDE + _LESS + _LETTER + _LESS + _SIDE)
-_BETWEEN_DOWN = re.compile(_SIDE + _MORE + _LETTER + _MORE + _SIDE)
-_BELOW = re.compile(_LETTER + _LESS + _SIDE)
-_ABOVE = re.compile(_LETTER + _MORE + _SIDE)
-_IS_BELOW = re.compile(_SIDE + _LESS + _LETTER)
-_IS_ABOVE = re.compile(_SIDE + _MORE + _LETTER)
-_RELATION = re.compile(r"[<>]|\\(?:leq|geq)(?![A-Za-z])")
-_INTERVAL = re.compile(r"^[(\[].*,.*[)\]]$")
+_NOT = re.compile(_LETTER + r"\\neq ?" + _SIDE)
+_BARE_LETTER = re.compile(r" ?[A-Za-df-z] ?")
+# Each pattern with the numbers of its groups: the letter; lower sign, end; upper sign, end.
+_PATTERNS = [
+    (re.compile(pattern), groups)
+    for pattern, groups in (
+        (_SIDE + _LESS + _LETTER + _LESS + _SIDE, (3, 2, 1, 4, 5)),
+        (_SIDE + _MORE + _LETTER + _MORE + _SIDE, (3, 4, 5, 2, 1)),
+        (_LETTER + _LESS + _SIDE, (1, 0, 0, 2, 3)),
+        (_LETTER + _MORE + _SIDE, (1, 2, 3, 0, 0)),
+        (_SIDE + _LESS + _LETTER, (3, 2, 1, 0, 0)),
+        (_SIDE + _MORE + _LETTER, (3, 0, 0, 2, 1)),
+    )
+]
 
 
-def aligned(one: str, two: str) -> tuple[str, str]:
-    """Returns the two values, an inequality as an interval if the other is one."""
-    values = [_complex(_expanded(value)) for value in (one, two)]
-    related = [bool(_RELATION.search(value)) for value in values]
-    if related[0] != related[1]:
-        at = related.index(True)
-        if _INTERVAL.match(values[1 - at]):
-            values[at] = interval_of(values[at]) or values[at]
-    return values[0], values[1]
+def interval_of(value: str) -> tuple[str, str]:
+    """Returns the letter and the interval or union of intervals; both empty if it is neither."""
+    if found := _NOT.fullmatch(value):
+        end = found[2].strip()
+        return found[1], rf"{OPEN},{end})\cup ({end},{CLOSED}"
+    parts = [_one_interval(part.strip()) for part in re.split(r"\\text\{ ?or ?\}|\bor\b", value)]
+    letters = {letter for letter, _ in parts}
+    if len(letters) != 1 or "" in letters:
+        return "", ""
+    return letters.pop(), r"\cup ".join(text for _, text in parts)
 
 
-def interval_of(value: str) -> str:
-    """Returns an inequality in one letter as an interval or a union; empty if it is none."""
-    parts = [_one_interval(part.strip()) for part in re.split(r" ?\bor\b ?", value)]
-    return r"\cup ".join(parts) if all(parts) else ""
+def _one_interval(value: str) -> tuple[str, str]:
+    both = re.split(r"\\text\{ ?and ?\}|\band\b|, ", value)
+    ends = [_bounds(part.strip()) for part in both]
+    lows = [low for _, low, _ in ends if low != OPEN] or [OPEN]
+    highs = [high for *_, high in ends if high != CLOSED] or [CLOSED]
+    letters = {letter for letter, *_ in ends}
+    if len(ends) > 2 or len(letters) != 1 or "" in letters or len(lows) + len(highs) != 2:
+        return "", ""
+    return letters.pop(), f"{lows[0]},{highs[0]}"
 
 
-def _one_interval(value: str) -> str:
-    both = re.split(r" ?\band\b ?|, ", value)
-    if len(both) == 2:
-        ends = [_bounds(part.strip()) for part in both]
-        lows = [low for low, _ in ends if low != OPEN]
-        highs = [high for _, high in ends if high != CLOSED]
-        return f"{lows[0]},{highs[0]}" if len(lows) == len(highs) == 1 else ""
-    low, high = _bounds(value)
-    return f"{low},{high}" if (low, high) != (OPEN, CLOSED) else ""
-
-
-OPEN, CLOSED = r"(-\infty", r"\infty)"
-
-
-def _bounds(value: str) -> tuple[str, str]:
-    """The lower and the upper end, each with its bracket; infinite where there is none."""
-    if found := _BETWEEN.fullmatch(value):
-        return _low(found[2], found[1]), _high(found[4], found[5])
-    if found := _BETWEEN_DOWN.fullmatch(value):
-        return _low(found[4], found[5]), _high(found[2], found[1])
-    if found := _BELOW.fullmatch(value):
-        return OPEN, _high(found[2], found[3])
-    if found := _ABOVE.fullmatch(value):
-        return _low(found[2], found[3]), CLOSED
-    if found := _IS_BELOW.fullmatch(value):
-        return _low(found[2], found[1]), CLOSED
-    if found := _IS_ABOVE.fullmatch(value):
-        return OPEN, _high(found[2], found[1])
-    return OPEN, CLOSED
-
-
-def _low(sign: str, end: str) -> str:
-    return ("(" if sign in "<>" else "[") + end.strip()
-
-
-def _high(sign: str, end: str) -> str:
-    return end.strip() + (")" if sign in "<>" else "]")
-
-
-def _expanded(value: str) -> str:
-    """`a\pm b` as the list of both values."""
-    if value.count(r"\pm") != 1 or "," in value or r"\mp" in value:
-        return value
-    plus, minus = (value.replace(r"\pm", sign) for sign in "+-")
-    return f"{plus}, {minus}".lstrip("+")
-
-
-def _complex(value: str) -> str:
-    value = re.sub(r"\\cdot ?i(?![A-Za-z])", "i", value)
-    return re.sub(r"\+ ?\(-(\d{1,60})\)", r"-\1", value)
+def _bounds(value: str) -> tuple[str, str, str]:
+    """The letter and the two ends, each with its bracket, infinite where there is none."""
+    for pattern, (letter, low, low_end, high, high_end) in _PATTERNS:
+        found = pattern.fullmatch(value)
+        ends = [found[at].strip() for at in (low_end, high_end) if at] if found else []
+        if found is None or any(map(_BARE_LETTER.fullmatch, ends)):
+            continue
+        left = ("(" if found[low] in "<>" else "[") + found[low_end].strip() if low else OPEN
+        right = found[high_end].strip() + (")" if found[high] in "<>" else "]") if high else CLOSED
+        return found[letter], left, right
+    return "", OPEN, CLOSED

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from esr_cli.graders.math import MathGrader, question
+from esr_cli.graders.equality import question
+from esr_cli.graders.math import MathGrader
 from esr_cli.graders.normal import normal
 
 SECONDS = 2.0

@@ -1,0 +1,147 @@
+r"""Parses an answer into a small typed form: a single answer or a collection of answers.
+
+`Answer` (see `normal`) is a leaf: a number, an expression, an equation, words, a choice, each with
+an optional name and unit. A `Collection` is a list, tuple, interval, set, union or matrix of forms.
+What the parser does not recognise as a collection is a leaf with all of its text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from esr_cli.graders.normal import Answer, normal, take_name, tidy, unwrapped
+from esr_cli.graders.notation import interval_of
+
+LIST, TUPLE, SET, UNION = "", "()", "{}", "cup"
+INTERVALS = ("(]", "[)", "[]")
+_BRACKET = re.compile(r"\\[{}]|\\[lr]angle(?![A-Za-z])|[()[\]{}]|\\begin(?=\{)|\\end(?=\{)")
+_OPENING = {"(", "[", "{", r"\{", r"\langle", r"\begin"}
+_COMMA = re.compile(r"[,;]|\\text\{ ?(?:and|or) ?\}|(?<![A-Za-z\\{])(?:and|or)(?![A-Za-z}])")
+_CUP = re.compile(r"\\cup(?![A-Za-z])|(?<=[)\]]) ?U ?(?=[(\[])")
+_ROW, _CELL = re.compile(r"\\\\"), re.compile("&")
+_PLUS_MINUS = re.compile(r"\\pm(?![A-Za-z])")
+_MATRIX = re.compile(
+    r"[(\[]?\\begin\{([pbB]?matrix|array)\}(?:\{[lcr|]{1,20}\})?(.*?)(?:\\\\)? ?\\end\{\1\}[)\]]?"
+    r"(\^\{(?:T|\\top ?|\\intercal ?|\\text\{T\})\})?"
+)
+_ENCLOSED = re.compile(r"(\\\{|\\langle ?|[(\[])(.*)(\\\}|\\rangle|[)\]])")
+_CONDITION = re.compile(r"[:|]|\\mid(?![A-Za-z])")
+
+
+@dataclass(frozen=True)
+class Collection:
+    r"""Several answers, and the text that they were read from.
+
+    `kind` is `LIST` (no brackets), `TUPLE` (or an open interval), `SET`, `UNION`, one of
+    `INTERVALS` by its brackets, or the size of a matrix (`2x3`), whose cells stand row by row.
+    """
+
+    kind: str
+    items: tuple[Form, ...]
+    text: str
+    name: str = ""
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the items have an order."""
+        return self.kind not in (LIST, SET, UNION)
+
+    @property
+    def vector(self) -> bool:
+        """Whether this is a matrix of one row or one column."""
+        return "1" in self.kind.split("x") and "x" in self.kind
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the items, if each has another one."""
+        names = tuple(item.name for item in self.items)
+        return names if all(names) and len(set(names)) == len(names) else ()
+
+
+Form = Answer | Collection
+
+
+def read(text: str) -> Form:
+    """Parses the content of a box."""
+    return _read(tidy(text), text)
+
+
+def _read(text: str, written: str) -> Form:
+    text = unwrapped(text)
+    name, rest = take_name(text)
+    found = _collection(rest)
+    if found is not None:
+        return replace(found, name=name or found.name)
+    return normal(written)
+
+
+def split(text: str, separator: re.Pattern[str]) -> list[str]:
+    """Returns the parts between separators outside all brackets; one part if brackets are odd."""
+    parts, depth, start, end = [], 0, 0, 0
+    for found in re.finditer(f"(?:{_BRACKET.pattern})|(?P<separator>{separator.pattern})", text):
+        if found["separator"] is None or (found["separator"].startswith(r"\text") and depth):
+            depth += 1 if found.group() in _OPENING else -1
+        elif depth == 0:
+            parts.append(text[start : found.start()].strip())
+            start = found.end()
+        if depth < 0:
+            return [text]
+        end = depth
+    return [text] if end else [*parts, text[start:].strip()]
+
+
+def _collection(text: str) -> Collection | None:
+    letter, interval = interval_of(text)
+    if letter:
+        found = _collection(interval)
+        return found and replace(found, name=letter, text=text)
+    for separator, kind in ((_CUP, UNION), (_COMMA, LIST)):
+        parts = [part for part in split(text, separator) if part]
+        if len(parts) > 1:
+            return _made(kind, parts, text)
+    if found := _matrix(text) or _enclosed(text):
+        return found
+    if len(_PLUS_MINUS.findall(text)) == 1 and r"\mp" not in text:
+        both = [_PLUS_MINUS.sub(sign, text).removeprefix("+") for sign in "+-"]
+        return _made(LIST, both, text)
+    return None
+
+
+def _enclosed(text: str) -> Collection | None:
+    found = _ENCLOSED.fullmatch(text)
+    if found is None or len(split(text, re.compile(r"(?<=[)\]}])(?=.)"))) > 1:
+        return None
+    opening, closing = (found[at].strip() for at in (1, 3))
+    kind = {r"\{": "{", r"\langle": "("}.get(opening, opening)
+    kind += {r"\}": "}", r"\rangle": ")"}.get(closing, closing)
+    if kind not in (TUPLE, SET, *INTERVALS) or (kind == SET and _CONDITION.search(found[2])):
+        return None
+    parts = split(found[2].strip(), _COMMA)
+    if not all(parts) or (len(parts) == 1 and kind != SET and not _PLUS_MINUS.search(found[2])):
+        return None
+    if len(parts) == 1 and kind == TUPLE:
+        return _collection(parts[0])
+    return _made(kind, parts, text)
+
+
+def _matrix(text: str) -> Collection | None:
+    found = _MATRIX.fullmatch(text)
+    if found is None:
+        return None
+    rows = [split(row, _CELL) for row in split(found[2], _ROW)]
+    if found[3]:
+        rows = [list(column) for column in zip(*rows, strict=False)]
+    if len({len(row) for row in rows}) != 1:
+        return None
+    return _made(f"{len(rows)}x{len(rows[0])}", [cell for row in rows for cell in row], text)
+
+
+def _made(kind: str, parts: list[str], text: str) -> Collection:
+    """The collection of the parts; a list within an unordered one is part of it."""
+    items: list[Form] = []
+    for part in parts:
+        item = _read(part, part)
+        nested = isinstance(item, Collection) and item.kind == LIST and kind in (LIST, SET)
+        items += item.items if nested and isinstance(item, Collection) else [item]
+    return Collection(kind, tuple(items), text)
