@@ -41,9 +41,11 @@ def make_check() -> Callable[[Question], bool]:
             gold, answer = read(one), read(two)
             ways = [(gold, answer), (answer, gold)] if asked[2] else [(gold, answer)]
             right = any(verify(*way, timeout_seconds=None) for way in ways)
-            if gold and answer and _are_proportional(gold[0], answer[0]):
-                return True
-            return right and _agree(gold[0], answer[0])
+            if not gold or not answer:
+                return False
+            if right:
+                return _agree(gold[0], answer[0])
+            return _are_proportional(gold[0], answer[0]) or _are_complex(gold[0], answer[0])
 
         return equal(asked[0], asked[1], algebra)
 
@@ -81,7 +83,20 @@ def _are_proportional(one: Any, two: Any) -> bool:
     return bool(ratio.is_number and ratio.is_finite and ratio.is_nonzero)
 
 
-def _close(one: Any, two: Any) -> bool:
+def _are_complex(one: Any, two: Any) -> bool:
+    """Returns whether two complex numbers are equal; math-verify reads `i` as a variable."""
+    import sympy
+
+    if not (isinstance(one, sympy.Expr) and isinstance(two, sympy.Expr)):
+        return False
+    letters = one.free_symbols | two.free_symbols
+    if {str(letter) for letter in letters} != {"i"}:
+        return False
+    one, two = (side.subs(dict.fromkeys(letters, sympy.I)) for side in (one, two))
+    return _close(one, two, unknown=False)
+
+
+def _close(one: Any, two: Any, unknown: bool = True) -> bool:
     import sympy
 
     letters = sorted(one.free_symbols | two.free_symbols, key=str)
@@ -94,4 +109,4 @@ def _close(one: Any, two: Any) -> bool:
         return bool(near) or sympy.simplify(one - two) == 0
     except Exception:
         # sympy raises many kinds of errors on untrusted input (functions, infinities).
-        return True
+        return unknown

@@ -25,7 +25,8 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from esr_cli.graders.forms import INTERVALS, LIST, SET, TUPLE, UNION, Collection, Form
+from esr_cli.graders import units
+from esr_cli.graders.forms import INTERVALS, LIST, RATIO, SET, TUPLE, UNION, Collection, Form
 from esr_cli.graders.normal import Answer, normal
 
 CHOICES = tuple("ABCDEFGHIJ")
@@ -49,14 +50,19 @@ def equal(gold: Form, answer: Form, algebra: Algebra) -> bool:
         return _equal_collections(gold, answer, algebra)
     many, single = (gold, answer) if isinstance(gold, Collection) else (answer, gold)
     assert isinstance(many, Collection) and isinstance(single, Answer)
-    if len(many.items) == 1 and many.kind in (LIST, SET):
+    if len(many.items) == 1 and many.kind in (LIST, SET, "1x1") and single.value != r"\emptyset":
         return equal(many.items[0], single, algebra)
+    if many.kind == RATIO and many.text == single.plain:
+        return True
     sets = many.kind in (UNION, SET, *INTERVALS) and not single.words
     return (sets or r"\begin" in single.plain) and algebra(_text(gold), _text(answer))
 
 
 def _equal_collections(gold: Collection, answer: Collection, algebra: Algebra) -> bool:
     kinds = {gold.kind, answer.kind}
+    if gold.names and set(gold.names) == set(answer.names) and kinds <= {LIST, TUPLE}:
+        named = dict(zip(answer.names, answer.items, strict=True))
+        return _same_in_order(gold.items, tuple(named[name] for name in gold.names), algebra)
     if kinds in ({LIST, SET}, {SET}, {LIST}, {UNION}):
         if len(gold.items) == len(answer.items) and _same_items(gold, answer, algebra):
             return True
@@ -93,17 +99,19 @@ def question(gold: Answer, answer: Answer) -> tuple[str, str] | None:
     """Returns the two texts for algebra, or None if it must not be asked."""
     one, two = gold.plain, answer.plain
     numbers = gold.number is not None and answer.number is not None
-    if not one or not two or numbers or (gold.unit and answer.unit and gold.unit != answer.unit):
+    if not one or not two or numbers or not units.agree(gold.unit, answer.unit):
         return None
     if any(_MISREAD.search(value) or _contradicts_itself(value) for value in (one, two)):
         return None
-    if gold.words or answer.words or (":" in one) != (":" in two):
+    if gold.words or answer.words or ":" in one + two:
         return None
     # The letter of a choice may be written in either case.
     choice = one.upper() == two.upper() and one.upper() in CHOICES
     if not choice and _has_letter_in_both_cases(f"{one} {two}"):
         return None
     if (gold.name and answer.name and gold.name != answer.name) or "=" in one + two:
+        if "(" in (gold.name[:1], answer.name[:1]):
+            return None
         # Answers with different names can be the same equation: y=2x, x=y/2 and 2x-y=0.
         named = ((gold.name, one), (answer.name, two))
         one, two = (f"{name}={value}" if name else value for name, value in named)
@@ -128,8 +136,8 @@ def _text(form: Form) -> str:
 
 
 def _has_letter_in_both_cases(value: str) -> bool:
-    letters = set(re.sub(r"\\[A-Za-z]+", "", value))
-    return any(letter.isupper() and letter.lower() in letters for letter in letters)
+    letters = set(re.findall(r"\\[A-Za-z]+|[A-Za-z]", value))
+    return any(letter != letter.lower() and letter.lower() in letters for letter in letters)
 
 
 def _contradicts_itself(value: str) -> bool:

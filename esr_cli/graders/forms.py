@@ -10,20 +10,30 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from esr_cli.graders.normal import Answer, normal, take_name, tidy, unwrapped
+from esr_cli.graders.latex import tidy, unwrapped
+from esr_cli.graders.normal import Answer, normal, take_name
 from esr_cli.graders.notation import interval_of
+from esr_cli.graders.units import compound
 
-LIST, TUPLE, SET, UNION = "", "()", "{}", "cup"
+LIST, TUPLE, SET, UNION, RATIO = "", "()", "{}", "cup", ":"
 INTERVALS = ("(]", "[)", "[]")
 _BRACKET = re.compile(r"\\[{}]|\\[lr]angle(?![A-Za-z])|[()[\]{}]|\\begin(?=\{)|\\end(?=\{)")
 _OPENING = {"(", "[", "{", r"\{", r"\langle", r"\begin"}
 _COMMA = re.compile(r"[,;]|\\text\{ ?(?:and|or) ?\}|(?<![A-Za-z\\{])(?:and|or)(?![A-Za-z}])")
 _CUP = re.compile(r"\\cup(?![A-Za-z])|(?<=[)\]]) ?U ?(?=[(\[])")
-_ROW, _CELL = re.compile(r"\\\\"), re.compile("&")
+_ROW, _CELL = re.compile(r"\\\\(?: ?\[\d{1,3}[a-z]{2}\])?"), re.compile("&")
+_COLON = re.compile(":")
+# No part begins with a zero, as in `10:05`.
+_RATIO = re.compile(r"(?:[1-9a-z\\(][^:=<>| ]{0,60}:){1,5}[1-9a-z\\(](?:(?!\\text)[^:=<>| ]){0,60}")
+_TERM = re.compile(
+    r"([+-]?) ?((?:\\frac\{[^{}]*\}\{[^{}]*\}|\\sqrt\{[^{}]*\}|[\d./]){0,9}) ?([ijk])"
+)
+_LISTED_TEXT = re.compile(r"\\text\{ ?(-?\d[^{}]*|[A-J](?:(?:, ?| )(?:and )?[A-J])+) ?\}")
+_IF = re.compile(r"^\\text\{ ?(?:if|for|when|where) ?\}|^(?:if|for|when) ")
 _PLUS_MINUS = re.compile(r"\\pm(?![A-Za-z])")
 _MATRIX = re.compile(
-    r"[(\[]?\\begin\{([pbB]?matrix|array)\}(?:\{[lcr|]{1,20}\})?(.*?)(?:\\\\)? ?\\end\{\1\}[)\]]?"
-    r"(\^\{(?:T|\\top ?|\\intercal ?|\\text\{T\})\})?"
+    r"[(\[]?\\begin\{([pbB]?matrix|array|[dr]?cases)\}(?:\{[lcr|]{1,20}\})?(.*?)(?:\\\\)? ?"
+    r"\\end\{\1\}[)\]]?(\^\{(?:T|\\top ?|\\intercal ?|\\text\{T\})\})?"
 )
 _ENCLOSED = re.compile(r"(\\\{|\\langle ?|[(\[])(.*)(\\\}|\\rangle|[)\]])")
 _CONDITION = re.compile(r"[:|]|\\mid(?![A-Za-z])")
@@ -50,7 +60,7 @@ class Collection:
     @property
     def vector(self) -> bool:
         """Whether this is a matrix of one row or one column."""
-        return "1" in self.kind.split("x") and "x" in self.kind
+        return "x" in self.kind and "1" in self.kind.split("x")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,11 +79,21 @@ def read(text: str) -> Form:
 
 def _read(text: str, written: str) -> Form:
     text = unwrapped(text)
+    if found := _LISTED_TEXT.fullmatch(text):
+        text = found[1]
+    if compound(text):
+        return normal(written)
     name, rest = take_name(text)
-    found = _collection(rest)
-    if found is not None:
-        return replace(found, name=name or found.name)
-    return normal(written)
+    collection = _collection(rest)
+    if collection is None:
+        return normal(written)
+    names = name.split(",")
+    if len(names) > 1 and len(names) == len(collection.items):
+        items = tuple(
+            replace(item, name=each) for item, each in zip(collection.items, names, strict=True)
+        )
+        return replace(collection, items=items)
+    return replace(collection, name=name or collection.name)
 
 
 def split(text: str, separator: re.Pattern[str]) -> list[str]:
@@ -100,7 +120,9 @@ def _collection(text: str) -> Collection | None:
         parts = [part for part in split(text, separator) if part]
         if len(parts) > 1:
             return _made(kind, parts, text)
-    if found := _matrix(text) or _enclosed(text):
+    if _RATIO.fullmatch(text) and len(parts := split(text, _COLON)) > 1:
+        return _made(RATIO, parts, text)
+    if found := _matrix(text) or _enclosed(text) or _components(text):
         return found
     if len(_PLUS_MINUS.findall(text)) == 1 and r"\mp" not in text:
         both = [_PLUS_MINUS.sub(sign, text).removeprefix("+") for sign in "+-"]
@@ -134,7 +156,28 @@ def _matrix(text: str) -> Collection | None:
         rows = [list(column) for column in zip(*rows, strict=False)]
     if len({len(row) for row in rows}) != 1:
         return None
-    return _made(f"{len(rows)}x{len(rows[0])}", [cell for row in rows for cell in row], text)
+    cells = [cell for row in rows for cell in row]
+    size = f"{len(rows)}x{len(rows[0])}"
+    if found[1].endswith("cases"):
+        size = f"cases {size}"
+        cells = [_IF.sub("", cell.strip()).strip(" .,;") for cell in cells]
+    return _made(
+        f"{'cases ' if found[1].endswith('cases') else ''}{len(rows)}x{len(rows[0])}", cells, text
+    )
+
+
+def _components(text: str) -> Collection | None:
+    """The vector `2i-3j+k` as the tuple of its components."""
+    values, end = dict.fromkeys("ijk", "0"), 0
+    while found := _TERM.match(text, end):
+        sign, size, axis = found.groups()
+        if values[axis] != "0" or (end and not sign):
+            return None
+        values[axis], end = f"{sign.strip('+')}{size or 1}", found.end()
+    if end < len(text) or sum(value != "0" for value in values.values()) < 2:
+        return None
+    sizes = list(values.values())
+    return _made(TUPLE, sizes if values["k"] != "0" else sizes[:2], text)
 
 
 def _made(kind: str, parts: list[str], text: str) -> Collection:

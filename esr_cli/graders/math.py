@@ -15,7 +15,8 @@ from esr_cli.graders.algebra import Question, make_check
 from esr_cli.graders.boxed import boxes
 from esr_cli.graders.equality import equal
 from esr_cli.graders.forms import LIST, Collection, read
-from esr_cli.graders.normal import Answer, normal, spell
+from esr_cli.graders.latex import spell
+from esr_cli.graders.normal import Answer, normal
 from esr_cli.graders.pool import Outcome, Pool
 from esr_cli.types import Grade
 

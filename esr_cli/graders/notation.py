@@ -9,6 +9,13 @@ _SIDE = r"([^<>=,;]{1,100}?)"
 _LESS = r"(<|\\leq ?)"
 _MORE = r"(>|\\geq ?)"
 _LETTER = r" ?([a-z]|\\[a-z]+) ?"
+_ABSOLUTE = re.compile(r"\|" + _LETTER + r"\| ?(<|>|\\leq|\\geq) ?(\d[\d.]{0,20})")
+_POINT = re.compile(_LETTER + "=" + _SIDE)
+_BUILT = re.compile(
+    r"\\\{"
+    + _LETTER
+    + r"(?:\\in ?\\mathbb ?\{?R\}? ?)?(?:[:|]|\\mid(?![A-Za-z])) ?(.{1,200}?) ?\\\}"
+)
 _NOT = re.compile(_LETTER + r"\\neq ?" + _SIDE)
 _BARE_LETTER = re.compile(r" ?[A-Za-df-z] ?")
 # Each pattern with the numbers of its groups: the letter; lower sign, end; upper sign, end.
@@ -30,14 +37,26 @@ def interval_of(value: str) -> tuple[str, str]:
     if found := _NOT.fullmatch(value):
         end = found[2].strip()
         return found[1], rf"{OPEN},{end})\cup ({end},{CLOSED}"
+    if found := _BUILT.fullmatch(value):
+        letter, interval = interval_of(found[2])
+        return (letter, interval) if letter == found[1] else ("", "")
+    if found := _ABSOLUTE.fullmatch(value):
+        sign, end = found[2], found[3]
+        left, right = ("(", ")") if sign in "<>" else ("[", "]")
+        if sign in ("<", r"\leq"):
+            return found[1], f"{left}-{end},{end}{right}"
+        return found[1], rf"{OPEN},-{end}{right}\cup {left}{end},{CLOSED}"
     parts = [_one_interval(part.strip()) for part in re.split(r"\\text\{ ?or ?\}|\bor\b", value)]
     letters = {letter for letter, _ in parts}
-    if len(letters) != 1 or "" in letters:
+    points = all(text.startswith(r"\{") for _, text in parts)
+    if len(letters) != 1 or "" in letters or points:
         return "", ""
     return letters.pop(), r"\cup ".join(text for _, text in parts)
 
 
 def _one_interval(value: str) -> tuple[str, str]:
+    if found := _POINT.fullmatch(value):
+        return found[1], rf"\{{{found[2].strip()}\}}"
     both = re.split(r"\\text\{ ?and ?\}|\band\b|, ", value)
     ends = [_bounds(part.strip()) for part in both]
     lows = [low for _, low, _ in ends if low != OPEN] or [OPEN]

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from esr_cli.graders.boxed import LONGEST, boxes, first_box, last_box
-from esr_cli.graders.normal import normal, spell
+from esr_cli.graders.latex import spell
+from esr_cli.graders.normal import normal
 
 
 @pytest.mark.parametrize(
