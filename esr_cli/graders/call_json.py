@@ -33,8 +33,15 @@ def json_calls(text: str) -> list[Call]:
 def calls_of(value: Any) -> list[Call]:
     """The calls of a decoded object, or of a list of objects."""
     if isinstance(value, list):
-        return [call for item in value for call in _in_object(item)]
+        return [call for item in value if not _is_text(item) for call in _in_object(item)]
     return _in_object(value)
+
+
+def _is_text(item: Any) -> bool:
+    """Whether this is a part of Anthropic's reply that calls nothing."""
+    return (
+        isinstance(item, dict) and item.get("type") in ("text", "thinking") and "name" not in item
+    )
 
 
 def _in_object(value: Any) -> list[Call]:

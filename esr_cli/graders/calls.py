@@ -2,9 +2,10 @@
 
 Thoughts (`<think>…</think>`) and end tokens are ignored. Calls are looked for in this order:
 
-1. after a tag: `<tool_call>`, `<function_call>`, `[TOOL_CALLS]`, `<|python_tag|>` and their kin, up
-   to the closing tag, the next tag, or the end of the response (the stop token may stand for the
-   closing tag); `<function=f>` and `<invoke name="f">` need no tag around them (`call_xml`);
+1. after a tag: `<tool_call>`, `<function_call>`, `[TOOL_CALLS]`, `<|python_tag|>`, the marks of
+   DeepSeek, Kimi and Phi, and their kin, up to the closing tag, the next tag, or the end of the
+   response (the stop token may stand for the closing tag); `<function=f>` and `<invoke name="f">`
+   need no tag around them (`call_xml`);
 2. in fenced blocks, with prose around them;
 3. as the entire response;
 4. as objects or calls that begin a line of prose.
@@ -28,14 +29,28 @@ from esr_cli.graders.call_xml import is_xml, xml_calls
 
 END_TOKENS = (
     "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|end|>",
-    "<|user|>", "<|observation|>", "</s>", "<eos>", "<end_of_turn>", "<pad>",
+    "<|user|>", "<|observation|>", "</s>", "<eos>", 
+    "<\uff5cend\u2581of\u2581sentence\uff5c>", "<end_of_turn>", "<pad>",
 )  # fmt: skip
 TAG = re.compile(
     r"</?(?:tools?|tool_calls?|tool_use|tool_code|functions|function_?calls?)>"
     r"|<\|/?tool_calls?(?:_start|_begin|_end)?\|>|\[/?TOOL_CALLS\]|<\|python_tag\|>",
     re.I,
 )
-NAMED_OBJECT = re.compile(r"([A-Za-z_][\w.-]{0,199})\s{0,9}(?:\[ARGS\])?\s{0,9}(?=\{)")
+# The marks of other models, each with the tag or the blank that stands for it.
+MARKS = [
+    (re.compile(pattern), tag)
+    for pattern, tag in (
+        # U+FF5C and U+2581 are the bar and the blank of DeepSeek's tokens.
+        ("<\uff5ctool\u2581calls?\u2581begin\uff5c>(?:function(?=<))?", "<tool_call>"),
+        ("<\uff5ctool\u2581calls?\u2581end\uff5c>", "</tool_call>"),
+        ("<\uff5ctool\u2581sep\uff5c>|<\\|tool_call_argument_begin\\|>", " "),
+        (r"<\|tool_calls_section_(?:begin|end)\|>", ""),
+        (r"(<\|tool_call_begin\|>\s{0,9})functions\.([\w.-]{1,200}):\d{1,9}", r"\1\2"),
+        (r"^\s{0,9}functools(?=\[)", ""),
+    )
+]
+NAMED_OBJECT = re.compile(r"([A-Za-z_][\w.-]{0,199})\s{0,9}(?:\[ARGS\]|```\w{0,9})?\s{0,9}(?=\{)")
 # What Markdown puts around a line; no call begins or ends with it.
 MARKUP = " \t\r*_`>“”"
 CALL_LINE = re.compile(r"\[?(?:[A-Za-z_]\w{0,99} = )?[A-Za-z_][\w.]{0,199}\(.*\)\]?[.;]?")
@@ -45,6 +60,8 @@ OBJECT_LINE = re.compile(r"\[?\s{0,9}\{")
 def read_calls(response: str) -> list[Call]:
     """Returns all calls; raises CallError if there is none or any part is unreadable."""
     text = _without_end_tokens(response.rpartition("</think>")[2].partition("<think>")[0])
+    for mark, tag in MARKS:
+        text = mark.sub(tag, text)
     try:
         calls = _tagged(text) or _fenced(text) or _whole(text)
     except (RecursionError, MemoryError):

@@ -4,9 +4,10 @@ This module handles text only. Untrusted code is parsed inside the sandbox. A re
 
 - fenced blocks, found as CommonMark finds them: first the last block that defines the function (a
   chain of thought may hold drafts before it), after the blocks before it that only hold imports,
-  definitions and constants; then the earlier ones (the last may be truncated), then blocks that
-  only continue the prompt; then everything between the first fence and the last (a string of the
-  program may hold a fence);
+  definitions and constants, and before later ones that define what it lacks; then the earlier ones
+  (the last may be truncated), then blocks that only continue the prompt; then everything between
+  the first fence and the last (a string of the program may hold a fence);
+- or an indented block that defines the function;
 - or bare text, with or without prose around the code.
 
 Code that defines the function is placed after the prompt's text before the function (imports,
@@ -58,15 +59,26 @@ def _code_blocks(text: str, entry_point: str) -> Iterator[str]:
     blocks = _fenced_blocks(text, entry_point)
     defining = [index for index, block in enumerate(blocks) if _defines(block, entry_point)]
     if defining:
-        helpers = [block for block in blocks[: defining[-1]] if _is_helper(block, entry_point)]
-        yield "\n".join([*helpers, blocks[defining[-1]]])
+        at = defining[-1]
+        before = [block for block in blocks[:at] if _is_helper(block, entry_point)]
+        program = "\n".join([*before, blocks[at]])
+        after = [
+            block
+            for block in blocks[at + 1 :]
+            if _is_helper(block, entry_point) and _defines_what_is_missing(block, program)
+        ]
+        yield "\n".join([program, *after])
     yield from (blocks[index] for index in reversed(defining))
     yield from (block for index, block in enumerate(blocks) if index not in defining)
     fences = list(ANY_FENCE.finditer(text))
     if blocks and len(fences) > 2:
         yield text[fences[0].end() + 1 : fences[-1].start()]
-    if not blocks and text.strip():
-        yield text
+    if not blocks:
+        indented = [
+            token.content for token in _markdown().parse(text) if token.type == "code_block"
+        ]
+        yield from (block for block in reversed(indented) if _defines(block, entry_point))
+        yield from [text] * bool(text.strip())
 
 
 def _is_helper(block: str, entry_point: str) -> bool:
@@ -74,6 +86,12 @@ def _is_helper(block: str, entry_point: str) -> bool:
     lines = [line for line in block.split("\n") if line.strip() and not line[0].isspace()]
     fits = all(DEFINITION.match(line) or ASSIGNMENT.match(line) for line in lines)
     return fits and not _defines(block, entry_point)
+
+
+def _defines_what_is_missing(block: str, program: str) -> bool:
+    """Whether the block defines a function or class that the program uses and does not define."""
+    names = re.findall(r"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w{1,100})", block, re.MULTILINE)
+    return any(re.search(rf"\b{name}\b", program) and not _defines(program, name) for name in names)
 
 
 def _fenced_blocks(text: str, entry_point: str) -> list[str]:

@@ -17,6 +17,7 @@ from esr_cli.types import Grade
 BARE = '{"name": "f", "arguments": {"x": [1, "a"]}}'
 
 TAG = "<tool_call>"
+DEEPSEEK = "<\uff5ctool▁%s\uff5c>"
 CLOSED = f"{TAG}{BARE}</tool_call>"
 FORMS = [
     CLOSED, f"I shall call it.\n{TAG}\n{BARE}\n</tool_call>\nDone.", BARE, f" [{BARE}] ",
@@ -50,6 +51,14 @@ FORMS = [
     '{"f": {"x": [1, "a"]}}', f'{{"type": "function", "function": {BARE}}}',
     f'{{"tool_calls": [{{"id": "1", "function": {BARE}}}]}}', f'{{"function_call": {BARE}}}',
     '{"type": "tool_use", "id": "7", "name": "f", "input": {"x": [1, "a"]}}',
+    '[{"type": "text", "text": "So"}, {"type": "tool_use", "name": "f", "input": {"x": [1, "a"]}}]',
+    # The marks of DeepSeek, Kimi and Phi.
+    f"{DEEPSEEK % 'calls▁begin'}{DEEPSEEK % 'call▁begin'}function{DEEPSEEK % 'sep'}"
+    f'f\n```json\n{{"x": [1, "a"]}}\n```{DEEPSEEK % "call▁end"}{DEEPSEEK % "calls▁end"}',
+    f"{DEEPSEEK % 'call▁begin'}f{DEEPSEEK % 'sep'}" '{"x": [1, "a"]}',
+    "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>"
+    '{"x": [1, "a"]}<|tool_call_end|><|tool_calls_section_end|>',
+    f"functools[{BARE}]",
 ]  # fmt: skip
 
 

@@ -36,6 +36,9 @@ DRAFT = "def f(x):\n    return 0\n"
         "1. Write\n   ```python\n   def f(x):\n       return helper(x)\n   ```\n",
         "```python\n    return helper(x)\n```",
         f"{WHOLE}```\nThat was it.\n",
+        "So:\n\n    def f(x):\n        return helper(x)\n\nThis adds one.\n",
+        "```python\ndef f(x):\n    return more(x)\n```\nwhere\n"
+        "```python\ndef more(x):\n    return x + 1\n```",
         f"<think>\n```python\n{DRAFT}```\n</think>\n```python\n{WHOLE}```",
         "```python\nfrom __future__ import annotations\ndef f(x):\n    return x + 1\n```",
         "```python\nf = lambda x: helper(x)\n```",
