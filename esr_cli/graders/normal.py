@@ -40,6 +40,7 @@ _CONGRUENT = re.compile(
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' -]*[a-z][A-Za-z' -]*")
 # Short answers in words, whose letters are not multiplied.
 _ANSWERS = re.compile(r"(?i:no|on|yes|odd|even|true|false|none|left|right|up|down)")
+_ARTICLE = re.compile(r"^(?:an?|the) (?=[a-z]{3})")
 _CAPITALS = re.compile(r"[A-Z]{3,}")
 _LABEL = re.compile(r"(?=.{2})[\w .'-]*[A-Za-z][\w .'-]*")
 _NUMBER = re.compile(r"(-?\d+)(?:\.(\d+))?")
@@ -93,7 +94,8 @@ class Answer:
             hundredths = (one / 100, two) if self.unit == PERCENT else (one, two / 100)
             return one == two or hundredths[0] == hundredths[1]
         if modulus := self.modulus or other.modulus:
-            reduced = self.modulus == other.modulus or 0 <= min(one, two) < modulus
+            remainder = two if self.modulus else one
+            reduced = self.modulus == other.modulus or 0 <= remainder < modulus
             return one == two or ((one - two) % modulus == 0 and reduced)
         return one == two or _approximates(self, other) or _approximates(other, self)
 
@@ -130,7 +132,7 @@ def normal(text: str) -> Answer:
     # Words are equal in any case; short labels are not (`\text{No}`, `\text{e4}`).
     long = words and len(plain) > 3 and re.search("[A-Za-z]{3}", plain) is not None
     loose = bool(_WORDS.fullmatch(plain)) or known or long
-    value = plain.lower() if loose else plain
+    value = _ARTICLE.sub("", plain.lower()) if loose else plain
     value = value if number is None else str(number)
     return Answer(value, plain, name, unit, words, number, places)
 

@@ -9,7 +9,7 @@ _SIDE = r"([^<>=,;]{1,100}?)"
 _LESS = r"(<|\\leq ?)"
 _MORE = r"(>|\\geq ?)"
 _LETTER = r" ?([a-z]|\\[a-z]+) ?"
-_ABSOLUTE = re.compile(r"\|" + _LETTER + r"\| ?(<|>|\\leq|\\geq) ?(\d[\d.]{0,20})")
+_ABSOLUTE = re.compile(r"\|" + _LETTER + r"\| ?(<|>|\\leq|\\geq) ?([^<>=,;|+-]{1,60})")
 _POINT = re.compile(_LETTER + "=" + _SIDE)
 _BUILT = re.compile(
     r"\\\{"
@@ -40,7 +40,8 @@ def interval_of(value: str) -> tuple[str, str]:
     if found := _BUILT.fullmatch(value):
         letter, interval = interval_of(found[2])
         return (letter, interval) if letter == found[1] else ("", "")
-    if found := _ABSOLUTE.fullmatch(value):
+    found = _ABSOLUTE.fullmatch(value)
+    if found and not _BARE_LETTER.fullmatch(found[3]):
         sign, end = found[2], found[3]
         left, right = ("(", ")") if sign in "<>" else ("[", "]")
         if sign in ("<", r"\leq"):
@@ -57,7 +58,12 @@ def interval_of(value: str) -> tuple[str, str]:
 def _one_interval(value: str) -> tuple[str, str]:
     if found := _POINT.fullmatch(value):
         return found[1], rf"\{{{found[2].strip()}\}}"
-    both = re.split(r"\\text\{ ?and ?\}|\band\b|, ", value)
+    both = re.split(r"\\text\{ ?and ?\}|\band\b|, ?", value)
+    if len(both) == 2 and (hole := _NOT.fullmatch(both[1].strip())):
+        letter, interval = _one_interval(both[0].strip())
+        low, _, high = interval.partition(",")
+        end = hole[2].strip()
+        return (letter, rf"{low},{end})\cup ({end},{high}") if letter == hole[1] else ("", "")
     ends = [_bounds(part.strip()) for part in both]
     lows = [low for _, low, _ in ends if low != OPEN] or [OPEN]
     highs = [high for *_, high in ends if high != CLOSED] or [CLOSED]

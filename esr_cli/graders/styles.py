@@ -14,7 +14,7 @@ from fractions import Fraction
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _FONTS = (
-    r"\\(?:mathbf|boldsymbol|bm|mathit|mathsf|mathtt|mathrm|mathnormal|texttt|textsf|textsl|textup|"
+    r"\\(?:mathbf|boldsymbol|bm|mathit|mathsf|mathtt|mathrm|mathnormal|texttt|textsf|textsl|textup|textsc|"
     r"textbf|textit|textrm|emph|underline|operatorname\*?|rm|bf|it)(?![A-Za-z])"
 )
 _FUNCTIONS = (
@@ -39,16 +39,20 @@ _UNIT_TEXT = re.compile(
     r"\\(?:text|mathrm|textrm)\{((?:[A-Za-z/ ~]|\\[,; ]|\\cdot(?![A-Za-z])|\^\{?-?\d\}?){2,60})\}"
 )
 _THIN_THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:\\[,;:] ?\d{3}(?!\d))+")
-_REMARK = r"(?!million|thousand|billion|hundred|dozen|base|percent|times|squared|cubed)"
+_REMARK = (
+    r"(?:i\.e\.,? ?|that is,? |or )?"
+    r"(?!million|thousand|billion|hundred|dozen|base|percent|times|squared|cubed)"
+)
 SLASH = "\N{FRACTION SLASH}"
 # Letters that are units as well, and stay text.
-_UNIT_LETTERS = "mghsLlJWNV"
+_UNIT_LETTERS = "mghsLlJWNVC"
 _RULES: list[tuple[re.Pattern[str], str]] = [
     (re.compile(pattern), new)
     for pattern, new in (
         (r"\\(?:text)?color\{[^{}]{1,30}\}", ""),
         (r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge)(?![A-Za-z])", ""),
         (r"\\(?:text)?degree(?![A-Za-z])|\\text\{ ?(?:°|\\degree) ?\}|º", r"^{\\circ}"),
+        (r"\\text\{ ?¢ ?\}|¢", r"\\text{ cents}"),
         (r"℃", r"^{\\circ}C"),
         (r"℉", r"^{\\circ}F"),
         (r"(?<![A-Za-z])\{([:;.])\}", r"\1"),
@@ -67,6 +71,7 @@ _RULES: list[tuple[re.Pattern[str], str]] = [
         (r"(?<=.)\\text\{ ?\(" + _REMARK + r"[a-z]{2,20}(?: \w{1,20}){0,8}\) ?\}$", ""),
         (r"(?<=.)\\text\{ ?\((?:since|because|as) ?\}[^()]{1,200}\)$", ""),
         (r"(?<=.)\\text\{,? ?(?:since|because|or equivalently) ?\}.{1,200}$", ""),
+        (r"^\\text\{(\d[^{}]{0,40}?),? ?(?:since|because) ?\}.{1,200}$", r"\\text{\1}"),
         (r"^\\begin\{aligned\}([^&]{0,200})&([^&]{1,200})\\end\{aligned\}$", r"\1\2"),
         (r"\\text\{([^{}^]{1,30})\^\{?([23])\}?\}", r"\\text{\1}^{\2}"),
         (r"\\text\{ ?(\d{1,60}) ?\}", r"\1"),
@@ -107,7 +112,7 @@ def restyled(text: str) -> str:
     """Returns the text in the notations that the parser reads."""
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]{1,60}", lambda f: f"^{{{f[0].translate(_SUPERSCRIPTS)}}}", text)
     text = re.sub("[₀₁₂₃₄₅₆₇₈₉]{1,60}", lambda f: f"_{{{f[0].translate(_SUBSCRIPTS)}}}", text)
-    text = re.sub("[¼-¾⅐-⅞]", _vulgar, text).replace(SLASH, "/").replace("¢", r"\text{ cents}")
+    text = re.sub("[¼-¾⅐-⅞]", _vulgar, text).replace(SLASH, "/")
     text = _THIN_THOUSANDS.sub(lambda found: re.sub(r"\\. ?", "", found[0]), text)
     text = _UNIT_TEXT.sub(_unit_text, text)
     text = _BASE.sub(lambda found: f"_{_BASES[found[1]]}", text)

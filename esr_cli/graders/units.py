@@ -27,12 +27,13 @@ _UNITS = {
     "radian": "radian radians rad", "dollar": "dollar dollars usd", "euro": "euro euros eur",
     "pound": "pound pounds lb lbs", "rupee": "rupee rupees", "watt": "watt watts",
     "joule": "joule joules", "volt": "volt volts", "newton": "newton newtons",
-    "hz": "hz hertz", "mole": "mole moles mol", "kelvin": "kelvin kelvins", "am": "am", "pm": "pm",
+    "hz": "hz hertz", "coulomb": "coulomb coulombs", "mole": "mole moles mol",
+    "kelvin": "kelvin kelvins", "am": "am", "pm": "pm",
     PERCENT: "percent pct percentage", "": "unit units",
 }  # fmt: skip
 _KNOWN = {word: unit for unit, words in _UNITS.items() for word in words.split()}
 _SPEEDS = {"mph": "mile per hour", "kph": "km per hour", "fps": "foot per second"}
-_CAPITALS = {"N": "newton", "J": "joule", "W": "watt", "V": "volt", "K": "kelvin"}
+_CAPITALS = {"N": "newton", "J": "joule", "W": "watt", "V": "volt", "C": "coulomb"}
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _AFTER = {"squared": 2, "cubed": 3}
 _LONG_WORDS = {word for word in [*_KNOWN, *_SPEEDS, *_POWERS] if len(word) > 1}
@@ -140,7 +141,7 @@ def _phrase(tail: str) -> str:
     r"""The words of a tail: `\text{kg}\cdot\text{m}/\text{s}^{2}` is `kg m per s^2`."""
     words = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", tail).replace(r"\cdot", " ")
     words = re.sub(r" *\^\{?(-?\d)\}?", r"^\1", words)
-    words = re.sub(r"\b[NJWVK]\b", lambda found: _CAPITALS[found[0]], words)
+    words = re.sub(r"\b[NJWVC]\b", lambda found: _CAPITALS[found[0]], words)
     return " ".join(words.replace("/", " per ").lower().split()).strip(" .")
 
 
