@@ -163,13 +163,15 @@ class Grade:
     """The verdict on one response, with a short reason.
 
     `answer` is the response's vote in maj@k, None if it has no answer. `also` holds further
-    verdicts on the same response by name (`first_boxed`, `parsed`, ...).
+    verdicts on the same response by name (`first_boxed`, `parsed`, ...). A response is not `judged`
+    if its question cannot be: a reference that is inconsistent, a canonical solution that fails.
     """
 
     correct: bool
     reason: str
     answer: str | None = None
     also: Mapping[str, bool] = field(default_factory=dict)
+    judged: bool = True
 
     def verdict(self, name: str) -> bool:
         """A further verdict by name; `correct` if `also` has none (a task without plus inputs)."""

@@ -1,4 +1,4 @@
-"""Operating-system settings of this process: parent death, malloc, OpenMP, and peak memory."""
+"""Operating-system settings of this process (parent death, malloc, OpenMP), memory and CPU time."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, MAX_THRESHOLD = -1, -3, 2**31 - 1
 # The limit of older versions of glibc for MMAP_THRESHOLD.
 OLD_MAX_THRESHOLD = 2**25
 PROC_SELF = Path("/proc/self")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def end_with(parent: int) -> None:
@@ -98,6 +99,22 @@ def reset_peak() -> None:
             malloc_trim(0)
         with contextlib.suppress(OSError):
             (PROC_SELF / "clear_refs").write_text(FORGET_PEAK)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU seconds of a process and all its descendants, user and system; 0.0 if it has ended.
+
+    Includes descendants that have ended, unless their parent ignores SIGCHLD. Linux only.
+    """
+    entry = Path("/proc", str(pid))
+    try:
+        # The name in parentheses may hold spaces; utime, stime, cutime and cstime follow it.
+        ticks = entry.joinpath("stat").read_text(errors="replace").rpartition(")")[2].split()[11:15]
+        seconds = sum(map(int, ticks)) / TICKS_PER_S
+        lists = [task.read_text() for task in entry.glob("task/*/children")]
+    except (OSError, ValueError):
+        return 0.0
+    return seconds + sum(cpu_seconds(int(child)) for each in lists for child in each.split())
 
 
 def _devices() -> list[int]:

@@ -13,14 +13,20 @@ from esr_cli.graders.figures import Graded, Response, figures, grade_all
 from esr_cli.types import Engine, Grader, Prompt, Rollout, Sampling
 
 Responses = Mapping[str, Sequence[Response]]
+# Questions that a warning names.
+MOST_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`rows` for eval.jsonl, the headline first; `generations` for generations.jsonl."""
+    """`rows` for eval.jsonl, the headline first; `generations` for generations.jsonl.
+
+    `warning` is a line about the questions that could not be judged, empty if there is none.
+    """
 
     rows: list[dict[str, Any]]
     generations: list[dict[str, Any]]
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,23 @@ def judge(benchmark: Benchmark, grader: Grader, responses: Responses, step: int)
     ]
     prompts = {each.id: each.messages[-1]["content"] for each in benchmark.questions}
     generations = [_generation({**key, "prompt": prompts[each.id]}, each) for each in graded]
-    return Evaluation(rows, generations)
+    return Evaluation(rows, generations, unjudged(benchmark.name, graded))
+
+
+def unjudged(name: str, graded: Sequence[Graded]) -> str:
+    """A warning that names the questions that could not be judged; empty if all were."""
+    left_out = [each for each in graded if not each.judged]
+    if not left_out:
+        return ""
+    shown = [
+        f"{each.id} ({next(grade.reason for grade in each.grades if not grade.judged)})"
+        for each in left_out[:MOST_SHOWN]
+    ]
+    more = [f"{len(left_out) - MOST_SHOWN} more"] if len(left_out) > MOST_SHOWN else []
+    return (
+        f"warning: {name}: {len(left_out)} of {len(graded)} questions could not be judged and are "
+        f"left out of every figure: {', '.join(shown + more)}"
+    )
 
 
 def settings_hash(benchmark: Benchmark) -> str:
@@ -69,7 +91,7 @@ def settings_hash(benchmark: Benchmark) -> str:
 def _generation(fields: dict[str, Any], graded: Graded) -> dict[str, Any]:
     row: dict[str, Any] = {"id": graded.id, **fields}
     row["responses"] = [response.text for response in graded.responses]
-    row["correct"] = [grade.correct for grade in graded.grades]
+    row["correct"] = [grade.correct for grade in graded.grades] if graded.judged else None
     row["reason"] = [grade.reason for grade in graded.grades]
     for name in sorted({name for grade in graded.grades for name in grade.also}):
         row[name] = [grade.verdict(name) for grade in graded.grades]

@@ -61,7 +61,9 @@ def load(key: str, folder: str, step: int | None) -> dict[str, Scores]:
         for (name, at), rows in by_key.items():
             newer = name not in evaluations or at >= evaluations[name].step
             if (at == step or step is None) and newer and (name, at) in settings:
-                scores = {row["id"]: sum(row["correct"]) / len(row["correct"]) for row in rows}
+                # Questions that could not be judged have no verdicts.
+                judged = [row for row in rows if row["correct"]]
+                scores = {row["id"]: sum(row["correct"]) / len(row["correct"]) for row in judged}
                 evaluations[name] = Scores(at, scores, settings[name, at])
     if not evaluations:
         at_step = "" if step is None else f" at step {step}"

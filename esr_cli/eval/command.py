@@ -68,6 +68,8 @@ def _grade(
     start = time.perf_counter()
     evaluation = judge(benchmark, grader, responses, step)
     eval_folder.append(folder, evaluation)
+    if evaluation.warning:
+        print(evaluation.warning, flush=True)
     seconds = time.perf_counter() - start
     count = sum(len(row["responses"]) for row in evaluation.generations)
     print(f"{benchmark.name}: {count} responses graded in {seconds:.1f} s", flush=True)

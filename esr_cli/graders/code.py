@@ -1,11 +1,15 @@
 """The grader for code: runs a response's function in the sandbox and compares its results outside.
 
 The expected outputs come from the reference's canonical program. It runs once in the same sandbox,
-and its results are cached. Time limits follow evalplus: a call, including the writing of its
-result, may take four times as long as the canonical program, but at least 1 s. All calls together
-may take at most 60 s, and loading 4 s. A run has 1 GiB of address space, or 4 GiB if the canonical
-program needs more (one task, Mbpp/255). A call that raises or times out ends the run, because no
-later call can change the verdict.
+and its results are cached. Time limits follow evalplus, but count CPU time, which does not depend
+on what else the machine does: a call, including the writing of its result, may take four times as
+much as the canonical program, but at least 1 s. All calls together may take at most 60 s, and
+loading 4 s. By the clock, a run may take ten times as long (`watch`). A run has 1 GiB of address
+space, or 4 GiB if the canonical program needs more (one task, Mbpp/255). A call that raises or
+times out ends the run, because no later call can change the verdict.
+
+A canonical program that fails or times out costs its own problem: the responses to it are not
+judged, whatever they are, until the grader is closed.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ MOST_WORKERS = 16
 
 @dataclass(frozen=True)
 class Call:
-    """A call's time limit in seconds and the format of its result (`spelling.serialize`)."""
+    """A call's limit in CPU seconds and the format of its result (`spelling.serialize`)."""
 
     limit_s: float
     form: str
@@ -43,9 +47,9 @@ class Call:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one run: total seconds, address space, and output without the line prefixes."""
+    """Limits of one run: CPU seconds, address space, and output without the line prefixes."""
 
-    wall_s: float
+    cpu_s: float
     memory_bytes: int
     output_bytes: int
 
@@ -68,13 +72,11 @@ class CodeGrader:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="grade")
         self._source, self._spelling = inspect.getsource(harness), inspect.getsource(spelling)
         # Keyed by identity, as the inputs are not hashable; the entry keeps the reference alive.
-        self._expected: dict[int, tuple[CodeReference, Expected]] = {}
+        # A text says why there are no expected results.
+        self._expected: dict[int, tuple[CodeReference, Expected | str]] = {}
 
     def grade(self, pairs: Sequence[tuple[str, Any]]) -> list[Grade]:
-        """Grades each (response, `CodeReference`); `also["base"]` covers the base inputs alone.
-
-        Raises RuntimeError if a canonical program itself fails.
-        """
+        """Grades each (response, `CodeReference`); `also["base"]` covers the base inputs alone."""
         new = {id(reference): reference for _, reference in pairs}
         new = {key: reference for key, reference in new.items() if key not in self._expected}
         try:
@@ -97,7 +99,8 @@ class CodeGrader:
         self._sandbox.stop()
         self._pool.shutdown(wait=True)
 
-    def _run_canonical(self, reference: CodeReference) -> Expected:
+    def _run_canonical(self, reference: CodeReference) -> Expected | str:
+        """Returns the expected results, or why there are none."""
         form = "any" if oracles.is_exact(reference) else "full"
         calls = [Call(CANONICAL_S, form)] * len(reference.inputs)
         program = [reference.canonical]
@@ -108,30 +111,30 @@ class CodeGrader:
             if not why:
                 break
         else:
-            raise RuntimeError(
-                f"the canonical solution of {reference.family}'s {reference.entry_point}: {why}"
-            )
+            return f"the canonical solution failed: {why}"
         results = [result for result in found if isinstance(result, wire.Result)]
         calls = [
             Call(
-                max(LEAST_S, FACTOR * result.elapsed_s),
+                max(LEAST_S, FACTOR * result.cpu_s),
                 "hash" if isinstance(result.value, wire.Digest) else "full",
             )
             for result in results
         ]
-        wall_s = min(MOST_S, sum(call.limit_s for call in calls)) + LOAD_S
+        cpu_s = min(MOST_S, sum(call.limit_s for call in calls)) + LOAD_S
         output_bytes = OUTPUT_FACTOR * len(outcome.output) + OUTPUT_BYTES
         return Expected(
             tuple(oracles.expected_of(reference, result) for result in results),
             tuple(calls),
-            Limits(wall_s, memory_bytes, output_bytes),
+            Limits(cpu_s, memory_bytes, output_bytes),
         )
 
     def _grade_one(self, response: str, reference: CodeReference) -> Grade:
+        expected = self._expected[id(reference)][1]
+        if isinstance(expected, str):
+            return Grade(False, expected, judged=False)
         programs = extract.programs(response, reference.prompt, reference.entry_point)
         if not programs:
             return _grade(reference, 0, "no code")
-        expected = self._expected[id(reference)][1]
         outcome, found = self._run(programs, reference, expected.calls, expected.limits)
         right = 0
         for given, wanted, result in zip(reference.inputs, expected.results, found, strict=False):
@@ -157,7 +160,7 @@ class CodeGrader:
         outcome = self._sandbox.run(
             self._source,
             marshal.dumps(job, 2),
-            wall_s=limits.wall_s,
+            cpu_s=limits.cpu_s,
             silence_s=max([LOAD_S, *(call.limit_s for call in calls)]) + GRACE_S,
             output_bytes=room + LINE_BYTES * (len(work) + 1),
             memory_bytes=limits.memory_bytes,

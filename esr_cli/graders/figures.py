@@ -39,6 +39,11 @@ class Graded:
         """The share of correct responses."""
         return sum(grade.correct for grade in self.grades) / len(self.grades)
 
+    @property
+    def judged(self) -> bool:
+        """Whether the question can be judged; if not, no figure includes it."""
+        return all(grade.judged for grade in self.grades)
+
 
 def grade_all(grader: Grader, asked: Sequence[tuple[str, Any, Sequence[Response]]]) -> list[Graded]:
     """Grades (question id, reference, responses) for every question in one batch."""
@@ -53,11 +58,15 @@ def grade_all(grader: Grader, asked: Sequence[tuple[str, Any, Sequence[Response]
 def figures(
     graded: Sequence[Graded], grader: Grader, pass_at: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Returns rows of `metric, value, low, high, n`.
+    """Returns rows of `metric, value, low, high, n`, over the questions that were judged; none if
+    there is no such question.
 
     The order is avg@k, pass@k, maj@k, further verdicts, then the form of the responses (repetition,
     finish reason, length). Every question must have the same number of responses.
     """
+    graded = [each for each in graded if each.judged]
+    if not graded:
+        return []
     k = len(graded[0].grades)
     assert all(len(each.grades) == k for each in graded)
     intervals = {f"avg@{k}": statistics.mean_interval([each.score for each in graded], k)}

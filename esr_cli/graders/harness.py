@@ -2,10 +2,10 @@
 
 It is passed as source text, imports only the standard library, and never holds expected outputs.
 Input: one marshalled tuple on standard input, see `main`. Output: a line for the load and for each
-call, with `nonce` and a JSON list: `["ready"]`, `["broken", reason]`, `["ok", seconds, type name,
-value]` or, last, `["raised", exception]`. A value is serialized by its exact type (`spelling`,
-which arrives as text as well): the parent compares plain data without any method of the candidate.
-A candidate can forge this output but does not know the correct results.
+call, with `nonce` and a JSON list: `["ready"]`, `["broken", reason]`, `["ok", CPU seconds, type
+name, value]` or, last, `["raised", exception]`. A value is serialized by its exact type
+(`spelling`, which arrives as text as well): the parent compares plain data without any method of
+the candidate. A candidate can forge this output but does not know the correct results.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ class TimedOut(BaseException):
 
 
 def alarm(signum: int, frame: Any) -> None:
-    """Raises TimedOut when the time limit expires."""
+    """Raises TimedOut when the limit is reached."""
     raise TimedOut
 
 
 def call_with_limit(seconds: float, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls the function with a wall-clock limit."""
-    signal.signal(signal.SIGALRM, alarm)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    """Calls the function with a limit on CPU time, of all threads; the parent bounds the rest."""
+    signal.signal(signal.SIGPROF, alarm)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         return function(*arguments)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def compile_first(programs: list[str]) -> Any:
@@ -85,7 +85,8 @@ def call_once(function: Any, given: bytes, form: str, room: int, listed: bool) -
 def main() -> None:
     """Runs the job: spelling, programs, entry point, load limit, nonce, room, listed, calls.
 
-    A call is its marshalled arguments, its limit in seconds, the form of its result (`serialize`).
+    A call is its marshalled arguments, its limit in CPU seconds, and the form of its result
+    (`serialize`).
     """
     job = marshal.loads(sys.stdin.buffer.read())
     spelling, programs, entry_point, load_s, nonce, room, listed, calls = job
@@ -104,14 +105,14 @@ def main() -> None:
         os._exit(0)
     emit('["ready"]')
     for given, limit_s, form in calls:
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             text, name = call_with_limit(limit_s, call_once, function, given, form, room, listed)
         except BaseException as error:
             emit(f'["raised",{quote(describe_error(error, ""))}]')
             os._exit(0)
         room -= len(text)
-        emit(f'["ok",{time.perf_counter() - start:.6f},{name},{text}]')
+        emit(f'["ok",{time.process_time() - start:.6f},{name},{text}]')
     os._exit(0)
 
 

@@ -28,8 +28,8 @@ Pair = tuple[str, str, bool]
 class MathGrader:
     """Grades boxed answers against gold answers; the module docstring defines equality.
 
-    `workers` processes (default: one per core) compare pairs, each for at most `seconds` of wall
-    clock. The reference is the gold answer as text. Verdicts are cached for the grader's lifetime.
+    `workers` processes (default: one per core) compare pairs, each for at most `seconds` of CPU
+    time. The reference is the gold answer as text. Verdicts are cached for the grader's lifetime.
     """
 
     def __init__(self, workers: int | None = None, seconds: float = 10) -> None:

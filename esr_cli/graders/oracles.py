@@ -50,7 +50,7 @@ def is_exact(reference: CodeReference) -> bool:
 def expected_of(reference: CodeReference, result: Result) -> Result:
     """Returns the value to compare with: the canonical result, or whether has_match is a match."""
     if reference.family == "mbpp" and reference.entry_point in NOT_NONE:
-        return Result(result.value is not None, "builtins.bool", result.elapsed_s)
+        return Result(result.value is not None, "builtins.bool", result.cpu_s)
     return result
 
 

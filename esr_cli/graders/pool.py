@@ -1,7 +1,8 @@
 """A pool of killable worker processes, for work that may hang, crash or exhaust memory.
 
-An item that exceeds its limit, kills its worker or raises affects only its own outcome. The outcome
-holds the reason, a new worker replaces a dead one, and other items are unaffected.
+An item that exceeds its limit of CPU time (if it waits: a longer one by the clock), kills its
+worker or raises affects only its own outcome. The outcome holds the reason, a new worker replaces a
+dead one, and other items are unaffected.
 
 Workers are fresh interpreters. Forks are unsafe, because the caller may hold threads, CUDA or
 locks. `multiprocessing` spawns import the caller's main module again and leave a tracker process
@@ -17,7 +18,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,7 +25,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
-START_SECONDS = 120.0
+from esr_cli.base.process import cpu_seconds
+from esr_cli.graders.watch import WALL_FACTOR, Stopwatch
+
+# CPU seconds of a start: imports and `make`.
+START_SECONDS = 60.0
 DIED, MOST_FAILED_STARTS = "worker died", 5
 ORPHAN_SECONDS = 5.0
 GONE = (EOFError, OSError)
@@ -50,7 +54,7 @@ class Pool:
     """`workers` processes that each call `make()` and apply the returned function to items.
 
     `make` is a module-level function (it is pickled by name) and may import heavy packages.
-    `seconds` is the wall-clock limit of an item, `memory_gib` the address space of a worker. Any
+    `seconds` is the limit of an item in CPU time, `memory_gib` the address space of a worker. Any
     thread may call `map`; calls are serialized.
     """
 
@@ -103,16 +107,15 @@ class Pool:
                     self._drop(worker)
 
     def _collect(self, outcomes: list[Outcome]) -> None:
-        """Waits for a result or the nearest deadline, and stores the outcomes."""
-        active = [worker for worker in self._workers if worker.deadline is not None]
+        """Waits for a result or until a limit can be reached, and stores the outcomes."""
+        active = [worker for worker in self._workers if worker.limit is not None]
         if not active:
             return
-        nearest = min(worker.deadline for worker in active if worker.deadline is not None)
-        readable = wait([worker.pipe for worker in active], max(0.0, nearest - time.monotonic()))
+        readable = wait([worker.pipe for worker in active], min(map(_Worker.left, active)))
         for worker in active:
             if worker.pipe in readable:
                 outcome = worker.receive()
-            elif worker.deadline is not None and worker.deadline <= time.monotonic():
+            elif not worker.left():
                 outcome = Outcome(failure="timed out")
                 worker.alive = False
             else:
@@ -125,7 +128,7 @@ class Pool:
                 if not worker.ready:
                     self._count_failed_start(outcome.failure if outcome else "no answer")
             elif worker.item is None:
-                worker.deadline = None
+                worker.limit = None
                 self._failed_starts = 0
 
     def _count_failed_start(self, reason: str | None) -> None:
@@ -165,7 +168,7 @@ class _Worker:
         child_pipe.close()
         self.seconds = seconds
         self.ready, self.alive = False, True
-        self.deadline: float | None = time.monotonic() + START_SECONDS
+        self.limit: Stopwatch | None = Stopwatch(self.process.pid, START_SECONDS)
         self.item: int | None = None
         with contextlib.suppress(OSError):
             self.pipe.send((make, seconds, memory))
@@ -176,8 +179,13 @@ class _Worker:
             self.pipe.send(item)
         except OSError:
             return False
-        self.item, self.deadline = number, time.monotonic() + self.seconds
+        self.item, self.limit = number, Stopwatch(self.process.pid, self.seconds)
         return True
+
+    def left(self) -> float:
+        """Seconds until the limit can be reached, 0 if it is."""
+        assert self.limit is not None
+        return self.limit.left(cpu_seconds(self.process.pid))
 
     def receive(self) -> Outcome | None:
         """Returns the worker's outcome, its death included; None for the ready message."""
@@ -213,10 +221,12 @@ def serve(descriptor: int) -> None:
         pipe.send(Outcome())
         while True:
             item = pipe.recv()
-            # If the owner has died, this timer ends an item that never returns.
-            signal.setitimer(signal.ITIMER_REAL, seconds + ORPHAN_SECONDS)
+            # If the owner has died, these timers end an item that never returns.
+            signal.setitimer(signal.ITIMER_PROF, seconds + ORPHAN_SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, WALL_FACTOR * seconds + ORPHAN_SECONDS)
             outcome = _attempt(function, item)
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+                signal.setitimer(timer, 0)
             pipe.send(outcome)
 
 

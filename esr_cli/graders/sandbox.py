@@ -10,8 +10,9 @@ Protections against hostile code:
   because process limits do not apply to root. The environment holds a few fixed variables.
 - rlimits bound CPU time, address space, threads, open files, file size and core dumps. A filter of
   system calls (`seccomp.py`) refuses new processes and memory outside the address space.
-- The parent reads a bounded amount and kills everything at a deadline or after a silence. When the
-  namespace's first process dies, the kernel kills all others, so no daemon outlives a run.
+- The parent reads a bounded amount and kills everything after a CPU time, in total or without
+  output, and after a much longer time by the clock (`watch.py`). When the namespace's first process
+  dies, the kernel kills all others, so no daemon outlives a run.
 
 Not covered: kernel vulnerabilities, and side channels through CPU time, caches and memory bandwidth
 shared with the trainer. There is no control group, so the worst case in memory is 1 GiB per run
@@ -26,19 +27,17 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import selectors
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from esr_cli.graders import interpreter, seccomp
+from esr_cli.graders import interpreter, seccomp, watch
 
 FIRST_USER = 60000
 MEMORY_BYTES = 1 << 30
@@ -69,9 +68,8 @@ NAMESPACES = (
 )  # fmt: skip
 DEVICES = ("--dev-bind", "/dev/null", "/dev/null", "--dev-bind", "/dev/urandom", "/dev/urandom")
 READ_ONLY_ROOT = ("--remount-ro", "/", "--chdir", "/")
-SMALL_PIECE_BYTES, PAUSE_S = 1 << 14, 0.005
-# How often a silent run is looked at.
-CHECK_S = 1.0
+# The kernel's limit on CPU time comes after that of `watch`, which also counts other processes.
+CPU_GRACE_S = 2
 KINDS = ("bubblewrap", "none")
 
 
@@ -79,8 +77,8 @@ KINDS = ("bubblewrap", "none")
 class Outcome:
     """The standard output of a run, and how it ended.
 
-    `end` is `exit` (`status` as in `subprocess`), `time` (deadline), `silence` or `output` (over
-    the limit). `output` holds everything read until then.
+    `end` is `exit` (`status` as in `subprocess`), `time`, `silence` or `output` (over the limit).
+    `output` holds everything read until then.
     """
 
     output: bytes
@@ -133,18 +131,20 @@ class Sandbox:
         source: str,
         stdin: bytes,
         *,
-        wall_s: float,
+        cpu_s: float,
         silence_s: float,
         output_bytes: int,
         memory_bytes: int = MEMORY_BYTES,
     ) -> Outcome:
-        """Runs the program for at most `wall_s` seconds, and `silence_s` seconds without output."""
+        """Runs the program for `cpu_s` CPU seconds, and `silence_s` of them without output.
+
+        A program that waits ends after `watch.WALL_FACTOR` times as long by the clock.
+        """
         slot = self._slots.get()
         try:
-            with self._started(
-                source, stdin, slot, _limits(int(wall_s) + 2, memory_bytes)
-            ) as process:
-                output, end = _read(process, wall_s, silence_s, output_bytes)
+            limits = _limits(int(cpu_s) + CPU_GRACE_S, memory_bytes)
+            with self._started(source, stdin, slot, limits) as process:
+                output, end = watch.read(process, cpu_s, silence_s, output_bytes)
                 if end == "exit":
                     # Standard output is closed, so a process that still runs has no more output.
                     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -225,52 +225,13 @@ def _as_user(slot: int) -> dict[str, Any]:
 def _limits(cpu_s: int, memory_bytes: int) -> list[tuple[str, int]]:
     """Returns rlimits to set inside, where NPROC counts per namespace (Linux 5.14) or per user."""
     return [
-        ("RLIMIT_CPU", cpu_s),
+        ("RLIMIT_CPU", cpu_s),  # of each process
         ("RLIMIT_AS", memory_bytes),
         ("RLIMIT_NPROC", PROCESSES),
         ("RLIMIT_FSIZE", FILE_BYTES),
         ("RLIMIT_NOFILE", OPEN_FILES),
         ("RLIMIT_CORE", 0),
     ]
-
-
-def _read(
-    process: subprocess.Popen[bytes], wall_s: float, silence_s: float, output_bytes: int
-) -> tuple[bytes, str]:
-    assert process.stdout is not None
-    read = bytearray()
-    deadline = time.monotonic() + wall_s
-    silent = time.monotonic() + silence_s
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while True:
-            left = min(deadline, silent) - time.monotonic()
-            if left <= 0:
-                return bytes(read), "silence" if silent < deadline else "time"
-            if not selector.select(min(left, CHECK_S)):
-                # A child that bwrap had not yet tied to its life may hold the pipe open.
-                if _has_ended(process):
-                    return bytes(read), "exit"
-                continue
-            piece = os.read(process.stdout.fileno(), 1 << 16)
-            if not piece:
-                return bytes(read), "exit"
-            read += piece
-            silent = time.monotonic() + silence_s
-            if len(read) > output_bytes:
-                return bytes(read[:output_bytes]), "output"
-            if len(piece) < SMALL_PIECE_BYTES:
-                # Otherwise a thousand short lines would wake this thread a thousand times.
-                time.sleep(PAUSE_S)
-
-
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether the process has ended, without reaping it."""
-    try:
-        how = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PID, process.pid, how) is not None
-    except ChildProcessError:
-        return True
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

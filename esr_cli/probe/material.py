@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from esr_cli.assembly import workers
-from esr_cli.benchmarks.exam import response_of
+from esr_cli.benchmarks.exam import response_of, unjudged
 from esr_cli.distill.divergence import Options
 from esr_cli.execution.remote import RemoteEngine, RemoteTeacher
 from esr_cli.graders.figures import Graded, Response, grade_all
@@ -76,7 +76,10 @@ class Material:
     def grade(self, texts: dict[str, list[Response]]) -> list[Graded]:
         """Verdicts on responses, which are given by question id."""
         questions = self.plan.benchmark.questions
-        return grade_all(self.grader, [(q.id, q.reference, texts[q.id]) for q in questions])
+        graded = grade_all(self.grader, [(q.id, q.reference, texts[q.id]) for q in questions])
+        if warning := unjudged(self.plan.benchmark.name, graded):
+            self.say(warning)
+        return graded
 
     def close(self) -> None:
         """Stops the engine or the readers that are alive."""

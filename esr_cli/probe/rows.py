@@ -46,16 +46,21 @@ def _decay(material: Material, asked: ProbeConfig) -> Rows:
     lengths = [len(rollout.response_ids) for rollout in material.rollouts("before")]
     ks = decay.ladder(lengths) if asked.at is None else sorted(asked.at)
     continued = {k: continuation.continued(material, k) for k in ks}
-    samples = material.plan.exams["before"].sampling.samples
     return decay.rows(
         {k: _verdicts(result.graded) for k, result in continued.items()},
-        {k: np.reshape(result.going, (-1, samples)).tolist() for k, result in continued.items()},
+        {k: _going(result) for k, result in continued.items()},
         _verdicts(student), _verdicts(material.graded("teacher")),
     )  # fmt: skip
 
 
 def _verdicts(graded: Sequence[Graded]) -> decay.Verdicts:
-    return [[grade.correct for grade in each.grades] for each in graded]
+    return [[grade.correct for grade in each.grades] for each in graded if each.judged]
+
+
+def _going(result: continuation.Continued) -> list[list[bool]]:
+    """Whether each response continues, questions x samples, of the questions that were judged."""
+    going_QS = np.reshape(result.going, (len(result.graded), -1))
+    return going_QS[[each.judged for each in result.graded]].tolist()
 
 
 def _profile(material: Material, asked: ProbeConfig) -> Rows:

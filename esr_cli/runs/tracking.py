@@ -79,7 +79,7 @@ class Tracker:
 
     def log_eval(self, rows: Rows, generations: Rows, seconds: float) -> None:
         """Logs an evaluation: all responses, a few samples of each benchmark, and the metrics."""
-        step = rows[0]["step"]
+        step = generations[0]["step"]
         files.append_rows(self.run_dir / "generations.jsonl", generations)
         self._log_samples(step, generations)
         # Last: a row of eval.jsonl implies that its responses are written.
@@ -99,7 +99,8 @@ class Tracker:
         for _, rows in groupby(generations, key=lambda row: row["benchmark"]):
             for row in islice(rows, self.samples):
                 first = {"response": row["responses"][0]}
-                first |= {key: row[key][0] for key in ("correct", "reason")}
+                first |= {"correct": row["correct"] and row["correct"][0]}
+                first |= {"reason": row["reason"][0]}
                 shown.append({"step": step} | {key: {**row, **first}[key] for key in columns})
         files.append_rows(self.run_dir / "samples.jsonl", shown)
         if shown:

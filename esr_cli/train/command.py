@@ -234,6 +234,8 @@ class Loop:
         evaluations = self.examiner(self.parts.engine, step)
         rows = [row for each in evaluations for row in each.rows]
         generations = [row for each in evaluations for row in each.generations]
+        for warning in (each.warning for each in evaluations if each.warning):
+            self.tracker.note(warning)
         self.tracker.log_eval(rows, generations, time.perf_counter() - began)
         self._alarm(self.alarms.after_evaluation(rows))
 

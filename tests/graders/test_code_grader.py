@@ -147,9 +147,20 @@ def test_every_call_gets_fresh_arguments(grader):
     assert grader.grade([(spoils, asked)])[0].correct
 
 
-def test_a_canonical_program_that_fails_is_named(grader):
-    with pytest.raises(RuntimeError, match="humaneval's f"):
-        CodeGrader(workers=1).grade([(WHOLE, task("def f(x): raise ValueError", [[1]]))])
+def test_a_canonical_program_that_fails_costs_its_own_problem(grader):
+    broken = task("def f(x): raise ValueError", [[1]])
+    grades = grader.grade([(WHOLE, broken), (WHOLE, DOUBLE), ("", broken)])
+    assert [(grade.judged, grade.correct) for grade in grades] == [
+        (False, False), (True, True), (False, False),
+    ]  # fmt: skip
+    assert grades[0].reason == "the canonical solution failed: ValueError on call 1"
+
+
+def test_a_response_may_sleep_longer_than_it_may_compute(grader):
+    slow = "import time\ndef f(x):\n    time.sleep(1.2)\n    return 2 * x\n"
+    busy = "def f(x):\n    while True: pass\n"
+    grades = grader.grade([(slow, DOUBLE), (busy, DOUBLE)])
+    assert [grade.reason for grade in grades] == ["passed", "timed out on call 1"]
 
 
 @pytest.mark.skipif("ESR_DATA" not in os.environ, reason="needs the folder of data in ESR_DATA")
