@@ -50,6 +50,12 @@ def conf_dir() -> Path:
     return packaged if packaged.is_dir() else package.parent / "conf"
 
 
+def cache_dir() -> Path:
+    """The folder of what can be made again: ESR_CACHE, else `esr` below the user's cache folder."""
+    own = os.environ.get("ESR_CACHE")
+    return Path(own or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "esr")).expanduser()
+
+
 def options(group: str) -> list[str]:
     """The option names of a configuration group, sorted."""
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))

@@ -76,12 +76,13 @@ def grader(config: BenchmarkConfig, sandbox: str, warn: Callable[[str], None]) -
 def _code_grader(sandbox: str, warn: Callable[[str], None]) -> Grader:
     from esr_cli.graders.code import CodeGrader
 
-    if sandbox == "none":
-        warn("warning: sandbox=none: generated code runs unprotected, with your permissions")
-    with warnings.catch_warnings():
-        # Reported above in one line.
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         try:
-            return CodeGrader(sandbox)
+            grader = CodeGrader(sandbox)
         except RuntimeError as error:
             raise ConfigError(f"sandbox={sandbox}: {error}") from None
+    for each in caught:
+        if each.category is UserWarning:
+            warn(f"warning: {each.message}")
+    return grader

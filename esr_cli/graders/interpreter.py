@@ -2,23 +2,25 @@
 
 The sandbox mounts the interpreter that runs esr at `/python`, and numpy, which some responses
 import, at `/site`. If esr runs as root, the candidate runs as another user, who may lack access to
-the folder (a pyenv below /root). In that case interpreter and numpy are copied to the temporary
-folder once per process (about 0.3 s, 150 MiB) and removed at exit.
+the folder (a pyenv below /root): bubblewrap mounts only what that user can reach. In that case what
+is closed is copied once (about 0.3 s, 150 MiB) to a cache that all processes share.
 """
 
 from __future__ import annotations
 
-import atexit
 import functools
 import importlib.util
 import os
-import shutil
+import re
 import sys
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+from esr_cli.graders.shared_copy import open_to_others, shared
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 UNUSED = ("site-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip")
+UNUSED_FILE = re.compile(r".*(\.a|\.opt-.\.pyc)").fullmatch
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/etc/ld.so.cache")
 
 
@@ -43,15 +45,21 @@ def executable() -> str:
 
 @functools.cache
 def _sources() -> tuple[Path, list[Path]]:
+    """The folder of the interpreter and those of numpy, or their copies."""
     prefix, site = Path(sys.base_prefix).resolve(), _numpy_folders()
-    if os.geteuid() or all(_readable_by_others(path) for path in [prefix / "bin" / VERSION, *site]):
-        return prefix, site
-    home = Path(tempfile.mkdtemp(prefix="esr-python-"))
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
-    home.chmod(0o755)
-    if not _readable_by_others(home):
-        raise RuntimeError(f"{home.parent} is closed to other users: set TMPDIR to an open folder")
-    return _copy_interpreter(prefix, home), [_copy_tree(path, home / path.name) for path in site]
+    if not _is_closed(prefix / "bin" / VERSION):
+        home = prefix
+    else:
+        home = shared("python", dict(_interpreter_files(prefix)))
+    packages = [
+        shared(path.name, dict(_files(path.parent, path))) / path.name if _is_closed(path) else path
+        for path in site
+    ]
+    return home, packages
+
+
+def _is_closed(path: Path) -> bool:
+    return os.geteuid() == 0 and not open_to_others(path)
 
 
 def _numpy_folders() -> list[Path]:
@@ -62,27 +70,22 @@ def _numpy_folders() -> list[Path]:
     return [path for path in (package, package.with_name("numpy.libs")) if path.is_dir()]
 
 
-def _readable_by_others(path: Path) -> bool:
-    readable = path.stat().st_mode & 0o005 == 0o005
-    return readable and all(folder.stat().st_mode & 0o001 for folder in path.parents)
-
-
 def _in_system(prefix: Path) -> bool:
     return prefix.is_relative_to("/usr")
 
 
-def _copy_interpreter(prefix: Path, home: Path) -> Path:
-    (home / "bin").mkdir()
-    shutil.copy(prefix / "bin" / VERSION, home / "bin" / VERSION)
-    _copy_tree(prefix / "lib" / VERSION, home / "lib" / VERSION)
+def _interpreter_files(prefix: Path) -> Iterator[tuple[str, Path]]:
+    yield f"bin/{VERSION}", prefix / "bin" / VERSION
+    yield from _files(prefix, prefix / "lib" / VERSION)
     for library in (prefix / "lib").glob("libpython*.so*"):
-        shutil.copy(library, home / "lib" / library.name)
-    return home
+        yield f"lib/{library.name}", library
 
 
-def _copy_tree(source: Path, target: Path) -> Path:
-    skip = shutil.ignore_patterns(*UNUSED, "config-*", "*.a", "*.opt-?.pyc")
-    shutil.copytree(source, target, ignore=skip, ignore_dangling_symlinks=True)
-    for path in [target, *target.rglob("*")]:
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    return target
+def _files(root: Path, inside: Path) -> Iterator[tuple[str, Path]]:
+    """Yields the files that a program may import, by their path from the root."""
+    for folder, names, found in os.walk(inside):
+        names[:] = [name for name in names if name not in UNUSED and not name.startswith("config-")]
+        for name in found:
+            path = Path(folder, name)
+            if path.is_file() and not UNUSED_FILE(name):
+                yield str(path.relative_to(root)), path

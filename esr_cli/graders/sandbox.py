@@ -17,9 +17,8 @@ Protections against hostile code:
 Not covered: kernel vulnerabilities, and side channels through CPU time, caches and memory bandwidth
 shared with the trainer. There is no control group, so the worst case in memory is 1 GiB per run
 (without a filter: 1 GiB times the allowed processes), times the workers. Readable files under /usr
-are readable inside. `none` (explicit only) keeps only the limits and a temporary folder: files,
-network, other processes and the parent's environment are open to the code, and a daemon can outlive
-it.
+are readable inside. `none` (explicit only) keeps only the limits: files, network, other processes
+and the parent's environment are open to the code, and a daemon can outlive it.
 """
 
 from __future__ import annotations
@@ -119,7 +118,8 @@ class Sandbox:
         if problem:
             raise RuntimeError(problem)
         if kind == "none":
-            warnings.warn("sandbox=none: responses run on this machine as you", stacklevel=3)
+            message = "sandbox=none: generated code runs unprotected, with your permissions"
+            warnings.warn(message, stacklevel=3)
         self._kind = kind
         self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(slots):
@@ -167,9 +167,7 @@ class Sandbox:
             stdin_file.write(stdin)
             stdin_file.seek(0)
             if self._kind == "none":
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="esr-sandbox-"))
-                command = [sys.executable]
-                options: dict[str, Any] = {"cwd": folder, "env": ENVIRONMENT}
+                command, options = [sys.executable], stack.enter_context(_nowhere())
             else:
                 command, options = stack.enter_context(_bubblewrap(slot))
             command += ["-s", "-S", "-B", "-c", LIMITER, repr(limits), source]
@@ -181,15 +179,28 @@ class Sandbox:
                 start_new_session=True,
                 **options,
             )
-            self._running.add(process)
-            try:
-                yield process
-            finally:
-                _kill(process)
-                process.wait()
-                if process.stdout:
-                    process.stdout.close()
-                self._running.discard(process)
+        self._running.add(process)
+        try:
+            yield process
+        finally:
+            _kill(process)
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+            self._running.discard(process)
+
+
+@contextlib.contextmanager
+def _nowhere() -> Iterator[dict[str, Any]]:
+    """Yields options for Popen without isolation, in a folder that is removed once it is entered.
+
+    The program can leave nothing in it, whoever is killed.
+    """
+    folder = tempfile.mkdtemp(prefix="esr-sandbox-")
+    try:
+        yield {"cwd": folder, "env": ENVIRONMENT}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ def build(
 ) -> ModelConfig:
     """Returns `model` with its path replaced by a local folder of random weights.
 
-    The folder is cached below ~/.cache/esr (or ESR_CACHE) and reused for the same shape, dtype
+    The folder is cached below `files.cache_dir()` and reused for the same shape, dtype
     and seed. Without `weights` it holds everything else, which suffices for `esr check`. Raises
     `ConfigError` if the shape or the tokenizer is missing.
     """
@@ -31,8 +30,7 @@ def build(
     # The same seed gives different numbers on CUDA.
     identity |= {"device": "cuda"} if torch.cuda.is_available() else {}
     name = files.hash_of(identity | {"dtype": dtype, "seed": seed})
-    cache = Path(os.environ.get("ESR_CACHE", "~/.cache/esr")).expanduser()
-    folder = cache / ("random" if weights else "outlines") / name
+    folder = files.cache_dir() / ("random" if weights else "outlines") / name
     if not folder.is_dir():
         tokenizer = _tokenizer(key, model, data_dir)
 

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -181,6 +183,25 @@ def test_inside_it_is_another_user_with_a_fixed_environment_and_numpy():
     assert not {"root", "home", "tmp", "proc", "work", "sys", "run", "var"} & set(folders)
 
 
+@pytest.mark.parametrize("kind", [pytest.param("bubblewrap", marks=needs_bubblewrap), "none"])
+def test_a_killed_grader_leaves_nothing_in_the_temporary_folder(kind, tmp_path):
+    tmp_path.chmod(0o755)
+    mark = f"mark-{uuid.uuid4()}"
+    code = (
+        "import sys; from esr_cli.graders.sandbox import Sandbox\n"
+        "options = {'cpu_s': 9, 'silence_s': 9, 'output_bytes': 9}\n"
+        f"box = Sandbox('{kind}'); print(box.run('print(1)', b'', **options).output, flush=True)\n"
+        f"box.run('import time; time.sleep(3) # {mark}', b'', **options)"
+    )
+    command, environment = [sys.executable, "-c", code], {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline() == b"b'1\\n'\n"
+        time.sleep(0.3)
+        process.kill()
+    assert {path.name for path in tmp_path.iterdir()} <= {"esr-cache"}
+    assert processes_with(mark) == []
+
+
 def test_a_missing_bubblewrap_is_reported_with_the_remedy(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert "apt-get install bubblewrap" in (sandbox.check() or "")
@@ -202,7 +223,7 @@ def test_a_bubblewrap_without_permission_is_reported(monkeypatch, tmp_path):
 
 def test_without_a_sandbox_the_limits_hold_after_a_warning():
     files = leftovers()
-    with pytest.warns(UserWarning, match="run on this machine as you"):
+    with pytest.warns(UserWarning, match="unprotected, with your permissions"):
         grader = CodeGrader("none", workers=1)
     loop = HOSTILE["endless loop, signals ignored"][0]
     big = HOSTILE["50 GB"][0]
