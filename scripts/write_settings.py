@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import yaml
+
 import esr_cli.config
 from esr_cli.base.files import conf_dir
 from esr_cli.cli.completion import groups
 from esr_cli.cli.main import COMMANDS
-from esr_cli.config import gate
 from esr_cli.config.schema import by_name
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
@@ -85,7 +86,7 @@ def described(schema: Any) -> str:
 
 def defaults(command: str) -> dict[str, Any]:
     """The defaults of a command in conf; the others are in the dataclasses."""
-    return gate.read_yaml(conf_dir() / f"{command}.yaml")
+    return yaml.safe_load((conf_dir() / f"{command}.yaml").read_text())
 
 
 def sections(command: str) -> Iterator[str]:

@@ -31,7 +31,8 @@ def write_run(
     times = {f"time/{phase}_s": seconds / 4 for phase in ("generate", "score", "train", "sync")}
     write_rows(folder / "metrics.jsonl", [
         {"step": step + 1, "rollout/tokens": 64.0, "memory/peak_gib": 2.0, **times,
-         "time/step_s": seconds} for step in range(last)
+         "time/step_s": seconds, "train/skipped": 0, "rollout/repeat_rate": 0.0,
+         "rollout/eos_rate": 1.0, "rollout/length_mean": 8.0} for step in range(last)
     ])  # fmt: skip
     for step, questions in right.items():
         common = {"step": step, "benchmark": benchmark}

@@ -35,7 +35,7 @@ PLAN: list[tuple[str, str, str]] = [
     ("lab", "assembly benchmarks tasks rollout", ""),
     ("reproduce", "report runs execution", ""),
     ("report", "runs plots", "command"),
-    ("compare", "", ""),
+    ("compare", "runs", ""),
     # from settings to parts
     (
         "assembly",
@@ -44,7 +44,7 @@ PLAN: list[tuple[str, str, str]] = [
     ),
     # parts
     ("benchmarks", "tasks graders", "catalog exam responses"),
-    ("runs", "", "alarms environment folder lines metrics record tracking"),
+    ("runs", "", "alarms environment folder lines metrics record saved tracking"),
     ("student", "models distill", "snapshot student tuning"),
     ("teacher", "models distill", "teacher"),
     ("rollout", "models distill", "eager vllm"),
@@ -62,7 +62,7 @@ PLAN: list[tuple[str, str, str]] = [
     # what everyone may use
     ("config", "", "errors finding gate probe schema train"),
     ("types", "", ""),
-    ("base", "", "files process statistics"),
+    ("base", "", "files process reading statistics"),
 ]
 NAMES = [room for room, _, _ in PLAN]
 ENTERS = {room: set(enters.split()) for room, enters, _ in PLAN}

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from esr_cli.base import reading
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Exam
 from esr_cli.config import ConfigError, ModelConfig, RolloutConfig, TrainConfig
@@ -14,6 +15,7 @@ from esr_cli.tasks import chat
 from esr_cli.tasks.chat import Chat
 from esr_cli.types import Prompt, Sampling
 
+MOST_TEMPLATE_BYTES = 1 << 20
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 
 
@@ -97,6 +99,7 @@ def _check_path(key: str, path: str, need_weights: bool) -> None:
         if path.count("/") == 1 and not path.startswith((".", "/", "~")):
             return
         raise ConfigError(f"{key}={path}: no such folder; give a model folder or a hub id")
+    loading.check_folder(key, folder)
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
     if not (folder / "config.json").is_file() or (need_weights and not weights):
         raise ConfigError(f"{key}={path}: holds no model (config.json and weights are needed)")
@@ -109,8 +112,8 @@ def _tokenizer(key: str, model: ModelConfig) -> Any:
         raise ConfigError(f"{key}={model.path}: holds no tokenizer; copy tokenizer.json there")
     try:
         tokenizer = loading.load_tokenizer(model.path, model.revision, model.trust_remote_code)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # each tokenizer reads files of its own form
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
             f"{key}={model.path}: no tokenizer there ({reason}); give a folder, or a hub id and a "
             "network"
@@ -122,7 +125,7 @@ def _tokenizer(key: str, model: ModelConfig) -> Any:
 
 def _template(key: str, name: str) -> str:
     try:
-        return Path(name).expanduser().read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        return reading.text(Path(name).expanduser(), MOST_TEMPLATE_BYTES)
+    except ConfigError as error:
         where = f"{key.removesuffix('.path')}.chat_template={name}"
         raise ConfigError(f"{where}: cannot be read ({error}); give a jinja file") from None

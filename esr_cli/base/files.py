@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from esr_cli.base import reading
 
 Rows = list[dict[str, Any]]
 _CHECKPOINT = re.compile(r"step-\d{1,12}").fullmatch
@@ -73,9 +77,10 @@ def step_of(checkpoint: Path) -> int:
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
-    """The complete checkpoints of a run, first to last; other entries are left out."""
+    """The complete checkpoints of a run, first to last; other entries, links too, are left out."""
     entries = (run_dir / "checkpoints").glob("step-*")
-    return sorted((e for e in entries if _CHECKPOINT(e.name) and e.is_dir()), key=step_of)
+    folders = (each for each in entries if each.is_dir() and not each.is_symlink())
+    return sorted((each for each in folders if _CHECKPOINT(each.name)), key=step_of)
 
 
 def data_folder(data_dir: str | None) -> str | None:
@@ -91,11 +96,11 @@ def find_data(name: str, data_dir: str | None) -> Path | None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises ValueError with its name if it cannot be parsed."""
+    """The content of a JSON file. Raises `ConfigError` with its name if it cannot be read."""
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: is broken ({error}); delete it") from None
+        return reading.parse(reading.text(path))
+    except reading.BrokenError as error:
+        raise reading.ConfigError(f"{path}: is broken ({error}); delete it") from None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -108,16 +113,21 @@ def write_text(path: Path, text: str) -> None:
     _write_atomically(path, text)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file atomically."""
+    _write_atomically(path, content)
+
+
 def read_rows(path: Path) -> Rows:
     """The rows of a JSON lines file; empty if the file does not exist.
 
-    Skips lines that a crash left incomplete and lines that are not mappings.
+    Skips lines that a crash left incomplete and lines that are not mappings. Raises `ConfigError`
+    if the file is none, or if a line is too long.
     """
     rows: Rows = []
-    text = path.read_text(errors="replace") if path.exists() else ""
-    for line in text.splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            row = json.loads(line)
+    for _, line in reading.lines(path) if os.path.lexists(path) else ():
+        with contextlib.suppress(reading.BrokenError):
+            row = reading.parse(line)
             if isinstance(row, dict):
                 rows.append(row)
     return rows
@@ -135,8 +145,8 @@ def write_rows(path: Path, rows: Rows) -> None:
 
 def append_rows(path: Path, rows: Rows) -> None:
     """Appends JSON lines to a file. Call `sync` before relying on them after a crash."""
-    with path.open("a") as file:
-        file.write(_lines(rows))
+    with open_to_write(path, os.O_APPEND) as file:
+        file.write(_lines(rows).encode())
 
 
 def truncate_jsonl(path: Path, step: int) -> None:
@@ -154,12 +164,28 @@ def _lines(rows: Rows) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def _write_atomically(path: Path, content: str | bytes) -> None:
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
+    partial.unlink(missing_ok=True)
+    with open_to_write(partial, os.O_EXCL) as file:
+        file.write(content if isinstance(content, bytes) else content.encode(errors="replace"))
     sync(partial)
     partial.rename(path)
     sync(path.parent)
+
+
+def open_to_write(path: Path, flags: int) -> IO[bytes]:
+    """Opens a file for reading and writing, and makes it if it is absent.
+
+    A run folder may come from a stranger: OSError is raised for a link, which could lead to any
+    file of the user's, and for what is no regular file, which could wait forever.
+    """
+    safe = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, os.O_RDWR | safe | flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    return os.fdopen(descriptor, "ab+" if flags & os.O_APPEND else "rb+")
 
 
 def sync(path: Path) -> None:

@@ -12,6 +12,25 @@ from esr_cli.config import ConfigError
 from esr_cli.graders.figures import Response
 from esr_cli.tasks.rows import Row, read
 
+MOST_TOKENS = 10**9
+# How engines and servers name the end of a response.
+FINISH = {
+    "stop": (
+        "stop", "eos", "eos_token", "eos_token_id", "eot", "end", "ended", "end_turn", "stop_token",
+        "stop_sequence", "stop_string", "finish", "finished", "complete", "completed", "tool_call",
+        "tool_calls", "tool_use", "function_call",
+    ),
+    "length": (
+        "length", "max_tokens", "max_token", "max_length", "max_new_tokens", "max_output_tokens",
+        "token_limit", "model_length", "context_length", "model_context_window_exceeded",
+        "truncated", "incomplete",
+    ),
+    "other": (
+        "other", "abort", "aborted", "cancelled", "canceled", "content_filter", "safety", "refusal",
+        "recitation", "error", "timeout", "pause_turn", "repetition", "unknown",
+    ),
+}  # fmt: skip
+
 
 def for_benchmark(path: Path, benchmark: Benchmark, alone: bool) -> Responses:
     """The responses in `path` to a benchmark's questions; other rows are ignored.
@@ -21,12 +40,13 @@ def for_benchmark(path: Path, benchmark: Benchmark, alone: bool) -> Responses:
     questions differ in their number of responses, or if a pass@k needs more of them.
     """
     matching = [row for row in read(path) if _is_of(row, benchmark.name, alone)]
-    last = max((row.values.get("step", 0) for row in matching), default=0)
+    steps = [_step(row) for row in matching]
+    last = max(steps, default=0)
     responses: dict[str, list[Response]] = {}
-    for row in matching:
-        name = str(row.values.get("id", ""))
-        if row.values.get("step", 0) != last:
+    for row, step in zip(matching, steps, strict=True):
+        if step != last:
             continue
+        name = _id(row)
         if name in responses:
             raise ConfigError(f"{row.where}: field 'id': {name} appears twice")
         responses[name] = _responses(row)
@@ -37,6 +57,8 @@ def for_benchmark(path: Path, benchmark: Benchmark, alone: bool) -> Responses:
 
 def _is_of(row: Row, benchmark: str, alone: bool) -> bool:
     named = row.values.get("benchmark")
+    if named is not None and not isinstance(named, str):
+        raise ConfigError(f"{row.where}: field 'benchmark' must be a string")
     if named is None and not alone:
         raise ConfigError(f"{row.where}: field 'benchmark' is missing, and several are graded")
     return named in (None, benchmark)
@@ -50,17 +72,62 @@ def _responses(row: Row) -> list[Response]:
     texts = row.get("responses", list)
     if not texts or not all(isinstance(text, str) for text in texts):
         raise ConfigError(f"{row.where}: field 'responses' must be a list of one or more strings")
-    tokens: list[Any] = row.values.get("tokens") or [None] * len(texts)
-    finish: list[Any] = row.values.get("finish") or [None] * len(texts)
-    if len(tokens) != len(texts) or len(finish) != len(texts):
-        raise ConfigError(
-            f"{row.where}: 'tokens', 'finish' and 'responses' must have the same length"
-        )
+    tokens = [_count(row, each) for each in _each(row, "tokens", len(texts))]
+    finish = [_finish(row, each) for each in _each(row, "finish", len(texts))]
     # Repeats are counted in words, since the tokens of a text are unknown here.
     return [
         Response(text, count, end, repeats(text.split()))
         for text, count, end in zip(texts, tokens, finish, strict=True)
     ]
+
+
+def _id(row: Row) -> str:
+    name = row.values.get("id")
+    if not isinstance(name, str | int) or type(name) is bool or name == "":
+        raise ConfigError(f"{row.where}: field 'id' must be the id of a question")
+    return str(name)
+
+
+def _step(row: Row) -> int:
+    return 0 if row.values.get("step") is None else row.get("step", int)
+
+
+def _each(row: Row, field: str, count: int) -> list[Any]:
+    """A field's value for each response; nulls if the row lacks the field."""
+    values = row.values.get(field)
+    if values is None:
+        return [None] * count
+    # Some engines write a row for each response.
+    values = [values] if count == 1 and not isinstance(values, list) else values
+    if not isinstance(values, list) or len(values) != count:
+        raise ConfigError(
+            f"{row.where}: field {field!r} must be a list with a value for each of the responses"
+        )
+    return values
+
+
+def _count(row: Row, value: Any) -> int | None:
+    """A number of tokens, given as a number, as its digits, or as the list of the tokens."""
+    if isinstance(value, list):
+        return len(value)
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+        value = int(value)
+    whole = isinstance(value, int | float) and type(value) is not bool
+    if value is None or (whole and 0 <= value <= MOST_TOKENS and value == int(value)):
+        return None if value is None else int(value)
+    raise ConfigError(f"{row.where}: field 'tokens' must hold numbers of tokens, not {value!r:.40}")
+
+
+def _finish(row: Row, value: Any) -> str | None:
+    """`stop`, `length`, `other`, or None if it is not known, from the word of any engine."""
+    if value is None:
+        return None
+    word = str(value).rpartition(".")[2].lower().replace("-", "_") if type(value) is str else ""
+    finish = next((name for name, words in FINISH.items() if word in words), None)
+    if finish is None:
+        known = ", ".join(word for words in FINISH.values() for word in words)
+        raise ConfigError(f"{row.where}: field 'finish' is {value!r:.40}; known are {known}")
+    return finish
 
 
 def _check_ids(path: Path, benchmark: Benchmark, responses: dict[str, list[Response]]) -> None:

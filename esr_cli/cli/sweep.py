@@ -27,6 +27,7 @@ from esr_cli.base import files
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.execution import jobs
 from esr_cli.runs import folder as run_folder
+from esr_cli.runs import saved
 
 # Overrides that define the sweep, and overrides that the sweep sets for each of its runs.
 SWEEP_ONLY = re.compile(r"\+*(sweep|cluster)=")
@@ -103,7 +104,8 @@ def _train(config: TrainConfig, overrides: list[str], run: Outcome, sweep: Path)
         return Outcome(**fields | {"state": COMPLETE_BEFORE} | _accuracies(folder))
     quoted, group = jobs.text(str(folder)), jobs.text(config.tracking.group or sweep.name)
     new_run = [*run.asked, f"run_dir={quoted}", f"tracking.group={group}"]
-    arguments = [f"resume={quoted}"] if files.latest(folder) else new_run
+    again = [f"resume={quoted}", *saved.typed_only(run.asked)]
+    arguments = again if files.latest(folder) else new_run
     ended = jobs.run("train", arguments, Path(run.log))
     fields |= {"seconds": ended.seconds, "reason": ended.reason}
     if ended.status or not (folder / "summary.json").is_file():

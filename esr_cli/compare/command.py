@@ -8,9 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli.base.files import Rows, read_rows
+from esr_cli.base.files import Rows
+from esr_cli.base.reading import printable
 from esr_cli.base.statistics import paired
 from esr_cli.config import CompareConfig, ConfigError
+from esr_cli.runs import record
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ def run(config: CompareConfig, overrides: list[str]) -> None:
         table.add_column(heading, no_wrap=True)
     notes = []
     for name in shared:
-        table.add_row(name, *_row(a[name], b[name]))
-        notes += _notes(name, a[name], b[name])
+        table.add_row(printable(name), *_row(a[name], b[name]))
+        notes += _notes(printable(name), a[name], b[name])
     Console(markup=False, highlight=False).print(table)
     for note in notes:
         print(f"warning: {note}")
@@ -52,18 +54,18 @@ def load(key: str, folder: str, step: int | None) -> dict[str, Scores]:
     evaluations: dict[str, Scores] = {}
     for each in folders:
         settings = {
-            (row["benchmark"], row["step"]): row.get("settings", "")
-            for row in read_rows(each / "eval.jsonl")
+            record.key_of(row): str(row.get("settings", ""))
+            for row in record.rows_in(each, "eval.jsonl")
         }
         by_key: dict[tuple[str, int], Rows] = {}
-        for row in read_rows(each / "generations.jsonl"):
-            by_key.setdefault((row["benchmark"], row["step"]), []).append(row)
+        for row in record.rows_in(each, "generations.jsonl"):
+            by_key.setdefault(record.key_of(row), []).append(row)
         for (name, at), rows in by_key.items():
             newer = name not in evaluations or at >= evaluations[name].step
             if (at == step or step is None) and newer and (name, at) in settings:
                 # Questions that could not be judged have no verdicts.
-                judged = [row for row in rows if row["correct"]]
-                scores = {row["id"]: sum(row["correct"]) / len(row["correct"]) for row in judged}
+                judged = [row for row in rows if row.get("correct")]
+                scores = {row["id"]: record.share_right(row) for row in judged}
                 evaluations[name] = Scores(at, scores, settings[name, at])
     if not evaluations:
         at_step = "" if step is None else f" at step {step}"

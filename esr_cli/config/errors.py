@@ -7,12 +7,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from esr_cli.base.reading import ConfigError as ConfigError
+
 # No count, size or seed needs more, and 32-bit integers hold no more.
 LARGEST = 2**31 - 1
-
-
-class ConfigError(ValueError):
-    """An invalid setting or input; the message is one line with key, value and remedy."""
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

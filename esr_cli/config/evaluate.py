@@ -20,7 +20,7 @@ class EvalConfig:
     `limit` evaluates only the first `limit` questions of each benchmark. If `out` is null, esr
     chooses the folder. `data_dir` defaults to the environment variable ESR_DATA, `context_tokens`
     to the model's context length. `system` and `thinking` are as in `ModelConfig`; a run uses its
-    own.
+    own. `trust_remote_code` runs the code that comes with the model.
     """
 
     benchmark: dict[str, BenchmarkConfig] = field(default_factory=dict)
@@ -31,6 +31,7 @@ class EvalConfig:
     revision: str | None = None
     system: str | None = None
     thinking: bool = False
+    trust_remote_code: bool = False
     run: str | None = None
     checkpoints: str = "last"
     generations: str | None = None

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from esr_cli.base import files
+from esr_cli.config import saved_yaml
 from esr_cli.config.errors import ConfigError, did_you_mean, need_moderate
 from esr_cli.config.schema import by_name
 
@@ -20,6 +21,7 @@ Schema = TypeVar("Schema")
 CompositionError = OmegaConfBaseException
 UNKNOWN = re.compile(r"Could not override '([^']+)'[^+]*(?:\+(.*))?", re.S)
 UNREADABLE = re.compile(r"Error parsing override '(.*)'$")
+BEGINS = re.compile(r"(\\*)\$\{")
 MISSING = re.compile(r"Could not (?:load|find) '([^/']+)/([^']+)'")
 
 
@@ -39,9 +41,12 @@ def read(tree: Any, schema: type[Schema]) -> Schema:
 def typed(plain: dict[str, Any], schema: type[Schema]) -> Schema:
     """Converts a plain mapping to `schema`; raises `ConfigError` if a value has a wrong type or
     is out of bounds.
+
+    Texts are taken as they are: `${…}` in them is not resolved, as the mapping may come from a
+    file of a stranger's.
     """
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), plain)
+        merged = OmegaConf.merge(OmegaConf.structured(schema), _escaped(plain))
         need_moderate(OmegaConf.to_container(merged))
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
@@ -55,12 +60,12 @@ def as_plain(config: Any) -> dict[str, Any]:
 
 def write_yaml(config: dict[str, Any], path: Path) -> None:
     """Writes a plain mapping as yaml, atomically."""
-    files.write_text(path, OmegaConf.to_yaml(OmegaConf.create(config)))
+    files.write_text(path, saved_yaml.write(config))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Reads a yaml file as a plain mapping."""
-    return OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[return-value]
+    """Reads a yaml file as a plain mapping, without resolving anything; see `saved_yaml`."""
+    return saved_yaml.read(path)
 
 
 def one_line(error: Exception, known: Callable[[], Iterable[str]] = list) -> str:
@@ -99,6 +104,16 @@ def _unreadable(given: str, known: Callable[[], Iterable[str]]) -> str:
     names = list(known())
     remedy = f"give it a value, {key}=…" if key in names else did_you_mean(key, names)
     return f"{given}: settings are given as key=value; {remedy or 'esr COMMAND --help shows them'}"
+
+
+def _escaped(value: Any) -> Any:
+    """Nested settings in which OmegaConf sees no interpolation."""
+    if isinstance(value, dict):
+        return {key: _escaped(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_escaped(each) for each in value]
+    # Backslashes before an escape are escapes themselves.
+    return BEGINS.sub(r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def _refuse_unknown(plain: dict[str, Any], schema: Any, prefix: str) -> None:

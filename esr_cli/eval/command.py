@@ -12,7 +12,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli.base import files
 from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Responses, judge
@@ -20,6 +19,7 @@ from esr_cli.benchmarks.responses import for_benchmark
 from esr_cli.config import EvalConfig
 from esr_cli.eval import folder as eval_folder
 from esr_cli.eval.folder import Done
+from esr_cli.runs.record import rows_in
 from esr_cli.types import Grader
 
 # On the terminal only the median length is shown.
@@ -79,7 +79,7 @@ def _print(folder: Path) -> None:
     table = Table(title=str(folder), title_justify="left")
     for heading in ("benchmark", "step", "metric", "value", "95 % interval", "n"):
         table.add_column(heading, justify="left" if heading in ("benchmark", "metric") else "right")
-    shown = [row for row in files.read_rows(folder / "eval.jsonl") if not FILE_ONLY(row["metric"])]
+    shown = [row for row in rows_in(folder, "eval.jsonl") if not FILE_ONLY(row["metric"])]
     for (benchmark, step), rows in groupby(shown, key=lambda row: (row["benchmark"], row["step"])):
         for row in rows:
             form = "{:,.0f}" if row["metric"].startswith("length") else "{:.3f}"

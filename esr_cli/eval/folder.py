@@ -8,11 +8,13 @@ from pathlib import Path
 from esr_cli.base.files import append_rows, read_rows, write_rows
 from esr_cli.benchmarks.exam import Evaluation
 from esr_cli.config import ConfigError, EvalConfig, gate
-from esr_cli.runs.folder import name_of, need_writable
+from esr_cli.runs import record
+from esr_cli.runs.folder import name_of, need_no_links, need_writable
 from esr_cli.runs.record import key_of
 
 # Overrides that name the parent folder or do not change the results.
 NOT_IN_NAME = re.compile(r"(out|model|revision|run|generations|data_dir|sandbox)=|execution[.=]")
+WRITTEN = ("config.yaml", "eval.jsonl", "generations.jsonl", "engine.log")
 # The evaluated (benchmark, step) pairs.
 Done = set[tuple[str, int]]
 
@@ -24,21 +26,26 @@ def open_for(config: EvalConfig, overrides: list[str]) -> Path:
     """
     name = name_of(overrides, NOT_IN_NAME)
     folder = Path(config.out) if config.out else _parent(config) / name
+    if config.run and not config.out:
+        need_no_links("run", [folder.parent, folder])
+    need_no_links("out", [folder / each for each in WRITTEN])
     need_writable("out", folder)
     plain, saved = gate.as_plain(config), folder / "config.yaml"
+    del plain["trust_remote_code"]  # changes no result
     if saved.exists() and gate.read_yaml(saved) != plain:
         raise ConfigError(f"out={folder}: holds an evaluation with other settings; choose another")
     gate.write_yaml(plain, saved)
     # Responses without results are from an interrupted write.
     complete = done(folder)
-    kept = [row for row in read_rows(folder / "generations.jsonl") if key_of(row) in complete]
+    rows = record.rows_in(folder, "generations.jsonl")
+    kept = [row for row in rows if key_of(row) in complete]
     write_rows(folder / "generations.jsonl", kept)
     return folder
 
 
 def done(folder: Path) -> Done:
     """The (benchmark, step) pairs that `eval.jsonl` has results for."""
-    return {key_of(row) for row in read_rows(folder / "eval.jsonl")}
+    return {key_of(row) for row in record.rows_in(folder, "eval.jsonl")}
 
 
 def append(folder: Path, evaluation: Evaluation) -> None:

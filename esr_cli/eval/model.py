@@ -19,7 +19,7 @@ from esr_cli.config import ConfigError, EvalConfig, ModelConfig, TrainConfig, ga
 from esr_cli.eval.folder import Done
 from esr_cli.execution.remote import RemoteEngine
 from esr_cli.models import loading
-from esr_cli.runs import folder as run_folder
+from esr_cli.runs import record, saved
 from esr_cli.student import snapshot, tuning
 
 
@@ -93,8 +93,9 @@ Subject = tuple[ModelConfig, list[Weights], tuple[int, ...]]
 
 def _of_model(config: EvalConfig) -> Subject:
     model = ModelConfig(
-        str(config.model), config.revision, system=config.system, thinking=config.thinking
-    )
+        str(config.model), config.revision, system=config.system, thinking=config.thinking,
+        trust_remote_code=config.trust_remote_code,
+    )  # fmt: skip
     return model, [Weights(step=0)], ()
 
 
@@ -103,9 +104,11 @@ def _of_run(config: EvalConfig) -> Subject:
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"run={folder}: holds no run; name a folder that esr train made")
     kept = files.checkpoints(folder)
-    trained = gate.typed(run_folder.saved_config(folder), TrainConfig)
+    trusts = {"trust_remote_code": config.trust_remote_code}
+    typed = {"pair": {"student": trusts, "teacher": trusts}, "sandbox": config.sandbox}
+    trained = gate.typed(saved.settings(folder, typed), TrainConfig)
     if config.checkpoints == "last" and (folder / "summary.json").is_file():
-        step = files.read_rows(folder / "metrics.jsonl")[-1]["step"]
+        step = record.last_step(folder)
         # The chat template in use and the stop tokens were saved with the student.
         path = str(folder.absolute() / "student")
         model = replace(trained.pair.student, path=path, revision=None, chat_template=None)

@@ -17,8 +17,10 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+from esr_cli.base import files
 from esr_cli.base import process as proc
 
 GONE = (EOFError, ConnectionError, BrokenPipeError)
@@ -98,7 +100,7 @@ def _serve(pipe: Connection, parent: int, modules: tuple[str, ...]) -> None:
         build, settings, log = pipe.recv()
         if log:
             # By file descriptor, since C libraries bypass Python's streams.
-            with open(log, "ab") as file:
+            with files.open_to_write(Path(log), os.O_APPEND) as file:
                 _redirect(file.fileno(), file.fileno())
         if output:
             os.write(2, output)

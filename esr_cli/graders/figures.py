@@ -18,7 +18,7 @@ QUANTILES = (0.1, 0.5, 0.9)
 
 @dataclass(frozen=True)
 class Response:
-    """One response; `tokens` and `finish` (`stop`, `length`) are None if the engine is unknown."""
+    """One response; `tokens` and `finish` (`stop`, `length`, `other`) are None if unknown."""
 
     text: str
     tokens: int | None = None

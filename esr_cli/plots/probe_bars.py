@@ -98,7 +98,7 @@ def categories(panels: Any, rows: Rows) -> None:
     table.set(xlabel="response position (from 0)")
     table.set_title(f"Mean reverse KL (nats), before training; grey: n < {MIN_TOKENS}")
     shown_rows = [row for row in before if row["figure"] == "token_kl"][::-1]
-    labels = [repr(row["token"])[1:-1].replace("$", r"\$").replace(" ", "·") for row in shown_rows]
+    labels = [repr(row["token"])[1:-1].replace(" ", "·") for row in shown_rows]
     means = [row["value"] for row in shown_rows]
     errors = [
         [row["value"] - row["low"] for row in shown_rows],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,15 @@ PAINTERS: dict[str, tuple[Callable[[Any, Rows], None], int, tuple[float, float]]
 }
 
 
-def draw(name: str, rows: Rows, folder: Path, title: str) -> None:
+def draw(
+    name: str, rows: Rows, folder: Path, title: str, kinds: Sequence[str] = ("png", "svg")
+) -> None:
     """Writes `name.png` and `name.svg` (samples: `samples.html`) into `folder`."""
     if name == "samples":
         samples.write(folder / "samples.html", rows, title)
         return
     paint, panels, size = PAINTERS[name]
-    with figure(folder, name, size, panels) as axes:
+    with figure(folder, name, size, panels, kinds) as axes:
         paint(axes, rows)
         first = axes if panels == 1 else axes[0]
         first.figure.suptitle(title, fontsize=8, color="0.4", x=0.01, ha="left")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cycler import cycler
+
+from esr_cli.base.files import write_bytes
 
 # A distinct ink colour, so that a page can replace it with its own text colour.
 INK = "#1d1f23"
@@ -21,6 +24,8 @@ SETTINGS: dict[Any, Any] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color",
                      "ytick.color"), INK),
     "axes.prop_cycle": cycler(color=COLOURS),
+    # A dollar sign in a name is no formula.
+    "text.parse_math": False,
     "svg.fonttype": "none", "svg.hashsalt": "esr", "font.size": 9, "axes.titlesize": 10,
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
 }  # fmt: skip
@@ -28,11 +33,13 @@ SETTINGS: dict[Any, Any] = {
 
 @contextmanager
 def figure(
-    folder: Path, name: str, size: tuple[float, float] = (6, 3.6), panels: int = 1
-) -> Iterator[Any]:
+    folder: Path, name: str, size: tuple[float, float] = (6, 3.6), panels: int = 1,
+    kinds: Sequence[str] = ("png", "svg"),
+) -> Iterator[Any]:  # fmt: skip
     """Yields the axes to paint on, or an array of them if `panels` (side by side) is above 1.
 
-    On exit writes `folder/name.png` and `folder/name.svg`; `size` is in inches.
+    On exit writes `folder/name.png` and `folder/name.svg`, or only one of these `kinds`;
+    `size` is in inches.
     """
     import matplotlib
 
@@ -44,7 +51,10 @@ def figure(
         try:
             yield axes
             folder.mkdir(parents=True, exist_ok=True)
-            sheet.savefig(folder / f"{name}.png", dpi=150)
-            sheet.savefig(folder / f"{name}.svg", metadata={"Date": None})
+            for kind in kinds:
+                drawn, options = io.BytesIO(), {"metadata": {"Date": None}}
+                sheet.savefig(drawn, format=kind, **({"dpi": 150} if kind == "png" else options))
+                # Replaced, not opened: the name may be a link in a folder from a stranger.
+                write_bytes(folder / f"{name}.{kind}", drawn.getvalue())
         finally:
             pyplot.close(sheet)

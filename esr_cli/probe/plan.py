@@ -17,6 +17,7 @@ from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Exam
 from esr_cli.config import BenchmarkConfig, ConfigError, ModelConfig, ProbeCommandConfig, gate
 from esr_cli.runs import folder as run_folder
+from esr_cli.runs import record, saved
 from esr_cli.tasks.chat import Chat
 from esr_cli.types import Question
 
@@ -73,10 +74,13 @@ def resolve(config: ProbeCommandConfig, overrides: list[str]) -> ProbeCommandCon
         raise ConfigError(
             f"run={folder}: holds no complete run ({missing_files[0]} is missing){unfinished}"
         )
-    saved, given = run_folder.saved_config(folder), gate.as_plain(config)
+    given = gate.as_plain(config)
+    plain = saved.settings(folder, given)
+    typed = saved.typed_only(overrides)
     named = {
-        text.lstrip("+~").split("=")[0].split("@")[0].split(".")[0]: text for text in overrides
-    }
+        text.lstrip("+~").split("=")[0].split("@")[0].split(".")[0]: text
+        for text in overrides if text not in typed
+    }  # fmt: skip
     for key, text in named.items():
         if key not in (*OF_THE_COMMAND, *MAY_CHANGE):
             raise ConfigError(f"{text}: run={folder} brings its own; leave it out")
@@ -84,10 +88,10 @@ def resolve(config: ProbeCommandConfig, overrides: list[str]) -> ProbeCommandCon
     changed |= {key: given[key] for key in OF_THE_COMMAND}
     if "benchmark" in named:
         changed["benchmark"] = _benchmarks(
-            saved["benchmark"], given["benchmark"], overrides, folder
+            plain["benchmark"], given["benchmark"], overrides, folder
         )
-    changed["rollout"] = saved["rollout"] | {key: given["rollout"][key] for key in ENGINE}
-    return gate.typed({**saved, **changed, "resume": None}, ProbeCommandConfig)
+    changed["rollout"] = plain["rollout"] | {key: given["rollout"][key] for key in ENGINE}
+    return gate.typed({**plain, **changed, "resume": None}, ProbeCommandConfig)
 
 
 def _benchmarks(
@@ -157,7 +161,7 @@ def plan(config: ProbeCommandConfig, task: Task | None = None) -> Plan:
         )
         preflight.check_model("run", models["after"], config.rollout)
         exams["after"] = student_exam
-        steps["after"] = files.read_rows(folder / "metrics.jsonl")[-1]["step"]
+        steps["after"] = record.last_step(folder)
     tokenizers = {"student": student, "teacher": teacher}
     return Plan(config, benchmark, pairing, tokenizers, models, exams, steps)
 
@@ -168,6 +172,7 @@ def folder_of(config: ProbeCommandConfig, overrides: list[str]) -> Path:
         folder = Path(config.out)
     elif config.run:
         folder = Path(config.run) / "probes"
+        run_folder.need_no_links("run", [folder])
     else:
         name = run_folder.name_of(overrides, NOT_IN_NAME)
         folder = Path("runs") / config.pair.name / f"probes-{name}"

@@ -34,9 +34,10 @@ def _run(config: ProbeCommandConfig) -> dict[str, Any] | None:
     if not config.run:
         return None
     folder = Path(config.run)
-    saved = gate.read_yaml(folder / "config.yaml")
-    step = files.read_rows(folder / "metrics.jsonl")[-1]["step"]
-    return {"config_hash": saved["config_hash"], "step": step}
+    plain = gate.read_yaml(folder / "config.yaml")
+    # Computed, since what the file names may be missing or of other settings.
+    plain.pop("config_hash", None)
+    return {"config_hash": files.hash_of(plain), "step": record.last_step(folder)}
 
 
 def _weights(config: ProbeCommandConfig) -> dict[str, dict[str, list[int]]]:

@@ -28,11 +28,10 @@ PAPER = conf_dir() / "experiment" / "paper"
 
 @dataclass(frozen=True)
 class Probe:
-    """The rows of one probe, a label for its owner, and the folder that holds its figure."""
+    """The rows of one probe, and a label for its owner."""
 
     name: str
     label: str
-    folder: Path
     rows: Rows
 
 
@@ -138,7 +137,7 @@ class Group:
     def probes(self, name: str) -> list[Probe]:
         """The probes with this name: those of all runs, then those of the pair alone."""
         found = [
-            Probe(name, f"{each.label}, seed {run.seed}", run.folder / "probes", run.probes[name])
+            Probe(name, f"{each.label}, seed {run.seed}", run.probes[name])
             for each in self.conditions for run in each.runs if name in run.probes
         ]  # fmt: skip
         return found + [each for each in self.loose if each.name == name]
@@ -233,7 +232,7 @@ def _with_loose(groups: list[Group], found: list[tuple[Path, dict[str, Rows]]]) 
             of_pair = [i for i, group in enumerate(groups) if group.pair == pair]
             fit = [i for i in of_pair if groups[i].benchmark in benchmarks] or of_pair
             for i in fit[:1]:
-                loose.setdefault(i, []).append(Probe(name, place.name, place, rows))
+                loose.setdefault(i, []).append(Probe(name, place.name, rows))
     return [replace(group, loose=tuple(loose.get(i, ()))) for i, group in enumerate(groups)]
 
 

@@ -7,12 +7,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from esr_cli.base.files import write_text
+from esr_cli.base.reading import printable
 from esr_cli.config import ConfigError, ReportConfig
 from esr_cli.report.book import open_book
 from esr_cli.report.claims import Judged
 from esr_cli.report.content import compose
 from esr_cli.report.markdown import markdown
 from esr_cli.report.page import page
+from esr_cli.runs.folder import need_no_links
 
 COLOURS = {"shows": "green", "does not show": "red"}
 
@@ -24,22 +27,23 @@ def run(config: ReportConfig, overrides: list[str]) -> None:
         raise ConfigError(f"runs={folder}: no such folder; name one that holds runs of esr train")
     book = open_book(folder)
     for place, reason in book.unreadable.items():
-        print(f"{place}: unreadable ({reason})")
+        print(printable(f"{place}: unreadable ({reason})"))
     if not book.runs:
         raise ConfigError(
             f"runs={folder}: holds no run (a folder with config.yaml and metrics.jsonl); "
             "run esr train first"
         )
     out = Path(config.out or folder)
+    need_no_links("out", [out / "figures", *(out / "figures").glob("*")])
     try:
         out.mkdir(parents=True, exist_ok=True)
         report = compose(book, out, config.title or f"Runs in {folder.resolve().name}")
-        (out / "report.html").write_text(page(report))
-        (out / "report.md").write_text(markdown(report))
+        write_text(out / "report.html", page(report))
+        write_text(out / "report.md", markdown(report))
     except OSError as error:
         raise ConfigError(f"out={out}: cannot be written ({error.strerror})") from None
     _print(report.judged)
-    print("\n".join(report.summary))
+    print(printable("\n".join(report.summary)))
     print(f"report: {out / 'report.html'}")
 
 
@@ -50,6 +54,7 @@ def _print(judged: list[Judged]) -> None:
     for each in judged:
         claim = f"{each.statement}\n{each.what}" if each.what else each.statement
         colour = COLOURS.get(each.verdict, "")
-        table.add_row(claim, each.paper.split(" (")[0], each.ours, each.verdict, style=colour)
+        cells = (claim, each.paper.split(" (")[0], each.ours, each.verdict)
+        table.add_row(*map(printable, cells), style=colour)
     # The brackets of intervals are not markup.
     Console(markup=False, highlight=False).print(table)

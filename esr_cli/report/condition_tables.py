@@ -102,12 +102,13 @@ def _at(condition: Condition, key: str, moment: str) -> Number | None:
 def teacher(group: Group, key: str) -> Number | None:
     """The teacher's figure, from an evaluation of the teacher or else from a decay probe."""
     for each in key.split("|"):
-        if number := _teacher(group, *each.split("/")):
+        if number := teacher_in(group, *each.split("/")):
             return number
     return None
 
 
-def _teacher(group: Group, benchmark: str, metric: str) -> Number | None:
+def teacher_in(group: Group, benchmark: str, metric: str) -> Number | None:
+    """The teacher's figure in one benchmark."""
     evaluated = (row for row in group.teacher if row["benchmark"] == benchmark)
     row = of_metric(evaluated, metric)
     if not row and metric == "avg@" and benchmark == group.benchmark:

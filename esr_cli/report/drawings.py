@@ -8,7 +8,17 @@ from xml.etree import ElementTree
 
 from esr_cli.plots.style import INK
 
-DROPPED = {"metadata", "style", "script", "title"}
+# What matplotlib draws with. Everything else is dropped, so that nothing in a drawing can run.
+ELEMENTS = {"svg", "g", "defs", "clipPath", "path", "rect", "use", "text", "tspan", "image"}
+ATTRIBUTES = {
+    "id", "d", "x", "y", "width", "height", "transform", "clip-path", "clip-rule", "fill",
+    "fill-opacity", "fill-rule", "font-family", "font-size", "font-style", "font-weight", "href",
+    "opacity", "preserveAspectRatio", "stroke", "stroke-dasharray", "stroke-dashoffset",
+    "stroke-linecap", "stroke-linejoin", "stroke-miterlimit", "stroke-opacity", "stroke-width",
+    "text-anchor",
+}  # fmt: skip
+HREF = re.compile(r"#|data:image/png;base64,[A-Za-z0-9+/=\s]*$")
+OUTSIDE = re.compile(r"url\((?!#)|[\\<]|:(?!image/png)")
 REFERS = re.compile(r"url\(#([^)]+)\)")
 # A CSS shorthand that SVG attributes do not have. Only the size is kept: the page sets the family.
 FONT = re.compile(r"^(?:[\w-]+ )*?([\d.]+)px\b")
@@ -23,7 +33,8 @@ def inline(path: Path, name: str, alt_text: str) -> str:
     """Returns the drawing as an HTML element, with `alt_text` as its label for screen readers.
 
     Its ids begin with `name`, its ink takes the colour of the page's text, and its white background
-    is removed. Styles become attributes, and external references are dropped.
+    is removed. Styles become attributes. Elements, attributes and references outside the lists
+    above are dropped.
     """
     root = ElementTree.parse(path).getroot()
     box = root.get("viewBox", "")
@@ -42,14 +53,16 @@ def _clean(node: ElementTree.Element, name: str) -> None:
     attributes |= _attributes(attributes.pop("style", ""))
     node.attrib.clear()
     for key, value in attributes.items():
-        if key.startswith("on") or (key == "href" and value[:1] != "#" and value[:5] != "data:"):
+        if key not in ATTRIBUTES or (key == "href" and not HREF.match(value)):
+            continue
+        if key != "id" and OUTSIDE.search(value):
             continue
         if key == "id" or (key == "href" and value.startswith("#")):
             value = f"#{name}-{value[1:]}" if key == "href" else f"{name}-{value}"
         value = REFERS.sub(lambda found: f"url(#{name}-{found[1]})", value)
         _colour(node, key, value)
     for child in list(node):
-        if not isinstance(child.tag, str) or child.tag.split("}")[-1] in DROPPED:
+        if not isinstance(child.tag, str) or child.tag.split("}")[-1] not in ELEMENTS:
             node.remove(child)
         else:
             _clean(child, name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from html import escape
 from urllib.parse import quote
 
 from esr_cli.report.content import Report
@@ -12,19 +13,19 @@ from esr_cli.report.tables import Cell, Table
 
 def markdown(report: Report) -> str:
     """The report as Markdown: the same figures as the page, with drawings linked as PNG."""
-    parts = [f"# {report.title}", " ".join(report.summary), "## The paper's claims"]
+    parts = [f"# {_plain(report.title)}", _plain(" ".join(report.summary)), "## The paper's claims"]
     judged = [(each.statement + (f" ({each.what})" if each.what else ""), each.paper, each.ours,
                each.rule, each.verdict) for each in report.judged]  # fmt: skip
-    parts.append(_grid(("claim", "paper", "ours", "required", "verdict"), judged))
+    parts.append(_grid(("claim", "paper", "ours", "required", "verdict"), map(_each, judged)))
     parts.append("## Accuracy, seconds, memory")
     parts += [table(each, "condition") for each in report.conditions]
     for each in report.pictures:
         parts += [f"![{_plain(each.alt_text)}](figures/{each.name}.png)",
-                  f"*{each.title}.* {each.caption}"]  # fmt: skip
+                  f"*{_plain(each.title)}.* {_plain(each.caption)}"]  # fmt: skip
     if report.probes:
         parts.append("## Probes")
     for view in report.probes:
-        parts += [f"### {view.title}: {view.label}", view.sentence]
+        parts += [f"### {_plain(view.title)}: {_plain(view.label)}", view.sentence]
         if view.link:
             parts.append(_link(view.title, view.link))
         if view.table:
@@ -32,7 +33,11 @@ def markdown(report: Report) -> str:
     if report.paper:
         parts += ["## The paper's tables", f"The rows are those of {report.source}."]
     parts += [table(each, "row") for each in report.paper]
-    parts += ["## Runs", _grid(("what", ""), report.facts), table(report.runs, "condition")]
+    parts += [
+        "## Runs",
+        _grid(("what", ""), map(_each, report.facts)),
+        table(report.runs, "condition"),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -44,27 +49,34 @@ def table(table: Table, first: str) -> str:
     rows = []
     for row in table.rows:
         start = [*([row.group] if grouped else []), row.label, *([row.whose] if whose else [])]
-        rows.append([*start, *map(_cell, row.cells)])
-    title = f"**{table.title}** {table.source}".strip() + "\n\n" if table.title else ""
-    return (
-        title + _grid([*lead, *table.columns], rows) + (f"\n\n{table.note}" if table.note else "")
-    )
+        rows.append([*_each(start), *map(_cell, row.cells)])
+    title = f"**{_plain(table.title)}** {_plain(table.source)}".strip() if table.title else ""
+    grid = _grid([*lead, *_each(table.columns)], rows)
+    return "\n\n".join(filter(None, (title, grid, _plain(table.note))))
 
 
 def _cell(cell: Cell) -> str:
     if cell.links:
         return " ".join(_link(name, to) for name, to in cell.links)
-    return f"{cell.text} {cell.small}".strip()
+    return _plain(f"{cell.text} {cell.small}")
 
 
 def _link(name: str, to: str) -> str:
-    return f"[{name}](<{re.sub('[<>]', lambda found: quote(found[0]), to)}>)"
+    safe = re.sub(r"[<>\\\s|:]", lambda found: " " if found[0] == " " else quote(found[0]), to)
+    return f"[{_plain(name)}](<{safe}>)"
 
 
-def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are Markdown."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(_plain, line))} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _each(texts: Iterable[str]) -> list[str]:
+    return [_plain(text) for text in texts]
 
 
 def _plain(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    """A foreign text as Markdown that holds no HTML, no link and no image, on one line."""
+    text = " ".join(escape(text, quote=False).split())
+    return text.replace("|", "\\|").replace("](", "]\\(").replace("`", "\\`")

@@ -9,7 +9,7 @@ from esr_cli.plots import report as draw
 from esr_cli.plots.report import Level, Point
 from esr_cli.report import numbers
 from esr_cli.report.book import Group
-from esr_cli.report.condition_tables import teacher
+from esr_cli.report.condition_tables import teacher_in
 from esr_cli.report.conditions import Condition
 from esr_cli.report.numbers import Number
 from esr_cli.runs.lines import PHASES
@@ -78,7 +78,7 @@ def _levels(group: Group) -> list[Level]:
     found = [(each.label, numbers.accuracy(each, group.benchmark, "last")) for each in full[:3]]
     most = max(group.graded, key=lambda condition: len(condition.done))
     found.append(("student at the start", numbers.accuracy(most, group.benchmark, "before")))
-    found.append(("teacher", teacher(group, f"{group.benchmark}/avg@")))
+    found.append(("teacher", teacher_in(group, group.benchmark, "avg@")))
     return [
         Level(label, 100 * number.value, 100 * number.low, 100 * number.high)
         for label, number in found if number

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from esr_cli.base.files import Rows
+from esr_cli.plots import probes as plots
 from esr_cli.report.book import Book, Probe
 from esr_cli.report.tables import Cell, Row, Table
 
@@ -32,7 +34,11 @@ EXTRA = ("who", "benchmark", "region", "category", "range", "token", "step")
 
 @dataclass(frozen=True)
 class View:
-    """One probe of one run as shown on the page. `svg` is None or `link` empty if there is none."""
+    """One probe of one run as shown on the page. `svg` is None or `link` empty if there is none.
+
+    Both are drawn for the report from the rows: figures and pages in a run folder from elsewhere
+    may hold scripts.
+    """
 
     name: str
     title: str
@@ -49,13 +55,15 @@ def views(book: Book, out: Path) -> list[View]:
     names = dict.fromkeys([*DESCRIPTIONS, *(n for run in book.runs for n in run.probes),
                            *(p.name for group in book.groups for p in group.loose)])  # fmt: skip
     found = [probe for name in names for group in book.groups for probe in group.probes(name)]
-    return [_view(probe, out) for probe in found]
+    folder = out / "figures"
+    return [_view(probe, out, folder / f"probe-{at}") for at, probe in enumerate(found)]
 
 
-def _view(probe: Probe, out: Path) -> View:
+def _view(probe: Probe, out: Path, folder: Path) -> View:
     title, sentence = DESCRIPTIONS.get(probe.name, (probe.name, ""))
-    svg, page = probe.folder / f"{probe.name}.svg", probe.folder / f"{probe.name}.html"
-    table = None if probe.name == "samples" else small(probe.rows)
+    drawn = _draw(probe, folder)
+    page = probe.name == "samples"
+    table = None if page else small(probe.rows)
     values = (
         ""
         if table is None
@@ -65,10 +73,24 @@ def _view(probe: Probe, out: Path) -> View:
         )
     )
     return View(
-        probe.name, title, sentence, probe.label, svg if svg.is_file() else None,
+        probe.name, title, sentence, probe.label, drawn if drawn and not page else None,
         f"{title}, {probe.label}. {values}".strip(), table,
-        os.path.relpath(page, out) if page.is_file() else "",
+        os.path.relpath(drawn, out) if drawn and page else "",
     )  # fmt: skip
+
+
+def _draw(probe: Probe, folder: Path) -> Path | None:
+    """The figure of a probe, or the page of its samples; None if its rows do not suffice."""
+    if probe.name not in DESCRIPTIONS:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about the size of foreign labels
+            plots.draw(probe.name, probe.rows, folder, probe.label, kinds=("svg",))
+    # The rows are those of a stranger, and each painter needs others.
+    except Exception:
+        return None
+    return folder / ("samples.html" if probe.name == "samples" else f"{probe.name}.svg")
 
 
 def small(rows: Rows) -> Table | None:

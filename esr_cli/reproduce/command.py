@@ -22,6 +22,7 @@ from esr_cli.report import command as report
 from esr_cli.reproduce import matrix
 from esr_cli.reproduce.matrix import BEGUN, COMPLETE, FAILED, Cell
 from esr_cli.runs import folder as run_folder
+from esr_cli.runs import saved
 
 MATRICES = "experiment/paper"
 # In `out`: the settings shared by all cells there.
@@ -153,7 +154,8 @@ class Runner:
                 return jobs.Ended(0, 0.0)
             folder = jobs.text(str(cell.run))
             resumes = files.latest(cell.run) is not None
-            arguments = [f"resume={folder}"] if resumes else [*arguments, f"run_dir={folder}"]
+            again = [f"resume={folder}", *saved.typed_only(arguments)]
+            arguments = again if resumes else [*arguments, f"run_dir={folder}"]
         try:
             return jobs.run(cell.command, arguments, log, None if cell.alone else self.threads)
         except OSError as error:

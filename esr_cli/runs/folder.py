@@ -13,12 +13,16 @@ from typing import Any
 from esr_cli.base import files
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.config.train import NO_DIFFERENCE
-from esr_cli.runs import environment, wandb_mirror
+from esr_cli.runs import environment, lines, saved, wandb_mirror
 
 # Not in the name: the pair, which names the parent folder, and settings that change no result.
 NOT_IN_NAME = re.compile(rf"({'|'.join(NO_DIFFERENCE)})[.=]|(pair|sweep|cluster)=")
-CUT_BACK = (
-    "metrics.jsonl", "eval.jsonl", "generations.jsonl", "samples.jsonl", "kl_by_position.jsonl",
+CUT_BACK = tuple(lines.OF_FILE)
+# What a run writes into its folder, besides CUT_BACK.
+WRITTEN = (
+    ".lock", ".trial", "adapter", "checkpoints", "config.yaml", "engine.log", environment.FILE,
+    "esr.log", "eval", "plots", "probes", "probes-before", "student", "summary.json", "teacher.log",
+    "wandb", wandb_mirror.ID,
 )  # fmt: skip
 MOST_CHARS = 120
 
@@ -63,8 +67,8 @@ def difference(folder: Path, config: TrainConfig) -> str:
     has_run = files.latest(folder) is not None or (folder / "summary.json").is_file()
     if not has_run or not (folder / "config.yaml").is_file():
         return ""
-    saved, wanted = saved_config(folder), gate.as_plain(config)
-    for key, old, new in _differing(saved, wanted):
+    old_run, wanted = saved.settings(folder), gate.as_plain(config)
+    for key, old, new in _differing(old_run, wanted):
         if key.split(".")[0] in NO_DIFFERENCE:
             continue
         if key == "rollout.max_tokens" and new == "auto":
@@ -81,12 +85,17 @@ def lock(folder: Path, key: str = "run_dir") -> Iterator[None]:
     holds the lock or if the folder cannot be written.
     """
     need_writable(key, folder)
-    with (folder / ".lock").open("a+") as file:
+    need_no_links(key, [folder / name for name in (*WRITTEN, *CUT_BACK)])
+    try:
+        file = files.open_to_write(folder / ".lock", 0)
+    except OSError as error:
+        raise ConfigError(f"{key}={folder}: .lock cannot be written ({error.strerror})") from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            who = file.read().strip() or "unknown"
+            who = file.read(20).decode(errors="replace").strip() or "unknown"
             raise ConfigError(
                 f"{key}={folder}: another run is using it (process {who}); wait for it, or "
                 f"choose another {key}"
@@ -95,7 +104,7 @@ def lock(folder: Path, key: str = "run_dir") -> Iterator[None]:
             # Some network file systems have no locks; then the folder is not protected.
             pass
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(str(os.getpid()).encode())
         file.flush()
         yield
 
@@ -112,19 +121,20 @@ def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
     folder = Path(config.resume or "")
     if files.latest(folder) is None:
         raise ConfigError(f"resume={folder}: holds no checkpoint; name the folder of a saved run")
-    saved = saved_config(folder)
+    lines.check(folder)
     given = gate.as_plain(config)
+    plain = saved.settings(folder, given)
     if "rollout.max_tokens" not in _keys(overrides):
-        given["rollout"]["max_tokens"] = saved["rollout"]["max_tokens"]
+        given["rollout"]["max_tokens"] = plain["rollout"]["max_tokens"]
     for key in _keys(overrides):
-        old, new = _get(saved, key), _get(given, key)
+        old, new = _get(plain, key), _get(given, key)
         if key == "steps":
             if new < old:
                 raise ConfigError(f"steps={new}: the saved run has steps={old}; it may only grow")
-            saved["steps"] = new
+            plain["steps"] = new
         elif key == "rollout.max_tokens" and new == "auto":
             continue  # resolved when the run began
-        elif key not in ("resume", "run_dir") and old != new:
+        elif key not in ("resume", "run_dir", *saved.TYPED_ONLY) and old != new:
             override = next(text for text in overrides if _keys([text]) == [key]).lstrip("+~")
             saved_value = old
             if isinstance(old, dict) and isinstance(new, dict):
@@ -133,14 +143,7 @@ def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
             raise ConfigError(
                 f"{override}: the saved run has {saved_value}; drop it or start a new run"
             )
-    return gate.typed(saved, TrainConfig)
-
-
-def saved_config(folder: Path) -> dict[str, Any]:
-    """The settings of a run, as plain mappings."""
-    saved = gate.read_yaml(folder / "config.yaml")
-    saved.pop("config_hash", None)
-    return saved
+    return gate.typed(plain, TrainConfig)
 
 
 def rewind(folder: Path, step: int, plain: dict[str, Any]) -> None:
@@ -168,13 +171,28 @@ def forget_evaluation(folder: Path, step: int) -> None:
 
 def need_writable(key: str, folder: Path) -> None:
     """Creates the folder; raises `ConfigError` if it cannot be written."""
+    probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
+        probe.unlink(missing_ok=True)
+        files.open_to_write(probe, os.O_EXCL).close()
         probe.unlink()
     except OSError as error:
         raise ConfigError(f"{key}={folder}: cannot be written ({error.strerror})") from None
+
+
+def need_no_links(key: str, paths: Iterable[Path]) -> None:
+    """Raises `ConfigError` if one of these files and folders is a link, pipe or device.
+
+    A run folder from a stranger could lead with it to any file of the user's.
+    """
+    for path in paths:
+        if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
+            kind = "a link" if path.is_symlink() else "a pipe or device"
+            raise ConfigError(
+                f"{key}={path.parent}: {path.name} in it is {kind}, through which esr does not "
+                "write; put a file or folder in its place"
+            )
 
 
 def _write_config(folder: Path, plain: dict[str, Any]) -> None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from esr_cli.base import reading
+from esr_cli.config import ConfigError
 
 # The expected type in words, and its check.
 Kind = tuple[str, Callable[[Any], bool]]
 
 
+# No figure of a run is larger. Larger ones, infinities and NaN are of no use in means and figures.
+LARGEST = 1e15
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and (
+        -LARGEST <= value <= LARGEST
+    )  # fmt: skip
 
 
 NUMBER: Kind = ("a number", _is_number)
@@ -25,40 +34,72 @@ TEXTS: Kind = (
 )
 VERDICTS: Kind = (
     "a list of verdicts",
-    lambda value: isinstance(value, list) and all(isinstance(each, int | float) for each in value),
+    lambda value: (
+        isinstance(value, list)
+        and all(isinstance(each, int | float) and 0 <= each <= 1 for each in value)
+    ),
 )
 WHERE = {"step": NUMBER, "benchmark": TEXT}
 BOUNDS = {"value": NUMBER, "low": NUMBER, "high": NUMBER}
-EVAL = {**WHERE, "metric": TEXT, **BOUNDS}
+EVAL = {**WHERE, "metric": TEXT, **BOUNDS, "n": NUMBER}
 GENERATIONS = {**WHERE, "id": NAME, "correct": VERDICTS, "responses": TEXTS}
 PROBE = {"figure": TEXT, "who": TEXT, "range": TEXT, "at": NUMBER, **BOUNDS}
+ENVIRONMENT = {"step": NUMBER, "versions": TEXT, "machine": TEXT, "gpu": TEXT}
 PHASES = ("generate", "score", "train", "sync")
+OF_ROLLOUTS = ("tokens", "repeat_rate", "eos_rate", "length_mean")
 METRICS = {
-    "step": NUMBER, "rollout/tokens": NUMBER, "memory/peak_gib": NUMBER,
+    "step": NUMBER, "memory/peak_gib": NUMBER, "train/skipped": NUMBER,
+    **{f"rollout/{name}": NUMBER for name in OF_ROLLOUTS},
     **{f"time/{phase}_s": NUMBER for phase in (*PHASES, "step")},
 }  # fmt: skip
+LISTS: Kind = ("a list", lambda value: isinstance(value, list))
+PROFILE = {"step": NUMBER, "kl": LISTS, "count": LISTS}
+# The files of a run that are cut back when it resumes: types by key, and the keys that rows need.
+OF_FILE: dict[str, tuple[Mapping[str, Kind], tuple[str, ...]]] = {
+    "metrics.jsonl": (METRICS, tuple(METRICS)),
+    "eval.jsonl": (EVAL, ("benchmark", "step", "metric", "value", "low", "high", "n")),
+    # Questions that could not be judged have no verdicts.
+    "generations.jsonl": (GENERATIONS, ("benchmark", "step", "id")),
+    "samples.jsonl": (WHERE, ("step",)),
+    "kl_by_position.jsonl": (PROFILE, tuple(PROFILE)),
+}
 
 
-def read(path: Path, kinds: Mapping[str, Kind]) -> Iterator[dict[str, Any]]:
+def check(folder: Path) -> None:
+    """Raises `ConfigError` if a row of a run's files could not be used on resuming it."""
+    for name, (kinds, needed) in OF_FILE.items():
+        for _ in read(folder / name, kinds, needed):
+            pass
+
+
+def read(
+    path: Path, kinds: Mapping[str, Kind], needed: Iterable[str] = ()
+) -> Iterator[dict[str, Any]]:
     """Yields the rows of a file one at a time: the responses of a long run may not fit in memory.
 
-    Skips lines that are no JSON objects. Raises ValueError with file, line and value if a value has
-    another type than `kinds` gives for its key; absent and null values are allowed.
+    Skips lines that are no JSON objects. Raises `ConfigError` with file, line and value if a value
+    has another type than `kinds` gives for its key; absent and null values are allowed, unless they
+    are `needed`.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         return
-    with path.open(errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            row = None
-            with contextlib.suppress(json.JSONDecodeError):
-                row = json.loads(line)
-            if isinstance(row, dict):
-                _check(row, kinds, f"{path.parent.name}/{path.name} line {number}")
-                yield row
+    for number, line in reading.lines(path):
+        try:
+            row = reading.parse(line)
+        except reading.BrokenError:
+            continue
+        if isinstance(row, dict):
+            _check(row, kinds, needed, f"{path.parent.name}/{path.name} line {number}")
+            yield row
 
 
-def _check(row: dict[str, Any], kinds: Mapping[str, Kind], location: str) -> None:
+def _check(
+    row: dict[str, Any], kinds: Mapping[str, Kind], needed: Iterable[str], location: str
+) -> None:
     for key, (expected, is_valid) in kinds.items():
         value = row.get(key)
         if value is not None and not is_valid(value):
-            raise ValueError(f"{location}: {key}={json.dumps(value)[:40]} is not {expected}")
+            raise ConfigError(f"{location}: {key}={json.dumps(value)[:40]} is not {expected}")
+    for key in needed:
+        if row.get(key) in (None, []) and kinds[key] is not LISTS:
+            raise ConfigError(f"{location}: {key} is missing; it must be {kinds[key][0]}")

@@ -6,12 +6,14 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from esr_cli.base.files import Rows, headlines, read_rows
+from esr_cli.base import reading
+from esr_cli.base.files import Rows, headlines
 from esr_cli.base.statistics import Interval
-from esr_cli.config import gate
+from esr_cli.config import ConfigError, gate
 from esr_cli.runs import lines
 
 # One value per question, by benchmark and step.
@@ -95,8 +97,6 @@ def read(folder: Path) -> Run:
     metrics cannot be read.
     """
     config = gate.read_yaml(folder / "config.yaml")
-    if not config or not isinstance(config, dict):
-        raise ValueError("config.yaml holds no settings")
     evals: Rows = []
     right: Scores = {}
     boxes: Scores = {}
@@ -111,8 +111,16 @@ def read(folder: Path) -> Run:
     return Run(
         folder, config, _state(folder), list(lines.read(folder / "metrics.jsonl", lines.METRICS)),
         evals, right, boxes, probes_in(folder / "probes"),
-        read_rows(folder / "environment.jsonl"),
+        list(lines.read(folder / "environment.jsonl", lines.ENVIRONMENT)),
     )  # fmt: skip
+
+
+def rows_in(place: Path, name: str) -> Rows:
+    """The rows of `eval.jsonl` or `generations.jsonl` of one evaluation.
+
+    Raises `ConfigError` if a row lacks what every row has.
+    """
+    return list(lines.read(place / name, *lines.OF_FILE[name]))
 
 
 def rows_of_run(folder: Path, name: str) -> Rows:
@@ -121,9 +129,9 @@ def rows_of_run(folder: Path, name: str) -> Rows:
     """
     found: Rows = []
     config = settings_at(folder / "config.yaml")
-    for place, rows in _evaluations(folder, config, lambda at: read_rows(at / "eval.jsonl")):
+    for place, rows in _evaluations(folder, config, partial(rows_in, name="eval.jsonl")):
         evaluated = {key_of(row) for row in rows}
-        found += [row for row in read_rows(place / name) if key_of(row) in evaluated]
+        found += [row for row in rows_in(place, name) if key_of(row) in evaluated]
     return found
 
 
@@ -146,6 +154,14 @@ def share_of_several_boxes(row: dict[str, Any]) -> float:
     """The share of the responses to one question that hold more than one box."""
     several = sum(text.count(BOX) > 1 for text in row.get("responses", ()))
     return several / len(row["correct"])
+
+
+def last_step(folder: Path) -> int:
+    """The last step in a run's metrics; raises `ConfigError` if there is none."""
+    rows = list(lines.read(folder / "metrics.jsonl", lines.METRICS, ("step",)))
+    if not rows:
+        raise ConfigError(f"{folder / 'metrics.jsonl'}: holds no step; the run left no metrics")
+    return int(rows[-1]["step"])
 
 
 def _evaluations(
@@ -173,9 +189,8 @@ def interval_of(row: dict[str, Any]) -> Interval:
 def settings_at(path: Path) -> dict[str, Any]:
     """The settings in a YAML file; empty if it is absent or broken."""
     # The file may not be one of ours; it must not raise.
-    with contextlib.suppress(Exception):
-        found = gate.read_yaml(path)
-        return found if isinstance(found, dict) else {}
+    with contextlib.suppress(ConfigError):
+        return gate.read_yaml(path)
     return {}
 
 
@@ -214,7 +229,7 @@ def _state(folder: Path) -> str:
     if (folder / "summary.json").is_file():
         return "complete"
     log = folder / "esr.log"
-    entries = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    entries = [line for _, line in reading.lines(log)] if log.is_file() else []
     # Each line begins with a timestamp of 20 characters; each start logs the run folder first.
     starts = [at for at, line in enumerate(entries) if line[20:].startswith("run folder: ")]
     since = entries[starts[-1] if starts else 0 :]

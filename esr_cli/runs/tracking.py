@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -113,8 +114,9 @@ class Tracker:
             self._bar.console.print(message, markup=False)
         else:
             print(message, flush=True)
-        with (self.run_dir / "esr.log").open("a") as log:
-            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n"
+        with files.open_to_write(self.run_dir / "esr.log", os.O_APPEND) as log:
+            log.write(line.encode(errors="replace"))
 
     def warn(self, message: str) -> None:
         """Writes a line marked as a warning."""

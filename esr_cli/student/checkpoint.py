@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from esr_cli.base import files
+from esr_cli.base import files, reading
 from esr_cli.base.files import CheckpointError
 
 TENSORS, STATE, CHECKSUM = "tensors.safetensors", "state.json", "crc32"
@@ -74,7 +74,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     without a checksum are of an earlier version.
     """
     try:
-        state = json.loads((folder / STATE).read_text())
+        state = files.read_json(folder / STATE)
         if not isinstance(state, dict):
             raise ValueError("no mapping")
         found = checksum_of(folder / TENSORS)
@@ -90,7 +90,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 def checksum_of(path: Path) -> int:
     """The CRC-32 of a file. It notices damage, not intent, and is as fast as a disk."""
     value = 0
-    with path.open("rb") as file:
+    with reading.open_file(path) as file:
         while chunk := file.read(CHUNK_BYTES):
             value = zlib.crc32(chunk, value)
     return value

@@ -19,7 +19,8 @@ def training_question(row: Row) -> Question:
     `id`, `reference` and `tools` (functions as JSON schemas) are optional; other fields are
     ignored. Raises `ConfigError` with file and line if the row is invalid.
     """
-    if "id" in row.values and not isinstance(row.values["id"], str | int):
+    own = row.values.get("id", "")
+    if not isinstance(own, str | int) or type(own) is bool:
         raise ConfigError(f"{row.where}: field 'id' must be a string or an integer; or drop it")
     return Question(
         id=row.id,

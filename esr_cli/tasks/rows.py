@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
-import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from esr_cli.base import reading
 from esr_cli.base.files import data_folder, find_data, hash_of
 from esr_cli.config import ConfigError, HubConfig
 
+# Beyond it a float no longer holds every integer; NaN and infinity are no numbers of a data set.
+LARGEST = 2.0**53
 NAMES = {str: "a string", int: "an integer", float: "a number", list: "a list", dict: "an object"}
 
 
@@ -27,14 +31,19 @@ class Row:
     def id(self) -> str:
         """The row's `id`, else a hash of its content, which does not depend on its position."""
         own = self.values.get("id")
-        return str(own) if isinstance(own, str | int) and own != "" else hash_of(self.values)
+        named = isinstance(own, str | int) and type(own) is not bool and own != ""
+        return str(own) if named else hash_of(self.values)
 
     def get(self, field: str, kind: Any) -> Any:
         """Returns the value of a field; raises `ConfigError` if it is missing or not a `kind`."""
-        value = self.values.get(field)
-        if isinstance(value, int) and kind is float:
+        value: Any = self.values.get(field)
+        if kind in (int, float) and not _is_number(value):
+            fits = False
+        elif kind is float:
             return float(value)
-        if not isinstance(value, kind) or (kind is str and not value.strip()):
+        else:
+            fits = isinstance(value, kind) and (kind is not str or bool(value.strip()))
+        if not fits:
             found = "is missing" if field not in self.values else f"is {_short(value)}"
             raise ConfigError(f"{self.where}: field {field!r} {found}; it must be {NAMES[kind]}")
         return value
@@ -60,9 +69,11 @@ def scan(path: Path) -> Iterator[Row]:
     Either may be compressed (`.gz`). Raises `ConfigError` at a broken row.
     """
     try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+        with reading.open_file(path) as raw:
+            # Limits hold for what is unpacked, too.
+            file: Any = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
             yield from _array(path, file) if _holds_array(path, file) else _rows(path, file)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); fetch it again") from None
 
 
@@ -70,31 +81,31 @@ def _holds_array(path: Path, file: Any) -> bool:
     # BFCL names JSON lines files `.json`, so the name alone does not decide.
     if ".json" not in path.suffixes:
         return False
-    start = file.read(100).lstrip("\ufeff \t\r\n")
+    start = file.read(100).removeprefix(codecs.BOM_UTF8).lstrip()
     file.seek(0)
-    return start.startswith("[")
+    return start.startswith(b"[")
 
 
 def _array(path: Path, file: Any) -> Iterator[Row]:
     try:
-        values = json.load(file)
-    except (ValueError, RecursionError) as error:
-        line = getattr(error, "lineno", 1)
+        values = reading.parse(reading.all_of(file, path))
+    except reading.BrokenError as error:
+        line = error.line
         raise ConfigError(f"{path}:{line}: not JSON ({error}); fix it or fetch it again") from None
     for number, value in enumerate(values):
         where = f"{path} row {number}"
         yield Row(where, number, _object(where, value))
 
 
-def _rows(path: Path, lines: Any) -> Iterator[Row]:
+def _rows(path: Path, file: IO[bytes]) -> Iterator[Row]:
     number = 0
-    for line, text in enumerate(lines, 1):
-        if not text.strip():
+    for line, content in reading.lines_of(file, path):
+        if not content.strip():
             continue
         where = f"{path}:{line}"
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            values = reading.parse(reading.decoded(content, where))
+        except reading.BrokenError as error:
             raise ConfigError(f"{where}: broken row, not JSON ({error}); fix it") from None
         yield Row(where, number, _object(where, values))
         number += 1
@@ -147,6 +158,10 @@ def _from_hub(hub: HubConfig) -> Iterator[Row]:
         Row(f"{hub.path} {hub.split} row {number}", number, dict(values))
         for number, values in enumerate(rows)
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) <= LARGEST
 
 
 def _short(value: Any) -> str:

@@ -77,7 +77,7 @@ def _scores(generations: Rows, step: int) -> dict[str, float]:
     """The share of correct responses to each question at a step."""
     own: Sequence[dict[str, Any]] = [each for each in generations if each["step"] == step]
     # Questions that could not be judged have no verdicts.
-    return {each["id"]: share_right(each) for each in own if each["correct"]}
+    return {each["id"]: share_right(each) for each in own if each.get("correct")}
 
 
 def headline(found: Rows) -> str:
