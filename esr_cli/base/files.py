@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from esr_cli.base import reading
+from esr_cli.base.failures import Failure
 
 Rows = list[dict[str, Any]]
 _CHECKPOINT = re.compile(r"step-\d{1,12}").fullmatch
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(Failure):
     """A checkpoint could not be written. The previous checkpoint is intact."""
 
 

@@ -9,6 +9,7 @@ import re
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 SET_PARENT_DEATH_SIGNAL = 1
@@ -19,6 +20,8 @@ SPINS = "10000"
 TRIM_THRESHOLD, MMAP_THRESHOLD, MAX_THRESHOLD = -1, -3, 2**31 - 1
 # The limit of older versions of glibc for MMAP_THRESHOLD.
 OLD_MAX_THRESHOLD = 2**25
+# The exit status of a fork whose action ran out of memory.
+OUT_OF_MEMORY = 3
 PROC_SELF = Path("/proc/self")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -60,6 +63,30 @@ def spin_briefly() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+
+
+def beyond(action: Callable[[], object], cpu_s: float, gib: float) -> str:
+    """Tries an action in a fork of this process, before threads run: what it exceeds, or ``.
+
+    What it raises is not reported. The limits are CPU time in seconds and memory in GiB.
+    """
+    child = os.fork()
+    if not child:
+        try:
+            signal.signal(signal.SIGPROF, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_PROF, cpu_s)
+            size = int((PROC_SELF / "statm").read_text().split()[0]) * resource.getpagesize()
+            most = size + int(gib * 2**30)
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            action()
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)
+        finally:
+            os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status == OUT_OF_MEMORY:
+        return f"more than {gib} GiB"
+    return f"more than {cpu_s} s" if status == -signal.SIGPROF else ""
 
 
 def synchronize() -> None:

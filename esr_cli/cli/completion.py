@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from esr_cli.base.files import conf_dir, options
+from esr_cli.config.errors import ConfigError
 from esr_cli.config.schema import by_name
 
 BASH = """_esr() {
@@ -53,13 +54,13 @@ Commands = Mapping[str, str]
 
 
 def answer(arguments: list[str], commands: Commands) -> str:
-    """The output of `esr completion ARGUMENTS`; raises ValueError for an unknown shell."""
-    if arguments[:1] == ["words"]:
+    """The output of `esr completion ARGUMENTS`; raises ConfigError for an unknown shell."""
+    if arguments[:1] == ["words"] and len(arguments) == 4 and arguments[3].isdecimal():
         command, current, place = arguments[1:4]
         return "".join(f"{each}\n" for each in words(command, current, int(place), commands))
     if len(arguments) == 1 and arguments[0] in SCRIPTS:
         return SCRIPTS[arguments[0]]
-    raise ValueError('completion: name bash or zsh, as in: eval "$(esr completion bash)"')
+    raise ConfigError('completion: name bash or zsh, as in: eval "$(esr completion bash)"')
 
 
 def words(command: str, current: str, place: int, commands: Commands) -> list[str]:

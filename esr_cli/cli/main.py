@@ -8,10 +8,11 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from esr_cli.base import files
+from esr_cli.base import failures, files
 from esr_cli.base.files import conf_dir
+from esr_cli.cli import ending
 
 # The schema and the help line of a command; `esr_cli.COMMAND.command.run` runs it.
 COMMANDS = {
@@ -47,6 +48,10 @@ For completion at TAB in bash and zsh:  eval "$(esr completion bash)"
 
 def main() -> None:
     """Runs the command in `sys.argv`; exits with 2 for a user error, with 1 for a failed run."""
+    ending.guard(_main)
+
+
+def _main() -> None:
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         table = "\n".join(f"  {name:<11}{about}" for name, (_, about) in COMMANDS.items())
@@ -56,6 +61,7 @@ def main() -> None:
         _complete(arguments[1:])
         return
     from esr_cli.base import process
+    from esr_cli.config.errors import ConfigError
     from esr_cli.execution import jobs
 
     process.spin_briefly()
@@ -64,19 +70,16 @@ def main() -> None:
     if command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
-        _leave(f"{command}: no such command; {hint}", 2)
+        raise ConfigError(f"{command}: no such command; {hint}")
     arguments = [_normalized(_quoted(each)) for each in arguments[1:]]
     if command == "probe" and any(each.startswith("run=") for each in arguments):
         # These override the run's own benchmark, which is not in the tree composed here.
         arguments = [re.sub(r"^\+*benchmark\.", "++benchmark.", each) for each in arguments]
     sys.argv = [f"esr {command}", *arguments]
-    try:
-        if any(SWEEPS.match(each) for each in arguments):
-            _sweep(command, arguments)
-        else:
-            _run(command)
-    except KeyboardInterrupt:
-        _leave("interrupted", 130)
+    if any(SWEEPS.match(each) for each in arguments):
+        _sweep(command, arguments)
+    else:
+        _run(command)
 
 
 def _settings(command: str) -> list[str]:
@@ -88,11 +91,7 @@ def _settings(command: str) -> list[str]:
 def _complete(arguments: list[str]) -> None:
     from esr_cli.cli import completion
 
-    try:
-        text = completion.answer(arguments, {name: each[0] for name, each in COMMANDS.items()})
-    except ValueError as error:
-        _leave(str(error), 2)
-    print(text, end="")
+    print(completion.answer(arguments, {name: each[0] for name, each in COMMANDS.items()}), end="")
 
 
 def _run(command: str) -> None:
@@ -104,24 +103,50 @@ def _run(command: str) -> None:
     from esr_cli.config.errors import ConfigError
     from esr_cli.config.gate import CompositionError, one_line
 
-    failures: list[Exception] = []
+    _check_flags(sys.argv[1:])
+    caught: list[Exception] = []
     job = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)
     try:
-        job(lambda tree: _dispatch(command, tree, failures))()
+        job(lambda tree: _dispatch(command, tree, caught))()
     except (HydraException, CompositionError) as error:
-        _leave(one_line(error, lambda: _settings(command)), 2)
-    except ValueError as error:
-        # Hydra's message for loss=3, which does not name the argument.
-        if not str(error).startswith("Config group override must be"):
-            raise
-        _leave(_invalid_option(sys.argv[1:]), 2)
-    for failure in failures:
-        if isinstance(failure, BrokenPipeError):
-            # The reader closed the pipe (`esr check | head`); discard the remaining output.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(1)
-        status = 2 if isinstance(failure, ConfigError) else 1
-        _leave(str(failure), status)
+        message = one_line(error, lambda: _settings(command))
+        raise ConfigError(_with_settings(message, sys.argv[1:])) from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
+        # Of Hydra itself, on what was typed: what a command raises is in `caught`.
+        if str(error).startswith("Config group override must be"):  # loss=3
+            raise ConfigError(_invalid_option(sys.argv[1:])) from error
+        raise ConfigError(_incomposable(sys.argv[1:], error)) from error
+    if caught:
+        raise caught[0]
+
+
+def _check_flags(arguments: list[str]) -> None:
+    """Raises `ConfigError` for an unknown flag, for which Hydra prints its usage and exits."""
+    from hydra._internal.utils import get_args_parser
+
+    from esr_cli.config.errors import ConfigError
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{message}; settings are given as key=value, esr COMMAND --help")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args(arguments)
+
+
+def _incomposable(arguments: list[str], error: Exception) -> str:
+    """The message for settings on which Hydra fails without a message of its own for users."""
+    message = f"cannot be read as settings ({failures.summary(error)}); give key=value"
+    return _with_settings(message, arguments)
+
+
+def _with_settings(message: str, arguments: list[str]) -> str:
+    """The message after what was typed, unless it names one of the keys."""
+    given = [each for each in arguments if not each.startswith("-")]
+    keys = (each.lstrip("+~").partition("=")[0] for each in given)
+    return (
+        message if any(key and key in message for key in keys) else f"{' '.join(given)}: {message}"
+    )
 
 
 def _invalid_option(arguments: list[str]) -> str:
@@ -137,7 +162,6 @@ def _invalid_option(arguments: list[str]) -> str:
 def _sweep(command: str, arguments: list[str]) -> None:
     """Runs a sweep; exits with 1 if one of its runs failed."""
     from esr_cli.cli import sweep
-    from esr_cli.config.errors import ConfigError
     from esr_cli.execution import jobs
 
     folder = sweep.folder_for(command, arguments)
@@ -149,11 +173,8 @@ def _sweep(command: str, arguments: list[str]) -> None:
             _run(command)
     except KeyboardInterrupt:
         local = any(LOCAL_LAUNCHER.match(each) for each in arguments)
-        _leave(f"interrupted; {watch.disown(local)}the same command resumes the sweep", 130)
-    except ConfigError as error:
-        _leave(str(error), 2)
-    except (RuntimeError, OSError) as error:
-        _leave(f"the sweep stopped: {error}", 1)
+        again = f"{watch.disown(local)}the same command resumes the sweep"
+        raise KeyboardInterrupt(f"interrupted; {again}") from None
     raise SystemExit(watch.conclude())
 
 
@@ -217,13 +238,13 @@ def _quoted(argument: str) -> str:
     return argument
 
 
-def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
+def _dispatch(command: str, tree: Any, caught: list[Exception]) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     import esr_cli.config
     from esr_cli.cli import prelaunch
-    from esr_cli.config import ConfigError, gate
+    from esr_cli.config import gate
 
     schema = COMMANDS[command][0]
     hydra = HydraConfig.get()
@@ -236,11 +257,9 @@ def _dispatch(command: str, tree: Any, failures: list[Exception]) -> None:
         if command in ("train", "eval"):
             prelaunch.launch(config)
         importlib.import_module(f"esr_cli.{command}.command").run(config, overrides)
-    except (ConfigError, RuntimeError, OSError) as error:
-        # Reported after the job, because Hydra adds its own text to exceptions that it sees.
-        if os.environ.get("ESR_TRACEBACK"):
-            raise
-        failures.append(error)
+    except Exception as error:
+        # Raised after the job, because Hydra adds its own text to exceptions that it sees.
+        caught.append(error)
 
 
 def _sweep_job(command: str, tree: Any, hydra: Any, overrides: list[str]) -> None:
@@ -256,8 +275,3 @@ def _sweep_job(command: str, tree: Any, hydra: Any, overrides: list[str]) -> Non
     # A launcher's job must forward the signals that it receives.
     with jobs.interrupted():
         sweep.run_one(command, config, overrides, hydra.job.num, Path(hydra.sweep.dir))
-
-
-def _leave(message: str, status: int) -> None:
-    print(f"esr: {message}", file=sys.stderr)
-    raise SystemExit(status)

@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli.base import files
+from esr_cli.base import failures, files
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.execution import jobs
 from esr_cli.runs import folder as run_folder
@@ -82,9 +82,11 @@ def run_one(command: str, config: Any, overrides: list[str], number: int, sweep:
             raise config
         train = command == "train"
         outcome = _train(config, overrides, run, sweep) if train else _other(command, run)
-    except (ConfigError, OSError, ValueError, LookupError) as error:
+    except ConfigError as error:
+        outcome = replace(run, state=FAILED, reason=failures.one_line(str(error)))
+    except Exception as error:
         # A folder that cannot be read or written must not stop the other runs.
-        outcome = replace(run, state=FAILED, reason=str(error) or type(error).__name__)
+        outcome = replace(run, state=FAILED, reason=failures.explain(error))
     files.write_json(sweep / f"{number:03d}.json", asdict(outcome))
 
 

@@ -19,10 +19,11 @@ from esr_cli.config.schema import by_name
 Schema = TypeVar("Schema")
 # Exported because the command line must not import omegaconf.
 CompositionError = OmegaConfBaseException
+KEY = "\n    full_key: "
 UNKNOWN = re.compile(r"Could not override '([^']+)'[^+]*(?:\+(.*))?", re.S)
 UNREADABLE = re.compile(r"Error parsing override '(.*)'$")
 BEGINS = re.compile(r"(\\*)\$\{")
-MISSING = re.compile(r"Could not (?:load|find) '([^/']+)/([^']+)'")
+MISSING = re.compile(r"Could not (?:load|find) '([^']+)/([^/']+)'")
 
 
 def read(tree: Any, schema: type[Schema]) -> Schema:
@@ -90,11 +91,14 @@ def one_line(error: Exception, known: Callable[[], Iterable[str]] = list) -> str
         group, chosen = missing.groups()
         options = files.options(group)
         near = did_you_mean(chosen, options, f"{group}=")
-        message = f"{group}={chosen}: no such option; there are {', '.join(options)}"
+        message = f"{group}={chosen}: no such option"
+        message += f"; there are {', '.join(options)}" if options else "; leave it out"
         return f"{message}; {near}" if near else message
     if name and "ListConfig" in lines[0]:
         return f"{name}: this setting takes a list; give {name}=[…]"
-    return f"{name}: {lines[0]}" if name else (lines[0] if lines else type(error).__name__)
+    # The value in the message may hold line breaks.
+    whole = str(error).partition(KEY)[0].strip()
+    return f"{name}: {whole}" if name else (lines[0] if lines else type(error).__name__)
 
 
 def _unreadable(given: str, known: Callable[[], Iterable[str]]) -> str:

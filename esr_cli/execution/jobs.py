@@ -113,6 +113,4 @@ def _reason(text: str, status: int) -> str:
         return f"exit status {status}"
     if not error_line:
         return lines[-1]
-    # Of a worker's traceback, use the last line before the hint on how to resume.
-    ends = [line for line in lines[1:] if "esr train resume=" not in line]
-    return f"{lines[0]} {ends[-1]}" if lines[0].endswith(":") and ends else lines[0]
+    return lines[0].partition("; the traceback is in ")[0]

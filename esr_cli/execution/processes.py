@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from esr_cli.base import files
+from esr_cli.base import failures, files
 from esr_cli.base import process as proc
 
 GONE = (EOFError, ConnectionError, BrokenPipeError)
@@ -96,15 +96,22 @@ def _serve(pipe: Connection, parent: int, modules: tuple[str, ...]) -> None:
     # Registers the reducers that pass tensors through pipes in shared memory.
     importlib.import_module("torch.multiprocessing")
     with contextlib.suppress(*GONE):
-        output = _import(modules)
-        build, settings, log = pipe.recv()
-        if log:
-            # By file descriptor, since C libraries bypass Python's streams.
-            with files.open_to_write(Path(log), os.O_APPEND) as file:
-                _redirect(file.fileno(), file.fileno())
-        if output:
-            os.write(2, output)
-        _serve_calls(pipe, build, settings)
+        try:
+            output = _import(modules)
+            build, settings, log = pipe.recv()
+            if log:
+                # By file descriptor, since C libraries bypass Python's streams.
+                with files.open_to_write(Path(log), os.O_APPEND) as file:
+                    _redirect(file.fileno(), file.fileno())
+            if output:
+                os.write(2, output)
+            worker = build(**settings)
+        except GONE:
+            raise
+        except BaseException as error:
+            pipe.send((False, _raised(error)))
+            return
+        _serve_calls(pipe, worker)
 
 
 def _import(modules: tuple[str, ...]) -> bytes:
@@ -139,30 +146,30 @@ def _redirect(out: int, error: int) -> None:
     os.dup2(error, 2)
 
 
-def _serve_calls(pipe: Connection, build: Callable[..., Any], settings: dict[str, Any]) -> None:
-    try:
-        worker = build(**settings)
-    except BaseException:
-        pipe.send((False, traceback.format_exc()))
-        return
+def _serve_calls(pipe: Connection, worker: Any) -> None:
     pipe.send((True, None))
     while True:
         try:
             message = pipe.recv()
         except GONE:
             raise
-        except Exception:  # tensors on a device arrive as handles, which may fail to open
-            pipe.send((False, traceback.format_exc()))
+        except Exception as error:  # tensors on a device arrive as handles, which may fail to open
+            pipe.send((False, _raised(error)))
             continue
         if message is None:
             return
         method, arguments = message
         try:
             reply = (True, method_of(worker, method)(*arguments))
-        except Exception:
-            reply = (False, traceback.format_exc())
+        except Exception as error:
+            reply = (False, _raised(error))
         pipe.send(reply)
         del message, arguments, reply
+
+
+def _raised(error: BaseException) -> tuple[str, str]:
+    """What `Worker` raises: the exception in one line, and its traceback."""
+    return failures.summary(error), "".join(traceback.format_exception(error))
 
 
 # Methods of every worker, about the process that it runs in.

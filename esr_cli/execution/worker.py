@@ -16,13 +16,14 @@ from typing import Any
 # Registers the reducers that pass tensors through pipes in shared memory.
 import torch.multiprocessing  # noqa: F401
 
+from esr_cli.base.failures import Failure, Remote
 from esr_cli.execution.processes import GONE, method_of, take_process
 
 # A method and its arguments.
 Call = tuple[str, tuple[Any, ...]]
 
 
-class WorkerError(RuntimeError):
+class WorkerError(Failure):
     """A worker raised, could not start, or died more often than allowed."""
 
 
@@ -172,7 +173,8 @@ class ProcessWorker:
     def _receive(self, method: str) -> Any:
         succeeded, value = self._pipe.recv()
         if not succeeded:
-            raise WorkerError(f"the {self.name} failed in {method}:\n{value}")
+            line, traceback = value
+            raise WorkerError(f"the {self.name} failed in {method}: {line}") from Remote(traceback)
         return value
 
     def _restart(self) -> None:

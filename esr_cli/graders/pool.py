@@ -18,13 +18,14 @@ import signal
 import subprocess
 import sys
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
+from esr_cli.base import failures
+from esr_cli.base.failures import Failure
 from esr_cli.base.process import cpu_seconds
 from esr_cli.graders.watch import WALL_FACTOR, Stopwatch
 
@@ -77,7 +78,7 @@ class Pool:
         return [worker.process.pid for worker in self._workers]
 
     def map(self, items: Sequence[Any]) -> list[Outcome]:
-        """Returns one outcome per item, in order; raises RuntimeError if a worker cannot start."""
+        """Returns one outcome per item, in order; raises `Failure` if a worker cannot start."""
         with self._lock:
             waiting = deque(range(len(items)))
             outcomes = [Outcome()] * len(items)
@@ -132,10 +133,10 @@ class Pool:
                 self._failed_starts = 0
 
     def _count_failed_start(self, reason: str | None) -> None:
-        """Counts workers that die while starting; raises RuntimeError after several in a row."""
+        """Counts workers that die while starting; raises `Failure` after several in a row."""
         self._failed_starts += 1
         if reason != DIED or self._failed_starts >= MOST_FAILED_STARTS:
-            raise RuntimeError(f"a grading worker could not start: {reason}")
+            raise Failure(f"a grading worker could not start: {reason}")
 
     def _busy(self) -> int:
         return sum(worker.item is not None for worker in self._workers)
@@ -215,8 +216,8 @@ def serve(descriptor: int) -> None:
             make, seconds, memory = pipe.recv()
             function = make()
             resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-        except Exception:
-            pipe.send(Outcome(failure=traceback.format_exc()))
+        except Exception as error:
+            pipe.send(Outcome(failure=failures.summary(error)))
             return
         pipe.send(Outcome())
         while True:

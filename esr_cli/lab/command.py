@@ -8,11 +8,13 @@ import multiprocessing
 import os
 import random
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
-from esr_cli.base import files
+from esr_cli.base import failures, files
 from esr_cli.base import process as proc
+from esr_cli.base.failures import Failure
 from esr_cli.config import ConfigError, LabConfig
 
 PAIR = ("teacher", "student", "lab.json")
@@ -58,20 +60,37 @@ def _train_both(config: LabConfig, partial: Path) -> None:
     partial.mkdir(parents=True)
     context = multiprocessing.get_context("spawn")
     processes = [
-        context.Process(target=build, args=(role, config, partial / role, os.getpid()))
+        context.Process(
+            target=_build, args=(role, config, partial / role, os.getpid()), name=role, daemon=True
+        )
         for role in ("teacher", "student")
     ]
+    # Ctrl-C is for this process alone; the others end with it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     for process in processes:
         process.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for process in processes:
         process.join()
-    if any(process.exitcode for process in processes):
-        raise RuntimeError("a lab model could not be trained; see its message above")
+    for process in processes:
+        if process.exitcode:
+            reason = partial / f"{process.name}.failed"
+            why = reason.read_text() if reason.exists() else f"exit status {process.exitcode}"
+            raise Failure(f"the {process.name} could not be trained: {why}")
     record: dict[str, Any] = {"settings": _settings(config)}
     for role in ("teacher", "student"):
         record[role] = json.loads((partial / role / "lab_accuracy.json").read_text())
         (partial / role / "lab_accuracy.json").unlink()
     files.write_json(partial / "lab.json", record)
+
+
+def _build(role: str, config: LabConfig, folder: Path, parent: int) -> None:
+    """`build` in a process of its own: leaves the reason of a failure in `ROLE.failed`."""
+    try:
+        build(role, config, folder, parent)
+    except Exception as error:
+        folder.with_name(f"{role}.failed").write_text(failures.explain(error))
+        raise SystemExit(1) from None
 
 
 def build(role: str, config: LabConfig, folder: Path, parent: int) -> None:

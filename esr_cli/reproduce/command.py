@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from esr_cli.base import files
+from esr_cli.base.failures import Failure
 from esr_cli.config import ConfigError, MatrixConfig, ReportConfig, ReproduceConfig
 from esr_cli.execution import jobs
 from esr_cli.report import command as report
@@ -39,7 +40,7 @@ PAPER_GIB = 40
 
 
 def run(config: ReproduceConfig, overrides: list[str]) -> None:
-    """Runs the incomplete cells and reports; raises RuntimeError if a cell failed."""
+    """Runs the incomplete cells and reports; raises `Failure` if a cell failed."""
     scale = _scale() if config.scale == "auto" else config.scale
     chosen = matrix.read(files.conf_dir() / MATRICES / f"{scale}.yaml")
     quick = "-quick" if config.quick else ""
@@ -70,7 +71,7 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
         if any(cell.complete for cell in cells if cell.command == "train"):
             report.run(ReportConfig(runs=str(out), title=title), [])
     if failed:
-        raise RuntimeError(
+        raise Failure(
             f"{len(failed)} of {_cells(len(cells))} failed ({', '.join(failed)}); the "
             "same command retries them"
         )

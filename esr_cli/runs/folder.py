@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from esr_cli.base import files
+from esr_cli.base import failures, files
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.config.train import NO_DIFFERENCE
 from esr_cli.runs import environment, lines, saved, wandb_mirror
@@ -170,7 +170,10 @@ def forget_evaluation(folder: Path, step: int) -> None:
 
 
 def need_writable(key: str, folder: Path) -> None:
-    """Creates the folder; raises `ConfigError` if it cannot be written."""
+    """Creates the folder; raises `ConfigError` if it cannot be written.
+
+    Tracebacks of this process are written to its `esr.log` from now on.
+    """
     probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -179,6 +182,7 @@ def need_writable(key: str, folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise ConfigError(f"{key}={folder}: cannot be written ({error.strerror})") from None
+    failures.log_to(folder / "esr.log")
 
 
 def need_no_links(key: str, paths: Iterable[Path]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from esr_cli.base.failures import Failure
 from esr_cli.config import TuneConfig
 from esr_cli.distill import positions
 from esr_cli.distill.divergence import Figures, Options, Side, divergence, figures
@@ -57,7 +58,7 @@ class Update:
         return self.skipped not in ("", NOTHING_COUNTS)
 
 
-class WeightsError(RuntimeError):
+class WeightsError(Failure):
     """The student's weights are not finite."""
 
 

@@ -56,7 +56,7 @@ class Chat:
         if not self.tokenizer.chat_template:
             return "".join(f"{turn['content']}\n\n" for turn in shown.messages)
         try:
-            return self._render(shown.messages, shown.tools)
+            return self.render(shown.messages, shown.tools)
         except Exception as error:  # templates are third-party programs
             raise ConfigError(
                 f"question {question.id}: the chat template refuses it ({error}); "
@@ -99,11 +99,12 @@ class Chat:
         if not self.tokenizer.chat_template:
             return False
         try:
-            return MARKER in self._render(turns, functions)
+            return MARKER in self.render(turns, functions)
         except Exception:  # templates are third-party programs
             return False
 
-    def _render(self, turns: Turns, functions: Sequence[Any]) -> str:
+    def render(self, turns: Turns, functions: Sequence[Any]) -> str:
+        """Returns what the template makes of the turns; raises whatever it raises."""
         return self.tokenizer.apply_chat_template(
             [dict(turn) for turn in turns], tools=[dict(each) for each in functions] or None,
             add_generation_prompt=True, enable_thinking=self.thinking, tokenize=False,

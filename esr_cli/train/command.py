@@ -15,6 +15,7 @@ from esr_cli.assembly.examiner import Examiner
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import files
+from esr_cli.base.failures import Failure, Resumable, summary
 from esr_cli.base.process import peak_gib
 from esr_cli.check import facts
 from esr_cli.config import ConfigError, TrainConfig, gate
@@ -34,12 +35,12 @@ from esr_cli.train.steps import Steps
 MOST_SKIPS = 5
 
 
-class SkippedError(RuntimeError):
+class SkippedError(Failure):
     """Steps were skipped because a loss or gradient was not finite."""
 
 
 def run(config: TrainConfig, overrides: list[str]) -> None:
-    """Trains as configured; raises `ConfigError` before a model loads, RuntimeError afterwards."""
+    """Trains as configured; raises `ConfigError` before a model loads, `Resumable` afterwards."""
     with ExitStack() as stack:
         saved = None
         if config.resume:
@@ -129,10 +130,11 @@ def _run(
     try:
         loop.run(start, interrupts)
         finish(config, folder, parts.student, tokenizer, tracker)
-    except (RuntimeError, OSError, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:
+        failure = Failure("interrupted") if isinstance(error, KeyboardInterrupt) else error
         with suppress(OSError):  # the disk may be what failed
-            tracker.note(f"failed: {error or 'interrupted'}")
-        raise RuntimeError(f"{error or 'interrupted'}\n{_how_to_resume(folder, error)}") from error
+            tracker.note(f"failed: {summary(failure)}")
+        raise Resumable(_how_to_resume(folder, error)) from failure
 
 
 def _changed(saved: Saved, data: str) -> list[str]:
@@ -190,7 +192,7 @@ class Loop:
             self._alarm(self.alarms.after_step(metrics))
             self._when_due(step + 1, bool(interrupts.signal_name))
             if interrupts.signal_name and step + 1 < self.config.steps:
-                raise RuntimeError(f"stopped by {interrupts.signal_name} after step {step + 1}")
+                raise Failure(f"stopped by {interrupts.signal_name} after step {step + 1}")
         interrupts.waiting = False
         if self.suspect:
             raise SkippedError("the last step was skipped, so the student is not saved")

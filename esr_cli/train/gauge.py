@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from esr_cli.base.failures import Failure
+
 # Largest mean and maximal log-probability gap (nats) that rounding alone explains.
 LIMITS = {"float32": (1e-4, 1e-3), "bfloat16": (0.05, 2.0)}
 
@@ -16,7 +18,7 @@ class Gauge:
         self.strict, self._warn, self._warned = strict, warn, False
 
     def check(self, metrics: dict[str, float]) -> None:
-        """Warns once above the limits; raises RuntimeError instead if `strict`."""
+        """Warns once above the limits; raises `Failure` instead if `strict`."""
         mean, most = metrics["rollout/logprob_gap_mean"], metrics["rollout/logprob_gap_max"]
         if mean <= self.mean_limit and most <= self.max_limit:
             return
@@ -26,7 +28,7 @@ class Gauge:
             "engine holds old weights, or samples at another temperature, top_p or top_k"
         )
         if self.strict:
-            raise RuntimeError(message)
+            raise Failure(message)
         if not self._warned:
             self._warn(message)
             self._warned = True

@@ -11,8 +11,8 @@ def test_a_finished_job_has_the_reason_of_its_failure(tmp_path):
     assert ended.status == 2 and ended.reason.startswith("rollout_len=0: give"), ended
     ended = jobs.run("--help", [], log)
     assert ended.status == 0 and ended.reason == "" and "usage: esr" in log.read_text()
-    traceback = "the engine failed in generate:\nTraceback\nValueError: odd"
-    text = f"x\nesr: {traceback}\ngo on with: esr train resume=x"
-    assert jobs._reason(text, 1) == "the engine failed in generate: ValueError: odd"
+    line = "the engine failed in generate: ValueError: odd (esr_cli/rollout/eager.py:7)"
+    text = f"x\nesr: {line}; the traceback is in run/esr.log; …\ngo on with: esr train resume=x"
+    assert jobs._reason(text, 1) == line
     assert jobs._reason("warning: x\nTraceback\nMemoryError: y\n", 1) == "MemoryError: y"
     assert jobs._reason("", -9) == "killed by SIGKILL"

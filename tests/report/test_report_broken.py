@@ -29,14 +29,14 @@ def test_any_path_can_be_linked(tmp_path):
     top.mkdir()
     run = write_run(top / "n = 32", "+rollout_len=32", right=RIGHT)
     (run / "samples.jsonl").write_text("")
-    write_probe(run / "probes", "samples", [{"id": "q0"}])
-    (run / "probes" / "samples.html").write_text("<!DOCTYPE html>")
+    sample = {"id": "q0", "who": "before", "prompt": "?", "tokens": ["1"], "kl": [0.5]}
+    write_probe(run / "probes", "samples", [{**sample, "correct": False, "reason": "no box"}])
     written(top)
     links = [a["href"] for tag, a in Page((top / "report.html").read_text()).elements if tag == "a"]
     lead = [unquote(link) for link in links if not link.startswith("#")]
     assert len(lead) == 3 and all((top / link).is_file() for link in lead)
     assert "(<n = 32/config.yaml>)" in (top / "report.md").read_text()
-    assert "(<n = 32/probes/samples.html>)" in (top / "report.md").read_text()
+    assert "(<figures/probe-0/samples.html>)" in (top / "report.md").read_text()
 
 
 @pytest.mark.parametrize(
