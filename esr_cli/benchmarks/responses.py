@@ -9,6 +9,7 @@ from esr_cli.base.statistics import repeats
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Responses
 from esr_cli.config import ConfigError
+from esr_cli.graders.boxed import MOST_CHARS
 from esr_cli.graders.figures import Response
 from esr_cli.tasks.rows import Row, read
 
@@ -76,7 +77,7 @@ def _responses(row: Row) -> list[Response]:
     finish = [_finish(row, each) for each in _each(row, "finish", len(texts))]
     # Repeats are counted in words, since the tokens of a text are unknown here.
     return [
-        Response(text, count, end, repeats(text.split()))
+        Response(text, count, end, repeats(text[-MOST_CHARS:].split()))
         for text, count, end in zip(texts, tokens, finish, strict=True)
     ]
 

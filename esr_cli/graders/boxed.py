@@ -8,6 +8,7 @@ r"""Extracts the content of `\boxed{…}`, `\fbox{…}` and `\framebox{…}` fro
   `\boxed` in prose is ignored.
 - A blank box (`\boxed{}` in prose) is no answer if there is another box.
 - A thought that begins after the answer and never ends (`<think>`) holds no answer.
+- Only the last `MOST_CHARS` characters of a response are read: longer ones are loops.
 - A box of more than `LONGEST` characters counts as an empty box, which equals no answer.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import re
 
+MOST_CHARS = 200_000
 LONGEST = 1000
 LONGEST_BARE = 100
 
@@ -27,6 +29,7 @@ _BARE_END = re.compile(r"\$|\\[)\]]|[\n{}]")
 def boxes(text: str) -> list[str]:
     """Returns the content of each box, in order of appearance, stripped of outer whitespace."""
     found: list[str | None] = []
+    text = text[-MOST_CHARS:]
     answer, thought, rest = text.rpartition("<think>")
     if thought and "</think>" not in rest and _TOKEN.search(answer):
         text = answer

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from esr_cli.graders.algebra import Question, make_check
-from esr_cli.graders.boxed import boxes
+from esr_cli.graders.boxed import MOST_CHARS, boxes
 from esr_cli.graders.equality import equal
 from esr_cli.graders.forms import LIST, Collection, read
 from esr_cli.graders.latex import spell
@@ -20,7 +20,7 @@ from esr_cli.graders.normal import Answer, normal
 from esr_cli.graders.pool import Outcome, Pool
 from esr_cli.types import Grade
 
-MOST_BOXES = 4
+MOST_BOXES, MOST_SEARCHED = 4, 1000
 # Two texts, and whether either may be the gold.
 Pair = tuple[str, str, bool]
 
@@ -93,8 +93,8 @@ class MathGrader:
                 right, answer = True, joined
         anywhere = (
             any(verdict.value for verdict in verdicts)
-            or any(wanted.same(normal(box)) for box in dict.fromkeys(found))
-            or bool(wanted.plain and value_pattern(wanted).search(spell(response)))
+            or any(wanted.same(normal(box)) for box in dict.fromkeys(found[-MOST_SEARCHED:]))
+            or bool(wanted.plain and value_pattern(wanted).search(spell(response[-MOST_CHARS:])))
         )
         also = {
             "first_boxed": bool(found) and bool(self._known[gold, found[0], False].value),

@@ -59,9 +59,12 @@ def grade(response: str, reference: ToolReference) -> Grade:
     """Grades as correct if the response is a single call that the reference allows.
 
     `also` holds `parsed` (the response parses as calls) and `name` (one call, of the right
-    function). `answer` is the call with the function name as described. Raises KeyError if the
-    reference is inconsistent: no description of the right function, or a type unknown to BFCL.
+    function). `answer` is the call with the function name as described. The response is not judged
+    if the reference is inconsistent: no description of the right function, or a type unknown to
+    BFCL.
     """
+    if fault := _reference_fault(reference):
+        return Grade(False, fault, judged=False)
     try:
         calls = read_calls(response)
     except CallError as error:
@@ -79,6 +82,17 @@ def grade(response: str, reference: ToolReference) -> Grade:
         fault = _error(arguments, described[right]["parameters"], allowed)
     answer = canonical(name, arguments)
     return Grade(not fault, fault or "right", answer, {"name": named, "parsed": True})
+
+
+def _reference_fault(reference: ToolReference) -> str:
+    """Why no response to the reference can be judged, or an empty string."""
+    described = {function["name"]: function for function in reference.functions}
+    if len(reference.allowed) != 1 or not reference.allowed.keys() <= described.keys():
+        return "the reference describes no right function"
+    [right] = reference.allowed
+    kinds = [each.get("type") for each in described[right]["parameters"]["properties"].values()]
+    unknown = [kind for kind in kinds if kind not in TYPES]
+    return f"the reference has the unknown type {unknown[0]!r}" if unknown else ""
 
 
 def _described_name(name: str, described: Mapping[str, Any]) -> str:
