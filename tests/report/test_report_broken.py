@@ -29,8 +29,10 @@ def test_any_path_can_be_linked(tmp_path):
     top.mkdir()
     run = write_run(top / "n = 32", "+rollout_len=32", right=RIGHT)
     (run / "samples.jsonl").write_text("")
-    sample = {"id": "q0", "who": "before", "prompt": "?", "tokens": ["1"], "kl": [0.5]}
-    write_probe(run / "probes", "samples", [{**sample, "correct": False, "reason": "no box"}])
+    write_probe(run / "probes", "samples", [
+        {"id": "q0", "who": "before", "prompt": "p", "tokens": ["a"], "kl": [0.1], "correct": True,
+         "reason": ""}
+    ])  # fmt: skip
     written(top)
     links = [a["href"] for tag, a in Page((top / "report.html").read_text()).elements if tag == "a"]
     lead = [unquote(link) for link in links if not link.startswith("#")]
@@ -67,13 +69,17 @@ def test_invalid_settings_of_an_evaluation_or_a_probe_are_ignored(tmp_path):
 
 
 @pytest.mark.parametrize("half", ["", "<svg", "<svg/>", "<svg viewBox='0 0'/>", "<html><p>"])
-def test_a_truncated_figure_is_reported_as_broken(tmp_path, half):
-    run = write_run(tmp_path / "run", "+rollout_len=32", right=RIGHT)
-    write_probe(run / "probes", "decay", [{"figure": "drop", "value": 0.1}])
-    (run / "probes" / "decay.svg").write_text(half)
+def test_a_truncated_drawing_is_refused(tmp_path, half):
+    (tmp_path / "decay.svg").write_text(half)
     with pytest.raises((SyntaxError, ValueError, IndexError)):
-        inline(run / "probes" / "decay.svg", "a", "b")
-    assert "figure broken" in written(tmp_path)
+        inline(tmp_path / "decay.svg", "a", "b")
+
+
+def test_a_probe_without_the_rows_of_its_figure_has_none(tmp_path):
+    run = write_run(tmp_path / "run", "+rollout_len=32", right=RIGHT)
+    before = written(tmp_path).count("<svg")
+    write_probe(run / "probes", "decay", [{"figure": "drop", "value": 0.1}])
+    assert written(tmp_path).count("<svg") == before
 
 
 def test_incomplete_rows_are_ignored(tmp_path):

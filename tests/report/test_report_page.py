@@ -49,19 +49,24 @@ def folder(tmp_path_factory) -> Path:
     probes = top / "n=32,seed=0" / "probes"
     write_probe(probes, "decay", [
         {"figure": "drop", "value": 0.4, "low": 0.3, "high": 0.5, "n": 8},
-        {"figure": "accuracy", "who": "teacher", "value": 0.95, "low": 0.9, "high": 1.0},
-        {"figure": "accuracy", "who": "continued", "at": 0, "value": 0.95},
-        {"figure": "accuracy", "who": "continued", "at": 100, "value": 0.55},
+        *({"figure": "accuracy", "who": who, "value": 0.95, "low": 0.9, "high": 1.0}
+          for who in ("teacher", "student")),
+        *({"figure": "accuracy", "who": "continued", "at": at, "value": 0.55, "low": 0.5,
+           "high": 0.6} for at in (0, 100)),
     ])  # fmt: skip
-    write_probe(probes, "categories", [{"figure": "token_kl", "token": HOSTILE, "value": 1.0}])
-    write_probe(probes, "samples", [{"id": "q0", "who": "before", "response": HOSTILE}])
-    (probes / "samples.html").write_text("<!DOCTYPE html>")
+    write_probe(probes, "categories", [
+        {"figure": "token_kl", "who": "before", "token": HOSTILE, "value": 1.0, "low": 0.9,
+         "high": 1.1, "n": 9},
+        {"figure": "reverse_kl", "who": "before", "category": HOSTILE, "range": "0-4", "value": 1.0,
+         "low": 0.9, "high": 1.1, "n": 90},
+    ])  # fmt: skip
+    write_probe(probes, "samples", [
+        {"id": "q0", "who": "before", "prompt": HOSTILE, "tokens": [HOSTILE], "kl": [0.1],
+         "correct": False, "reason": HOSTILE}
+    ])  # fmt: skip
     write_probe(top / "lab" / "probes-before", "profile", [
         {"figure": "suggested_tokens", "who": "before", "value": 40, "low": 38, "high": 42}
     ])  # fmt: skip
-    for name in ("decay", "categories"):
-        with figure(probes, name) as axes:
-            axes.plot([0, 1], [0, 1], label="a line")
     with (top / "n=8,seed=0" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "rollout/tok')
     return top

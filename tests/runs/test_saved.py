@@ -1,0 +1,122 @@
+"""What the folder of a run from a stranger may decide, and what only the command line may."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hydra import compose, initialize_config_dir
+from run_folders import settings, write_run
+
+from esr_cli.base.files import append_rows, conf_dir
+from esr_cli.config import ConfigError, TrackingConfig, TrainConfig, gate
+from esr_cli.runs import folder as run_folder
+from esr_cli.runs import lines, saved
+from esr_cli.runs.tracking import Tracker
+
+TRUST = "pair.student.trust_remote_code"
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = write_run(tmp_path / "run", "+rollout_len=8", right={0: [[1]], 1: [[1]]})
+    (run / "checkpoints" / "step-000001").mkdir(parents=True)
+    run_folder._write_config(run, gate.read_yaml(run / "config.yaml"))
+    return run
+
+
+def change(run, **values) -> None:
+    plain = gate.read_yaml(run / "config.yaml")
+    for key, value in values.items():
+        saved._set(plain, key.replace("__", "."), value)
+    gate.write_yaml(plain, run / "config.yaml")
+
+
+def resumed(run, *overrides) -> TrainConfig:
+    typed = [f"resume={run}", *overrides]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = gate.read(compose("train", overrides=typed), TrainConfig)
+    return run_folder.reopen(config, typed)
+
+
+def test_a_file_that_was_edited_is_used_and_named(run, capsys):
+    resumed(run)
+    assert "edited" not in capsys.readouterr().out
+    change(run, save_every=7)
+    assert resumed(run).save_every == 7
+    assert f"warning: {run}/config.yaml: was edited" in capsys.readouterr().out
+
+
+def test_remote_code_is_trusted_only_if_it_is_typed(run):
+    change(run, pair__student__trust_remote_code=True)
+    with pytest.raises(ConfigError, match=rf"{TRUST}=true counts only if it is typed; add"):
+        resumed(run)
+    assert resumed(run, f"{TRUST}=true").pair.student.trust_remote_code
+    change(run, pair__student__trust_remote_code=False)
+    assert resumed(run, f"{TRUST}=true").pair.student.trust_remote_code
+    typed = ["steps=3", f"{TRUST}=true", "+sandbox=none"]
+    assert saved.typed_only(typed) == typed[1:]
+
+
+def test_the_sandbox_is_that_of_the_command_line(run):
+    change(run, sandbox="none")
+    assert resumed(run).sandbox == "bubblewrap"
+    assert resumed(run, "sandbox=none").sandbox == "none"
+
+
+@pytest.mark.parametrize(
+    "text", ["pair: null", "seed: x", "nosuch: 1", "pair: {student: {path: [1]}}", "steps: 1e400"]
+)
+def test_broken_settings_are_one_line_with_the_file(run, text):
+    (run / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        saved.settings(run)
+    assert str(caught.value).startswith(f"{run}/config.yaml") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [*run_folder.WRITTEN, *run_folder.CUT_BACK])
+def test_a_link_or_pipe_among_the_files_of_a_run_is_refused(tmp_path, name):
+    folder, mine = tmp_path / "run", tmp_path / "mine"
+    folder.mkdir()
+    mine.write_text("mine")
+    for make in (lambda: (folder / name).symlink_to(mine), lambda: os.mkfifo(folder / name)):
+        make()
+        with pytest.raises(ConfigError, match=rf"{name} in it is a (link|pipe)"):
+            run_folder.lock(folder).__enter__()
+        (folder / name).unlink()
+    assert mine.read_text() == "mine"
+
+
+def test_a_link_that_appears_later_is_not_followed(tmp_path):
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / "esr.log").symlink_to(mine)
+    tracker = Tracker(tmp_path, settings(), TrackingConfig(mode="disabled"), 1)
+    with pytest.raises(OSError):
+        tracker.note("hello")
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "reason"),
+    [
+        ("metrics.jsonl", {"step": None}, "step is missing"),
+        ("metrics.jsonl", {"step": float("nan")}, "step=NaN is not a number"),
+        ("metrics.jsonl", {"step": 10**400}, "is not a number"),
+        ("eval.jsonl", {"step": 1, "benchmark": "lab"}, "metric is missing"),
+        ("generations.jsonl", {"step": 1, "benchmark": "lab", "id": "q", "correct": []}, "missing"),
+        ("kl_by_position.jsonl", {"step": 1, "kl": 3}, "kl=3 is not a list"),
+        ("samples.jsonl", {"step": "1"}, 'step="1" is not a number'),
+    ],
+)  # fmt: skip
+def test_a_row_that_could_not_be_used_is_named(run, name, row, reason):
+    lines.check(run)
+    append_rows(run / name, [row])
+    with pytest.raises(ConfigError, match=rf"run/{name} line \d+: .*{reason}"):
+        lines.check(run)
+
+
+def test_rows_are_checked_on_resuming(run):
+    append_rows(run / "eval.jsonl", [{"step": 1}])
+    with pytest.raises(ConfigError, match="benchmark is missing"):
+        resumed(run)
