@@ -55,7 +55,7 @@ def load(key: str, folder: str, step: int | None) -> dict[str, Scores]:
     for each in folders:
         settings = {
             record.key_of(row): str(row.get("settings", ""))
-            for row in record.rows_in(each, "eval.jsonl")
+            for row in record.rows_in(each, "eval.jsonl", ("benchmark", "step"))
         }
         by_key: dict[tuple[str, int], Rows] = {}
         for row in record.rows_in(each, "generations.jsonl"):

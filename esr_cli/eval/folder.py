@@ -45,7 +45,7 @@ def open_for(config: EvalConfig, overrides: list[str]) -> Path:
 
 def done(folder: Path) -> Done:
     """The (benchmark, step) pairs that `eval.jsonl` has results for."""
-    return {key_of(row) for row in record.rows_in(folder, "eval.jsonl")}
+    return {key_of(row) for row in record.rows_in(folder, "eval.jsonl", ("benchmark", "step"))}
 
 
 def append(folder: Path, evaluation: Evaluation) -> None:

@@ -115,12 +115,13 @@ def read(folder: Path) -> Run:
     )  # fmt: skip
 
 
-def rows_in(place: Path, name: str) -> Rows:
+def rows_in(place: Path, name: str, needed: tuple[str, ...] | None = None) -> Rows:
     """The rows of `eval.jsonl` or `generations.jsonl` of one evaluation.
 
-    Raises `ConfigError` if a row lacks what every row has.
+    Raises `ConfigError` if a row lacks one of the `needed` keys, by default all that esr writes.
     """
-    return list(lines.read(place / name, *lines.OF_FILE[name]))
+    kinds, usual = lines.OF_FILE[name]
+    return list(lines.read(place / name, kinds, usual if needed is None else needed))
 
 
 def rows_of_run(folder: Path, name: str) -> Rows:

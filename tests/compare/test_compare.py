@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from conftest import esr
+
+from esr_cli.compare.command import load
+from esr_cli.config import ConfigError
 
 
 def test_compare_of_the_same_responses_is_within_noise(unbroken, tmp_path):
@@ -39,3 +43,28 @@ def test_compare_is_paired_and_warns_of_different_settings(tmp_path):
     assert "b is better" in done.stdout and "+0.500" in done.stdout, done.stdout
     assert "1 questions were answered by only one" in done.stdout, done.stdout
     assert "not comparable" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "reason"),
+    [
+        ("generations.jsonl", {"correct": None}, "correct is missing"),
+        ("generations.jsonl", {"correct": []}, "correct is missing"),
+        ("generations.jsonl", {"correct": [None]}, "is not a list of verdicts"),
+        ("generations.jsonl", {"correct": [float("nan")]}, "is not a list of verdicts"),
+        ("generations.jsonl", {"correct": [7]}, "is not a list of verdicts"),
+        ("generations.jsonl", {"id": None}, "id is missing"),
+        ("generations.jsonl", {"step": "0"}, 'step="0" is not a number'),
+        ("generations.jsonl", {"benchmark": ["m"]}, "is not a text"),
+        ("eval.jsonl", {"step": None}, "step is missing"),
+        ("eval.jsonl", {"benchmark": 3}, "is not a text"),
+    ],
+)  # fmt: skip
+def test_a_row_that_cannot_be_compared_is_named(tmp_path, name, row, reason):
+    good = {"id": "q", "step": 0, "benchmark": "m", "correct": [True]}
+    write(tmp_path / "generations.jsonl", [good])
+    write(tmp_path / "eval.jsonl", [{"step": 0, "benchmark": "m"}])
+    assert load("a", str(tmp_path), None)["m"].by_id == {"q": 1.0}
+    write(tmp_path / name, [good, good | row])
+    with pytest.raises(ConfigError, match=rf"{name} line 2: .*{reason}"):
+        load("a", str(tmp_path), None)
