@@ -170,9 +170,9 @@ def _small(command: str, folder: Path) -> Sequence[str]:
 def run_cases(count: int, seed: int, folder: Path) -> Iterator[Case]:
     """Broken run folders, each with every command that reads one."""
     good = folder / "good"
-    ended = attempt(["train", *SMALL, f"run_dir={good}"], folder)
+    ended = attempt(["train", *SMALL, f"run_dir={good}"], folder, 600)
     assert ended.status == 0, ended.error
-    ended = attempt(["probe", f"run={good}", "prompts=2"], folder)
+    ended = attempt(["probe", f"run={good}", "prompts=2"], folder, 600)
     assert ended.status == 0, ended.error
     for number, (what, broken) in enumerate(bad_folders.broken_runs(good, count, seed, folder)):
         # The commands write into the folder, so each gets its own copy.
@@ -210,9 +210,9 @@ def attack(kinds: Sequence[str], seed: int, share: float = 1.0, verbose: bool = 
                 statuses[f"{kind}, status {ended.status}"] += 1
                 if wrong := verdict(ended):
                     shown = " ".join(each for each in arguments if each not in SMALL)
-                    last = (ended.error.strip().splitlines() or [""])[-1]
+                    last = ended.error.strip()[-500:]
                     case = f"{kind}: {wrong}: {what}: esr {shown[:300]!r}"
-                    failures.append(f"{case}\n    {last[:500]}")
+                    failures.append(f"{case}\n    {last}")
                     if verbose:
                         print(failures[-1], flush=True)
                 elif verbose and ended.seconds > LIMIT_S / 4:

@@ -15,7 +15,7 @@ from esr_cli.tasks.chat import PROBE, Chat
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 # CPU time and memory of rendering one question.
-TEMPLATE_S, TEMPLATE_GIB = 5, 2
+TEMPLATE_S, TEMPLATE_GIB = 2, 2
 MOST_TEMPLATE_BYTES = 1 << 20
 
 
@@ -71,6 +71,17 @@ def tokenizer(key: str, model: ModelConfig) -> Any:
                 "give another chat_template"
             )
     return loaded
+
+
+def check_ids(key: str, model: ModelConfig, loaded: Any) -> None:
+    """Raises `ConfigError` if the tokenizer has ids for which the model has no embedding."""
+    rows = loading.load_shape(model.path, model.revision, model.trust_remote_code).vocab_size
+    token, last = max(loaded.get_vocab().items(), key=lambda each: each[1])
+    if last >= rows:
+        raise ConfigError(
+            f"{key}={model.path}: its tokenizer has an id {last} ({token!r}), but the model only "
+            f"{rows} embeddings; copy all its tokenizer files, or set pair.alignment=text"
+        )
 
 
 def end_ids(key: str, model: ModelConfig) -> tuple[int, ...]:

@@ -22,7 +22,11 @@ def check_models(config: TrainConfig, drawn: bool = True) -> tuple[Any, Any]:
     need_weights = drawn or config.pair.weights == "pretrained"
     student = check_model("pair.student.path", config.pair.student, config.rollout, need_weights)
     model_folder.check("pair.teacher.path", config.pair.teacher, need_weights)
-    return student, model_folder.tokenizer("pair.teacher.path", config.pair.teacher)
+    teacher = model_folder.tokenizer("pair.teacher.path", config.pair.teacher)
+    if config.pair.alignment != "text":
+        model_folder.check_ids("pair.student.path", config.pair.student, student)
+        model_folder.check_ids("pair.teacher.path", config.pair.teacher, teacher)
+    return student, teacher
 
 
 def check_model(key: str, model: ModelConfig, rollout: RolloutConfig, weights: bool = True) -> Any:
