@@ -14,6 +14,7 @@ from esr_cli.assembly.preflight import check_models
 from esr_cli.config import ConfigError, ModelConfig
 
 PATH = "pair.student.path"
+LOOP = b"{% for a in range(99999) %}" * 3 + b"{% endfor %}" * 3
 
 
 def broken(tiny_pair, tmp_path, name, content):
