@@ -13,6 +13,7 @@ from typing import Any
 
 from esr_cli.assembly.objective import lengths_of
 from esr_cli.base.files import find_data
+from esr_cli.base.words import counted
 from esr_cli.config import ConfigError, TaskConfig, TrainConfig
 from esr_cli.graders.boxed import last_box
 from esr_cli.tasks import code, filters, glaive, math, own, rows
@@ -155,11 +156,11 @@ def _with_unique_ids(questions: list[Question]) -> Iterator[Question]:
 
 
 def _report(task: TaskConfig, counts: Counter[str], left: int, absent: str) -> str:
-    parts = [f"{task.name}: {counts['rows']:,} rows"]
+    parts = [f"{task.name}: {counted(counts['rows'], 'row')}"]
     if counts["unusable"]:
         parts.append(f"{counts['unusable']:,} unusable")
     if task.drop_duplicates:
-        parts.append(f"{counts['duplicates']:,} duplicates")
+        parts.append(counted(counts["duplicates"], "duplicate"))
     parts += [f"{count:,} {name}" for name, count in counts.items() if name.startswith("in ")]
     parts.append(f"{counts['too long']:,} too long")
-    return f"{', '.join(parts)}; {left:,} prompts" + (f"; {absent}" if absent else "")
+    return f"{', '.join(parts)}; {counted(left, 'prompt')}" + (f"; {absent}" if absent else "")

@@ -6,6 +6,7 @@ import importlib.util
 from typing import Any
 
 from esr_cli.assembly import model_folder
+from esr_cli.base.words import counted
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Exam
 from esr_cli.config import ConfigError, ModelConfig, RolloutConfig, TrainConfig
@@ -85,7 +86,7 @@ def check_room(exams: list[Exam], context_tokens: int, key: str) -> int:
             remedy = f"lower it to {room}" if room > 0 else f"raise {key}"
             raise ConfigError(
                 f"benchmark.{name}.max_tokens={response}: with prompts of up to "
-                f"{longest} tokens it goes beyond {key}={context_tokens}; {remedy}"
+                f"{counted(longest, 'token')} it goes beyond {key}={context_tokens}; {remedy}"
             )
         needed = max(needed, total)
     return needed

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from esr_cli.base.files import Rows
+from esr_cli.base.words import counted
 from esr_cli.bench.record import PHASES
 
 
@@ -22,9 +23,10 @@ def show(record: dict[str, Any]) -> None:
         )
     for name in dict.fromkeys(row["arm"] for row in record["rows"]):
         console.print(
-            f"\n{name}: {record['pair']}, {record['tune']}, {record['responses']} responses per "
-            f"step; median seconds of {record['repeats']} steps, with the ratio to the floor "
-            "below; peak memory by process"
+            f"\n{name}: {record['pair']}, {record['tune']}, "
+            f"{counted(record['responses'], 'response')} per step; median seconds of "
+            f"{counted(record['repeats'], 'step')}, with the ratio to the floor below; "
+            "peak memory by process"
         )
         console.print(_table(record, name))
     for name, line in record["line"].items():

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from esr_cli.base.words import counted
 from esr_cli.config import BenchmarkConfig, ConfigError
 from esr_cli.graders import lab as lab_grader
 from esr_cli.graders.plain import PlainGrader
@@ -54,7 +55,9 @@ def _questions(name: str, config: BenchmarkConfig, data_dir: str | None) -> list
         questions = tools.questions(data, answers, config.wording)
     duplicates = len(questions) - len({question.id for question in questions})
     if duplicates:
-        raise ConfigError(f"{name}: {duplicates} rows repeat the id of another; each needs its own")
+        raise ConfigError(
+            f"{name}: {counted(duplicates, 'row')} with the id of another; each needs its own"
+        )
     return questions
 
 

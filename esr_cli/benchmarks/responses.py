@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.base.statistics import repeats
+from esr_cli.base.words import counted
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Responses
 from esr_cli.config import ConfigError
@@ -137,8 +138,9 @@ def _check_ids(path: Path, benchmark: Benchmark, responses: dict[str, list[Respo
     if missing:
         other = f"; it has e.g. {next(iter(responses))}" if responses else ""
         raise ConfigError(
-            f"generations={path}: no responses to {len(missing)} of {len(ids)} questions of "
-            f"{benchmark.name} (e.g. {missing[0]}){other}; limit=K takes the first K"
+            f"generations={path}: no responses to {len(missing)} of "
+            f"{counted(len(ids), 'question')} of {benchmark.name} (e.g. {missing[0]}){other}; "
+            "limit=K takes the first K"
         )
 
 
@@ -147,8 +149,8 @@ def _check_counts(path: Path, benchmark: Benchmark, counts: dict[str, int]) -> N
     most = max(counts, key=lambda name: counts[name])
     if counts[fewest] != counts[most]:
         raise ConfigError(
-            f"generations={path}: {counts[fewest]} responses to {fewest} but {counts[most]} to "
-            f"{most}; give the same number to each"
+            f"generations={path}: {counted(counts[fewest], 'response')} to {fewest} but "
+            f"{counts[most]} to {most}; give the same number to each"
         )
     for k in benchmark.config.pass_at:
         if k > counts[fewest]:

@@ -16,6 +16,7 @@ from esr_cli.assembly.examiner import Examiner
 from esr_cli.assembly.memory import Need
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.random_pair import with_random_weights
+from esr_cli.base.words import counted
 from esr_cli.check import compatibility, facts, machine
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.config.finding import Finding
@@ -51,7 +52,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
         _print_memory(run_facts.needs)
     errors = sum(each.status == "error" for each in report.findings)
     if errors:
-        raise ConfigError(f"{errors} error{'s' if errors > 1 else ''}; esr train would refuse this")
+        raise ConfigError(f"{counted(errors, 'error')}; esr train would refuse this")
     print("esr train would start")
 
 

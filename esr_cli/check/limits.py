@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from esr_cli.assembly.objective import lengths_of
+from esr_cli.base.words import counted
 from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.distill.lengths import Lengths
@@ -28,8 +29,8 @@ def context(config: TrainConfig, shapes: dict[str, Any], prompts: list[Prompt]) 
     )
     if max(lengths) + response > limit:
         text = (
-            f"pair.context_tokens={limit}: prompts of {max(lengths)} tokens leave no room for "
-            f"{response}"
+            f"pair.context_tokens={limit}: prompts of {counted(max(lengths), 'token')} leave no "
+            f"room for {response}"
         )
         remedy = "lower rollout_len or pair.max_response_tokens"
         return [*findings, Finding("error", "context", text, remedy)]

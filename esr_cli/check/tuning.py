@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from esr_cli.base.words import counted
 from esr_cli.config import TuneConfig
 from esr_cli.config.finding import Finding
 from esr_cli.models import loading
@@ -29,8 +30,8 @@ def targets(model: Any, tune: TuneConfig) -> list[Finding]:
             given = f"tune.targets=[{','.join(tune.targets)}]"
             text = f"{given}: no layer of the student is called {target}"
             return [Finding("error", "tuning", text, f"there are {', '.join(names)}")]
-    layers = len(adapted_layers(model, tune.targets))
-    return [Finding("ok", "tuning", f"LoRA r={tune.rank} on {layers} layers: {share}")]
+    layers = counted(len(adapted_layers(model, tune.targets)), "layer")
+    return [Finding("ok", "tuning", f"LoRA r={tune.rank} on {layers}: {share}")]
 
 
 def compiling(models: dict[str, Any], tune: TuneConfig) -> list[Finding]:

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from esr_cli.base import failures, files
+from esr_cli.base.words import counted
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.execution import jobs
 from esr_cli.runs import folder as run_folder
@@ -105,9 +106,10 @@ def _train(config: TrainConfig, overrides: list[str], run: Outcome, sweep: Path)
     if (folder / "summary.json").is_file():
         return Outcome(**fields | {"state": COMPLETE_BEFORE} | _accuracies(folder))
     quoted, group = jobs.text(str(folder)), jobs.text(config.tracking.group or sweep.name)
-    new_run = [*run.asked, f"run_dir={quoted}", f"tracking.group={group}"]
-    again = [f"resume={quoted}", *saved.typed_only(run.asked)]
-    arguments = again if files.latest(folder) else new_run
+    new_run = [*run.asked, f"run_dir={quoted}"]
+    kept = dict.fromkeys([*saved.typed_only(run.asked), *run_folder.free_on_resume(run.asked)])
+    again = [*kept, f"resume={quoted}"]
+    arguments = [*(again if files.latest(folder) else new_run), f"tracking.group={group}"]
     ended = jobs.run("train", arguments, Path(run.log))
     fields |= {"seconds": ended.seconds, "reason": ended.reason}
     if ended.status or not (folder / "summary.json").is_file():
@@ -215,7 +217,7 @@ class Watch:
         while not self._done.wait(0.2) and not self._started():
             pass
         if self._started():
-            runs = f"{self.total} runs" if self.total else "a sweep"
+            runs = counted(self.total, "run") if self.total else "a sweep"
             print(f"{runs}; their logs are in {self.sweep}", flush=True)
         while not self._done.wait(0.2):
             self._print_new()

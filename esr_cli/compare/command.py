@@ -11,6 +11,7 @@ from rich.table import Table
 from esr_cli.base.files import Rows
 from esr_cli.base.reading import printable
 from esr_cli.base.statistics import paired
+from esr_cli.base.words import counted
 from esr_cli.config import CompareConfig, ConfigError
 from esr_cli.runs import record
 
@@ -90,7 +91,9 @@ def _notes(name: str, a: Scores, b: Scores) -> list[str]:
     notes = []
     unpaired = len(a.by_id.keys() ^ b.by_id.keys())
     if unpaired:
-        notes.append(f"{name}: {unpaired} questions were answered by only one of the two; ignored")
+        notes.append(
+            f"{name}: {counted(unpaired, 'question')} answered by only one of the two; ignored"
+        )
     if a.settings != b.settings:
         notes.append(
             f"{name}: evaluated with different wording, sampling or budget; not comparable"

@@ -21,6 +21,8 @@ from esr_cli.config.tune import TuneConfig
 NO_DIFFERENCE = (
     "run_dir", "resume", "strict", "data_dir", "sandbox", "tracking", "execution", "alarms",
 )  # fmt: skip
+# What a resumed run may be given anew, beside more `steps`.
+FREE_ON_RESUME = (*NO_DIFFERENCE, "save_every", "keep_checkpoints")
 
 
 @dataclass

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from esr_cli.base.words import counted
 from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Responses, judge
@@ -71,8 +72,8 @@ def _grade(
     if evaluation.warning:
         print(evaluation.warning, flush=True)
     seconds = time.perf_counter() - start
-    count = sum(len(row["responses"]) for row in evaluation.generations)
-    print(f"{benchmark.name}: {count} responses graded in {seconds:.1f} s", flush=True)
+    count = counted(sum(len(row["responses"]) for row in evaluation.generations), "response")
+    print(f"{benchmark.name}: {count} graded in {seconds:.1f} s", flush=True)
 
 
 def _print(folder: Path) -> None:

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from esr_cli.base.files import Rows, headlines, read_rows
+from esr_cli.base.words import counted
 from esr_cli.plots.style import figure
 
 PHASES = ("generate", "score", "train", "sync")
@@ -46,7 +47,8 @@ def _profile(axes: Any, rows: Rows) -> None:
         count = [sum(_at(r["count"], i) for r in part) for i in range(length)]
         total = [sum(_at(r["kl"], i) * _at(r["count"], i) for r in part) for i in range(length)]
         means = [t / max(1, c) for t, c in zip(total, count, strict=True)]
-        axes.plot(range(1, length + 1), means, color=colour, label=f"{label} {len(part)} steps")
+        steps = counted(len(part), "step")
+        axes.plot(range(1, length + 1), means, color=colour, label=f"{label} {steps}")
     axes.set(xlabel="response position (tokens)", ylabel="reverse KL (nats)", ylim=(0, None))
     axes.set_title("Where student and teacher differ")
     axes.legend()

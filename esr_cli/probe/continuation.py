@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from esr_cli.base.words import counted
 from esr_cli.benchmarks.exam import response_of
 from esr_cli.graders.figures import Graded, Response
 from esr_cli.probe.material import Material, prefixed
@@ -40,7 +41,8 @@ def continued(material: Material, k: int) -> Continued:
     for rollout, prefix in zip(rollouts, prefixes, strict=True):
         response = next(completions) if prefix else response_of(rollout, tokenizer)
         texts[rollout.prompt.id].append(response)
-    message = f"the teacher continued {sum(going)} of {len(going)} responses from k={k}"
+    count = counted(len(going), "response")
+    message = f"the teacher continued {sum(going)} of {count} from k={k}"
     material.say(f"{message}: {time.perf_counter() - began:.1f} s")
     return Continued(material.grade(texts), going)
 

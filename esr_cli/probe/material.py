@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from esr_cli.assembly import workers
+from esr_cli.base.words import counted
 from esr_cli.benchmarks.exam import response_of, unjudged
 from esr_cli.distill.divergence import Options
 from esr_cli.execution.remote import RemoteEngine, RemoteTeacher
@@ -103,7 +104,8 @@ class Material:
         exam, began = self.plan.exams[who], time.perf_counter()
         engine, sampling = self.engine(who), exam.sampling.at(self.plan.steps[who])
         rollouts = engine.generate(exam.prompts, sampling)
-        self.say(f"{len(rollouts)} responses of {LABELS[who]}: {time.perf_counter() - began:.1f} s")
+        count, seconds = counted(len(rollouts), "response"), time.perf_counter() - began
+        self.say(f"{count} of {LABELS[who]}: {seconds:.1f} s")
         return rollouts
 
     def _grade(self, who: str) -> list[Graded]:

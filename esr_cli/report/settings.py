@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from esr_cli.config.train import NO_DIFFERENCE
+from esr_cli.config.train import FREE_ON_RESUME
 
 # Settings that do not distinguish one condition from another.
-IGNORED = (*NO_DIFFERENCE, "seed", "config_hash", "save_every", "keep_checkpoints")
+IGNORED = (*FREE_ON_RESUME, "seed", "config_hash")
 # Settings that the roles of claims.yaml vary: the rollout length and the token mask.
 ROLES = (
     "rollout.max_tokens", "lengths", "loss.select", "loss.keep_tokens", "loss.by",

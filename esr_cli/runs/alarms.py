@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from esr_cli.base.files import Rows, headlines
+from esr_cli.base.words import counted
 from esr_cli.config import AlarmsConfig
 
 REMEDIES = {
@@ -54,7 +55,7 @@ class Alarms:
             fmean(row[f"rollout/{name}"] for row in self._window)
             for name in ("repeat_rate", "eos_rate", "length_mean")
         )
-        scope = f"of the rollouts of the last {self.limits.window_steps} steps"
+        scope = f"of the rollouts of the last {counted(self.limits.window_steps, 'step')}"
         alarms = self._repeating("rollouts", rate, scope)
         if self.uncut:
             self._first_length = self._first_length or length
@@ -106,7 +107,8 @@ class Alarms:
         fall = peak["value"] - row["value"]
         noise = math.hypot(peak["value"] - peak["low"], row["high"] - row["value"])
         text = (
-            f"{name} {row['metric']} is {row['value']:.3f}, {100 * fall:.0f} points below its peak "
+            f"{name} {row['metric']} is {row['value']:.3f}, "
+            f"{counted(round(100 * fall), 'point')} below its peak "
             f"{peak['value']:.3f} at step {peak['step']} (alarms.accuracy_fall={limit})"
         )
         severity = limit is not None and fall / max(limit, noise)

@@ -12,7 +12,7 @@ from typing import Any
 
 from esr_cli.base import failures, files
 from esr_cli.config import ConfigError, TrainConfig, gate
-from esr_cli.config.train import NO_DIFFERENCE
+from esr_cli.config.train import FREE_ON_RESUME, NO_DIFFERENCE
 from esr_cli.runs import environment, lines, saved, wandb_mirror
 
 # Not in the name: the pair, which names the parent folder, and settings that change no result.
@@ -69,7 +69,7 @@ def difference(folder: Path, config: TrainConfig) -> str:
         return ""
     old_run, wanted = saved.settings(folder), gate.as_plain(config)
     for key, old, new in _differing(old_run, wanted):
-        if key.split(".")[0] in NO_DIFFERENCE:
+        if key.split(".")[0] in FREE_ON_RESUME:
             continue
         if key == "rollout.max_tokens" and new == "auto":
             continue
@@ -117,7 +117,9 @@ def lock_saved(folder: Path) -> AbstractContextManager[None]:
 
 
 def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
-    """The saved configuration of `resume=`; `steps` may grow. The caller holds the lock."""
+    """The saved configuration of `resume=`, with what may differ as given: `steps` may grow, and
+    settings that change no result are free. The caller holds the lock.
+    """
     folder = Path(config.resume or "")
     if files.latest(folder) is None:
         raise ConfigError(f"resume={folder}: holds no checkpoint; name the folder of a saved run")
@@ -126,15 +128,26 @@ def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
     plain = saved.settings(folder, given)
     if "rollout.max_tokens" not in _keys(overrides):
         given["rollout"]["max_tokens"] = plain["rollout"]["max_tokens"]
+    if os.environ.get("WANDB_MODE") and plain["tracking"]["mode"] != "disabled":
+        plain["tracking"]["mode"] = given["tracking"]["mode"]
     for key in _keys(overrides):
         old, new = _get(plain, key), _get(given, key)
-        if key == "steps":
+        if key in ("resume", "run_dir", *saved.TYPED_ONLY):
+            continue
+        if key == "save_every" and old != new and plain["rollout"]["staleness"]:
+            raise ConfigError(
+                f"save_every={new}: the saved run has {old}, and with rollout.staleness=1 it "
+                "decides which rollouts are fresh; drop it"
+            )
+        if key.split(".")[0] in FREE_ON_RESUME:
+            _set(plain, key, new)
+        elif key == "steps":
             if new < old:
                 raise ConfigError(f"steps={new}: the saved run has steps={old}; it may only grow")
             plain["steps"] = new
         elif key == "rollout.max_tokens" and new == "auto":
             continue  # resolved when the run began
-        elif key not in ("resume", "run_dir", *saved.TYPED_ONLY) and old != new:
+        elif old != new:
             override = next(text for text in overrides if _keys([text]) == [key]).lstrip("+~")
             saved_value = old
             if isinstance(old, dict) and isinstance(new, dict):
@@ -144,6 +157,11 @@ def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
                 f"{override}: the saved run has {saved_value}; drop it or start a new run"
             )
     return gate.typed(plain, TrainConfig)
+
+
+def free_on_resume(overrides: list[str]) -> list[str]:
+    """The overrides that a resumed run may be given, as they change no result."""
+    return [text for text in overrides if _keys([text])[0].split(".")[0] in FREE_ON_RESUME]
 
 
 def rewind(folder: Path, step: int, plain: dict[str, Any]) -> None:
@@ -229,6 +247,13 @@ def _get(tree: Any, key: str) -> Any:
     for part in key.split("."):
         tree = tree.get(part) if isinstance(tree, dict) else None
     return tree
+
+
+def _set(tree: dict[str, Any], key: str, value: Any) -> None:
+    *groups, last = key.split(".")
+    for part in groups:
+        tree = tree[part]
+    tree[last] = value
 
 
 def name_of(

@@ -16,8 +16,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from esr_cli.base import files
 from esr_cli.base.files import Rows
+from esr_cli.base.words import counted
 from esr_cli.config import TrackingConfig
-from esr_cli.runs.wandb_mirror import Mirror
+from esr_cli.runs.wandb_mirror import SAMPLE_COLUMNS, Mirror
 
 COLUMNS = {
     "loss": ("train/loss", "{:.4f}"),
@@ -74,6 +75,10 @@ class Tracker:
         left = (time.perf_counter() - self._began) / done * (self.total_steps - step)
         print(f"step {step}/{self.total_steps}  {shown}  left {left:.0f}s", flush=True)
 
+    def open_mirror(self) -> None:
+        """Starts W&B with the rows so far; call it once a resumed run's rows are cut back."""
+        self.mirror.open()
+
     def begin(self) -> None:
         """Starts the clock of the time-left estimate, so that it excludes the start-up."""
         self._began = time.perf_counter()
@@ -82,31 +87,28 @@ class Tracker:
         """Logs an evaluation: all responses, a few samples of each benchmark, and the metrics."""
         step = generations[0]["step"]
         files.append_rows(self.run_dir / "generations.jsonl", generations)
-        self._log_samples(step, generations)
+        shown = self._append_samples(step, generations)
         # Last: a row of eval.jsonl implies that its responses are written.
         files.append_rows(self.run_dir / "eval.jsonl", rows)
-        figures = {f"eval/{row['benchmark']}/{row['metric']}": row["value"] for row in rows}
-        self.mirror.log(step, figures)
+        self.mirror.evaluation(step, rows, shown)
         for row in files.headlines(rows):
             low, high = row["low"], row["high"]
             self.note(
                 f"step {step}: {row['benchmark']} {row['metric']} {row['value']:.3f} "
-                f"[{low:.3f}, {high:.3f}] on {row['n']} problems ({seconds:.0f} s)"
+                f"[{low:.3f}, {high:.3f}] on {counted(row['n'], 'problem')} ({seconds:.0f} s)"
             )
 
-    def _log_samples(self, step: int, generations: Rows) -> None:
-        columns = ("id", "benchmark", "prompt", "response", "correct", "reason")
+    def _append_samples(self, step: int, generations: Rows) -> Rows:
         shown = []
         for _, rows in groupby(generations, key=lambda row: row["benchmark"]):
             for row in islice(rows, self.samples):
                 first = {"response": row["responses"][0]}
                 first |= {"correct": row["correct"] and row["correct"][0]}
                 first |= {"reason": row["reason"][0]}
-                shown.append({"step": step} | {key: {**row, **first}[key] for key in columns})
+                sample = {key: {**row, **first}[key] for key in SAMPLE_COLUMNS}
+                shown.append({"step": step} | sample)
         files.append_rows(self.run_dir / "samples.jsonl", shown)
-        if shown:
-            data = [[row[column] for column in columns] for row in shown]
-            self.mirror.table(step, "samples", columns, data)
+        return shown
 
     def note(self, message: str) -> None:
         """Writes a line to the terminal and to esr.log."""

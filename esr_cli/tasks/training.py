@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from esr_cli.base.words import counted
 from esr_cli.config import ConfigError
 from esr_cli.tasks.chat import Chat, prompt
 from esr_cli.types import Prompt, Question
@@ -44,8 +45,8 @@ class DataTask:
         total = len(self.questions)
         if count > total:
             raise ConfigError(
-                f"prompts_per_step={count}: the task has {total} prompts; lower it to {total}, or "
-                "raise rollouts_per_prompt"
+                f"prompts_per_step={count}: the task has {counted(total, 'prompt')}; lower it to "
+                f"{total}, or raise rollouts_per_prompt"
             )
         places = (divmod(place, total) for place in range(step * count, (step + 1) * count))
         asked = [self.questions[self._order(epoch)[place]] for epoch, place in places]

@@ -126,6 +126,7 @@ def _run(
         snapshot.restore(saved.checkpoint, parts.student)
         # Only now, as the checkpoint has proved readable.
         run_folder.rewind(folder, start, plain)
+    tracker.open_mirror()
     loop = Loop(config, folder, parts, task, examiner, tracker, data)
     try:
         loop.run(start, interrupts)

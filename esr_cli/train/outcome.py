@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from esr_cli.base import files
+from esr_cli.base.words import counted
 from esr_cli.config import TrainConfig
 from esr_cli.plots.run import draw
 from esr_cli.runs.tracking import Tracker
@@ -76,7 +77,8 @@ def _print(summary: dict[str, Any], folder: Path) -> None:
     for key, seconds in summary["median"].items():
         phase = key.removeprefix("time/").removesuffix("_s")
         table.add_row(f"{phase}, median", f"{seconds:.3f} s")
-    table.add_row("response tokens", f"{summary['tokens']:,.0f} in {summary['steps']} steps")
+    steps = counted(summary["steps"], "step")
+    table.add_row("response tokens", f"{summary['tokens']:,.0f} in {steps}")
     table.add_row("largest log-probability gap", f"{summary['logprob_gap_max']:.1e}")
     table.add_row("plots", str(folder / "plots"))
     table.add_row("student", str(folder / "student"))

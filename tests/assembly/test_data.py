@@ -80,7 +80,7 @@ def test_every_row_is_counted_once(tmp_path):
     wording = "task.wording_in_text='{functions}{problem}'"
     task = load(tmp_path, "task.rows=6", "task.against=[math500.jsonl]", wording, task="tools")
     assert task.report == (
-        "tools: 6 rows, 1 unusable, 1 duplicates, 1 in math500, 1 too long; 2 prompts"
+        "tools: 6 rows, 1 unusable, 1 duplicate, 1 in math500, 1 too long; 2 prompts"
     )
     assert [len(each.tools) for each in task.questions] == [0, 1]
     off = ["task.ngram=0", "task.drop_duplicates=false", wording]
@@ -94,7 +94,7 @@ def test_the_instruction_is_no_overlap(tmp_path):
     write(tmp_path / "my.jsonl", [{"prompt": "Hi"}])
     task = load(tmp_path, f"task.wording='{wording}'", "task.against=[bench.jsonl,gone.jsonl]")
     assert task.report == (
-        "jsonl: 1 rows, 0 duplicates, 0 in benchmarks, 0 too long; 1 prompts; "
+        "jsonl: 1 row, 0 duplicates, 0 in benchmarks, 0 too long; 1 prompt; "
         "not compared with gone (not in data_dir)"
     )
     assert task.questions[0].messages[0]["content"] == wording.replace("{problem}", "Hi")

@@ -41,7 +41,7 @@ def test_compare_is_paired_and_warns_of_different_settings(tmp_path):
         write(tmp_path / name / "eval.jsonl", [row])
     done = esr("compare", "a=a", "b=b", cwd=tmp_path)
     assert "b is better" in done.stdout and "+0.500" in done.stdout, done.stdout
-    assert "1 questions were answered by only one" in done.stdout, done.stdout
+    assert "1 question answered by only one" in done.stdout, done.stdout
     assert "not comparable" in done.stdout, done.stdout
 
 

@@ -160,7 +160,7 @@ def write(path, lines):
             MATH,
             [{"id": "one", "responses": ["2"]}, {"id": "two", "responses": ["2", "4"]}],
             [],
-            "1 responses to one but 2 to two",
+            "1 response to one but 2 to two",
         ),
         (MATH, [{"id": "one", "responses": ["2"]}], ["limit=1"], "pass@k needs k responses"),
         (MATH, [], ["benchmark.math500.pass_at=[5]"], "pass@k needs k responses"),

@@ -51,6 +51,49 @@ def test_a_group_given_on_resume_must_agree_in_every_setting(tmp_path):
         resumed(run, "rollout=eager", "rollout.top_k=5", "rollout_len=16")
 
 
+def test_settings_that_change_no_result_may_be_given_on_resume(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    run = tmp_path / "run"
+    write_run(run, "tracking=none", "+rollout_len=8", "rollout=eager", right={0: [[1]]})
+    (run / "checkpoints" / "step-000001").mkdir(parents=True)
+    assert resumed(run).tracking.mode == "disabled"
+    given = ("tracking=wandb", "tracking.project=mine", "execution.device=cpu", "strict=true")
+    config = resumed(run, *given, "save_every=3", "keep_checkpoints=1", "data_dir=elsewhere")
+    assert (config.tracking.mode, config.tracking.project) == ("offline", "mine")
+    assert (config.execution.device, config.data_dir, config.strict) == ("cpu", "elsewhere", True)
+    assert (config.save_every, config.keep_checkpoints, config.rollout.engine) == (3, 1, "eager")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert resumed(run).tracking.mode == "disabled"
+    with pytest.raises(ConfigError, match=r"tracking.mode=no"):
+        resumed(run, "tracking.mode=no")
+    with pytest.raises(ConfigError, match=r"eval_every=1: the saved run has 0"):
+        resumed(run, "tracking=wandb", "eval_every=1")
+
+
+def test_a_repeated_sweep_gives_its_resumed_runs_what_may_differ():
+    asked = ["seed=1", "tracking=none", "+tracking.tags=[a]", "save_every=5", "+rollout_len=8"]
+    assert run_folder.free_on_resume(asked) == asked[1:4]
+
+
+def test_wandb_s_mode_is_read_anew_on_resume(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    write_run(run, "+rollout_len=8", "rollout=eager", right={0: [[1]]})
+    (run / "checkpoints" / "step-000001").mkdir(parents=True)
+    for mode in ("online", "disabled", "offline"):
+        monkeypatch.setenv("WANDB_MODE", mode)
+        assert resumed(run).tracking.mode == mode
+    assert resumed(run, "tracking.mode=online").tracking.mode == "online"
+
+
+def test_with_stale_rollouts_save_every_changes_the_result(tmp_path):
+    run = tmp_path / "run"
+    write_run(run, "+rollout_len=8", "rollout=eager", "rollout.staleness=1", right={0: [[1]]})
+    (run / "checkpoints" / "step-000001").mkdir(parents=True)
+    assert resumed(run, "save_every=10").save_every == 10
+    with pytest.raises(ConfigError, match=r"save_every=5: .*staleness=1"):
+        resumed(run, "save_every=5")
+
+
 def test_the_error_for_another_model_on_resume_has_both_values(tmp_path):
     run = tmp_path / "run"
     write_run(run, "pair=qwen3_1p7b__qwen3_4b", "+rollout_len=8", right={0: [[1]]})

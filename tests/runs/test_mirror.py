@@ -64,15 +64,9 @@ def test_figures_samples_and_the_outcome_are_there(mirrored, unbroken):
     assert outcome["median/time/step_s"] == summary["median"]["time/step_s"]
 
 
-def test_a_resumed_run_is_the_same_wandb_run(tmp_path):
-    log_a_run(tmp_path, "offline")
-    log_a_run(tmp_path, "offline")
-    ids = [of(wandb_log.finished(file), "run")[0].run_id for file in wandb_log.files(tmp_path)]
-    assert len(ids) == 2 and ids[0] == ids[1]
-
-
 def test_an_alarm_is_sent_as_an_alert(tmp_path):
     with Tracker(tmp_path, {}, TrackingConfig("offline"), total_steps=1) as tracker:
+        tracker.open_mirror()
         tracker.alarm("90% of the responses repeat themselves; lower the rate")
     [file] = wandb_log.files(tmp_path)
     [alert] = of(wandb_log.finished(file), "alert")

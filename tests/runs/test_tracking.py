@@ -24,6 +24,7 @@ RESPONSES = {
 def log_a_run(folder, mode, **settings):
     settings = TrackingConfig(mode, **settings)
     with Tracker(folder, {"seed": 7}, settings, total_steps=2, tags=["N=8"]) as tracker:
+        tracker.open_mirror()
         tracker.begin()
         tracker.log(1, METRICS)
         tracker.log(2, METRICS | {"train/reverse_kl": math.nan})
@@ -58,6 +59,7 @@ def test_online_without_a_key_goes_offline_and_says_so(tmp_path, monkeypatch, ca
 
 def test_a_failure_of_wandb_does_not_stop_the_run(tmp_path, capsys):
     with Tracker(tmp_path, {}, TrackingConfig("offline"), total_steps=1) as tracker:
+        tracker.open_mirror()
         tracker.mirror._run.finish()
         tracker.log(1, METRICS)
         tracker.log(2, METRICS)

@@ -72,6 +72,9 @@ def test_a_run_killed_and_resumed_ends_the_same(unbroken, tmp_path):
     same_end(tmp_path / "run", unbroken)
     started = [row["step"] for row in rows(tmp_path / "run", "environment.jsonl")]
     assert started[0] == 0 and len(started) == 2 and started[1] > 0
+    # `wandb sync` finds one run, of all steps.
+    wandb = tmp_path / "run" / "wandb"
+    assert [len(list(wandb.glob(f"{name}offline-run-*"))) for name in ("", "replaced-")] == [1, 1]
 
 
 @pytest.mark.parametrize("worker", ["engine", "teacher"])

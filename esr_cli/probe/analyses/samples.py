@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from esr_cli.base.words import counted
 from esr_cli.probe.analyses.reads import Rows
 
 
@@ -36,4 +37,6 @@ def rows(samples: list[Sample]) -> Rows:
 
 def headline(found: Rows) -> str:
     """The numbers of responses and questions, in one line."""
-    return f"{len(found)} responses to {len({each['id'] for each in found})} questions"
+    return (
+        f"{counted(len(found), 'response')} to {counted(len({r['id'] for r in found}), 'question')}"
+    )

@@ -1,0 +1,131 @@
+"""W&B's record of a run that was stopped and resumed, and of a W&B that fails meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wandb
+import wandb_log
+import wandb_server
+from conftest import rows
+from test_tracking import EVAL, METRICS, RESPONSES
+from wandb_log import of, values
+
+from esr_cli.base import files
+from esr_cli.config import TrackingConfig
+from esr_cli.runs import wandb_mirror
+from esr_cli.runs.folder import CUT_BACK
+from esr_cli.runs.tracking import Tracker
+
+
+def start(folder, mode, first, last, evaluated=()):
+    """One start of a run, which takes the steps `first` to `last`."""
+    for name in CUT_BACK:
+        if (folder / name).exists():
+            files.truncate_jsonl(folder / name, first - 1)
+    with Tracker(folder, {}, TrackingConfig(mode), total_steps=99, start=first - 1) as tracker:
+        tracker.open_mirror()
+        tracker.begin()
+        for step in range(first, last + 1):
+            tracker.log(step, METRICS | {"train/loss": 1 / step})
+            if step in evaluated:
+                tracker.log_eval([{**EVAL, "step": step}], [{**RESPONSES, "step": step}], 1.0)
+
+
+def logged(history):
+    """The loss by step; each step may be logged once, in order."""
+    found = [(row["step"], row["train/loss"]) for row in history if "train/loss" in row]
+    assert [step for step, _ in found] == sorted({step for step, _ in found})
+    return dict(found)
+
+
+def sync(folder):
+    offline = sorted(folder.glob("wandb/offline-*"))
+    command = [Path(sys.executable).with_name("wandb"), "sync", *offline]
+    subprocess.run(command, check=True, timeout=60, cwd=folder)
+    assert all(list(each.glob("*.synced")) for each in offline)
+
+
+def test_a_run_stopped_and_resumed_twice_is_one_offline_file_with_each_row_once(tmp_path):
+    start(tmp_path, "offline", 1, 6, evaluated=(2, 4))
+    start(tmp_path, "offline", 5, 9, evaluated=(6,))
+    start(tmp_path, "offline", 8, 10)
+    [file] = wandb_log.files(tmp_path)
+    found = wandb_log.finished(file)
+    history = [values(each.item) for each in of(found, "history")]
+    assert logged(history) == {step: 1 / step for step in range(1, 11)}
+    evaluated = [row["step"] for row in history if "eval/lab/avg@4" in row]
+    tables = [row["step"] for row in history if any(key.startswith("samples") for key in row)]
+    assert evaluated == tables == [2, 4, 6]
+    # Those of the earlier starts remain, under a name that `wandb sync` does not take.
+    earlier = [*tmp_path.glob("wandb/replaced-offline-run-*/run-*.wandb")]
+    before = [logged(values(each.item) for each in of(wandb_log.finished(path), "history"))
+              for path in earlier]  # fmt: skip
+    assert sorted(map(list, before)) == [[*range(1, 7)], [*range(1, 10)]]
+    ids = {of(wandb_log.records(path), "run")[0].run_id for path in (file, *earlier)}
+    assert len(ids) == 1
+
+
+def test_an_evaluation_that_was_interrupted_is_not_repeated_in_the_mirror(tmp_path):
+    start(tmp_path, "disabled", 1, 4)
+    files.append_rows(tmp_path / "samples.jsonl", [{"step": 4, "id": "a"}])
+    start(tmp_path, "offline", 5, 5)  # tracking=none at first
+    [file] = wandb_log.files(tmp_path)
+    history = [values(each.item) for each in of(wandb_log.finished(file), "history")]
+    assert list(logged(history)) == [1, 2, 3, 4, 5] and len(history) == 5
+
+
+def test_w_and_b_has_each_step_once_whatever_the_mode_of_each_start(tmp_path, monkeypatch):
+    with wandb_server.serving() as (address, runs):
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+        monkeypatch.setenv("WANDB_RESUME", "allow")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        wandb.teardown()  # it keeps the environment of its first use
+        start(tmp_path, "offline", 1, 6)
+        sync(tmp_path)
+        start(tmp_path, "online", 5, 9)
+        [history] = runs.values()
+        assert list(logged(history)) == [*range(1, 10)]
+        start(tmp_path, "online", 8, 11)
+        start(tmp_path, "offline", 10, 12)
+        sync(tmp_path)
+        wandb.teardown()
+        [history] = runs.values()
+        assert logged(history) == {step: 1 / step for step in range(1, 13)}
+
+
+def test_without_a_network_an_online_run_is_logged_offline(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
+    wandb.teardown()
+    start(tmp_path, "online", 1, 2)
+    wandb.teardown()
+    out = capsys.readouterr().out
+    assert "W&B could not go online" in out and "wandb sync" in out
+    [file] = wandb_log.files(tmp_path)
+    history = [values(each.item) for each in of(wandb_log.finished(file), "history")]
+    assert list(logged(history)) == [1, 2]
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_service_of_wandb_that_dies_or_hangs_neither_stops_nor_delays_a_run(
+    fault, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(wandb_mirror.FINISH_S, "offline", 1)
+    wandb.teardown()
+    many = {f"key{index}": 1.0 for index in range(500)}
+    with Tracker(tmp_path, {}, TrackingConfig("offline"), total_steps=200) as tracker:
+        tracker.open_mirror()
+        os.kill(wandb.setup()._connection._proc._process.pid, fault)
+        for step in range(1, 201):  # more than the socket to the service holds
+            tracker.log(step, many)
+    assert len(rows(tmp_path)) == 200
+    assert capsys.readouterr().out.count("metrics.jsonl holds everything") == 1
+    wandb.teardown()  # as at the end of the process: it neither raises nor waits
