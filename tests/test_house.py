@@ -48,7 +48,7 @@ PLAN: list[tuple[str, str, str]] = [
     ("student", "models distill", "snapshot student tuning"),
     ("teacher", "models distill", "teacher"),
     ("rollout", "models distill", "eager vllm"),
-    ("execution", "distill", "jobs processes remote worker"),
+    ("execution", "distill", "jobs processes remote watch worker"),
     ("tasks", "", "chat code filters glaive lab math own rows tools training"),
     ("graders", "", "boxed code figures lab math plain tools"),
     ("plots", "", "bench probes report run style"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from esr_cli.assembly.objective import lengths_of, objective_of
 from esr_cli.assembly.pairing import Pairing
+from esr_cli.assembly.patience import patience
 from esr_cli.base import process
 from esr_cli.config import ExecutionConfig, ModelConfig, RolloutConfig, TrainConfig
 from esr_cli.distill.lengths import Lengths
@@ -119,8 +120,8 @@ def place_engine(
     return place(
         execution.engine, "engine", build_engine,
         {"kind": rollout.engine, "settings": settings},
-        restarts=execution.restarts, remember=("load_weights",), on_restart=warn,
-        log=str(folder / "engine.log"),
+        restarts=execution.restarts, remember=("load_weights",), warn=warn,
+        log=str(folder / "engine.log"), patience=patience(execution, model, execution.device),
     )  # fmt: skip
 
 
@@ -142,7 +143,8 @@ def place_teacher(
             "trust_remote_code": teacher.trust_remote_code,
             "compiled": config.tune.compile,
         },
-        restarts=execution.restarts, on_restart=warn, log=str(folder / "teacher.log"),
+        restarts=execution.restarts, warn=warn, log=str(folder / "teacher.log"),
+        patience=patience(execution, teacher, execution.teacher_device),
     )  # fmt: skip
 
 

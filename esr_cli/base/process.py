@@ -1,4 +1,7 @@
-"""Operating-system settings of this process (parent death, malloc, OpenMP), memory and CPU time."""
+"""Operating-system settings of this process (parent death, malloc, OpenMP), memory and CPU time.
+
+Also the state of other processes: children, CPU time, stopped or not (Linux only).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, MAX_THRESHOLD = -1, -3, 2**31 - 1
 OLD_MAX_THRESHOLD = 2**25
 # The exit status of a fork whose action ran out of memory.
 OUT_OF_MEMORY = 3
-PROC_SELF = Path("/proc/self")
+PROC, PROC_SELF = Path("/proc"), Path("/proc/self")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -128,20 +131,48 @@ def reset_peak() -> None:
             (PROC_SELF / "clear_refs").write_text(FORGET_PEAK)
 
 
+def descendants(pid: int) -> list[int]:
+    """The ids of the process's children, their children and so on; empty elsewhere than Linux."""
+    found: list[int] = []
+    for path in PROC.glob(f"{pid}/task/*/children"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            found += map(int, path.read_text().split())
+    return found + [each for child in found for each in descendants(child)]
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the process is stopped, by SIGSTOP or a debugger; False elsewhere than Linux."""
+    return _stat(pid)[:1] in (["T"], ["t"])
+
+
+def cpu_ticks(pid: int) -> int:
+    """The CPU time of the process in clock ticks; 0 elsewhere than Linux."""
+    return sum(map(int, _stat(pid)[11:13]))
+
+
 def cpu_seconds(pid: int) -> float:
     """CPU seconds of a process and all its descendants, user and system; 0.0 if it has ended.
 
     Includes descendants that have ended, unless their parent ignores SIGCHLD. Linux only.
     """
-    entry = Path("/proc", str(pid))
-    try:
-        # The name in parentheses may hold spaces; utime, stime, cutime and cstime follow it.
-        ticks = entry.joinpath("stat").read_text(errors="replace").rpartition(")")[2].split()[11:15]
-        seconds = sum(map(int, ticks)) / TICKS_PER_S
-        lists = [task.read_text() for task in entry.glob("task/*/children")]
-    except (OSError, ValueError):
-        return 0.0
-    return seconds + sum(cpu_seconds(int(child)) for each in lists for child in each.split())
+    # utime, stime, cutime and cstime.
+    ticks = (sum(map(int, _stat(each)[11:15])) for each in [pid, *descendants(pid)])
+    return sum(ticks) / TICKS_PER_S
+
+
+def kill_tree(pid: int) -> None:
+    """Kills a process that this one started, and its descendants, which may outlive it."""
+    for each in [pid, *descendants(pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the command, from the state on (see proc(5))."""
+    with contextlib.suppress(OSError):
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+        return text.rpartition(")")[2].split()
+    return []
 
 
 def _devices() -> list[int]:

@@ -8,19 +8,26 @@ from dataclasses import dataclass
 from esr_cli.config.errors import need, need_choice
 
 PLACES = ("process", "inline")
+# A worker shows a sign of life every second. The longest is as good as no limit.
+LEAST_SILENCE_S, LONGEST_SILENCE_S = 4.0, 1e9
 
 
 @dataclass
 class ExecutionConfig:
     """`engine` and `teacher` run `inline` or each in its own `process`.
 
-    `restarts` is the maximum number of times that a run restarts a worker that died. `device` is
-    `auto` (CUDA if available), `cpu`, `cuda`, or a specific GPU such as `cuda:1`.
+    `restarts` is the maximum number of times that a run restarts a worker that died. A worker whose
+    process shows no sign of life for `silence_s` seconds is killed, and then it has died. So is one
+    whose call does not return in time; `patience` multiplies these time limits, which grow with the
+    tokens and the parameters (docs/training.md). `device` is `auto` (CUDA if available), `cpu`,
+    `cuda`, or a specific GPU such as `cuda:1`.
     """
 
     engine: str = "process"
     teacher: str = "process"
     restarts: int = 3
+    silence_s: float = 120.0
+    patience: float = 1.0
     device: str = "auto"
     teacher_device: str = "auto"
 
@@ -32,3 +39,9 @@ class ExecutionConfig:
             named = re.fullmatch(r"auto|cpu|cuda(:\d+)?", wanted)
             need(bool(named), f"execution.{key}", wanted, "give auto, cpu, cuda or cuda:1")
         need(self.restarts >= 0, "execution.restarts", self.restarts, "give 0 or more")
+        silence, patience = self.silence_s, self.patience
+        fits = LEAST_SILENCE_S <= silence <= LONGEST_SILENCE_S
+        need(fits, "execution.silence_s", silence, "give a number of seconds in [4, 1e9]")
+        need(
+            0.01 <= patience <= 1e6, "execution.patience", patience, "give a number in [0.01, 1e6]"
+        )

@@ -64,7 +64,8 @@ class Plan:
         device = loading.pick_device(self.config.execution.device)
         worker = workers.place_engine(
             self.config.rollout, self.config.execution, self.model,
-            loading.pick_dtype(self.config.dtype, device), self.context_tokens, folder, print,
+            loading.pick_dtype(self.config.dtype, device), self.context_tokens, folder,
+            partial(print, flush=True),
         )  # fmt: skip
         stack.callback(worker.close)
         print(f"starting the engine ({self.config.rollout.engine})", flush=True)

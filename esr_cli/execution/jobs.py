@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ PARENT = "ESR_PARENT"
 # Jobs now running, from any thread, and the stop signals received so far.
 LIVE: set[subprocess.Popen[bytes]] = set()
 STOPPED: list[int] = []
+# Seconds between two looks at a job, and until a stopped one is reported.
+LOOK_S, WARN_S = 1.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,27 @@ def run(command: str, arguments: Sequence[str], log: Path, threads: int | None =
         try:
             if STOPPED:
                 process.kill()
-            status = process.wait()
+            status = _wait(process, command)
         finally:
             LIVE.discard(process)
     if STOPPED:
         raise KeyboardInterrupt
     seconds = time.perf_counter() - began
     return Ended(status, seconds, _reason(log.read_text(errors="replace"), status))
+
+
+def _wait(process: subprocess.Popen[bytes], command: str) -> int:
+    """Waits for a job and returns its status; reports a job that somebody has stopped."""
+    stopped_s = 0.0
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(LOOK_S)
+        stopped_s = stopped_s + LOOK_S if proc.is_stopped(process.pid) else 0.0
+        if WARN_S <= stopped_s < WARN_S + LOOK_S:
+            pid = process.pid
+            print(
+                f"esr {command} (pid {pid}) is stopped; kill -CONT {pid} lets it go on", flush=True
+            )
 
 
 @contextmanager

@@ -14,18 +14,29 @@ import os
 import signal
 import sys
 import tempfile
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from esr_cli.base import failures, files
 from esr_cli.base import process as proc
 
 GONE = (EOFError, ConnectionError, BrokenPipeError)
-# A process and the parent's end of its pipe.
-Launched = tuple[Any, Connection]
+# Seconds between two beats of a process.
+BEAT_S = 1.0
+
+
+class Launched(NamedTuple):
+    """A process, the parent's end of its pipe, and the counter of its beats in shared memory."""
+
+    process: Any
+    pipe: Connection
+    beats: Any
+
 
 _prelaunched: dict[str, Launched] = {}
 
@@ -40,17 +51,17 @@ def prelaunch(name: str, *modules: str) -> None:
 def take_process(name: str) -> Launched:
     """The prelaunched process of that name if it is alive, else a new one."""
     if name in _prelaunched:
-        process, pipe = _prelaunched.pop(name)
-        if process.is_alive():
-            return process, pipe
-        pipe.close()
+        launched = _prelaunched.pop(name)
+        if launched.process.is_alive():
+            return launched
+        launched.pipe.close()
     return _launch(name, ())
 
 
 def discard_prelaunched() -> None:
     """Ends the prelaunched processes that no worker has taken."""
     while _prelaunched:
-        process, pipe = _prelaunched.popitem()[1]
+        process, pipe, _ = _prelaunched.popitem()[1]
         pipe.close()
         process.kill()
         process.join()
@@ -59,14 +70,15 @@ def discard_prelaunched() -> None:
 def _launch(name: str, modules: tuple[str, ...]) -> Launched:
     context = multiprocessing.get_context("spawn")
     pipe, child_end = context.Pipe()
+    beats = context.RawValue("Q", 0)
     process = context.Process(
-        target=_serve, args=(child_end, os.getpid(), modules), name=f"esr-{name}"
+        target=_serve, args=(child_end, beats, os.getpid(), modules), name=f"esr-{name}"
     )
     with _delay_ctrl_c():
         process.start()
     # If the parent kept this end open, it would not notice the death of the child.
     child_end.close()
-    return process, pipe
+    return Launched(process, pipe, beats)
 
 
 @contextlib.contextmanager
@@ -85,10 +97,11 @@ def _delay_ctrl_c() -> Iterator[None]:
         before(*received[0])
 
 
-def _serve(pipe: Connection, parent: int, modules: tuple[str, ...]) -> None:
+def _serve(pipe: Connection, beats: Any, parent: int, modules: tuple[str, ...]) -> None:
     """The process's main: receives `(build, settings, log or None)`, then serves calls."""
     # A worker busy in a call would otherwise notice the death of its parent only much later.
     proc.end_with(parent)
+    threading.Thread(target=_beat, args=(beats,), daemon=True).start()
     # Ctrl-C reaches the terminal's process group, and SIGTERM often does. Only the trainer handles
     # them, and it ends this process by closing the pipe.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -112,6 +125,13 @@ def _serve(pipe: Connection, parent: int, modules: tuple[str, ...]) -> None:
             pipe.send((False, _raised(error)))
             return
         _serve_calls(pipe, worker)
+
+
+def _beat(beats: Any) -> None:
+    """Counts in a thread of its own, so that a worker beats while it computes."""
+    while True:
+        beats.value += 1
+        time.sleep(BEAT_S)
 
 
 def _import(modules: tuple[str, ...]) -> bytes:

@@ -25,9 +25,13 @@ class RemoteEngine:
         """Starts sampling without waiting. No other call is allowed before `finish`."""
         self.worker.begin("generate", prompts, sampling)
 
-    def finish(self) -> list[Rollout]:
-        """Waits for the rollouts that `begin` started."""
-        return self.worker.finish()
+    def finish(self, fresh: bool = True) -> list[Rollout]:
+        """Waits for the rollouts that `begin` started.
+
+        Raises `WorkerError` if the engine died and the trainer's weights are not `fresh`, but have
+        changed since: the engine reads them where they are, so it would sample other rollouts.
+        """
+        return self.worker.finish(repeatable=fresh)
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """See `Engine.load_weights`. Tensors in the same memory as last time are not sent again."""

@@ -70,8 +70,12 @@ def _train_both(config: LabConfig, partial: Path) -> None:
     for process in processes:
         process.start()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    for process in processes:
-        process.join()
+    try:
+        for process in processes:
+            process.join()
+    finally:  # after Ctrl-C this process would wait for one that is stopped
+        for process in processes:
+            process.kill()
     for process in processes:
         if process.exitcode:
             reason = partial / f"{process.name}.failed"

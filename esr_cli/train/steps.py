@@ -35,7 +35,7 @@ class Steps:
         if self.fresh:
             self._begin(step, limits, clock)
         with clock.phase("generate"):
-            rollouts = self.parts.engine.finish()
+            rollouts = self.parts.engine.finish(self.fresh)
         self._begun = -1
         if next_limits:
             self._begin(step + 1, next_limits, clock)

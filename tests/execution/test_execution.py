@@ -47,6 +47,21 @@ class Counter:
         """Blocks."""
         time.sleep(seconds)
 
+    def count(self, numbers: tuple[int, ...]) -> int:
+        """The number of numbers."""
+        return len(numbers)
+
+    def compute(self) -> None:
+        """Computes for seconds without letting any other thread of this process run."""
+        sum(range(200_000_000))
+
+    def wait_for_a_stopped_child(self, pid_file: str) -> None:
+        """Waits for a process of its own that is stopped, as an engine with processes may."""
+        child = subprocess.Popen(["sleep", "600"])
+        os.kill(child.pid, signal.SIGSTOP)
+        Path(pid_file).write_text(str(child.pid))
+        child.wait()
+
     def die(self) -> None:
         """Kills its process."""
         os.kill(os.getpid(), signal.SIGKILL)
@@ -83,7 +98,7 @@ def test_a_killed_worker_is_restarted_and_remembered_calls_are_repeated():
     messages = []
     worker = place(
         "process", "counter", Counter, {"start": 1.0},
-        restarts=1, remember=("set",), on_restart=messages.append,
+        restarts=1, remember=("set",), warn=messages.append,
     )  # fmt: skip
     worker.call("set", torch.tensor([40.0]))
     os.kill(worker.pid, signal.SIGKILL)
@@ -95,7 +110,7 @@ def test_a_killed_worker_is_restarted_and_remembered_calls_are_repeated():
 
 
 def test_finish_repeats_the_call_in_which_a_worker_died():
-    worker = place("process", "counter", Counter, {"start": 1.0}, restarts=1, on_restart=str)
+    worker = place("process", "counter", Counter, {"start": 1.0}, restarts=1, warn=str)
     worker.call("plus", torch.tensor([1.0]))
     worker.begin("sleep", 0.2)
     os.kill(worker.pid, signal.SIGKILL)
@@ -117,7 +132,7 @@ def test_settings_larger_than_the_pipe_do_not_block_start():
     worker = place("process", "counter", Counter, {"start": 1.0, "more": tuple(range(200_000))})
     began = time.monotonic()
     worker.start()
-    assert worker._sender.is_alive() or time.monotonic() - began < 0.5
+    assert not worker._sent.done() or time.monotonic() - began < 0.5
     assert worker.call("plus", torch.tensor([2.0])).item() == 3.0
     worker.close()
 
@@ -166,7 +181,7 @@ def test_a_prelaunched_process_imports_and_becomes_the_worker(tmp_path, monkeypa
     (tmp_path / "loud.py").write_text("print('loud')")
     monkeypatch.syspath_prepend(tmp_path)
     processes.prelaunch("counter", "loud", "no_such_module")
-    [(process, _)] = processes._prelaunched.values()
+    [(process, *_)] = processes._prelaunched.values()
     log = tmp_path / "counter.log"
     worker = place("process", "counter", Counter, {"start": 1.0}, log=str(log))
     assert worker.call("plus", torch.tensor([2.0])).item() == 3.0
@@ -176,7 +191,7 @@ def test_a_prelaunched_process_imports_and_becomes_the_worker(tmp_path, monkeypa
 
 def test_a_dead_prelaunched_process_is_replaced():
     processes.prelaunch("counter")
-    [(process, _)] = processes._prelaunched.values()
+    [(process, *_)] = processes._prelaunched.values()
     process.kill()
     process.join()
     worker = place("process", "counter", Counter, {"start": 1.0})
@@ -186,7 +201,7 @@ def test_a_dead_prelaunched_process_is_replaced():
 
 def test_unused_prelaunched_processes_are_ended():
     processes.prelaunch("counter")
-    [(process, _)] = processes._prelaunched.values()
+    [(process, *_)] = processes._prelaunched.values()
     processes.discard_prelaunched()
     assert not process.is_alive() and not processes._prelaunched
 

@@ -49,7 +49,7 @@ def test_the_engine_sees_an_update_without_sending_the_weights_again(worker):
 
 def test_a_restarted_engine_sees_the_present_weights():
     worker = place("process", "engine", build_echo, {}, restarts=1, remember=("load_weights",),
-                   on_restart=lambda _: None)  # fmt: skip
+                   warn=lambda _: None)  # fmt: skip
     engine, weights = RemoteEngine(worker), {"w": torch.zeros(3)}
     engine.load_weights(weights)
     os.kill(worker.pid, signal.SIGKILL)
