@@ -43,20 +43,20 @@ PLAN: list[tuple[str, str, str]] = [
         "data examiner memory objective pairing preflight random_pair workers",
     ),
     # parts
-    ("benchmarks", "tasks graders", "catalog exam responses"),
+    ("benchmarks", "tasks graders models", "catalog exam responses"),
     ("runs", "", "alarms environment folder lines metrics record saved tracking"),
     ("student", "models distill", "snapshot student tuning"),
     ("teacher", "models distill", "teacher"),
     ("rollout", "models distill", "eager vllm"),
     ("execution", "distill", "jobs processes remote watch worker"),
-    ("tasks", "", "chat code filters glaive lab math own rows tools training"),
+    ("tasks", "models", "chat code filters glaive lab math own rows tools training"),
     ("graders", "", "boxed code figures lab math plain tools"),
     ("plots", "", "bench probes report run style"),
     (
         "models",
         "distill",
-        "batching classes loading outlines random_weights reading shapes spelling token_bytes "
-        "vocabulary",
+        "batching classes literal loading outlines random_weights reading shapes spelling "
+        "token_bytes vocabulary",
     ),
     ("distill", "", "divergence head lengths positions ranks shared"),
     # what everyone may use

@@ -10,6 +10,7 @@ from esr_cli.base import files
 from esr_cli.base.statistics import repeats
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.graders.figures import Graded, Response, figures, grade_all
+from esr_cli.models.spelling import response_text
 from esr_cli.types import Engine, Grader, Prompt, Rollout, Sampling
 
 Responses = Mapping[str, Sequence[Response]]
@@ -42,15 +43,14 @@ class Exam:
         """Generates responses to every question; returns them by question id."""
         responses: dict[str, list[Response]] = {prompt.id: [] for prompt in self.prompts}
         for rollout in engine.generate(self.prompts, self.sampling.at(step)):
-            responses[rollout.prompt.id].append(response_of(rollout, self.tokenizer))
+            responses[rollout.prompt.id].append(self.response_of(rollout))
         return responses
 
-
-def response_of(rollout: Rollout, tokenizer: Any) -> Response:
-    """Converts a rollout to the form that graders and figures take."""
-    ids = rollout.response_ids
-    text = tokenizer.decode(ids, skip_special_tokens=True)
-    return Response(text, len(ids), rollout.finish, repeats(ids))
+    def response_of(self, rollout: Rollout) -> Response:
+        """Converts a rollout of this model to the form that graders and figures take."""
+        ids = rollout.response_ids
+        text = response_text(self.tokenizer, ids, self.sampling.stop_ids)
+        return Response(text, len(ids), rollout.finish, repeats(ids))
 
 
 def judge(benchmark: Benchmark, grader: Grader, responses: Responses, step: int) -> Evaluation:

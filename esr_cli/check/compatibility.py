@@ -8,6 +8,7 @@ from esr_cli.assembly.pairing import Pairing
 from esr_cli.config import ModelConfig, PairConfig
 from esr_cli.config.finding import Finding
 from esr_cli.distill.shared import Grouped
+from esr_cli.models.spelling import decoded
 from esr_cli.models.token_bytes import special_ids
 from esr_cli.tasks.chat import Chat
 from esr_cli.types import Prompt
@@ -117,7 +118,7 @@ def template_ends(
 def rendered(student: Chat, teacher: Chat, prompt: Prompt) -> list[tuple[str, str]]:
     """The first prompt as each model reads it; a long one is shortened in the middle."""
     both = (("student", student, prompt.student_ids), ("teacher", teacher, prompt.teacher_ids))
-    return [(role, _short(chat.tokenizer.decode(ids))) for role, chat, ids in both]
+    return [(role, _short(decoded(chat.tokenizer, ids))) for role, chat, ids in both]
 
 
 def _short(text: str) -> str:

@@ -19,8 +19,8 @@ class EvalConfig:
 
     `limit` evaluates only the first `limit` questions of each benchmark. If `out` is null, esr
     chooses the folder. `data_dir` defaults to the environment variable ESR_DATA, `context_tokens`
-    to the model's context length. `system` and `thinking` are as in `ModelConfig`; a run uses its
-    own. `trust_remote_code` runs the code that comes with the model.
+    to the model's context length. `system`, `thinking` and `split_special_tokens` are as in
+    `ModelConfig`; a run uses its own. `trust_remote_code` runs the code that comes with the model.
     """
 
     benchmark: dict[str, BenchmarkConfig] = field(default_factory=dict)
@@ -32,6 +32,7 @@ class EvalConfig:
     system: str | None = None
     thinking: bool = False
     trust_remote_code: bool = False
+    split_special_tokens: bool = True
     run: str | None = None
     checkpoints: str = "last"
     generations: str | None = None
@@ -49,9 +50,10 @@ class EvalConfig:
             settings = " ".join(f"{key}={getattr(self, key)}" for key in given) or "model=null"
             key, value = settings.split("=", 1)
             need(False, key, value, "give one of model=PATH, run=RUN_DIR, generations=FILE")
-        for key in ("system", "thinking"):
+        for key, default in (("system", None), ("thinking", False), ("split_special_tokens", True)):
             value = getattr(self, key)
-            need(bool(self.model) or not value, key, value, "goes with model= only; leave it out")
+            given_alone = value != default and not self.model
+            need(not given_alone, key, value, "goes with model= only; leave it out")
         need_choice("checkpoints", self.checkpoints, ("last", "all"))
         need_choice("dtype", self.dtype, ("auto", "float32", "bfloat16"))
         check_evaluation(self.benchmark, self.limit, self.sandbox)

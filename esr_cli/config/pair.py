@@ -14,8 +14,10 @@ ALIGNMENTS = ("auto", "ids", "tokens", "text")
 class ModelConfig:
     """A model: `path` is a folder, a hub id, or `esr:NAME` for a model bundled with the package.
 
-    `system` is the system prompt (null: the chat template's default), `thinking` the template's
-    thinking switch, `chat_template` a jinja file that replaces the tokenizer's. `shape` is the
+    `system` is the system prompt (null: the chat template's default; `""`: an empty one),
+    `thinking` the template's thinking switch, `chat_template` a jinja file that replaces the
+    tokenizer's. With `split_special_tokens` a special token that is spelt in a question (or in
+    the system prompt or the wording) is text, not that token. `shape` is the
     transformers configuration, with `model_type`, that `pair.weights=random` builds. The tokenizer
     is that of `path`, or of a `family` whose merge ranks are below data_dir (qwen2.5, qwen3).
     """
@@ -25,6 +27,7 @@ class ModelConfig:
     system: str | None = None
     thinking: bool = False
     chat_template: str | None = None
+    split_special_tokens: bool = True
     trust_remote_code: bool = False
     family: str | None = None
     shape: dict[str, Any] = field(default_factory=dict)

@@ -96,6 +96,7 @@ def _of_model(config: EvalConfig) -> Subject:
     model = ModelConfig(
         str(config.model), config.revision, system=config.system, thinking=config.thinking,
         trust_remote_code=config.trust_remote_code,
+        split_special_tokens=config.split_special_tokens,
     )  # fmt: skip
     return model, [Weights(step=0)], ()
 

@@ -1,4 +1,4 @@
-"""Splits a response into the texts of its tokens, whose concatenation is the response."""
+"""Decodes token ids: the text of a response, and the texts of its single tokens."""
 
 from __future__ import annotations
 
@@ -8,6 +8,24 @@ from typing import Any
 
 from esr_cli.config import ConfigError
 from esr_cli.models.token_bytes import token_bytes
+
+
+def decoded(tokenizer: Any, ids: Sequence[int]) -> str:
+    """The text of the ids as they were written: special tokens by name, no blanks changed."""
+    return tokenizer.decode(
+        list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+    )
+
+
+def response_text(tokenizer: Any, ids: Sequence[int], stop_ids: Sequence[int] = ()) -> str:
+    """What graders and records read of a response: all but the end and padding tokens at its end.
+
+    Other special tokens stay: many tokenizers mark `<think>` or `<tool_call>` as special.
+    """
+    ends, last = {*stop_ids, tokenizer.eos_token_id, tokenizer.pad_token_id}, len(ids)
+    while last and ids[last - 1] in ends:
+        last -= 1
+    return decoded(tokenizer, ids[:last])
 
 
 class Spelling:
@@ -35,5 +53,5 @@ class Spelling:
             return decoder.decode(spelled)
         pending = decoder.decode(b"", final=True)
         if not self._bytes:
-            return pending + self.tokenizer.decode([number])
+            return pending + decoded(self.tokenizer, [number])
         return pending + str(self.tokenizer.convert_ids_to_tokens(number) or "")

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from esr_cli.base.words import counted
-from esr_cli.benchmarks.exam import response_of
 from esr_cli.graders.figures import Graded, Response
 from esr_cli.probe.material import Material, prefixed
 from esr_cli.types import Prompt, Rollout
@@ -37,9 +36,9 @@ def continued(material: Material, k: int) -> Continued:
     prefixes = _prefixes(material, rollouts, k)
     completions = _completions(material, [each for each in prefixes if each is not None])
     texts: dict[str, list[Response]] = {q.id: [] for q in material.plan.benchmark.questions}
-    tokenizer = material.plan.tokenizer_of("before")
+    student = material.plan.exams["before"]
     for rollout, prefix in zip(rollouts, prefixes, strict=True):
-        response = next(completions) if prefix else response_of(rollout, tokenizer)
+        response = next(completions) if prefix else student.response_of(rollout)
         texts[rollout.prompt.id].append(response)
     count = counted(len(going), "response")
     message = f"the teacher continued {sum(going)} of {count} from k={k}"
@@ -88,4 +87,4 @@ def _completions(material: Material, prefixes: Sequence[_Prefix]) -> Any:
         Rollout(r.prompt, r.sample, each.ids + r.response_ids, (), r.finish)
         for each, r in zip(prefixes, rollouts, strict=True)
     )
-    return (response_of(rollout, exam.tokenizer) for rollout in joined)
+    return (exam.response_of(rollout) for rollout in joined)

@@ -16,7 +16,7 @@ import torch
 
 from esr_cli.assembly import workers
 from esr_cli.base.words import counted
-from esr_cli.benchmarks.exam import response_of, unjudged
+from esr_cli.benchmarks.exam import unjudged
 from esr_cli.distill.divergence import Options
 from esr_cli.execution.remote import RemoteEngine, RemoteTeacher
 from esr_cli.graders.figures import Graded, Response, grade_all
@@ -111,8 +111,7 @@ class Material:
     def _grade(self, who: str) -> list[Graded]:
         texts: dict[str, list[Response]] = {q.id: [] for q in self.plan.benchmark.questions}
         for rollout in self.rollouts(who):
-            response = response_of(rollout, self.plan.tokenizer_of(who))
-            texts[rollout.prompt.id].append(response)
+            texts[rollout.prompt.id].append(self.plan.exams[who].response_of(rollout))
         return self.grade(texts)
 
     def _read(self, who: str, by: str) -> list[Read]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from esr_cli.config import ConfigError, ModelConfig
+from esr_cli.models.literal import Literal
 from esr_cli.tasks import tools
 from esr_cli.types import Prompt, Question
 
@@ -16,21 +18,34 @@ MARKER = "esr-marker-6cb9"
 PROBE = ({"role": "user", "content": "x"},)
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """A prompt's text; also its form for `Literal`, if the question spells special tokens."""
+
+    text: str
+    marked: str | None = None
+
+
 class Chat:
     """Formats prompts for one model: its chat template, `system` prompt and `thinking` switch.
 
     Content that the template does not support goes into the user's turns: the system text before
     the first turn, separated by a blank line, and the functions into the last turn, by a wording.
-    Without a template the turns' contents are concatenated, each followed by a blank line.
+    Without a template the turns' contents are concatenated, each followed by a blank line. With
+    `split_special_tokens` a special token that is spelt in the content is text.
     """
 
-    def __init__(self, tokenizer: Any, system: str | None = None, thinking: bool = False) -> None:
+    def __init__(
+        self, tokenizer: Any, system: str | None = None, thinking: bool = False,
+        split_special_tokens: bool = True,
+    ) -> None:  # fmt: skip
         self.tokenizer, self.system, self.thinking = tokenizer, system, thinking
+        self._literal = Literal(tokenizer) if split_special_tokens else None
 
     @classmethod
     def of(cls, tokenizer: Any, model: ModelConfig) -> Chat:
         """Creates the chat of a configured model."""
-        return cls(tokenizer, model.system, model.thinking)
+        return cls(tokenizer, model.system, model.thinking, model.split_special_tokens)
 
     @cached_property
     def takes_system(self) -> bool:
@@ -47,29 +62,65 @@ class Chat:
 
     def encode(self, question: Question, wording_in_text: str = "") -> tuple[int, ...]:
         """Returns the token ids of the prompt, up to the start of the response."""
-        [ids] = self.ids([self.text(question, wording_in_text)])
+        [ids] = self.ids([self.rendered(question, wording_in_text)])
         return tuple(ids)
 
     def text(self, question: Question, wording_in_text: str = "") -> str:
+        """Returns the text of the prompt; raises `ConfigError` if the template fails."""
+        return self.rendered(question, wording_in_text).text
+
+    def rendered(self, question: Question, wording_in_text: str = "") -> Rendered:
         """Returns the text to tokenize; raises `ConfigError` if the template fails."""
         shown = self.shown(question, wording_in_text)
-        if not self.tokenizer.chat_template:
-            return "".join(f"{turn['content']}\n\n" for turn in shown.messages)
+        content = [list(map(dict, shown.messages)), list(map(dict, shown.tools))]
+        hidden = self._literal.hidden(content) if self._literal else content
         try:
-            return self.render(shown.messages, shown.tools)
+            text = self.render(*hidden)
         except Exception as error:  # templates are third-party programs
             raise ConfigError(
                 f"question {question.id}: the chat template refuses it ({error}); "
                 "drop the row, or give the model another chat_template"
             ) from None
+        if self._literal is None or hidden == content:
+            return Rendered(text)
+        return Rendered(self._literal.restored(text), self._literal.marked(text))
 
-    def ids(self, texts: list[str]) -> list[list[int]]:
-        """Returns the token ids of each text; a template has already added special tokens."""
-        if not texts:
-            return []
-        special = not self.tokenizer.chat_template
+    def ids(self, prompts: Sequence[Rendered]) -> list[list[int]]:
+        """Returns the token ids of each prompt; none ends with the tokenizer's end of text."""
+        plain = [each.text for each in prompts if each.marked is None]
+        marked = [each.marked for each in prompts if each.marked is not None]
+        # What a tokenizer adds by itself is left to `_framed`.
+        plain_ids = iter(self._plain_ids(plain) if plain else [])
+        marked_ids = iter(self._literal.ids(marked) if self._literal and marked else [])
+        return [
+            self._framed(next(plain_ids if each.marked is None else marked_ids)) for each in prompts
+        ]
+
+    def _plain_ids(self, texts: list[str]) -> list[list[int]]:
         # verbose=False, because the length is checked elsewhere, not by the tokenizer's warning.
-        return self.tokenizer(texts, add_special_tokens=special, verbose=False).input_ids
+        return self.tokenizer(
+            texts, add_special_tokens=False, split_special_tokens=False, verbose=False
+        ).input_ids
+
+    def _framed(self, ids: list[int]) -> list[int]:
+        """The ids after the tokenizer's start tokens, unless they are there; no end of text."""
+        end = len(ids)
+        while end and ids[end - 1] == self.tokenizer.eos_token_id:
+            end -= 1
+        start = self._start
+        return ids[:end] if ids[: len(start)] == start else [*start, *ids[:end]]
+
+    @cached_property
+    def _start(self) -> list[int]:
+        """The tokens before a text without a template (a template writes its own).
+
+        A tokenizer may add an end of text too, which would leave nothing to answer.
+        """
+        if self.tokenizer.chat_template:
+            return []
+        framed, [bare] = self.tokenizer("a").input_ids, self._plain_ids(["a"])
+        places = range(len(framed) - len(bare) + 1)
+        return next((framed[:i] for i in places if framed[i : i + len(bare)] == bare), [])
 
     def shown(self, question: Question, wording_in_text: str = "") -> Question:
         """Returns the question with unsupported content moved into the user's turns."""
@@ -84,27 +135,39 @@ class Chat:
         return Question(question.id, turns, question.reference, question.tools)
 
     def _with_system(self, turns: Turns) -> tuple[Mapping[str, str], ...]:
-        configured = [self.system] if self.system else []
+        configured = [] if self.system is None else [self.system]
         existing = [turn["content"] for turn in turns[:1] if turn["role"] == "system"]
-        rest, text = tuple(turns[len(existing) :]), "\n\n".join([*configured, *existing])
+        rest, given = tuple(turns[len(existing) :]), [*configured, *existing]
+        text = "\n\n".join(filter(None, given))
+        if given and self.takes_system:
+            return {"role": "system", "content": text}, *rest
         if not text:
             return rest
-        if self.takes_system:
-            return {"role": "system", "content": text}, *rest
         first = next((i for i, turn in enumerate(rest) if turn["role"] == "user"), 0)
         first_turn = {**rest[first], "content": f"{text}\n\n{rest[first]['content']}"}
         return *rest[:first], first_turn, *rest[first + 1 :]
 
     def _renders_marker(self, turns: Turns, functions: Sequence[Any]) -> bool:
-        if not self.tokenizer.chat_template:
-            return False
         try:
-            return MARKER in self.render(turns, functions)
+            return bool(self.tokenizer.chat_template) and MARKER in self._apply(turns, functions)
         except Exception:  # templates are third-party programs
             return False
 
     def render(self, turns: Turns, functions: Sequence[Any]) -> str:
         """Returns what the template makes of the turns; raises whatever it raises."""
+        if not self.tokenizer.chat_template:
+            return "".join(f"{turn['content']}\n\n" for turn in turns)
+        text = self._apply(turns, functions)
+        if turns[0]["role"] != "system" or turns[0]["content"]:
+            return text
+        # Some templates take an empty system text for none, and write their default.
+        if text == self._apply(turns[1:], functions):
+            marked = ({"role": "system", "content": MARKER}, *turns[1:])
+            emptied = self._apply(marked, functions).replace(MARKER, "")
+            return min(text, emptied, key=len)
+        return text
+
+    def _apply(self, turns: Turns, functions: Sequence[Any]) -> str:
         return self.tokenizer.apply_chat_template(
             [dict(turn) for turn in turns], tools=[dict(each) for each in functions] or None,
             add_generation_prompt=True, enable_thinking=self.thinking, tokenize=False,

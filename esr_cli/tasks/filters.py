@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from unicodedata import is_normalized
 
-from esr_cli.tasks.chat import Chat
+from esr_cli.tasks.chat import Chat, Rendered
 from esr_cli.types import Question
 
 WORD = re.compile(r"\w+")
@@ -103,12 +103,12 @@ def too_long(
 def _too_long(
     questions: list[Question], chat: Chat, limit: int, wording_in_text: str
 ) -> Iterator[str]:
-    candidates: dict[str, str] = {}
+    candidates: dict[str, Rendered] = {}
     for question in questions:
-        text = chat.text(question, wording_in_text)
+        prompt = chat.rendered(question, wording_in_text)
         # A token spans at least one byte, so most texts need no tokenizer, unless Unicode
         # normalization (NFC, NFKC) expands them. The 16 are for added special tokens.
-        if len(text.encode()) + 16 > limit or not is_normalized("NFKC", text):
-            candidates[question.id] = text
+        if len(prompt.text.encode()) + 16 > limit or not is_normalized("NFKC", prompt.text):
+            candidates[question.id] = prompt
     encoded = chat.ids(list(candidates.values()))
     return (name for name, ids in zip(candidates, encoded, strict=True) if len(ids) > limit)

@@ -1,55 +1,63 @@
-"""One pass over a benchmark: what becomes of questions that cannot be judged."""
+"""A response as graders and records read it: what the model wrote, without its end."""
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
+from transformers import PreTrainedTokenizerFast
 
-from esr_cli.base.files import read_rows
-from esr_cli.benchmarks import catalog
-from esr_cli.benchmarks.exam import judge
-from esr_cli.compare.command import load
-from esr_cli.config import BenchmarkConfig, TrackingConfig
-from esr_cli.graders.figures import Response
-from esr_cli.probe.analyses import stability
-from esr_cli.runs.tracking import Tracker
-from esr_cli.types import CodeReference, Question
+from esr_cli.benchmarks.catalog import Benchmark
+from esr_cli.benchmarks.exam import Exam, judge
+from esr_cli.config import BenchmarkConfig
+from esr_cli.graders import tools as tools_grader
+from esr_cli.graders.plain import PlainGrader
+from esr_cli.lab.byte_tokenizer import bytes_tokenizer
+from esr_cli.lab.tokenizers import lab_tokenizer
+from esr_cli.types import Prompt, Question, Rollout, Sampling, ToolReference
 
-WHOLE = "def f(x):\n    return 2 * x\n"
-
-
-def benchmark(*canonical):
-    settings = BenchmarkConfig(kind="code", family="humaneval", pass_at=[])
-    references = [CodeReference("humaneval", "", "f", each, ((1,),), 1, 0.0) for each in canonical]
-    message = ({"role": "user", "content": "Double x."},)
-    questions = [Question(f"q{n}", message, each) for n, each in enumerate(references)]
-    return catalog.Benchmark("humaneval", settings, questions)
+MARKS = ["<think>", "</think>", "<tool_call>", "</tool_call>", "<turn_end>"]
+CALL = '<think>\nNo "f(x=2)".</think>\n<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n'
+FUNCTION = {"name": "f", "parameters": {"type": "dict", "properties": {"x": {"type": "integer"}}}}
 
 
-@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
-def test_a_question_that_cannot_be_judged_is_left_out_and_named(tmp_path):
-    asked = benchmark(WHOLE, "def f(x): return 1 / 0", WHOLE)
-    responses = {"q0": [Response(WHOLE)], "q1": [Response(WHOLE)], "q2": [Response("no")]}
-    grader = catalog.grader(asked.config, "bubblewrap", pytest.fail)
-    found = judge(asked, grader, responses, 3)
-    none = judge(benchmark("def f(x): return 1 / 0"), grader, {"q0": [Response(WHOLE)]}, 3)
-    grader.close()
-    assert (found.rows[0]["metric"], found.rows[0]["value"], found.rows[0]["n"]) == (
-        "avg@1",
-        0.5,
-        2,
-    )
-    assert found.warning == (
-        "warning: humaneval: 1 of 3 questions could not be judged and are left out of every "
-        "figure: q1 (the canonical solution failed: ZeroDivisionError on call 1)"
-    )
-    assert [row["correct"] for row in found.generations] == [[True], None, [False]]
-    assert none.rows == [] and "1 of 1 questions" in none.warning
-    # Readers of the files leave it out as well.
-    with Tracker(tmp_path, {}, TrackingConfig("disabled"), total_steps=1, tags=[]) as tracker:
-        tracker.log_eval(none.rows, none.generations, 1.0)
-        tracker.log_eval(found.rows, found.generations, 1.0)
-    assert read_rows(tmp_path / "samples.jsonl")[0]["correct"] is None
-    assert load("a", str(tmp_path), None)["humaneval"].by_id == {"q0": 1.0, "q2": 0.0}
-    assert stability._scores(found.generations, 3) == {"q0": 1.0, "q2": 0.0}
+def exam(tokenizer, stop_ids=()):
+    reference = ToolReference((FUNCTION,), {"f": {"x": [1]}})
+    question = Question("q", ({"role": "user", "content": "Call f."},), reference)
+    benchmark = Benchmark("tools", BenchmarkConfig(), [question])
+    return Exam(benchmark, [], Sampling(99, stop_ids=stop_ids), tokenizer)
+
+
+def marked() -> PreTrainedTokenizerFast:
+    tokenizer = bytes_tokenizer()
+    tokenizer.add_special_tokens({"extra_special_tokens": MARKS})
+    return tokenizer
+
+
+def rollout(ids):
+    return Rollout(Prompt("q", "", (), ()), 0, tuple(ids), (0.0,) * len(ids), "stop")
+
+
+@pytest.mark.parametrize("ends", [["<eos>"], ["<turn_end>"], ["<turn_end>", "<eos>", "<pad>"], []])
+def test_calls_and_thoughts_marked_by_special_tokens_reach_the_grader(ends):
+    tokenizer, written = marked(), f"{CALL}</tool_call>"
+    asked = exam(tokenizer, (tokenizer.convert_tokens_to_ids("<turn_end>"),))
+    ids = tokenizer(written, add_special_tokens=False).input_ids
+    response = asked.response_of(rollout([*ids, *tokenizer.convert_tokens_to_ids(ends)]))
+    assert response.text == written and response.tokens == len(ids) + len(ends)
+    done = judge(asked.benchmark, PlainGrader(tools_grader.grade), {"q": [response]}, 0)
+    assert done.generations[0]["correct"] == [True]
+    assert done.generations[0]["responses"] == [written], "records hold what was graded"
+
+
+def test_only_the_end_of_a_response_is_cut():
+    tokenizer = marked()
+    ids = tokenizer("<eos> a<sep> b<pad><eos>", add_special_tokens=False).input_ids
+    assert exam(tokenizer).response_of(rollout(ids)).text == "<eos> a<sep> b"
+    assert exam(tokenizer).response_of(rollout([tokenizer.eos_token_id])).text == ""
+
+
+def test_blanks_of_a_response_are_kept():
+    """Some tokenizers are saved with a switch that drops the blank before a mark."""
+    tokenizer = lab_tokenizer()
+    tokenizer.clean_up_tokenization_spaces = True
+    ids = tokenizer("find a ? plan . so , no", add_special_tokens=False).input_ids
+    assert exam(tokenizer).response_of(rollout(ids)).text.startswith("find a ? plan . so ,")
