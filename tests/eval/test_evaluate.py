@@ -152,7 +152,7 @@ def write(path, lines):
             [],
             "'answer' is 3; it must be a string",
         ),
-        ([MATH[0], MATH[0]], [], [], "repeat the id"),
+        ([MATH[0], MATH[0]], [], [], "with the id of another"),
         (MATH, [{"id": "one", "responses": ["2"]}], [], "no responses to 1 of 2 questions"),
         (MATH, [{"id": "9", "responses": ["2"]}], ["limit=1"], "it has e.g. 9"),
         (MATH, [{"id": "one", "responses": "2"}], [], "made.jsonl:1: field 'responses'"),
