@@ -73,7 +73,8 @@ def _code_blocks(text: str, entry_point: str) -> Iterator[str]:
         ]
         yield "\n".join([program, *after])
     yield from (blocks[index] for index in reversed(defining))
-    yield from (block for index, block in enumerate(blocks) if index not in defining)
+    others = set(range(len(blocks))) - set(defining)
+    yield from (blocks[index] for index in sorted(others))
     fences = list(ANY_FENCE.finditer(text))
     if blocks and len(fences) > 2:
         yield text[fences[0].end() + 1 : fences[-1].start()]
