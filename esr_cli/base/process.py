@@ -134,9 +134,12 @@ def reset_peak() -> None:
 def descendants(pid: int) -> list[int]:
     """The ids of the process's children, their children and so on; empty elsewhere than Linux."""
     found: list[int] = []
-    for path in PROC.glob(f"{pid}/task/*/children"):
-        with contextlib.suppress(OSError):  # the thread has ended
-            found += map(int, path.read_text().split())
+    with contextlib.suppress(OSError):  # the process has ended
+        for thread in os.listdir(PROC / str(pid) / "task"):
+            with contextlib.suppress(OSError):  # the thread has ended
+                found += map(
+                    int, (PROC / str(pid) / "task" / thread / "children").read_text().split()
+                )
     return found + [each for child in found for each in descendants(child)]
 
 
