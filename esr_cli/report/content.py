@@ -103,7 +103,7 @@ def _main_result(group: Group) -> list[str]:
         )
         for clocks in group.clocks("main", "full")[:1]:
             fast, slow = (numbers.phase_seconds(condition, "step") for condition in clocks)
-            if fast and slow:
+            if fast and slow and fast.value > 0:
                 text += (f"; a step takes {_seconds(fast.value)} and {_seconds(slow.value)}, "
                          f"{slow.value / fast.value:.1f} times as long")  # fmt: skip
         sentences.append(text + ".")

@@ -27,6 +27,8 @@ from esr_cli.base.statistics import (
 from esr_cli.report.conditions import Condition
 from esr_cli.runs.record import Run, Scores
 
+# The logarithm of the largest float, rounded down.
+MOST_LOG = 709
 # Selects a step of a run for a benchmark, or none.
 Moment = Callable[[Run, str], "int | None"]
 MOMENTS: dict[str, Moment] = {
@@ -182,7 +184,11 @@ def ratio(a: Number, b: Number) -> Number | None:
     if min(a.value, b.value) <= 0:
         return None
     logs = minus(_log(a), _log(b))
-    return Number(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high), ())
+    return Number(_exp(logs.value), _exp(logs.low), _exp(logs.high), ())
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < MOST_LOG else math.inf
 
 
 def _log(number: Number) -> Number:

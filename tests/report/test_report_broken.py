@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from urllib.parse import unquote
 
 import pytest
@@ -55,6 +57,32 @@ def test_an_unreadable_folder_is_listed_and_the_rest_is_reported(tmp_path, setti
     (tmp_path / "good" / "metrics.jsonl").unlink()
     with pytest.raises(ConfigError):
         written(tmp_path)
+
+
+def test_a_pipe_a_bomb_or_a_huge_line_costs_only_its_folder(tmp_path, capsys):
+    write_run(tmp_path / "good", "+rollout_len=32", right=RIGHT)
+    for name in ("pipe", "bomb", "line", "link"):
+        shutil.copytree(tmp_path / "good", tmp_path / name)
+    (tmp_path / "pipe" / "metrics.jsonl").unlink()
+    os.mkfifo(tmp_path / "pipe" / "metrics.jsonl")
+    (tmp_path / "bomb" / "config.yaml").write_text("a: &a [x]\nb: [*a, *a]\n")
+    with (tmp_path / "line" / "generations.jsonl").open("ab") as file:
+        file.truncate(1 << 40)
+    (tmp_path / "link" / "eval.jsonl").unlink()
+    (tmp_path / "link" / "eval.jsonl").symlink_to("/dev/zero")
+    assert "4 unreadable" in written(tmp_path)
+    output = capsys.readouterr().out
+    for reason in ("not a file", "an alias", "a line of more than 32 MiB", "a pipe, socket or dev"):
+        assert reason in output, reason
+
+
+def test_figures_without_bounds_do_not_keep_the_report_from_others(tmp_path):
+    for n in (32, "full"):
+        write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right=RIGHT, length=3.0)
+    for name, key, value in (("eval.jsonl", "high", 1e14), ("metrics.jsonl", "time/step_s", 0)):
+        rows = read_rows(tmp_path / "n32" / name)
+        write_rows(tmp_path / "n32" / name, [row | {key: value} for row in rows])
+    written(tmp_path)
 
 
 def test_invalid_settings_of_an_evaluation_or_a_probe_are_ignored(tmp_path):
