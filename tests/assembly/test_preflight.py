@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 from transformers import AutoTokenizer
 
@@ -30,3 +33,28 @@ def test_a_benchmark_is_asked_by_the_settings_of_the_model(tmp_path):
     gone = ModelConfig("esr:student", chat_template="gone.jinja")
     with pytest.raises(ConfigError, match=r"pair\.student\.chat_template=gone\.jinja: cannot be"):
         preflight.check_model("pair.student.path", gone, RolloutConfig(engine="eager"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("generation_config.json", None), ("tokenizer.json", "/dev/zero"),
+        ("chat_template.jinja", "/nowhere"), ("config.json", b"[" * 9000),
+        ("generation_config.json", b"[]"), ("tokenizer_config.json", b"{"),
+    ],
+)  # fmt: skip
+def test_a_model_folder_from_a_stranger_is_one_line_and_no_wait(tmp_path, name, content):
+    folder = tmp_path / "model"
+    shutil.copytree(PACKAGED / "student", folder)
+    path = folder / name
+    path.unlink(missing_ok=True)
+    if content is None:
+        os.mkfifo(path)
+    elif isinstance(content, str):
+        path.symlink_to(content)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        preflight.check_model("model", ModelConfig(str(folder)), RolloutConfig(engine="eager"))
+    assert str(path.parent) in str(caught.value) and name in str(caught.value)
+    assert "\n" not in str(caught.value)
