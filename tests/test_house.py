@@ -40,7 +40,7 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "assembly",
         "benchmarks student teacher rollout execution tasks graders models distill",
-        "data examiner memory objective pairing preflight random_pair workers",
+        "data examiner memory objective pairing preflight random_pair templates workers",
     ),
     # parts
     ("benchmarks", "tasks graders models", "catalog exam responses"),
@@ -55,7 +55,7 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "models",
         "distill",
-        "batching classes literal loading outlines random_weights reading shapes spelling "
+        "batching classes heads literal loading outlines random_weights reading shapes spelling "
         "token_bytes vocabulary",
     ),
     ("distill", "", "divergence head lengths positions ranks shared"),

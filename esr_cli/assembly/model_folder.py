@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from esr_cli.base import process, reading
 from esr_cli.base.failures import one_line
 from esr_cli.config import ConfigError, ModelConfig
-from esr_cli.models import loading
+from esr_cli.models import heads, loading
 from esr_cli.tasks.chat import PROBE, Chat
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
@@ -42,9 +42,11 @@ def check(key: str, model: ModelConfig, need_weights: bool) -> None:
             except (SafetensorError, OSError) as error:
                 raise ConfigError(_damaged(key, path, file.name, error)) from None
     try:
-        loading.load_shape(path, model.revision, model.trust_remote_code)
+        shape = loading.load_shape(path, model.revision, model.trust_remote_code)
     except Exception as error:  # the files are third-party
         raise ConfigError(_damaged(key, path, "config.json", error)) from None
+    if wrong := heads.problem(folder, shape):
+        raise ConfigError(f"{key}={path}: {wrong}")
 
 
 def tokenizer(key: str, model: ModelConfig) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from esr_cli.assembly import templates
 from esr_cli.assembly.pairing import Pairing
-from esr_cli.config import ModelConfig, PairConfig
+from esr_cli.config import PairConfig
 from esr_cli.config.finding import Finding
 from esr_cli.distill.shared import Grouped
 from esr_cli.models.spelling import decoded
@@ -13,8 +14,6 @@ from esr_cli.models.token_bytes import special_ids
 from esr_cli.tasks.chat import Chat
 from esr_cli.types import Prompt
 
-MARK = "esr-answer-5d1c"
-TURNS = [{"role": "user", "content": "x"}, {"role": "assistant", "content": MARK}]
 # A long prompt is shortened to this many characters of its beginning and end.
 SHOWN_CHARS = 600
 
@@ -73,46 +72,8 @@ def ends(pair: PairConfig, pairing: Pairing, student: Any, teacher: Any) -> list
     else:
         text = f"{text}, compared as one" if many else text
         findings = [Finding("ok", "end of text", text)]
-    findings += template_ends("student", pair.student, student, pairing.stop_ids)
-    findings += template_ends("teacher", pair.teacher, teacher, pairing.teacher_ends)
-    return [*findings, *dated("student", student), *dated("teacher", teacher)]
-
-
-def dated(role: str, tokenizer: Any) -> list[Finding]:
-    """A warning if the chat template writes today's date: prompts then differ from day to day."""
-    if "strftime_now" not in str(tokenizer.chat_template):
-        return []
-    text = "writes today's date into every prompt: a run of another day reads other prompts"
-    remedy = f"pair.{role}.chat_template=FILE, a copy with a fixed date"
-    return [Finding("warning", f"{role}'s template", text, remedy)]
-
-
-def template_ends(
-    role: str, model: ModelConfig, tokenizer: Any, stops: tuple[int, ...]
-) -> list[Finding]:
-    """An error if the chat template closes an answer without an end-of-text token."""
-    topic = f"{role}'s template"
-    if not tokenizer.chat_template:
-        text = "no chat template: the messages are concatenated"
-        return [Finding("warning", topic, text, f"pair.{role}.chat_template=FILE, if there is one")]
-    try:
-        conversation = tokenizer.apply_chat_template(
-            TURNS, tokenize=False, enable_thinking=model.thinking
-        )
-    except Exception as error:  # a template is code by the model's author
-        text = f"pair.{role}.path={model.path}: its chat template refuses an answer ({error})"
-        return [Finding("error", topic, text, f"give another pair.{role}.chat_template")]
-    after = conversation.partition(MARK)[2]
-    names = [str(name) for name in tokenizer.convert_ids_to_tokens(list(stops))]
-    used = [name for name in names if name in after]
-    if used:
-        return [Finding("ok", topic, f"closes an answer with {used[0]}")]
-    closing = repr(after.strip()[:40]) if after.strip() else "nothing"
-    text = (
-        f"pair.{role}.path={model.path}: its chat template closes an answer with {closing}, none "
-        f"of the end-of-text tokens ({', '.join(names)})"
-    )
-    return [Finding("error", topic, text, "name that token in pair.stop_tokens")]
+    findings += templates.of_pair(pair, pairing, student, teacher)
+    return [*findings, *templates.dated("student", student), *templates.dated("teacher", teacher)]
 
 
 def rendered(student: Chat, teacher: Chat, prompt: Prompt) -> list[tuple[str, str]]:

@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from esr_cli.assembly import preflight, workers
+from esr_cli.assembly import preflight, templates, workers
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import files
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Exam, Responses
 from esr_cli.config import ConfigError, EvalConfig, ModelConfig, TrainConfig, gate
+from esr_cli.config.finding import refuse
 from esr_cli.eval.folder import Done
 from esr_cli.execution.remote import RemoteEngine
 from esr_cli.models import loading
@@ -74,10 +75,12 @@ class Plan:
 
 
 def plan(config: EvalConfig, chosen: list[Benchmark]) -> Plan:
-    """Checks the model, its tokenizer and that every prompt fits; raises `ConfigError`."""
+    """Checks model, tokenizer, end tokens and that every prompt fits; raises `ConfigError`."""
     model, weights, stops = _of_run(config) if config.run else _of_model(config)
-    tokenizer = preflight.check_model("run" if config.run else "model", model, config.rollout)
+    key = "run" if config.run else "model"
+    tokenizer = preflight.check_model(key, model, config.rollout)
     exams = [preflight.exam(each, model, tokenizer, config.seed, stops) for each in chosen]
+    _check_ends(key, model, exams)
     limit = (
         config.context_tokens
         or loading.load_shape(
@@ -86,6 +89,20 @@ def plan(config: EvalConfig, chosen: list[Benchmark]) -> Plan:
     )
     needed = preflight.check_room(exams, limit, "context_tokens")
     return Plan(config, model, weights, exams, needed)
+
+
+def _check_ends(key: str, model: ModelConfig, exams: list[Exam]) -> None:
+    """Refuses a template that closes an answer with none of a benchmark's stop tokens."""
+    findings = [
+        templates.ends(
+            "model", key, model, each.tokenizer, each.sampling.stop_ids,
+            f"benchmark.{each.benchmark.name}.stop_tokens",
+        )
+        for each in exams
+    ]  # fmt: skip
+    refuse(findings)
+    for line in dict.fromkeys(each.said for each in findings if each.status == "warning"):
+        print(f"warning: {key}={model.path}: {line}")
 
 
 # A model, its weights, and stop token ids in addition to its own.

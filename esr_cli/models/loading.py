@@ -47,9 +47,13 @@ def check_folder(key: str, folder: Path) -> None:
         try:
             settings = reading.parse(reading.text(path))
         except reading.BrokenError as error:
-            raise ConfigError(f"{key}={folder}: {path.name} is not JSON ({error})") from None
+            raise ConfigError(
+                f"{key}={folder}: {path.name} cannot be read ({error}); copy the model again"
+            ) from None
         if path.name in SETTINGS and not isinstance(settings, dict):
-            raise ConfigError(f"{key}={folder}: {path.name} holds no settings; fetch it again")
+            raise ConfigError(
+                f"{key}={folder}: {path.name} cannot be read (no settings); copy the model again"
+            )
 
 
 def load_tokenizer(path: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:

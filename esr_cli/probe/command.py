@@ -6,10 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from esr_cli.assembly import templates
 from esr_cli.assembly.data import Task
 from esr_cli.base import files
 from esr_cli.benchmarks import catalog
 from esr_cli.config import ConfigError, ProbeCommandConfig, gate
+from esr_cli.config.finding import refuse
 from esr_cli.config.probe import PROBES
 from esr_cli.plots import probes as plots
 from esr_cli.probe import plan as probe_plan
@@ -71,6 +73,8 @@ def _material(
     if missing == ["stability"]:
         return None
     plan = probe_plan.plan(config, task)
+    both = plan.tokenizers["student"], plan.tokenizers["teacher"]
+    refuse(templates.of_pair(config.pair, plan.pairing, *both))
     grader = catalog.grader(plan.benchmark.config, config.sandbox, print)
     stack.callback(grader.close)
     material = Material(plan, folder, grader)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from conftest import ROOT, esr, read
 
-from esr_cli.assembly import objective
-from esr_cli.check import compatibility, limits, machine, tuning
-from esr_cli.config import ConfigError, ModelConfig, PairConfig, TuneConfig
+from esr_cli.assembly import objective, templates
+from esr_cli.check import limits, machine, tuning
+from esr_cli.config import ConfigError, ModelConfig, TuneConfig
 from esr_cli.config.finding import Finding, refuse
 from esr_cli.models import outlines
 from esr_cli.models.loading import load_tokenizer
@@ -171,15 +171,15 @@ def test_too_little_disk_space_is_an_error(tmp_path):
 def test_a_base_model_without_a_template_is_a_warning():
     tokenizer = load_tokenizer("esr:student")
     tokenizer.chat_template = None
-    [found] = compatibility.template_ends("student", PairConfig().student, tokenizer, (2,))
+    found = templates.ends("student", "pair.student", ModelConfig(), tokenizer, (2,), "")
     assert found.status == "warning"
 
 
 def test_a_template_that_writes_today_s_date_is_a_warning():
     tokenizer = load_tokenizer("esr:student")
-    assert compatibility.dated("student", tokenizer) == []
+    assert templates.dated("student", tokenizer) == []
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template
-    [found] = compatibility.dated("student", tokenizer)
+    [found] = templates.dated("student", tokenizer)
     assert found.status == "warning" and "pair.student.chat_template" in found.remedy
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from conftest import read
+from transformers import AutoTokenizer
 
-from esr_cli.config import BenchmarkConfig, ConfigError, EvalConfig, ModelConfig
+from esr_cli.benchmarks import catalog
+from esr_cli.config import BenchmarkConfig, ConfigError, EvalConfig, ModelConfig, RolloutConfig
 from esr_cli.eval import model as eval_model
 
 
@@ -32,3 +36,32 @@ def test_an_empty_system_prompt_can_be_typed(typed, meant):
     assert model.system == meant
     if "system" in typed:
         assert read(f"pair.student.{typed}").pair.student.system == meant
+
+
+def planned(tiny_pair, folder, template, stop_tokens=()):
+    """The plan for a model with another chat template."""
+    shutil.copytree(tiny_pair / "student", folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    (folder / "chat_template.jinja").unlink()
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    lab = BenchmarkConfig(problems=1, max_tokens=8, stop_tokens=list(stop_tokens))
+    config = EvalConfig(
+        benchmark={"lab": lab}, model=str(folder), rollout=RolloutConfig(engine="eager")
+    )
+    return eval_model.plan(config, catalog.load_all(config.benchmark, None, None))
+
+
+def test_a_template_that_closes_an_answer_with_no_stop_token_is_refused(tiny_pair, tmp_path):
+    """As in training: responses would all run to their limit."""
+    turns = "{% for m in messages %}<bos> {{ m.content }} <sep>{% endfor %}"
+    message = r"model=.*closes an answer with '<sep>', none .*benchmark\.lab\.stop_tokens"
+    with pytest.raises(ConfigError, match=message):
+        planned(tiny_pair, tmp_path / "a", turns)
+    plan = planned(tiny_pair, tmp_path / "b", turns, ["<sep>"])
+    assert len(plan.exams[0].sampling.stop_ids) == 2
+
+
+def test_a_model_without_a_template_is_evaluated_with_a_warning(tiny_pair, tmp_path, capsys):
+    planned(tiny_pair, tmp_path / "a", None)
+    assert "warning: model=" in (line := capsys.readouterr().out) and "concatenated" in line

@@ -13,7 +13,7 @@ import pytest
 from conftest import esr, read, rows, value
 
 from esr_cli.config import ConfigError, ProbeCommandConfig, gate
-from esr_cli.probe import plan
+from esr_cli.probe import command, plan
 from esr_cli.probe.settings import settings
 
 PROBE = ("probe", "rollout=eager", "execution=inline")
@@ -232,3 +232,14 @@ def test_changed_weights_in_a_model_folder_change_the_settings(tiny_pair, tmp_pa
     assert gate.read_yaml(tmp_path / "profile.yaml") == settings(config, "profile")
     os.utime(tmp_path / "model" / "model.safetensors", (1, 1))
     assert settings(config, "profile") != first
+
+
+def test_a_template_that_closes_no_answer_is_refused(tmp_path):
+    (tmp_path / "endless.jinja").write_text("{{ messages[-1].content }}")
+    for role in ("student", "teacher"):
+        config = read(
+            "rollout=eager", f"pair.{role}.chat_template={tmp_path}/endless.jinja",
+            command="probe", schema=ProbeCommandConfig,
+        )  # fmt: skip
+        with pytest.raises(ConfigError, match=f"pair.{role}.path=.*closes an answer with nothing"):
+            command.measure(config, tmp_path / "out")

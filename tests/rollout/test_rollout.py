@@ -255,11 +255,11 @@ def gap_of(code: str, folder: Path) -> float:
 
 
 def adapted_qwen(folder):
-    """A tiny Qwen2 with biases, and adapters on some of the layers that vLLM fuses."""
+    """A tiny Qwen2 with biases and a head of its own, adapters on some layers that vLLM fuses."""
     torch.manual_seed(0)
     shape = AutoConfig.for_model(
         "qwen2", hidden_size=128, intermediate_size=128, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, vocab_size=120, tie_word_embeddings=True,
+        num_attention_heads=4, num_key_value_heads=2, vocab_size=120, tie_word_embeddings=False,
     )  # fmt: skip
     model = AutoModelForCausalLM.from_config(shape)
     with torch.no_grad():
@@ -274,18 +274,28 @@ def adapted_qwen(folder):
     return model, made
 
 
-def test_vllm_loads_adapters_on_a_part_of_a_fused_layer(tmp_path):
-    """In a separate process. vLLM leaves missing parts of a fused layer uninitialized."""
+def test_both_engines_load_a_head_of_its_own_and_adapters_on_a_part_of_a_fused_layer(tmp_path):
+    """In a separate process. vLLM leaves missing parts of a fused layer uninitialized.
+
+    The head comes from the file. With `tie_word_embeddings` the same files would be two models.
+    """
     pytest.importorskip("vllm")
     code = (
         "import sys, test_rollout as t\n"
+        "from pathlib import Path\n"
+        "from esr_cli.models import heads\n"
         "from esr_cli.rollout.vllm import VllmEngine\n"
         "if __name__ == '__main__':\n"
         "    model, made = t.adapted_qwen(sys.argv[1])\n"
         "    t.loading.load_tokenizer('esr:student').save_pretrained(sys.argv[1])\n"
+        "    shape = t.loading.load_shape(sys.argv[1])\n"
+        "    assert not heads.problem(Path(sys.argv[1]), shape)\n"
+        "    shape.tie_word_embeddings = True\n"
+        "    assert 'differs from the embedding' in heads.problem(Path(sys.argv[1]), shape)\n"
         "    engine = VllmEngine(sys.argv[1], 'float32', 512, 8)\n"
+        "    eager = t.EagerEngine(sys.argv[1], 'float32', 8)\n"
         "    gaps = []\n"
-        "    for _ in range(3):\n"
+        "    for engine in (engine, engine, engine, eager):\n"
         "        engine.load_weights(made.merged())\n"
         "        rollouts = engine.generate(t.PROMPTS, t.SAMPLING)\n"
         "        gaps.append(t.reference_gap(model, rollouts, 0.7))\n"
