@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from esr_cli.models import heads, loading
 from esr_cli.tasks.chat import PROBE, Chat
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
+# Larger files hold vocabularies and merges, which their own readers parse.
+MOST_SETTINGS_BYTES = 1 << 22
+SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json")
 # CPU time and memory of rendering one question.
 TEMPLATE_S, TEMPLATE_GIB = 2, 2
 MOST_TEMPLATE_BYTES = 1 << 20
@@ -29,7 +33,6 @@ def check(key: str, model: ModelConfig, need_weights: bool) -> None:
         raise ConfigError(f"{key}={path}: no such folder; give a model folder or a hub id")
     if not folder.is_dir():
         raise ConfigError(f"{key}={path}: is no folder; give a model folder or a hub id")
-    loading.check_folder(key, folder)
     _check_entries(key, path, folder)
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
     if not (folder / "config.json").is_file() or (need_weights and not weights):
@@ -98,9 +101,22 @@ def end_ids(key: str, model: ModelConfig) -> tuple[int, ...]:
 
 
 def _check_entries(key: str, path: str, folder: Path) -> None:
-    for entry in folder.iterdir():
-        if entry.suffix in (".json", ".safetensors", ".jinja") and entry.is_dir():
-            raise ConfigError(f"{key}={path}: {entry.name} is a folder, not a file")
+    """A pipe or a device would wait forever, and broken settings raise anything."""
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir():
+            if entry.suffix in (".json", ".safetensors", ".jinja"):
+                raise ConfigError(f"{key}={path}: {entry.name} is a folder, not a file")
+            continue
+        try:
+            with reading.open_file(entry) as file:
+                size = file.seek(0, os.SEEK_END)
+            if entry.suffix == ".json" and size <= MOST_SETTINGS_BYTES:
+                settings = reading.parse(reading.text(entry))
+                if entry.name in SETTINGS and not isinstance(settings, dict):
+                    raise ConfigError("it holds no settings")
+        except (ConfigError, reading.BrokenError) as error:
+            reason = ValueError(str(error).removeprefix(f"{entry}: "))
+            raise ConfigError(_damaged(key, path, entry.name, reason)) from None
 
 
 def _render(loaded: Any, model: ModelConfig) -> None:

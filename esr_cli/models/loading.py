@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.logging import disable_progress_bar
 
-from esr_cli.base import reading
-from esr_cli.config import ConfigError
 from esr_cli.distill.head import Head
 
 # A progress bar per model and process adds nothing to the run's own log lines.
 disable_progress_bar()
 PACKAGED = Path(__file__).parent / "lab_pair"
-# Larger files hold vocabularies and merges, which their own readers parse.
-MOST_SETTINGS_BYTES = 1 << 22
-SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json")
 # Settings of generation_config.json that only sampling uses.
 SAMPLING = (
     "temperature", "top_p", "top_k", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff",
@@ -30,30 +24,6 @@ SAMPLING = (
 def resolve(path: str) -> str:
     """Resolves `esr:NAME` to the folder inside the package; returns other paths unchanged."""
     return str(PACKAGED / path.removeprefix("esr:")) if path.startswith("esr:") else path
-
-
-def check_folder(key: str, folder: Path) -> None:
-    """Raises `ConfigError` if a model folder holds what could not be read as a model.
-
-    A pipe or a device would wait forever, and broken settings raise anything.
-    """
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_dir():
-            continue
-        with reading.open_file(path) as file:
-            size = file.seek(0, os.SEEK_END)
-        if path.suffix != ".json" or size > MOST_SETTINGS_BYTES:
-            continue
-        try:
-            settings = reading.parse(reading.text(path))
-        except reading.BrokenError as error:
-            raise ConfigError(
-                f"{key}={folder}: {path.name} cannot be read ({error}); copy the model again"
-            ) from None
-        if path.name in SETTINGS and not isinstance(settings, dict):
-            raise ConfigError(
-                f"{key}={folder}: {path.name} cannot be read (no settings); copy the model again"
-            )
 
 
 def load_tokenizer(path: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:

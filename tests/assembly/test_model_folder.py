@@ -35,12 +35,12 @@ def broken(tiny_pair, tmp_path, name, content):
     [
         ("config.json", b"{", "config.json cannot be read"),
         ("config.json", b"[]", "config.json cannot be read"),
-        ("config.json", None, "config.json is neither a file nor a folder"),
-        ("tokenizer.json", None, "tokenizer.json is neither a file nor a folder"),
+        ("config.json", None, "config.json cannot be read .is a pipe"),
+        ("tokenizer.json", None, "tokenizer.json cannot be read .is a pipe"),
         ("tokenizer.json", list, "tokenizer.json is a folder"),
         ("tokenizer.json", b"{}", "no tokenizer there"),
-        ("tokenizer.json", b"\xff\xfe", "no tokenizer there"),
-        ("tokenizer_config.json", b"[" * 9999, "no tokenizer there"),
+        ("tokenizer.json", b"\xff\xfe", "not UTF-8"),
+        ("tokenizer_config.json", b"[" * 9999, "nested too deep"),
         ("model.safetensors", b"\x10\x00\x00", "model.safetensors cannot be read"),
         (
             "chat_template.jinja",
