@@ -71,8 +71,8 @@ def plan(kinds: list[str], kills: int, stops: int, steps: int, seed: int) -> lis
     for number in range(kills + stops):
         name = "SIGKILL" if number < kills else "SIGSTOP"
         turn = number if number < kills else number - kills
-        # All targets come up for every kind, whatever the number of kinds.
-        target = TARGETS[(turn + turn // len(kinds)) % len(TARGETS)]
+        # Every kind goes through all targets, and begins at another one than its neighbour.
+        target = TARGETS[(turn % len(kinds) + turn // len(kinds)) % len(TARGETS)]
         after, delay = draw.randrange(steps), draw.uniform(0, 0.3)
         if after == 0:
             delay = draw.uniform(0, 8)

@@ -67,8 +67,9 @@ def test_a_run_killed_and_resumed_ends_the_same(unbroken, tmp_path):
     process.wait()
     refused = esr("train", "resume=run", "seed=4", cwd=tmp_path)
     assert refused.returncode == 2 and "the saved run has 0" in refused.stderr
-    done = esr("train", "resume=run", cwd=tmp_path)
+    done = esr("train", "resume=run", "execution.patience=5", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "patience: 5" in (tmp_path / "run" / "config.yaml").read_text()
     same_end(tmp_path / "run", unbroken)
     started = [row["step"] for row in rows(tmp_path / "run", "environment.jsonl")]
     assert started[0] == 0 and len(started) == 2 and started[1] > 0
@@ -77,13 +78,21 @@ def test_a_run_killed_and_resumed_ends_the_same(unbroken, tmp_path):
     assert [len(list(wandb.glob(f"{name}offline-run-*"))) for name in ("", "replaced-")] == [1, 1]
 
 
-@pytest.mark.parametrize("worker", ["engine", "teacher"])
-def test_a_killed_worker_changes_nothing(worker, unbroken, tmp_path):
-    process = start("rollout=eager", "steps=30", "run_dir=run", cwd=tmp_path)
+@pytest.mark.parametrize(
+    "worker, number, line",
+    [
+        ("engine", signal.SIGKILL, "the engine's process died"),
+        ("teacher", signal.SIGSTOP, "was silent for 4 s in score and was killed; restarted"),
+    ],
+)
+def test_a_killed_or_stopped_worker_changes_nothing(worker, number, line, unbroken, tmp_path):
+    process = start(
+        "rollout=eager", "steps=30", "run_dir=run", "execution.silence_s=4", cwd=tmp_path
+    )
     wait_for_step(tmp_path / "run", 5, process)
-    os.kill(children(process.pid)[worker], signal.SIGKILL)
+    os.kill(children(process.pid)[worker], number)
     assert process.wait() == 0
-    assert f"the {worker}'s process died" in (tmp_path / "run" / "esr.log").read_text()
+    assert line in (tmp_path / "run" / "esr.log").read_text()
     same_end(tmp_path / "run", unbroken)
 
 
