@@ -121,9 +121,10 @@ def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
     settings that change no result are free. The caller holds the lock.
     """
     folder = Path(config.resume or "")
-    if files.latest(folder) is None:
+    last = files.latest(folder)
+    if last is None:
         raise ConfigError(f"resume={folder}: holds no checkpoint; name the folder of a saved run")
-    lines.check(folder)
+    lines.check(folder, files.step_of(last))
     given = gate.as_plain(config)
     plain = saved.settings(folder, given)
     if "rollout.max_tokens" not in _keys(overrides):

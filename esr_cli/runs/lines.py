@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -65,21 +66,24 @@ OF_FILE: dict[str, tuple[Mapping[str, Kind], tuple[str, ...]]] = {
 }
 
 
-def check(folder: Path) -> None:
-    """Raises `ConfigError` if a row of a run's files could not be used on resuming it."""
+def check(folder: Path, step: int) -> None:
+    """Raises `ConfigError` if a row of a run's files could not be used on resuming after `step`.
+
+    Later rows are cut off then, so that only their step counts.
+    """
     for name, (kinds, needed) in OF_FILE.items():
-        for _ in read(folder / name, kinds, needed):
+        for _ in read(folder / name, kinds, needed, step):
             pass
 
 
 def read(
-    path: Path, kinds: Mapping[str, Kind], needed: Iterable[str] = ()
+    path: Path, kinds: Mapping[str, Kind], needed: Iterable[str] = (), until: float = math.inf
 ) -> Iterator[dict[str, Any]]:
     """Yields the rows of a file one at a time: the responses of a long run may not fit in memory.
 
     Skips lines that are no JSON objects. Raises `ConfigError` with file, line and value if a value
     has another type than `kinds` gives for its key; absent and null values are allowed, unless they
-    are `needed`.
+    are `needed`. Rows of a step after `until` are not checked.
     """
     if not os.path.lexists(path):
         return
@@ -89,7 +93,8 @@ def read(
         except reading.BrokenError:
             continue
         if isinstance(row, dict):
-            _check(row, kinds, needed, f"{path.parent.name}/{path.name} line {number}")
+            if not _is_number(row.get("step")) or row["step"] <= until:
+                _check(row, kinds, needed, f"{path.parent.name}/{path.name} line {number}")
             yield row
 
 

@@ -110,13 +110,15 @@ def test_a_link_that_appears_later_is_not_followed(tmp_path):
     ],
 )  # fmt: skip
 def test_a_row_that_could_not_be_used_is_named(run, name, row, reason):
-    lines.check(run)
+    lines.check(run, 1)
     append_rows(run / name, [row])
     with pytest.raises(ConfigError, match=rf"run/{name} line \d+: .*{reason}"):
-        lines.check(run)
+        lines.check(run, 1)
 
 
-def test_rows_are_checked_on_resuming(run):
+def test_rows_are_checked_on_resuming_and_later_ones_are_cut_anyway(run):
+    append_rows(run / "eval.jsonl", [{"step": 2}])
+    resumed(run)
     append_rows(run / "eval.jsonl", [{"step": 1}])
     with pytest.raises(ConfigError, match="benchmark is missing"):
         resumed(run)
