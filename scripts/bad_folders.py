@@ -46,6 +46,8 @@ TEMPLATES = (LOOP, "{{", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ 
              "{{ raise_exception('no') }}", "{{ 'x' * 10 ** 10 }}", "{{ messages[9].content }}",
              "{{ ().__class__.__base__.__subclasses__() }}", "{{ 10 ** 10 ** 10 }}")  # fmt: skip
 
+INLINE = ("rollout=eager", "execution=inline")
+
 
 def _truncate(path: Path, rng: random.Random) -> None:
     path.write_bytes(path.read_bytes()[: rng.randrange(max(1, path.stat().st_size))])
@@ -184,6 +186,6 @@ def reading(command: str, run: Path, good: Path) -> list[str]:
         "report": ["report", f"runs={run}"],
         "compare": ["compare", f"a={run}", f"b={good}"],
         "train": ["train", f"resume={run}", "steps=3"],
-        "eval": ["eval", f"run={run}", "limit=2", "benchmark.lab.samples=2"],
+        "eval": ["eval", f"run={run}", "limit=2", "benchmark.lab.samples=2", *INLINE],
         "probe": ["probe", f"run={run}", "prompts=2", "probe=[profile,stability]"],
     }[command]
