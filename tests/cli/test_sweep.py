@@ -13,6 +13,7 @@ from conftest import SHORT, esr, launch, rows, same_end
 from esr_cli.cli import sweep
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.runs import folder as run_folder
+from esr_cli.runs.saved import settings as saved_settings
 
 FEW = (*SHORT[1:], "rollout=eager", "tracking=none", "steps=2")
 
@@ -69,7 +70,7 @@ def test_a_run_of_a_sweep_equals_the_same_run_alone(swept):
 def test_other_settings_in_a_complete_folder_are_reported(swept, tmp_path):
     folder, _ = swept
     run = folder_of(folder, 8)
-    saved = run_folder.saved_config(run)
+    saved = saved_settings(run)
     config = gate.typed(saved, TrainConfig)
     assert run_folder.difference(run, config) == ""
     saved["tune"]["learning_rate"] = 1.0
@@ -189,7 +190,7 @@ def test_a_broken_folder_fails_only_its_own_run(swept):
 
 
 def test_runs_that_vary_only_in_the_pair_have_separate_folders(swept):
-    config = gate.typed(run_folder.saved_config(folder_of(swept[0], 8)), TrainConfig)
+    config = gate.typed(saved_settings(folder_of(swept[0], 8)), TrainConfig)
     names = {
         run_folder.in_sweep(config, [f"pair={pair}", "execution=inline"], ["pair", "seed"]).name
         for pair in ("lab", "own")
