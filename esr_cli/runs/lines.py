@@ -37,6 +37,7 @@ VERDICTS: Kind = (
     "a list of verdicts",
     lambda value: (
         isinstance(value, list)
+        and len(value) > 0
         and all(isinstance(each, int | float) and 0 <= each <= 1 for each in value)
     ),
 )

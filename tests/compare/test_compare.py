@@ -48,8 +48,7 @@ def test_compare_is_paired_and_warns_of_different_settings(tmp_path):
 @pytest.mark.parametrize(
     ("name", "row", "reason"),
     [
-        ("generations.jsonl", {"correct": None}, "correct is missing"),
-        ("generations.jsonl", {"correct": []}, "correct is missing"),
+        ("generations.jsonl", {"correct": []}, "is not a list of verdicts"),
         ("generations.jsonl", {"correct": [None]}, "is not a list of verdicts"),
         ("generations.jsonl", {"correct": [float("nan")]}, "is not a list of verdicts"),
         ("generations.jsonl", {"correct": [7]}, "is not a list of verdicts"),
