@@ -104,7 +104,7 @@ def test_a_link_that_appears_later_is_not_followed(tmp_path):
         ("metrics.jsonl", {"step": float("nan")}, "step=NaN is not a number"),
         ("metrics.jsonl", {"step": 10**400}, "is not a number"),
         ("eval.jsonl", {"step": 1, "benchmark": "lab"}, "metric is missing"),
-        ("generations.jsonl", {"step": 1, "benchmark": "lab", "id": "q", "correct": []}, "verdicts"),
+        ("generations.jsonl", {"step": 1, "benchmark": "lab", "id": "q", "correct": []}, "list"),
         ("kl_by_position.jsonl", {"step": 1, "kl": 3}, "kl=3 is not a list"),
         ("samples.jsonl", {"step": "1"}, 'step="1" is not a number'),
     ],
