@@ -164,7 +164,7 @@ def _call(workers: dict[str, ProcessWorker], name: str, method: str, *args: Any)
         failed = workers.pop(name)
         failed.close()
         with Path(str(failed.log)).open("a") as log:
-            log.write(f"{error}\n")
+            log.write(f"{error}\n{error.__cause__ or ''}\n")
         print(f"continuing without {name}: {str(error).splitlines()[-1]}", flush=True)
         return None
 

@@ -183,7 +183,8 @@ def test_a_failing_peer_is_left_out_and_our_results_are_written(
     with pytest.raises(WorkerError, match="trl failed and is left out"):
         bench.run(read(*overrides, command="bench", schema=BenchConfig), overrides)
     assert (tmp_path / "made").read_text() == "made\n", "it was constructed again to be closed"
-    assert "continuing without trl: MemoryError: the card is full" in capsys.readouterr().out
+    line = f"continuing without trl: the trl failed in {place}: MemoryError: the card is full"
+    assert line in capsys.readouterr().out
     assert "MemoryError" in (tmp_path / "found" / "logs" / "trl.log").read_text()
     found = json.loads((tmp_path / "found" / "bench.json").read_text())
     assert {row["arm"] for row in found["rows"]} == {"eager"} and found["ratio_to_trl"] == {}

@@ -113,7 +113,12 @@ def test_the_page_of_samples_is_valid_and_escapes_model_output(probed):
     page.feed(text)
     assert not page.open and len(set(page.ids)) == len(page.ids) == 4
     assert page.attributes["html"]["lang"] == "en" and page.attributes["meta"]["charset"] == "utf-8"
-    assert text.startswith("<!DOCTYPE html>") and "<title>" in text and "http" not in text
+    assert (
+        text.startswith("<!DOCTYPE html>")
+        and "<title>" in text
+        and "http:" not in text
+        and "https:" not in text
+    )
     assert "&lt;eos&gt;" in text and "<eos>" not in text
     shown = rows(probed[0], "samples.jsonl")[0]
     # The page omits blanks at the end of a line.
