@@ -62,7 +62,7 @@ PLAN: list[tuple[str, str, str]] = [
     # what everyone may use
     ("config", "", "errors finding gate probe schema train"),
     ("types", "", ""),
-    ("base", "", "failures files process reading statistics words"),
+    ("base", "", "failures files process reading statistics words writing"),
 ]
 NAMES = [room for room, _, _ in PLAN]
 ENTERS = {room: set(enters.split()) for room, enters, _ in PLAN}

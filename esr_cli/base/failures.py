@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from esr_cli.base import writing
+
 PACKAGE = Path(__file__).parent.parent
 # A longer line fills the terminal; of a longer message the beginning and the end are shown.
 MOST_CHARS = 1200
@@ -22,7 +24,7 @@ ADVICE = {
     errno.EPERM: ACCESS, errno.EROFS: ACCESS, errno.EMFILE: "raise the limit of open files",
     errno.ENOMEM: "it needs more memory than there is", errno.EIO: "check the disk",
 }  # fmt: skip
-# The log of the run that this process works on, which takes the tracebacks.
+# The log of the run that this process works on, if any: it takes the tracebacks.
 _logs: list[Path] = []
 
 
@@ -41,9 +43,9 @@ class Remote(Exception):
         return f"in another process\n\n{self.args[0]}"
 
 
-def log_to(log: Path) -> None:
-    """Has tracebacks written to this log from now on."""
-    _logs.append(log)
+def log_to(log: Path | None) -> None:
+    """Has tracebacks written to this log from now on; None: to a file of their own."""
+    _logs[:] = [log] if log else []
 
 
 def one_line(text: str) -> str:
@@ -82,11 +84,9 @@ def record(error: BaseException) -> Path | None:
     for path in _places():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # A link in a foreign run folder could lead to any file.
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
-            descriptor = os.open(path, flags, 0o666)
-            with open(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv)}\n{text}\n")
+            with writing.open_file(path, os.O_APPEND) as file:
+                entry = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv)}\n{text}\n"
+                file.write(entry.encode(errors="backslashreplace"))
             return path
         except OSError:
             continue
@@ -101,8 +101,7 @@ def _frames(trace: TracebackType | None) -> Iterator[tuple[str, int]]:
 
 
 def _places() -> Iterator[Path]:
-    if _logs and _logs[-1].parent.is_dir():
-        yield _logs[-1]
+    yield from (log for log in _logs if log.parent.is_dir())
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     yield Path(cache) / "esr" / "failures" / name

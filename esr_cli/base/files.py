@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import re
 import shutil
-import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from esr_cli.base import reading
+from esr_cli.base import reading, writing
 from esr_cli.base.failures import Failure
 
 Rows = list[dict[str, Any]]
@@ -146,7 +144,7 @@ def write_rows(path: Path, rows: Rows) -> None:
 
 def append_rows(path: Path, rows: Rows) -> None:
     """Appends JSON lines to a file. Call `sync` before relying on them after a crash."""
-    with open_to_write(path, os.O_APPEND) as file:
+    with writing.open_file(path, os.O_APPEND) as file:
         file.write(_lines(rows).encode())
 
 
@@ -168,25 +166,11 @@ def _lines(rows: Rows) -> str:
 def _write_atomically(path: Path, content: str | bytes) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
-    with open_to_write(partial, os.O_EXCL) as file:
+    with writing.open_file(partial, os.O_EXCL) as file:
         file.write(content if isinstance(content, bytes) else content.encode(errors="replace"))
     sync(partial)
     partial.rename(path)
     sync(path.parent)
-
-
-def open_to_write(path: Path, flags: int) -> IO[bytes]:
-    """Opens a file for reading and writing, and makes it if it is absent.
-
-    A run folder may come from a stranger: OSError is raised for a link, which could lead to any
-    file of the user's, and for what is no regular file, which could wait forever.
-    """
-    safe = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, os.O_RDWR | safe | flags, 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "is not a regular file", str(path))
-    return os.fdopen(descriptor, "ab+" if flags & os.O_APPEND else "rb+")
 
 
 def sync(path: Path) -> None:

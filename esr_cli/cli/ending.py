@@ -43,6 +43,7 @@ def guard(command: Callable[[], None]) -> None:
 
 
 def _prepare() -> None:
+    failures.log_to(None)  # an earlier command in this process may have had a run
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # A terminal or a locale may lack a character.

@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from esr_cli.base import failures, files
+from esr_cli.base import failures, writing
 from esr_cli.base import process as proc
 
 GONE = (EOFError, ConnectionError, BrokenPipeError)
@@ -114,7 +114,7 @@ def _serve(pipe: Connection, beats: Any, parent: int, modules: tuple[str, ...]) 
             build, settings, log = pipe.recv()
             if log:
                 # By file descriptor, since C libraries bypass Python's streams.
-                with files.open_to_write(Path(log), os.O_APPEND) as file:
+                with writing.open_file(Path(log), os.O_APPEND) as file:
                     _redirect(file.fileno(), file.fileno())
             if output:
                 os.write(2, output)

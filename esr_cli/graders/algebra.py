@@ -37,13 +37,15 @@ def make_check() -> Callable[[Question], bool]:
         return list(parsed)
 
     def check(asked: Question) -> bool:
+        """Whether the two forms are equal."""
+
         def algebra(one: str, two: str) -> bool:
+            """Whether two LaTeX texts are equal."""
             gold, answer = read(one), read(two)
-            ways = [(gold, answer), (answer, gold)] if asked[2] else [(gold, answer)]
-            right = any(verify(*way, timeout_seconds=None) for way in ways)
             if not gold or not answer:
                 return False
-            if right:
+            ways = [(gold, answer), (answer, gold)] if asked[2] else [(gold, answer)]
+            if any(verify(*way, timeout_seconds=None) for way in ways):
                 return _agree(gold[0], answer[0])
             return _are_proportional(gold[0], answer[0]) or _are_complex(gold[0], answer[0])
 

@@ -15,8 +15,7 @@ decide, if
   in one answer or between the two;
 - one of the two is words, whose letters it multiplies (`east`, `seat`; `HTT`, `THT`);
 - one has a colon, which it divides by (`10:05`), or is an equation of two numbers (`15 = 14`), of
-  which it takes one side;
-- brackets do not match.
+  which it takes one side.
 """
 
 from __future__ import annotations

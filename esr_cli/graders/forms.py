@@ -36,6 +36,7 @@ _MATRIX = re.compile(
     r"\\end\{\1\}[)\]]?(\^\{(?:T|\\top ?|\\intercal ?|\\text\{T\})\})?"
 )
 _ENCLOSED = re.compile(r"(\\\{|\\langle ?|[(\[])(.*)(\\\}|\\rangle|[)\]])")
+_AFTER_BRACKET = re.compile(r"(?<=[)\]}])(?=.)")
 _CONDITION = re.compile(r"[:|]|\\mid(?![A-Za-z])")
 
 
@@ -43,19 +44,15 @@ _CONDITION = re.compile(r"[:|]|\\mid(?![A-Za-z])")
 class Collection:
     r"""Several answers, and the text that they were read from.
 
-    `kind` is `LIST` (no brackets), `TUPLE` (or an open interval), `SET`, `UNION`, one of
-    `INTERVALS` by its brackets, or the size of a matrix (`2x3`), whose cells stand row by row.
+    `kind` is `LIST` (no brackets), `TUPLE` (or an open interval), `SET`, `UNION`, `RATIO`, one of
+    `INTERVALS` by its brackets, or the size of a matrix (`2x3`) or of cases (`cases 2x2`), whose
+    cells stand row by row.
     """
 
     kind: str
     items: tuple[Form, ...]
     text: str
     name: str = ""
-
-    @property
-    def ordered(self) -> bool:
-        """Whether the items have an order."""
-        return self.kind not in (LIST, SET, UNION)
 
     @property
     def vector(self) -> bool:
@@ -74,19 +71,18 @@ Form = Answer | Collection
 
 def read(text: str) -> Form:
     """Parses the content of a box."""
-    return _read(tidy(text), text)
+    return _read(tidy(text))
 
 
-def _read(text: str, written: str) -> Form:
+def _read(text: str) -> Form:
     text = unwrapped(text)
-    if found := _LISTED_TEXT.fullmatch(text):
-        text = found[1]
     if compound(text):
-        return normal(written)
-    name, rest = take_name(text)
+        return normal(text)
+    listed = _LISTED_TEXT.fullmatch(text)
+    name, rest = take_name(listed[1] if listed else text)
     collection = _collection(rest)
     if collection is None:
-        return normal(written)
+        return normal(text)
     names = name.split(",")
     if len(names) > 1 and len(names) == len(collection.items):
         items = tuple(
@@ -98,17 +94,16 @@ def _read(text: str, written: str) -> Form:
 
 def split(text: str, separator: re.Pattern[str]) -> list[str]:
     """Returns the parts between separators outside all brackets; one part if brackets are odd."""
-    parts, depth, start, end = [], 0, 0, 0
+    parts, depth, start = [], 0, 0
     for found in re.finditer(f"(?:{_BRACKET.pattern})|(?P<separator>{separator.pattern})", text):
-        if found["separator"] is None or (found["separator"].startswith(r"\text") and depth):
+        if found["separator"] is None:
             depth += 1 if found.group() in _OPENING else -1
         elif depth == 0:
             parts.append(text[start : found.start()].strip())
             start = found.end()
         if depth < 0:
             return [text]
-        end = depth
-    return [text] if end else [*parts, text[start:].strip()]
+    return [text] if depth else [*parts, text[start:].strip()]
 
 
 def _collection(text: str) -> Collection | None:
@@ -132,7 +127,7 @@ def _collection(text: str) -> Collection | None:
 
 def _enclosed(text: str) -> Collection | None:
     found = _ENCLOSED.fullmatch(text)
-    if found is None or len(split(text, re.compile(r"(?<=[)\]}])(?=.)"))) > 1:
+    if found is None or len(split(text, _AFTER_BRACKET)) > 1:
         return None
     opening, closing = (found[at].strip() for at in (1, 3))
     kind = {r"\{": "{", r"\langle": "("}.get(opening, opening)
@@ -161,9 +156,7 @@ def _matrix(text: str) -> Collection | None:
     if found[1].endswith("cases"):
         size = f"cases {size}"
         cells = [_IF.sub("", cell.strip()).strip(" .,;") for cell in cells]
-    return _made(
-        f"{'cases ' if found[1].endswith('cases') else ''}{len(rows)}x{len(rows[0])}", cells, text
-    )
+    return _made(size, cells, text)
 
 
 def _components(text: str) -> Collection | None:
@@ -184,7 +177,7 @@ def _made(kind: str, parts: list[str], text: str) -> Collection:
     """The collection of the parts; a list within an unordered one is part of it."""
     items: list[Form] = []
     for part in parts:
-        item = _read(part, part)
+        item = _read(part)
         nested = isinstance(item, Collection) and item.kind == LIST and kind in (LIST, SET)
         items += item.items if nested and isinstance(item, Collection) else [item]
     return Collection(kind, tuple(items), text)

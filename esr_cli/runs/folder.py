@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from esr_cli.base import failures, files
+from esr_cli.base import failures, files, writing
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.config.train import FREE_ON_RESUME, NO_DIFFERENCE
 from esr_cli.runs import environment, lines, saved, wandb_mirror
@@ -87,7 +87,7 @@ def lock(folder: Path, key: str = "run_dir") -> Iterator[None]:
     need_writable(key, folder)
     need_no_links(key, [folder / name for name in (*WRITTEN, *CUT_BACK)])
     try:
-        file = files.open_to_write(folder / ".lock", 0)
+        file = writing.open_file(folder / ".lock", 0)
     except OSError as error:
         raise ConfigError(f"{key}={folder}: .lock cannot be written ({error.strerror})") from None
     with file:
@@ -132,7 +132,7 @@ def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
     if os.environ.get("WANDB_MODE") and plain["tracking"]["mode"] != "disabled":
         plain["tracking"]["mode"] = given["tracking"]["mode"]
     for key in _keys(overrides):
-        old, new = _get(plain, key), _get(given, key)
+        old, new = saved.value_at(plain, key), saved.value_at(given, key)
         if key in ("resume", "run_dir", *saved.TYPED_ONLY):
             continue
         if key == "save_every" and old != new and plain["rollout"]["staleness"]:
@@ -141,7 +141,7 @@ def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
                 "decides which rollouts are fresh; drop it"
             )
         if key.split(".")[0] in FREE_ON_RESUME:
-            _set(plain, key, new)
+            saved.set_at(plain, key, new)
         elif key == "steps":
             if new < old:
                 raise ConfigError(f"steps={new}: the saved run has steps={old}; it may only grow")
@@ -197,7 +197,7 @@ def need_writable(key: str, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.unlink(missing_ok=True)
-        files.open_to_write(probe, os.O_EXCL).close()
+        writing.open_file(probe, os.O_EXCL).close()
         probe.unlink()
     except OSError as error:
         raise ConfigError(f"{key}={folder}: cannot be written ({error.strerror})") from None
@@ -236,25 +236,12 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _differing(saved: dict[str, Any], given: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _differing(before: dict[str, Any], given: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """The settings that differ: key, saved value, given value."""
     for key in _leaves(given):
-        old, new = _get(saved, key), _get(given, key)
+        old, new = saved.value_at(before, key), saved.value_at(given, key)
         if old != new:
             yield key, old, new
-
-
-def _get(tree: Any, key: str) -> Any:
-    for part in key.split("."):
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return tree
-
-
-def _set(tree: dict[str, Any], key: str, value: Any) -> None:
-    *groups, last = key.split(".")
-    for part in groups:
-        tree = tree[part]
-    tree[last] = value
 
 
 def name_of(

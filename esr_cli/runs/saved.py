@@ -37,24 +37,26 @@ def settings(folder: Path, typed: Mapping[str, Any] | None = None) -> dict[str, 
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     for key in TYPED_ONLY if typed is not None else ():
-        value = _at(typed, key) or False
-        if _at(plain, key) is True and not value:
+        value = value_at(typed, key) or False
+        if value_at(plain, key) is True and not value:
             raise ConfigError(
                 f"{path}: {key}=true counts only if it is typed; add {key}=true if you trust the "
                 "code that comes with the model"
             )
-        _set(plain, key, value)
+        set_at(plain, key, value)
     return plain
 
 
-def _set(tree: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    for part in parents:
-        tree = tree[part]
-    tree[last] = value
-
-
-def _at(tree: Any, key: str) -> Any:
+def value_at(tree: Any, key: str) -> Any:
+    """The value of a dotted key in nested settings; None if there is none."""
     for part in key.split("."):
         tree = tree.get(part) if isinstance(tree, dict) else None
     return tree
+
+
+def set_at(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Sets the value of a dotted key, whose groups exist."""
+    *groups, last = key.split(".")
+    for part in groups:
+        tree = tree[part]
+    tree[last] = value

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from esr_cli.base import files
+from esr_cli.base import files, writing
 from esr_cli.base.files import Rows
 from esr_cli.base.words import counted
 from esr_cli.config import TrackingConfig
@@ -117,7 +117,7 @@ class Tracker:
         else:
             print(message, flush=True)
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n"
-        with files.open_to_write(self.run_dir / "esr.log", os.O_APPEND) as log:
+        with writing.open_file(self.run_dir / "esr.log", os.O_APPEND) as log:
             log.write(line.encode(errors="replace"))
 
     def warn(self, message: str) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from run_folders import write_probe, write_run
+from test_report_page import Page
 
 from esr_cli.config import ConfigError, ReportConfig, gate
 from esr_cli.report import command as report
@@ -42,18 +42,6 @@ PAGE_ATTRIBUTES = {
     "lang", "charset", "name", "content", "http-equiv", "class", "id", "href", "scope", "colspan",
     "data-is", "aria-label", "tabindex", "role", "viewbox", "title",
 }  # fmt: skip
-
-
-class Elements(HTMLParser):
-    """The elements of a page with their attributes, in lower case as a browser reads them."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +83,7 @@ def hostile(tmp_path_factory) -> Path:
 
 def pages(folder: Path) -> list[Path]:
     """The page, and the pages that it links to."""
-    links = [a.get("href") or "" for tag, a in Elements((folder / "report.html").read_text()).found]
+    links = [a.get("href") or "" for tag, a in Page((folder / "report.html").read_text()).elements]
     linked = {(folder / link).resolve() for link in links if link.endswith(".html")}
     assert len(linked) == 2
     return [folder / "report.html", *linked]
@@ -104,7 +92,7 @@ def pages(folder: Path) -> list[Path]:
 def test_the_page_has_no_element_or_attribute_outside_the_list(hostile):
     drawn = 0
     for path in pages(hostile):
-        for tag, attributes in Elements(path.read_text()).found:
+        for tag, attributes in Page(path.read_text()).elements:
             assert tag in PAGE_TAGS | {each.lower() for each in ELEMENTS}, (path, tag)
             drawn += tag == "svg"
             for name, value in attributes.items():
@@ -138,7 +126,7 @@ def test_a_browser_runs_nothing(hostile, tmp_path):
 def test_a_foreign_drawing_is_cut_to_the_list(tmp_path):
     (tmp_path / "foreign.svg").write_text(SVG)
     text = inline(tmp_path / "foreign.svg", "a", MARKUP)
-    for tag, attributes in Elements(text).found:
+    for tag, attributes in Page(text).elements:
         assert tag in {each.lower() for each in ELEMENTS}
         assert set(attributes) <= {"viewbox", "role", "aria-label", "class", "d"}, attributes
 

@@ -28,7 +28,7 @@ def run(tmp_path):
 def change(run, **values) -> None:
     plain = gate.read_yaml(run / "config.yaml")
     for key, value in values.items():
-        saved._set(plain, key.replace("__", "."), value)
+        saved.set_at(plain, key.replace("__", "."), value)
     gate.write_yaml(plain, run / "config.yaml")
 
 
