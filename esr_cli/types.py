@@ -75,13 +75,25 @@ class Prompt:
     """One question, tokenized for each model.
 
     `student_ids` and `teacher_ids` hold the same messages, each rendered by the model's own chat
-    template. `id` is the id of the question.
+    template (or the student's for both). `id` is the id of the question. The student samples after
+    `student_ids`, and is trained after `trained_ids`, which may end with more (`before_ids`).
     """
 
     id: str
     text: str
     student_ids: tuple[int, ...]
     teacher_ids: tuple[int, ...]
+    before_ids: tuple[int, ...] = ()
+
+    @property
+    def trained_ids(self) -> tuple[int, ...]:
+        """What the student reads before a response that it is trained on."""
+        return self.student_ids + self.before_ids
+
+    @property
+    def longest(self) -> int:
+        """The number of tokens before a response, for the model that reads more."""
+        return max(len(self.trained_ids), len(self.teacher_ids))
 
 
 @dataclass(frozen=True)

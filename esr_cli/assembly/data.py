@@ -17,7 +17,7 @@ from esr_cli.base.words import counted
 from esr_cli.config import ConfigError, TaskConfig, TrainConfig
 from esr_cli.graders.boxed import last_box
 from esr_cli.tasks import code, filters, glaive, math, own, rows
-from esr_cli.tasks.chat import Chat
+from esr_cli.tasks.chat import Chat, chats
 from esr_cli.tasks.lab import LabTask
 from esr_cli.tasks.rows import Row
 from esr_cli.tasks.training import DataTask, Manner, worded
@@ -34,8 +34,7 @@ READERS: dict[str, Callable[[Row], Question | None]] = {
 
 def make_task(config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> Task:
     """The configured task; raises `ConfigError` if its data cannot be used."""
-    student = Chat.of(student_tokenizer, config.pair.student)
-    teacher = Chat.of(teacher_tokenizer, config.pair.teacher)
+    student, teacher = chats(config.pair, student_tokenizer, teacher_tokenizer)
     task = config.task
     if task.name == "lab":
         return LabTask(task.chain_length, task.modulus, student, teacher, config.seed)

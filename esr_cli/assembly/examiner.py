@@ -26,7 +26,10 @@ class Examiner:
         chosen = catalog.load_all(config.benchmark, config.data_dir, config.limit)
         student = config.pair.student
         self._exams = [
-            preflight.exam(each, student, tokenizer, config.seed, stop_ids) for each in chosen
+            preflight.exam(
+                each, student, tokenizer, config.seed, stop_ids, config.pair.stop == "student"
+            )
+            for each in chosen
         ]
         preflight.check_room(self._exams, config.pair.context_tokens, "pair.context_tokens")
         self._graders = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ import torch
 from esr_cli.assembly import preflight
 from esr_cli.config import ConfigError, PairConfig
 from esr_cli.distill.shared import Grouped, Shared
+from esr_cli.models import loading
 from esr_cli.models.classes import Classes, classes
 from esr_cli.models.reading import SameText, SameTokens, reader
 from esr_cli.models.vocabulary import Alignment, align
@@ -22,7 +23,8 @@ class Pairing:
     `columns` are the teacher's ids in the order in which they are compared: first the counterparts
     of the student's ids (any id if there is none), then the ids that only the teacher has.
     `student_ends` and `teacher_ends` are the ids that end a response by each model's own settings
-    and the pair's. Rollouts stop at `stop_ids`: the student's ids for all of these tokens.
+    and the pair's. Rollouts stop at `stop_ids`: the student's ids for all of these tokens, or with
+    `pair.stop=student` the student tokenizer's own end of text.
     """
 
     alignment: Alignment
@@ -39,7 +41,7 @@ def resolve_pairing(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer:
     for name in pair.stop_tokens:
         if all(name not in each.get_vocab() for each in (student_tokenizer, teacher_tokenizer)):
             raise ConfigError(f"pair.stop_tokens: neither model has a token {name!r}; drop it")
-    alignment = align(student_tokenizer, teacher_tokenizer, pair.alignment)
+    alignment = _all_rows(pair, align(student_tokenizer, teacher_tokenizer, pair.alignment))
     student_ends = preflight.stop_ids(pair.student, student_tokenizer, pair.stop_tokens)
     teacher_ends = preflight.stop_ids(pair.teacher, teacher_tokenizer, pair.stop_tokens)
     teacher_of = list(alignment.teacher_of)
@@ -60,9 +62,10 @@ def resolve_pairing(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer:
             f"({', '.join(named)}); give pair.merge_eos=true, or pair.stop_tokens that both have"
         )
     how = reader(alignment, student_tokenizer, teacher_tokenizer)
-    stop_ids = tuple(sorted(ends))
+    all_ends = tuple(sorted(ends))
+    stop_ids = (student_tokenizer.eos_token_id,) if pair.stop == "student" else all_ends
     if alignment.kind == "text":
-        merged = (stop_ids, teacher_ends) if pair.merge_eos else ((), ())
+        merged = (all_ends, teacher_ends) if pair.merge_eos else ((), ())
         grouped = _grouped(classes(alignment, student_tokenizer, teacher_tokenizer, *merged))
         columns = tuple(range(len(grouped.teacher_V)))
         return Pairing(alignment, grouped, columns, how, student_ends, teacher_ends, stop_ids)
@@ -71,10 +74,30 @@ def resolve_pairing(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer:
     shared = Shared(
         size=size,
         unknown_V=unknown_V if bool(unknown_V.any()) else None,
-        ends=stop_ids if pair.merge_eos else (),
+        ends=all_ends if pair.merge_eos else (),
     )
     columns = (*(max(0, other) for other in teacher_of[:size]), *sorted(teacher_only))
     return Pairing(alignment, shared, columns, how, student_ends, teacher_ends, stop_ids)
+
+
+def _all_rows(pair: PairConfig, alignment: Alignment) -> Alignment:
+    """The alignment, in which `pair.vocabulary=all` matches every row that both heads have."""
+    if alignment.kind != "ids":
+        for key, value, default in (
+            ("vocabulary", pair.vocabulary, "shared"), ("teacher.reads", pair.teacher.reads, "own")
+        ):  # fmt: skip
+            if value != default:
+                raise ConfigError(
+                    f"pair.{key}={value}: needs vocabularies with the same ids, but they match by "
+                    f"{alignment.kind}; give pair.{key}={default}"
+                )
+    if pair.vocabulary == "shared":
+        return alignment
+    rows = min(
+        loading.load_shape(each.path, each.revision, each.trust_remote_code).vocab_size
+        for each in (pair.student, pair.teacher)
+    )
+    return replace(alignment, teacher_of=tuple(range(rows)), teacher_only=())
 
 
 def _grouped(merged: Classes) -> Grouped:

@@ -53,14 +53,17 @@ def stop_ids(model: ModelConfig, tokenizer: Any, names: list[str]) -> tuple[int,
 
 def exam(
     benchmark: Benchmark, model: ModelConfig, tokenizer: Any, seed: int,
-    also_stop: tuple[int, ...] = (),
+    also_stop: tuple[int, ...] = (), own_stop: bool = False,
 ) -> Exam:  # fmt: skip
     """The benchmark's prompts for this model, with the sampling settings.
 
-    Responses end at the end-of-text tokens of the model and the benchmark, and at `also_stop`.
+    Responses end at the end-of-text tokens of the model and the benchmark, and at `also_stop`; with
+    `own_stop` only at the tokenizer's own.
     """
     config = benchmark.config
-    ends = {*stop_ids(model, tokenizer, config.stop_tokens), *also_stop}
+    ends = {tokenizer.eos_token_id}
+    if not own_stop:
+        ends |= {*stop_ids(model, tokenizer, config.stop_tokens), *also_stop}
     sampling = Sampling(
         max_tokens=config.max_tokens, temperature=config.temperature, top_p=config.top_p,
         stop_ids=tuple(sorted(ends)), samples=config.samples, seed=seed, purpose="eval",

@@ -18,18 +18,24 @@ def of_pair(pair: PairConfig, pairing: Pairing, student: Any, teacher: Any) -> l
         ("student", pair.student, student, pairing.stop_ids),
         ("teacher", pair.teacher, teacher, pairing.teacher_ends),
     )
+    own = pair.stop == "student"
     return [
-        ends(role, f"pair.{role}", model, tokenizer, stops, "pair.stop_tokens")
+        ends(
+            role, f"pair.{role}", model, tokenizer, stops, "pair.stop_tokens",
+            own and role == "student",
+        )
         for role, model, tokenizer, stops in both
-    ]
+    ]  # fmt: skip
 
 
 def ends(
-    role: str, key: str, model: ModelConfig, tokenizer: Any, stops: tuple[int, ...], remedy: str
-) -> Finding:
+    role: str, key: str, model: ModelConfig, tokenizer: Any, stops: tuple[int, ...], remedy: str,
+    own_stop: bool = False,
+) -> Finding:  # fmt: skip
     """An error if the chat template closes an answer without one of the ids `stops`.
 
-    `key` is the setting that names the model, `remedy` the one that adds tokens to `stops`.
+    With `own_stop` it is a warning, as `pair.stop=student` chose them. `key` is the setting that
+    names the model, `remedy` the one that adds tokens to `stops`.
     """
     topic, where = f"{role}'s template", f"{key}.path" if "." in key else key
     other = f"{key}.chat_template=FILE" if "." in key else "write one into the model's folder"
@@ -53,6 +59,8 @@ def ends(
         f"{where}={model.path}: its chat template closes an answer with {closing}, none "
         f"of the end-of-text tokens ({', '.join(names)})"
     )
+    if own_stop:
+        return Finding("warning", topic, text, "a student that learns that end will not stop at it")
     return Finding("error", topic, text, f"name that token in {remedy}")
 
 

@@ -99,11 +99,10 @@ def _trained(config: BenchConfig) -> TrainConfig:
 
 def _found(config: TrainConfig) -> TrainConfig:
     """Replaces names of packaged models by their folders, since a peer does not know the names."""
-    student, teacher = (
-        replace(model, path=loading.resolve(model.path))
-        for model in (config.pair.student, config.pair.teacher)
-    )
-    return replace(config, pair=replace(config.pair, student=student, teacher=teacher))
+    pair = config.pair
+    student = replace(pair.student, path=loading.resolve(pair.student.path))
+    teacher = replace(pair.teacher, path=loading.resolve(pair.teacher.path))
+    return replace(config, pair=replace(pair, student=student, teacher=teacher))
 
 
 def _check_peer(config: TrainConfig, alignment: Alignment) -> None:

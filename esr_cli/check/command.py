@@ -23,7 +23,7 @@ from esr_cli.config.finding import Finding
 from esr_cli.probe.plan import plan
 from esr_cli.probe.settings import profile_of
 from esr_cli.runs import folder as run_folder
-from esr_cli.tasks.chat import Chat
+from esr_cli.tasks.chat import chats
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
@@ -44,11 +44,8 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
         report.add(each)
     report.print()
     if run_facts:
-        chats = (
-            Chat.of(run_facts.student, config.pair.student),
-            Chat.of(run_facts.teacher, config.pair.teacher),
-        )
-        _print_prompts(compatibility.rendered(*chats, run_facts.prompts[0]))
+        both = chats(config.pair, run_facts.student, run_facts.teacher)
+        _print_prompts(compatibility.rendered(*both, run_facts.prompts[0]))
         _print_memory(run_facts.needs)
     errors = sum(each.status == "error" for each in report.findings)
     if errors:

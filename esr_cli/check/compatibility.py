@@ -39,6 +39,14 @@ def vocabularies(pair: PairConfig, pairing: Pairing, student: Any, teacher: Any)
         in_classes = sum(number >= 0 for number in pairing.shared.student_V.tolist())
         text = f"{in_classes:,} of the student's tokens fall into {pairing.shared.size:,} classes"
         findings.append(Finding("ok", "classes", f"{text} shared with the teacher"))
+    elif pair.vocabulary == "all":
+        unused = pairing.shared.size - len(
+            set(range(pairing.shared.size)) & _both(student, teacher)
+        )
+        text = (
+            f"{pairing.shared.size:,} rows that both models have; {unused:,} are no token of both"
+        )
+        findings.append(Finding("ok", "softmaxes", f"over {text}"))
     elif lost := pairing.shared.masked(len(alignment.teacher_of)):
         examples = ", ".join(repr(t) for t in student.convert_ids_to_tokens(list(lost[:3])))
         text = f"{len(lost):,} of the student's tokens ({examples}{', …' if len(lost) > 3 else ''})"
@@ -54,6 +62,42 @@ def _shared_specials(student: Any, teacher: Any) -> int:
     return len(student_names & teacher_names)
 
 
+def _both(student: Any, teacher: Any) -> set[int]:
+    """The ids that are the same token for both models."""
+    return {id for token, id in student.get_vocab().items() if teacher.get_vocab().get(token) == id}
+
+
+def prompts(pair: PairConfig, shown: list[Prompt], teacher: Any) -> list[Finding]:
+    """The prompt before scored responses, if it is not the one that each model samples after."""
+    findings = []
+    if pair.teacher.reads == "student":
+        text = "reads the ids of the student's prompt"
+        foreign = {id for each in shown for id in each.student_ids} - set(
+            teacher.get_vocab().values()
+        )
+        if foreign:
+            text = (
+                f"pair.teacher.reads=student: the teacher has no token {min(foreign)}, which is in "
+                "the student's prompts"
+            )
+            findings.append(
+                Finding("error", "teacher's prompt", text, "give pair.teacher.reads=own")
+            )
+        else:
+            findings.append(Finding("ok", "teacher's prompt", text))
+    if pair.teacher.before_response:
+        text = f"{pair.teacher.before_response!r} stands before the responses that it scores"
+        findings.append(Finding("ok", "teacher's prompt", text))
+    if pair.student.before_response:
+        text = (
+            f"trained after {pair.student.before_response!r}, which is not there when it samples: "
+            "it is not trained as it is used"
+        )
+        remedy = "pair.student.before_response='', unless the difference is what you study"
+        findings.append(Finding("warning", "student's prompt", text, remedy))
+    return findings
+
+
 def ends(pair: PairConfig, pairing: Pairing, student: Any, teacher: Any) -> list[Finding]:
     """The tokens that end a response, and whether both chat templates close a turn with one."""
     named = [
@@ -65,7 +109,8 @@ def ends(pair: PairConfig, pairing: Pairing, student: Any, teacher: Any) -> list
         )
     ]
     text = f"student {named[0]}, teacher {named[1]}; rollouts stop at {named[2]}"
-    many = len(pairing.stop_ids) > 1
+    text += "" if pair.train_ends else ", and ends are not trained"
+    many = len({*pairing.stop_ids, *pairing.student_ends}) > 1
     if many and not pair.merge_eos:
         remedy = "pair.merge_eos=true, unless the difference is what you study"
         findings = [Finding("warning", "end of text", f"{text}, compared separately", remedy)]
@@ -78,7 +123,9 @@ def ends(pair: PairConfig, pairing: Pairing, student: Any, teacher: Any) -> list
 
 def rendered(student: Chat, teacher: Chat, prompt: Prompt) -> list[tuple[str, str]]:
     """The first prompt as each model reads it; a long one is shortened in the middle."""
-    both = (("student", student, prompt.student_ids), ("teacher", teacher, prompt.teacher_ids))
+    both = [("student", student, prompt.student_ids), ("teacher", teacher, prompt.teacher_ids)]
+    if prompt.before_ids:
+        both.insert(1, ("student in training", student, prompt.trained_ids))
     return [(role, _short(decoded(chat.tokenizer, ids))) for role, chat, ids in both]
 
 

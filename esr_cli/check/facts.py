@@ -33,7 +33,7 @@ class RunFacts:
     @cached_property
     def needs(self) -> list[memory.Need]:
         """Memory by part."""
-        longest = max(max(len(p.student_ids), len(p.teacher_ids)) for p in self.prompts)
+        longest = max(prompt.longest for prompt in self.prompts)
         n = lengths_of(self.config).longest
         models = self.models["student"], self.models["teacher"]
         return memory.needs(self.config, *models, longest, n)
@@ -60,6 +60,7 @@ def findings(run_facts: RunFacts) -> list[Finding]:
     return [
         *compatibility.vocabularies(pair, run_facts.pairing, run_facts.student, run_facts.teacher),
         *compatibility.ends(pair, run_facts.pairing, run_facts.student, run_facts.teacher),
+        *compatibility.prompts(pair, run_facts.prompts, run_facts.teacher),
         *limits.context(config, shapes, run_facts.prompts),
         *limits.lengths(config, lengths_of(config)),
         *limits.positions(config, lengths_of(config).longest),

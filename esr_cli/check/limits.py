@@ -21,7 +21,7 @@ def context(config: TrainConfig, shapes: dict[str, Any], prompts: list[Prompt]) 
         if model_limit and model_limit < limit:
             text = f"pair.context_tokens={limit}: the {role} supports at most {model_limit}"
             findings.append(Finding("error", "context", text, f"lower it to {model_limit}"))
-    lengths = [max(len(p.student_ids), len(p.teacher_ids)) for p in prompts]
+    lengths = [prompt.longest for prompt in prompts]
     response = max(lengths_of(config).longest, config.pair.max_response_tokens)
     text = (
         f"{limit:,} tokens: prompts of {median(lengths):.0f} (the first {len(lengths)}: at most "

@@ -8,6 +8,7 @@ from typing import Any
 from esr_cli.config.errors import need, need_choice
 
 ALIGNMENTS = ("auto", "ids", "tokens", "text")
+READS = ("own", "student")
 
 
 @dataclass
@@ -17,9 +18,11 @@ class ModelConfig:
     `system` is the system prompt (null: the chat template's default; `""`: an empty one),
     `thinking` the template's thinking switch, `chat_template` a jinja file that replaces the
     tokenizer's. With `split_special_tokens` a special token that is spelt in a question (or in
-    the system prompt or the wording) is text, not that token. `shape` is the
-    transformers configuration, with `model_type`, that `pair.weights=random` builds. The tokenizer
-    is that of `path`, or of a `family` whose merge ranks are below data_dir (qwen2.5, qwen3).
+    the system prompt or the wording) is text, not that token. `before_response` is a text, such
+    as an empty think block, that stands between prompt and response when the response is scored
+    and trained on, but not when it is sampled. `shape` is the transformers configuration, with
+    `model_type`, that `pair.weights=random` builds. The tokenizer is that of `path`, or of a
+    `family` whose merge ranks are below data_dir (qwen2.5, qwen3).
     """
 
     path: str = ""
@@ -28,9 +31,23 @@ class ModelConfig:
     thinking: bool = False
     chat_template: str | None = None
     split_special_tokens: bool = True
+    before_response: str = ""
     trust_remote_code: bool = False
     family: str | None = None
     shape: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TeacherConfig(ModelConfig):
+    """The teacher: `reads` is the prompt before the responses that it scores.
+
+    `own` is made by its own chat template; `student` is the ids of the student's prompt.
+    """
+
+    reads: str = "own"
+
+    def __post_init__(self) -> None:
+        need_choice("pair.teacher.reads", self.reads, READS)
 
 
 @dataclass
@@ -40,27 +57,35 @@ class PairConfig:
     `rollout_len=full` means `max_response_tokens`. `alignment` sets how the vocabularies are
     matched: by equal `ids`, by `tokens` with the same spelling, or by the `text` alone; `auto`
     selects one of the first two. `merge_eos` compares all end-of-text tokens as one token.
-    `stop_tokens` lists further end-of-text tokens, in addition to those that the models define. The
-    run warns if either model puts more than `outside_warn` of its probability outside the shared
-    vocabulary. `weights=random` builds both models from their `shape`, for a dry run without a
-    download.
+    `stop_tokens` lists further end-of-text tokens, in addition to those that the models define.
+    Responses stop at `both` models' end-of-text tokens, or only at the `student` tokenizer's own
+    (`stop`). With `train_ends=false` the end-of-text tokens at the end of a response are neither
+    scored nor trained. `vocabulary` sets what the softmaxes run over: the `shared` tokens, or
+    `all` rows that both output heads have. The run warns if either model puts more than
+    `outside_warn` of its probability outside the shared vocabulary. `weights=random` builds both
+    models from their `shape`, for a dry run without a download.
     """
 
     name: str = ""
     student: ModelConfig = field(default_factory=ModelConfig)
-    teacher: ModelConfig = field(default_factory=ModelConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     dtype: str = "auto"
     context_tokens: int = 4096
     max_response_tokens: int = 1024
     alignment: str = "auto"
     merge_eos: bool = True
     stop_tokens: list[str] = field(default_factory=list)
+    stop: str = "both"
+    train_ends: bool = True
+    vocabulary: str = "shared"
     outside_warn: float = 0.02
     weights: str = "pretrained"
 
     def __post_init__(self) -> None:
         need_choice("pair.dtype", self.dtype, ("auto", "float32", "bfloat16"))
         need_choice("pair.alignment", self.alignment, ALIGNMENTS)
+        need_choice("pair.stop", self.stop, ("both", "student"))
+        need_choice("pair.vocabulary", self.vocabulary, ("shared", "all"))
         need_choice("pair.weights", self.weights, ("pretrained", "random"))
         share = self.outside_warn
         need(0 <= share <= 1, "pair.outside_warn", share, "give a share in [0, 1]")

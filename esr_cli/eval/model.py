@@ -76,11 +76,14 @@ class Plan:
 
 def plan(config: EvalConfig, chosen: list[Benchmark]) -> Plan:
     """Checks model, tokenizer, end tokens and that every prompt fits; raises `ConfigError`."""
-    model, weights, stops = _of_run(config) if config.run else _of_model(config)
-    key = "run" if config.run else "model"
+    subject = _of_run(config) if config.run else _of_model(config)
+    model, key = subject.model, "run" if config.run else "model"
     tokenizer = preflight.check_model(key, model, config.rollout)
-    exams = [preflight.exam(each, model, tokenizer, config.seed, stops) for each in chosen]
-    _check_ends(key, model, exams)
+    exams = [
+        preflight.exam(each, model, tokenizer, config.seed, subject.stops, subject.own_stop)
+        for each in chosen
+    ]
+    _check_ends(key, model, exams, subject.own_stop)
     limit = (
         config.context_tokens
         or loading.load_shape(
@@ -88,15 +91,15 @@ def plan(config: EvalConfig, chosen: list[Benchmark]) -> Plan:
         ).max_position_embeddings
     )
     needed = preflight.check_room(exams, limit, "context_tokens")
-    return Plan(config, model, weights, exams, needed)
+    return Plan(config, model, subject.weights, exams, needed)
 
 
-def _check_ends(key: str, model: ModelConfig, exams: list[Exam]) -> None:
+def _check_ends(key: str, model: ModelConfig, exams: list[Exam], own_stop: bool) -> None:
     """Refuses a template that closes an answer with none of a benchmark's stop tokens."""
     findings = [
         templates.ends(
             "model", key, model, each.tokenizer, each.sampling.stop_ids,
-            f"benchmark.{each.benchmark.name}.stop_tokens",
+            f"benchmark.{each.benchmark.name}.stop_tokens", own_stop,
         )
         for each in exams
     ]  # fmt: skip
@@ -105,8 +108,17 @@ def _check_ends(key: str, model: ModelConfig, exams: list[Exam]) -> None:
         print(f"warning: {key}={model.path}: {line}")
 
 
-# A model, its weights, and stop token ids in addition to its own.
-Subject = tuple[ModelConfig, list[Weights], tuple[int, ...]]
+@dataclass(frozen=True)
+class Subject:
+    """A model and its weights; responses also end at the ids `stops`.
+
+    With `own_stop` they end only at the tokenizer's own end of text.
+    """
+
+    model: ModelConfig
+    weights: list[Weights]
+    stops: tuple[int, ...] = ()
+    own_stop: bool = False
 
 
 def _of_model(config: EvalConfig) -> Subject:
@@ -115,7 +127,7 @@ def _of_model(config: EvalConfig) -> Subject:
         trust_remote_code=config.trust_remote_code,
         split_special_tokens=config.split_special_tokens,
     )  # fmt: skip
-    return model, [Weights(step=0)], ()
+    return Subject(model, [Weights(step=0)])
 
 
 def _of_run(config: EvalConfig) -> Subject:
@@ -131,7 +143,7 @@ def _of_run(config: EvalConfig) -> Subject:
         # The chat template in use and the stop tokens were saved with the student.
         path = str(folder.absolute() / "student")
         model = replace(trained.pair.student, path=path, revision=None, chat_template=None)
-        return model, [Weights(step)], ()
+        return Subject(model, [Weights(step)], own_stop=trained.pair.stop == "student")
     if not kept:
         raise ConfigError(f"run={folder}: holds no checkpoint; let it train first")
     trained = with_random_weights(trained)
@@ -139,7 +151,7 @@ def _of_run(config: EvalConfig) -> Subject:
     wanted = kept if config.checkpoints == "all" else kept[-1:]
     load = _Checkpoints(trained)
     states = [Weights(files.step_of(path), partial(load, path)) for path in wanted]
-    return trained.pair.student, states, pairing.stop_ids
+    return Subject(trained.pair.student, states, pairing.stop_ids, trained.pair.stop == "student")
 
 
 class _Checkpoints:

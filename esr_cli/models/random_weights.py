@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
@@ -15,10 +15,12 @@ from esr_cli.config.errors import did_you_mean
 from esr_cli.models import loading
 from esr_cli.models.qwen import RANKS, qwen_tokenizer
 
+Model = TypeVar("Model", bound=ModelConfig)
+
 
 def build(
-    key: str, model: ModelConfig, dtype: str, seed: int, data_dir: str | None, weights: bool = True
-) -> ModelConfig:
+    key: str, model: Model, dtype: str, seed: int, data_dir: str | None, weights: bool = True
+) -> Model:
     """Returns `model` with its path replaced by a local folder of random weights.
 
     The folder is cached below `files.cache_dir()` and reused for the same shape, dtype

@@ -18,7 +18,7 @@ from esr_cli.benchmarks.exam import Exam
 from esr_cli.config import BenchmarkConfig, ConfigError, ModelConfig, ProbeCommandConfig, gate
 from esr_cli.runs import folder as run_folder
 from esr_cli.runs import record, saved
-from esr_cli.tasks.chat import Chat
+from esr_cli.tasks.chat import chats
 from esr_cli.types import Question
 
 # Settings that `esr probe run=` always takes from the command line ...
@@ -134,7 +134,9 @@ def plan(config: ProbeCommandConfig, task: Task | None = None) -> Plan:
     student, teacher = preflight.check_models(config)
     pair = config.pair
     pairing = resolve_pairing(pair, student, teacher)
-    student_exam = preflight.exam(benchmark, pair.student, student, config.seed, pairing.stop_ids)
+    student_exam = preflight.exam(
+        benchmark, pair.student, student, config.seed, pairing.stop_ids, pair.stop == "student"
+    )
     teacher_exam = preflight.exam(
         benchmark, pair.teacher, teacher, config.seed, pairing.teacher_ends
     )
@@ -142,8 +144,8 @@ def plan(config: ProbeCommandConfig, task: Task | None = None) -> Plan:
         task = task or make_task(config, student, teacher)
         student_exam, teacher_exam = _as_rollouts(config, student_exam, teacher_exam, task)
     else:
-        chats = Chat.of(student, pair.student), Chat.of(teacher, pair.teacher)
-        student_exam = replace(student_exam, prompts=preflight.prompts_of(benchmark, *chats))
+        both = chats(pair, student, teacher)
+        student_exam = replace(student_exam, prompts=preflight.prompts_of(benchmark, *both))
         preflight.check_room(
             [student_exam, teacher_exam], pair.context_tokens, "pair.context_tokens"
         )

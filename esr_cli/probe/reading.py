@@ -26,7 +26,7 @@ def read(
     head = loading.head_of(model)
     uses_head = loading.head_agrees(model, head)
     teacher_head = teacher.head()
-    sequences = [batching.inputs(r.prompt.student_ids, r.response_ids) for r in rollouts]
+    sequences = [batching.inputs(r.prompt.trained_ids, r.response_ids) for r in rollouts]
     reads: list[Any] = [None] * len(rollouts)
     lengths = list(map(len, sequences))
     for group in batching.micro_batches(lengths, budget_tokens, model.device.type):
@@ -35,7 +35,7 @@ def read(
         states_RX = batching.response_rows(
             loading.hidden_states(model, input_ids_BL) if uses_head
             else model(input_ids=input_ids_BL, use_cache=False).logits,
-            [len(r.prompt.student_ids) for r in group_rollouts],
+            [len(r.prompt.trained_ids) for r in group_rollouts],
             [len(r.response_ids) for r in group_rollouts],
         )  # fmt: skip
         student: Side = (states_RX, head) if uses_head else states_RX

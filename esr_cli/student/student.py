@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,13 @@ import torch
 from esr_cli.base.failures import Failure
 from esr_cli.config import TuneConfig
 from esr_cli.distill import positions
-from esr_cli.distill.divergence import Figures, Options, Side, divergence, figures
+from esr_cli.distill.divergence import Options, Side, divergence, figures
 from esr_cli.distill.head import Head
 from esr_cli.models import batching, loading
-from esr_cli.student import tuning
+from esr_cli.student import measures, tuning
 from esr_cli.student.checkpoint import all_finite
+from esr_cli.student.measures import MicroBatch
 from esr_cli.types import HiddenScores, Rollout, Sampling, Scores
-
-NOT_FINITE = "loss or gradient is not finite (a lower tune.learning_rate may help)"
-TEACHER_NOT_FINITE = "the teacher's probabilities are not finite (look at pair.teacher's weights)"
-STUDENT_NOT_FINITE = "the student's probabilities are not finite"
-NOTHING_COUNTS = "no position counts (loss.select, loss.weights, or align/coverage)"
 
 
 @dataclass(frozen=True)
@@ -55,23 +51,11 @@ class Update:
     @property
     def suspect(self) -> bool:
         """Whether a value was not finite, so that the weights should not be saved."""
-        return self.skipped not in ("", NOTHING_COUNTS)
+        return self.skipped not in ("", measures.NOTHING_COUNTS)
 
 
 class WeightsError(Failure):
     """The student's weights are not finite."""
-
-
-@dataclass(frozen=True)
-class _MicroBatch:
-    """A micro-batch: its rollouts' indices, loss, denominator, and per-position figures."""
-
-    group: list[int]
-    loss: float
-    denominator: float
-    kept_R: torch.Tensor
-    usable_R: torch.Tensor
-    figures: Figures
 
 
 class Student:
@@ -130,7 +114,9 @@ class Student:
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
         )
         finite = math.isfinite(loss) and math.isfinite(norm)
-        skipped = "" if finite else _fault(parts) if denominator else NOTHING_COUNTS
+        skipped = (
+            "" if finite else measures.fault(parts) if denominator else measures.NOTHING_COUNTS
+        )
         if not skipped:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate(step)
@@ -144,22 +130,19 @@ class Student:
             "train/lr": self.rate(step),
             "train/skipped": float(bool(skipped)),
         }
-        by_rollout = _kl_by_rollout(rollouts, parts)
-        return Update(metrics | _metrics(rollouts, parts), by_rollout, skipped)
+        by_rollout = measures.kl_by_rollout(rollouts, parts)
+        return Update(metrics | measures.metrics(rollouts, parts), by_rollout, skipped)
 
-    def _backward(self, rollouts: list[Rollout], scores: Scores, step: int) -> list[_MicroBatch]:
-        sequences = [batching.inputs(r.prompt.student_ids, r.response_ids) for r in rollouts]
+    def _backward(self, rollouts: list[Rollout], scores: Scores, step: int) -> list[MicroBatch]:
+        sequences = [batching.inputs(r.prompt.trained_ids, r.response_ids) for r in rollouts]
         spans = batching.offsets([len(r.response_ids) for r in rollouts])
         budget, device = self.config.micro_batch_tokens, self.model.device.type
         parts = []
         for group in batching.micro_batches(list(map(len, sequences)), budget, device):
             chosen = [rollouts[i] for i in group]
-            states_RX = batching.response_rows(
-                self._read(batching.pad([sequences[i] for i in group], self.model.device)),
-                [len(r.prompt.student_ids) for r in chosen],
-                [len(r.response_ids) for r in chosen],
+            student, states_RX = self._student_side(
+                [sequences[i] for i in group], [r.prompt.trained_ids for r in chosen], chosen
             )
-            student = (states_RX, loading.head_of(self.model)) if self.splits else states_RX
             tokens_R = torch.tensor(
                 [token for r in chosen for token in r.response_ids], device=states_RX.device
             )
@@ -174,10 +157,33 @@ class Student:
             loss, found = divergence(student, teacher, tokens_R, weight_R, self.objective.options)
             loss.backward()
             self.tuning.collect()
+            if any(r.prompt.before_ids for r in chosen):
+                found = replace(found, logprob_R=self._sampled_logprobs(chosen, teacher, tokens_R))
             parts.append(
-                _MicroBatch(group, float(loss.detach()), denominator, weight_R > 0, usable_R, found)
+                MicroBatch(group, float(loss.detach()), denominator, weight_R > 0, usable_R, found)
             )
         return parts
+
+    def _student_side(
+        self, sequences: list[tuple[int, ...]], prompts: list[tuple[int, ...]],
+        chosen: list[Rollout],
+    ) -> tuple[Side, torch.Tensor]:  # fmt: skip
+        states_RX = batching.response_rows(
+            self._read(batching.pad(sequences, self.model.device)),
+            list(map(len, prompts)),
+            [len(r.response_ids) for r in chosen],
+        )
+        return (states_RX, loading.head_of(self.model)) if self.splits else states_RX, states_RX
+
+    @torch.no_grad()
+    def _sampled_logprobs(
+        self, chosen: list[Rollout], teacher: Side, tokens_R: torch.Tensor
+    ) -> torch.Tensor:
+        """`logprob_R` in the context in which the responses were sampled."""
+        prompts = [r.prompt.student_ids for r in chosen]
+        sequences = [batching.inputs(r.prompt.student_ids, r.response_ids) for r in chosen]
+        student, _ = self._student_side(sequences, prompts, chosen)
+        return figures(student, teacher, tokens_R, self.objective.options).logprob_R
 
     def _read(self, input_ids_BL: torch.Tensor) -> torch.Tensor:
         if self.splits:
@@ -232,53 +238,3 @@ class Student:
 
 def _detached(side: Side) -> Side:
     return (side[0].detach(), side[1]) if isinstance(side, tuple) else side.detach()
-
-
-def _fault(parts: list[_MicroBatch]) -> str:
-    """The reason for a loss or gradient that is not finite."""
-    for name, reason in (
-        ("teacher_entropy_R", TEACHER_NOT_FINITE), ("student_entropy_R", STUDENT_NOT_FINITE),
-    ):  # fmt: skip
-        if any(getattr(part.figures, name)[part.usable_R].isnan().any() for part in parts):
-            return reason
-    return NOT_FINITE
-
-
-def _metrics(rollouts: list[Rollout], parts: list[_MicroBatch]) -> dict[str, float]:
-    usable_R = torch.cat([part.usable_R for part in parts])
-
-    def mean(name: str) -> float:
-        values_R = torch.cat([getattr(part.figures, name).float() for part in parts])
-        return float(values_R[usable_R].mean())
-
-    engine_logprobs = [lp for part in parts for i in part.group for lp in rollouts[i].logprobs]
-    trainer_R = torch.cat([part.figures.logprob_R.float().cpu() for part in parts])
-    gap_R = (trainer_R - torch.tensor(engine_logprobs)).abs()
-    k1_R = torch.cat([part.figures.k1_R.float() for part in parts])[usable_R]
-    weight_R = torch.cat([part.figures.importance_R.float() for part in parts])[usable_R]
-    kept_R = torch.cat([part.kept_R for part in parts])
-    return {
-        "train/reverse_kl": mean("kl_R"),
-        "train/k1": float((weight_R * k1_R).mean()),
-        # p/q - 1 - log(p/q): non-negative, with the expectation of k1.
-        "train/k3": float((weight_R * ((-k1_R).exp() - 1 + k1_R)).mean()),
-        "train/kept": float(kept_R.float().mean()),
-        "student/entropy": mean("student_entropy_R"),
-        "teacher/entropy": mean("teacher_entropy_R"),
-        "train/top1_agree": mean("top1_agree_R"),
-        "align/coverage": float(usable_R.float().mean()),
-        "align/student_outside": mean("student_outside_R"),
-        "align/teacher_outside": mean("teacher_outside_R"),
-        "rollout/logprob_gap_mean": float(gap_R.mean()),
-        "rollout/logprob_gap_max": float(gap_R.max()),
-    }
-
-
-def _kl_by_rollout(rollouts: list[Rollout], parts: list[_MicroBatch]) -> list[list[float]]:
-    by_rollout: list[list[float]] = [[] for _ in rollouts]
-    for part in parts:
-        values = part.figures.kl_R.masked_fill(~part.usable_R, math.nan).tolist()
-        spans = batching.offsets([len(rollouts[i].response_ids) for i in part.group])
-        for i, span in zip(part.group, spans, strict=True):
-            by_rollout[i] = values[span]
-    return by_rollout

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from esr_cli.config import ConfigError, ModelConfig
+from esr_cli.config import ConfigError, ModelConfig, PairConfig
 from esr_cli.models.literal import Literal
 from esr_cli.tasks import tools
 from esr_cli.types import Prompt, Question
@@ -37,15 +37,24 @@ class Chat:
 
     def __init__(
         self, tokenizer: Any, system: str | None = None, thinking: bool = False,
-        split_special_tokens: bool = True,
+        split_special_tokens: bool = True, before_response: str = "",
     ) -> None:  # fmt: skip
         self.tokenizer, self.system, self.thinking = tokenizer, system, thinking
+        self.before_response = before_response
         self._literal = Literal(tokenizer) if split_special_tokens else None
 
     @classmethod
     def of(cls, tokenizer: Any, model: ModelConfig) -> Chat:
         """Creates the chat of a configured model."""
-        return cls(tokenizer, model.system, model.thinking, model.split_special_tokens)
+        return cls(
+            tokenizer, model.system, model.thinking, model.split_special_tokens,
+            model.before_response,
+        )  # fmt: skip
+
+    @cached_property
+    def before_ids(self) -> tuple[int, ...]:
+        """The token ids of `before_response`."""
+        return tuple(self._plain_ids([self.before_response])[0]) if self.before_response else ()
 
     @cached_property
     def takes_system(self) -> bool:
@@ -174,13 +183,41 @@ class Chat:
         )  # fmt: skip
 
 
+class StudentsPrompt(Chat):
+    """The chat of a teacher that reads the student's prompt: the same ids."""
+
+    def __init__(self, student: Chat, tokenizer: Any, model: ModelConfig) -> None:
+        super().__init__(tokenizer, before_response=model.before_response)
+        self._student = student
+
+    def rendered(self, question: Question, wording_in_text: str = "") -> Rendered:
+        """Returns the text as the student's chat renders it."""
+        return self._student.rendered(question, wording_in_text)
+
+    def ids(self, prompts: Sequence[Rendered]) -> list[list[int]]:
+        """Returns the student's token ids of each prompt."""
+        return self._student.ids(prompts)
+
+
+def chats(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> tuple[Chat, Chat]:
+    """Returns the chats of student and teacher, which reads its own or the student's prompt."""
+    student = Chat.of(student_tokenizer, pair.student)
+    if pair.teacher.reads == "student":
+        return student, StudentsPrompt(student, teacher_tokenizer, pair.teacher)
+    return student, Chat.of(teacher_tokenizer, pair.teacher)
+
+
 def prompt(question: Question, student: Chat, teacher: Chat, wording_in_text: str = "") -> Prompt:
-    """Formats a question for student and teacher, each with its own chat template."""
+    """Formats a question for student and teacher; the texts before responses come last."""
     student_ids = student.encode(question, wording_in_text)
     same = teacher is student
     return Prompt(
         id=question.id,
         text=student.shown(question, wording_in_text).messages[-1]["content"],
         student_ids=student_ids,
-        teacher_ids=student_ids if same else teacher.encode(question, wording_in_text),
-    )
+        teacher_ids=(
+            student_ids if same
+            else teacher.encode(question, wording_in_text) + teacher.before_ids
+        ),
+        before_ids=student.before_ids,
+    )  # fmt: skip

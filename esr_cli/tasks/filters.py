@@ -104,11 +104,12 @@ def _too_long(
     questions: list[Question], chat: Chat, limit: int, wording_in_text: str
 ) -> Iterator[str]:
     candidates: dict[str, Rendered] = {}
+    room = limit - len(chat.before_ids)
     for question in questions:
         prompt = chat.rendered(question, wording_in_text)
         # A token spans at least one byte, so most texts need no tokenizer, unless Unicode
         # normalization (NFC, NFKC) expands them. The 16 are for added special tokens.
-        if len(prompt.text.encode()) + 16 > limit or not is_normalized("NFKC", prompt.text):
+        if len(prompt.text.encode()) + 16 > room or not is_normalized("NFKC", prompt.text):
             candidates[question.id] = prompt
     encoded = chat.ids(list(candidates.values()))
-    return (name for name, ids in zip(candidates, encoded, strict=True) if len(ids) > limit)
+    return (name for name, ids in zip(candidates, encoded, strict=True) if len(ids) > room)

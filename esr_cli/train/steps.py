@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from esr_cli.assembly.workers import Parts
@@ -39,10 +40,13 @@ class Steps:
         self._begun = -1
         if next_limits:
             self._begin(step + 1, next_limits, clock)
+        trained = rollouts
+        if not self.config.pair.train_ends:
+            trained = [without_end(each, self.parts.sampling.stop_ids) for each in rollouts]
         with clock.phase("score"):
-            scores = self.parts.teacher.score(rollouts)
+            scores = self.parts.teacher.score(trained)
         with clock.phase("train"):
-            update = self.parts.student.update(rollouts, scores, step)
+            update = self.parts.student.update(trained, scores, step)
         return rollouts, update, clock.times()
 
     def _begin(self, step: int, limits: Sequence[int], clock: Clock) -> None:
@@ -52,3 +56,13 @@ class Steps:
         with clock.phase("generate"):
             self.parts.engine.begin(prompts, self.parts.sampling.at(step, limits))
         self._begun = step
+
+
+def without_end(rollout: Rollout, stop_ids: Sequence[int]) -> Rollout:
+    """The rollout without the end-of-text tokens at its end."""
+    left = len(rollout.response_ids)
+    while left and rollout.response_ids[left - 1] in stop_ids:
+        left -= 1
+    return replace(
+        rollout, response_ids=rollout.response_ids[:left], logprobs=rollout.logprobs[:left]
+    )

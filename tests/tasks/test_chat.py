@@ -8,9 +8,10 @@ from __future__ import annotations
 import pytest
 from transformers import AutoTokenizer
 
-from esr_cli.config import ConfigError
+from esr_cli.config import ConfigError, PairConfig
 from esr_cli.models.loading import PACKAGED
-from esr_cli.tasks.chat import Chat, prompt
+from esr_cli.tasks.chat import Chat, chats, prompt
+from esr_cli.tasks.filters import too_long
 from esr_cli.types import Question
 
 TURNS = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}"
@@ -113,3 +114,23 @@ def test_a_template_error_names_the_question():
     refuses = "{% if messages[1].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
     with pytest.raises(ConfigError, match=r"question q: the chat template refuses it \(no\)"):
         chat(refuses).text(Question("q", turns, None))
+
+
+def test_the_teacher_can_read_the_students_prompt_and_a_text_before_the_response():
+    pair = PairConfig()
+    pair.student.system, pair.student.before_response = "Be brief.", "plan :"
+    pair.teacher.before_response = "careful ,"
+    tokenizers = chat(QWEN25).tokenizer, chat(QWEN3).tokenizer
+    own = prompt(ASKED, *chats(pair, *tokenizers))
+    pair.teacher.reads = "student"
+    found = prompt(ASKED, *chats(pair, *tokenizers))
+    plan, careful = (tuple(tokenizers[0](text).input_ids) for text in ("plan :", "careful ,"))
+    assert found.student_ids == own.student_ids and found.before_ids == plan
+    assert found.trained_ids == (*found.student_ids, *plan)
+    assert found.teacher_ids == (*found.student_ids, *careful) != own.teacher_ids
+    assert own.teacher_ids[-len(careful) :] == careful
+    assert found.longest == len(found.student_ids) + 2
+    # Filters count what is read before a response.
+    both = chats(pair, *tokenizers)
+    room = len(found.student_ids) + 2
+    assert not too_long([ASKED], both, room, "") and too_long([ASKED], both, room - 1, "")
