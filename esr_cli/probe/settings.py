@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.base import files
-from esr_cli.config import ProbeCommandConfig, TrainConfig, gate
+from esr_cli.config import ConfigError, ProbeCommandConfig, TrainConfig, gate
 from esr_cli.runs import record
 
 
@@ -52,9 +52,14 @@ def _weights(config: ProbeCommandConfig) -> dict[str, dict[str, list[int]]]:
 
 
 def _files(folder: Path) -> dict[str, list[int]]:
-    found = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
-    stats = ((path.name, path.stat()) for path in found)
-    return {name: [stat.st_size, int(stat.st_mtime)] for name, stat in stats}
+    sizes = {}
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+        sizes[path.name] = [stat.st_size, int(stat.st_mtime)]
+    return sizes
 
 
 def profile_of(config: TrainConfig) -> ProbeCommandConfig:

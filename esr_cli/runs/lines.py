@@ -54,8 +54,13 @@ METRICS = {
     **{f"rollout/{name}": NUMBER for name in OF_ROLLOUTS},
     **{f"time/{phase}_s": NUMBER for phase in (*PHASES, "step")},
 }  # fmt: skip
-LISTS: Kind = ("a list", lambda value: isinstance(value, list))
-PROFILE = {"step": NUMBER, "kl": LISTS, "count": LISTS}
+NUMBERS: Kind = (
+    "a list of numbers",
+    lambda value: (
+        isinstance(value, list) and all(each is None or _is_number(each) for each in value)
+    ),
+)
+PROFILE = {"step": NUMBER, "kl": NUMBERS, "count": NUMBERS}
 # The files of a run that are cut back when it resumes: types by key, and the keys that rows need.
 OF_FILE: dict[str, tuple[Mapping[str, Kind], tuple[str, ...]]] = {
     "metrics.jsonl": (METRICS, tuple(METRICS)),
@@ -107,5 +112,5 @@ def _check(
         if value is not None and not is_valid(value):
             raise ConfigError(f"{location}: {key}={json.dumps(value)[:40]} is not {expected}")
     for key in needed:
-        if row.get(key) in (None, []) and kinds[key] is not LISTS:
+        if row.get(key) is None:
             raise ConfigError(f"{location}: {key} is missing; it must be {kinds[key][0]}")

@@ -77,6 +77,10 @@ def read_state(folder: Path) -> dict[str, Any]:
         state = files.read_json(folder / STATE)
         if not isinstance(state, dict):
             raise ValueError("no mapping")
+        for key in ("step", "total_steps", CHECKSUM):
+            value = state.get(key, 1)
+            if type(value) is not int or (key == "total_steps" and value < 1):
+                raise ValueError(f"{STATE}: {key}={value!r}")
         found = checksum_of(folder / TENSORS)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} is damaged ({error})") from None

@@ -106,6 +106,8 @@ def test_a_link_that_appears_later_is_not_followed(tmp_path):
         ("eval.jsonl", {"step": 1, "benchmark": "lab"}, "metric is missing"),
         ("generations.jsonl", {"step": 1, "benchmark": "lab", "id": "q", "correct": []}, "list"),
         ("kl_by_position.jsonl", {"step": 1, "kl": 3}, "kl=3 is not a list"),
+        ("kl_by_position.jsonl", {"step": 1, "kl": ["a"]}, "is not a list of numbers"),
+        ("kl_by_position.jsonl", {"step": 1}, "kl is missing"),
         ("samples.jsonl", {"step": "1"}, 'step="1" is not a number'),
     ],
 )  # fmt: skip

@@ -84,7 +84,15 @@ def no_mapping(folder):
     (folder / "state.json").write_text("[2]")
 
 
-DAMAGE = (flip_a_bit, cut_short, remove_tensors, remove_state, cut_state, another_step, no_mapping)
+def no_steps(folder):
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps(state | {"total_steps": None}))
+
+
+DAMAGE = (
+    flip_a_bit, cut_short, remove_tensors, remove_state, cut_state, another_step, no_mapping,
+    no_steps,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
