@@ -13,15 +13,27 @@ class LabConfig:
 
     `slip` is the probability that a careful student text switches to the quick strategy at each
     third operation. `teacher_error` is the probability that a result in the teacher's training text
-    is wrong. The tokenizers `words` and `bytes` split the same text differently.
+    is wrong; from the first operation to the last it grows by `teacher_late_error`. The tokenizers
+    `words` and `bytes` split the same text differently. With `two_ends` the teacher ends its
+    responses with a token of its own, and the student a share `second_end_share` of them.
+
+    `students` above 1 makes a population with one teacher: students of the seeds from 2 on, `jobs`
+    models at a time. Trained models are cached, so an interrupted command goes on where it was, and
+    more students are added to those that are there. `out` null: lab_pair; for a population a folder
+    in the cache.
     """
 
-    out: str = "lab_pair"
+    out: str | None = None
+    students: int = 1
+    jobs: int = 2
     chain_length: int = 12
     modulus: int = 7
     careful_share: float = 0.3
     slip: float = 0.0
     teacher_error: float = 0.0
+    teacher_late_error: float = 0.0
+    two_ends: bool = False
+    second_end_share: float = 0.1
     student_tokenizer: str = "words"
     teacher_tokenizer: str = "words"
     width: int = 96
@@ -40,14 +52,22 @@ class LabConfig:
     test_problems: int = 128
 
     def __post_init__(self) -> None:
-        need(bool(self.out), "out", self.out, "name the folder for the pair")
+        need(self.out != "", "out", self.out, "name the folder for the pair")
         need(0 < self.chain_length <= 26, "chain_length", self.chain_length, "give 1 to 26")
         need(2 < self.modulus <= 50, "modulus", self.modulus, "give 3 to 50")
         for key in ("student_tokenizer", "teacher_tokenizer"):
             need_choice(key, getattr(self, key), ("words", "bytes"))
-        for key in ("careful_share", "slip", "teacher_error", "accuracy"):
+        for key in (
+            "careful_share", "slip", "teacher_error", "teacher_late_error", "second_end_share",
+            "accuracy",
+        ):  # fmt: skip
             need(0 <= getattr(self, key) <= 1, key, getattr(self, key), "give a share in [0, 1]")
-        for key in ("width", "layers", "heads", "mlp", "batch", "test_problems"):
+        error = self.teacher_error + self.teacher_late_error
+        need(error <= 1, "teacher_late_error", self.teacher_late_error, "the sum is above 1")
+        words = self.student_tokenizer == self.teacher_tokenizer == "words"
+        need(words or not self.two_ends, "two_ends", True, "needs both tokenizers to be words")
+        need(1 <= self.students <= 256, "students", self.students, "give 1 to 256")
+        for key in ("jobs", "width", "layers", "heads", "mlp", "batch", "test_problems"):
             need(getattr(self, key) > 0, key, getattr(self, key), "give 1 or more")
         for key in ("teacher_steps", "student_steps"):
             need(getattr(self, key) > 0, key, getattr(self, key), "give 1 or more")

@@ -12,8 +12,8 @@ from esr_cli.config import LabConfig
 disable_progress_bar()
 
 
-def lab_model(config: LabConfig, vocabulary: int, seed: int) -> Qwen3ForCausalLM:
-    """A small Qwen3 with tied embeddings, initialised from `seed`."""
+def lab_model(config: LabConfig, vocabulary: int, seed: int, eos: int = 2) -> Qwen3ForCausalLM:
+    """A small Qwen3 with tied embeddings, initialised from `seed`; `eos` ends its responses."""
     torch.manual_seed(seed)
     shape = Qwen3Config(
         vocab_size=vocabulary,
@@ -27,6 +27,6 @@ def lab_model(config: LabConfig, vocabulary: int, seed: int) -> Qwen3ForCausalLM
         tie_word_embeddings=True,
         pad_token_id=0,
         bos_token_id=1,
-        eos_token_id=2,
+        eos_token_id=eos,
     )
     return Qwen3ForCausalLM(shape)

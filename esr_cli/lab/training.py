@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from esr_cli.config import LabConfig
+from esr_cli.lab.tokenizers import END
 
 # A question and the response to learn.
 Example = tuple[str, str]
@@ -18,8 +19,12 @@ Draw = Callable[[random.Random], Example]
 
 
 def encode(tokenizer: Any, examples: list[Example]) -> tuple[torch.Tensor, torch.Tensor]:
-    """`ids_BL` padded on the right and `labels_BL` with -100 outside the responses."""
+    """`ids_BL` padded on the right and `labels_BL` with -100 outside the responses.
+
+    A response that does not end with one of the two end tokens gets the tokenizer's own.
+    """
     rows, starts = [], []
+    ends = tokenizer.convert_tokens_to_ids(["<eos>", END])
     for question, response in examples:
         turns = [{"role": "user", "content": question}, {"role": "assistant", "content": response}]
         prompt = tokenizer.apply_chat_template(
@@ -27,7 +32,8 @@ def encode(tokenizer: Any, examples: list[Example]) -> tuple[torch.Tensor, torch
         )
         # The word-level tokenizer drops the blank; in the byte-level one it is part of a word.
         answer = tokenizer(f" {response}", add_special_tokens=False).input_ids
-        rows.append([*prompt, *answer, tokenizer.eos_token_id])
+        end = [] if answer[-1] in ends else [tokenizer.eos_token_id]
+        rows.append([*prompt, *answer, *end])
         starts.append(len(prompt))
     longest = max(map(len, rows))
     ids_BL = torch.tensor([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in rows])

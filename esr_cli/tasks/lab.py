@@ -72,9 +72,12 @@ def problem(index: int, split: str, chain_length: int, modulus: int) -> Problem:
             return sampled
 
 
-def careful(problem: Problem, rng: random.Random, slip: float = 0.0, error: float = 0.0) -> str:
-    """Writes a solution with every operation; `slip` and `error` as in `LabConfig`."""
-    return CAREFUL + _steps(problem, rng, quick=False, slip=slip, error=error)
+def careful(
+    problem: Problem, rng: random.Random, slip: float = 0.0, error: float = 0.0,
+    late_error: float = 0.0,
+) -> str:  # fmt: skip
+    """Writes a solution with every operation; `slip` and the errors as in `LabConfig`."""
+    return CAREFUL + _steps(problem, rng, False, slip, error, late_error)
 
 
 def quick(problem: Problem, rng: random.Random) -> str:
@@ -83,16 +86,19 @@ def quick(problem: Problem, rng: random.Random) -> str:
 
 
 def _steps(
-    problem: Problem, rng: random.Random, quick: bool, slip: float = 0.0, error: float = 0.0
-) -> str:
+    problem: Problem, rng: random.Random, quick: bool, slip: float = 0.0, error: float = 0.0,
+    late_error: float = 0.0,
+) -> str:  # fmt: skip
     value, written = problem.start, []
+    last = max(1, len(problem.operations) - 1)
     for i, (op, operand) in enumerate(problem.operations):
         if i % 3 == 0 and i > 0 and rng.random() < slip:
             quick = True
         if quick and i % 3 == 2:
             continue
         result = apply(op, value, operand, problem.modulus)
-        if error and rng.random() < error:
+        wrong = error + late_error * i / last
+        if wrong and rng.random() < wrong:
             result = rng.randrange(problem.modulus)
         written.append(f"{LETTERS[i]} : {value} {op} {operand} = {result} ;")
         value = result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import torch
 from conftest import ROOT
 from transformers import AutoTokenizer
 
+from esr_cli.base.failures import Failure
 from esr_cli.config import ConfigError, LabConfig
-from esr_cli.lab import training
-from esr_cli.lab.command import run
+from esr_cli.lab import build, cache, training
+from esr_cli.lab.command import folder_of, members, run
 from esr_cli.lab.networks import lab_model
-from esr_cli.lab.tokenizers import lab_tokenizer
+from esr_cli.lab.tokenizers import END, lab_tokenizer
 from esr_cli.tasks.chat import Chat
-from esr_cli.tasks.lab import LabTask, careful, problem, quick
+from esr_cli.tasks.lab import LabTask, apply, careful, problem, quick
 
 # Small enough for seconds: three operations modulo five.
 SMALL: dict[str, Any] = {"chain_length": 3, "modulus": 5, "width": 64, "layers": 2, "heads": 2}
@@ -83,34 +85,103 @@ def test_a_reduced_lab_learns() -> None:
     assert accuracy >= 0.6
 
 
-def test_a_pair_is_written_atomically_and_never_overwrites_another(tmp_path: Path) -> None:
-    out = tmp_path / "pair"
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabConfig:
+    """Models that are hardly trained, with an empty cache."""
+    monkeypatch.setenv("ESR_CACHE", str(tmp_path / "cache"))
     short = {"teacher_steps": 1, "student_steps": 1, "solid_steps": 1, "test_problems": 2}
-    config = LabConfig(out=str(out), batch=2, **SMALL, **short)
-    run(config)
+    return LabConfig(out=str(tmp_path / "pair"), batch=2, **SMALL, **short)
+
+
+def test_a_pair_never_overwrites_another_and_is_not_trained_twice(small: LabConfig) -> None:
+    out = Path(str(small.out))
+    run(small)
     assert sorted(entry.name for entry in out.iterdir()) == ["lab.json", "student", "teacher"]
-    assert str(tmp_path) not in (out / "lab.json").read_text()
-    assert not list(tmp_path.glob("*.partial"))
+    text = (out / "lab.json").read_text()
+    assert str(out.parent) not in text and "greedy" in text
     weights = out / "student" / "model.safetensors"
     made = weights.stat().st_mtime_ns
-    run(config)
+    run(small)
     assert weights.stat().st_mtime_ns == made
     with pytest.raises(ConfigError, match="already holds a lab pair"):
-        run(dataclasses.replace(config, student_seed=9))
+        run(dataclasses.replace(small, student_seed=9))
+    # The same models are copied from the cache, even if nothing could be trained now.
+    other = dataclasses.replace(small, out=str(out.with_name("other")))
+    assert not cache.missing(other, [("teacher", 1), ("student", 3)])
+    run(other)
+    same = (out.with_name("other") / "student" / "model.safetensors").read_bytes()
+    assert same == weights.read_bytes()
 
 
-def test_a_pair_interrupted_while_moving_is_not_trained_again(tmp_path: Path) -> None:
-    out, partial = tmp_path / "pair", tmp_path / "pair.partial"
-    short = {"teacher_steps": 1, "student_steps": 1, "solid_steps": 1, "test_problems": 2}
-    config = LabConfig(out=str(out), batch=2, **SMALL, **short)
-    run(config)
-    partial.mkdir()
-    for name in ("student", "lab.json"):
-        (out / name).rename(partial / name)
-    made = (partial / "student" / "model.safetensors").stat().st_mtime_ns
-    run(config)
-    assert (out / "student" / "model.safetensors").stat().st_mtime_ns == made
-    assert not partial.exists()
+def test_a_population_grows_and_goes_on_where_it_was(small: LabConfig) -> None:
+    population = dataclasses.replace(small, students=2, out=None)
+    folder = folder_of(population)
+    run(population)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "lab.json", "student_02", "student_03", "teacher",
+    ]  # fmt: skip
+    made = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
+    shutil.rmtree(folder / "student_03")
+    more = dataclasses.replace(population, students=3, jobs=1, student_seed=7)
+    assert folder_of(more) == folder, "neither the number nor the pair's seed is part of it"
+    assert cache.missing(more, list(members(more).values())) == [("student", 4)]
+    run(more)
+    assert {path.parent.name for path in folder.rglob("*.safetensors")} == set(members(more))
+    assert all(path.stat().st_mtime_ns == at for path, at in made.items() if "03" not in str(path))
+    assert members(dataclasses.replace(more, teacher_seed=3)) == {
+        "teacher": ("teacher", 3), "student_02": ("student", 2), "student_04": ("student", 4),
+        "student_05": ("student", 5),
+    }  # fmt: skip
+
+
+def test_the_cache_knows_what_a_model_depends_on(small: LabConfig) -> None:
+    def folders(**changes: Any) -> tuple[Path, Path]:
+        config = dataclasses.replace(small, **changes)
+        return cache.folder_of(config, ("teacher", 1)), cache.folder_of(config, ("student", 2))
+
+    teacher, student = folders()
+    assert folders(out="x", jobs=1, students=9, student_seed=5) == (teacher, student)
+    for key, value in (("slip", 0.5), ("careful_share", 0.1), ("student_steps", 2)):
+        assert folders(**{key: value})[0] == teacher and folders(**{key: value})[1] != student
+    for key, value in (("teacher_late_error", 0.5), ("teacher_steps", 2)):
+        assert folders(**{key: value})[0] != teacher and folders(**{key: value})[1] == student
+    assert not {*folders(width=128), *folders(modulus=7)} & {teacher, student}
+
+
+def test_a_model_that_fails_is_named_with_its_reason(small: LabConfig) -> None:
+    cache.folder_of(small, ("student", 3)).parent.mkdir(parents=True)
+    cache.folder_of(small, ("student", 3)).write_text("in the way")
+    with pytest.raises(Failure, match=r"the student of seed 3 could not be trained: .+"):
+        run(small)
+    assert not Path(str(small.out)).exists()
+
+
+def test_two_ends_are_learnt_and_the_teacher_has_its_own() -> None:
+    config = LabConfig(two_ends=True, second_end_share=0.25)
+    rng = random.Random(0)
+    teacher, student = build.tokenizer_of("teacher", config), build.tokenizer_of("student", config)
+    assert teacher.get_vocab() == student.get_vocab() and len(student) == 109
+    assert (teacher.eos_token, student.eos_token) == (END, "<eos>")
+    for tokenizer, role in ((teacher, "teacher"), (student, "student")):
+        drawn = [build.example(role, config, rng) for _ in range(200)]
+        ids_BL, labels_BL = training.encode(tokenizer, drawn)
+        last = [int(ids[labels != -100][-1]) for ids, labels in zip(ids_BL, labels_BL, strict=True)]
+        count = last.count(108)
+        assert count == 200 if role == "teacher" else 30 < count < 70
+        assert set(last) <= {2, 108} and not (ids_BL == 2).all(1).any()
+
+
+def test_late_errors_grow_from_none_at_the_first_operation() -> None:
+    rng, wrong = random.Random(0), [0] * 12
+    for index in range(400):
+        posed = problem(index, "train", 12, 7)
+        written = careful(posed, rng, late_error=0.6).split(" ; ")
+        for i, step in enumerate(written[:12]):
+            left, op, operand, result = step.replace("=", " ").split()[-4:]
+            wrong[i] += apply(op, int(left), int(operand), 7) != int(result)
+    # A result drawn at random is right by chance one time in seven.
+    assert wrong[0] == 0 and abs(wrong[11] / 400 - 0.6 * 6 / 7) < 0.08
+    assert abs(wrong[6] / 400 - 0.6 * 6 / 11 * 6 / 7) < 0.08
 
 
 def test_the_packaged_pair_has_this_tokenizer() -> None:
@@ -128,6 +199,8 @@ def test_the_packaged_pair_has_this_tokenizer() -> None:
         ("chain_length", 0),
         ("modulus", 2),
         ("careful_share", 1.5),
+        ("students", 0),
+        ("teacher_late_error", 1.1),
         ("slip", -0.1),
         ("width", 97),
         ("batch", 0),
