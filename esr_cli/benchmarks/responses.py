@@ -78,12 +78,15 @@ def _responses(row: Row, stop_texts: list[str]) -> list[Response]:
         raise ConfigError(f"{row.where}: field 'responses' must be a list of one or more strings")
     tokens = [_count(row, each) for each in _each(row, "tokens", len(texts))]
     finish = [_finish(row, each) for each in _each(row, "finish", len(texts))]
-    texts = [cut(text, stop_texts) for text in texts]
-    # Repeats are counted in words, since the tokens of a text are unknown here.
-    return [
-        Response(text, count, end, repeats(text[-MOST_CHARS:].split()))
-        for text, count, end in zip(texts, tokens, finish, strict=True)
-    ]
+    found = []
+    for text, count, end in zip(texts, tokens, finish, strict=True):
+        kept = cut(text, stop_texts)
+        if kept != text:
+            # The count is that of the whole text.
+            count, end = None, "stop"
+        # Repeats are counted in words, since the tokens of a text are unknown here.
+        found.append(Response(kept, count, end, repeats(kept[-MOST_CHARS:].split())))
+    return found
 
 
 def _id(row: Row) -> str:

@@ -99,6 +99,10 @@ class BenchmarkConfig:
             all(self.stop_texts), "benchmark.*.stop_texts", self.stop_texts,
             "an empty text cuts every response to nothing; drop it",
         )  # fmt: skip
+        need(
+            not any("\\n" in text for text in self.stop_texts), "benchmark.*.stop_texts",
+            self.stop_texts, "it holds a backslash and an n; in a shell write $'…\\n…'",
+        )  # fmt: skip
 
 
 def check_tools_in(prefix: str, value: str, wording_in_text: str) -> None:
