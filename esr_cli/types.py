@@ -29,13 +29,15 @@ class Question:
 
     `messages` are chat turns (`role`, `content`). `tools` are the functions offered, as JSON
     schemas. The grader compares a response with `reference`: a text, a `CodeReference` or a
-    `ToolReference`.
+    `ToolReference`. If it is `raw`, its only message is a text that the model continues, without a
+    chat template.
     """
 
     id: str
     messages: tuple[Mapping[str, str], ...]
     reference: Any
     tools: tuple[Mapping[str, Any], ...] = ()
+    raw: bool = False
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ PLAN: list[tuple[str, str, str]] = [
     ("teacher", "models distill", "teacher"),
     ("rollout", "models distill", "eager vllm"),
     ("execution", "distill", "jobs processes remote watch worker"),
-    ("tasks", "models", "chat code filters glaive lab math own rows tools training"),
+    ("tasks", "models", "chat code filters glaive lab math own rows tools training wording"),
     ("graders", "", "boxed code figures lab math plain tools"),
     ("plots", "", "bench probes report run style"),
     (

@@ -20,7 +20,8 @@ from esr_cli.tasks import code, filters, glaive, math, own, rows
 from esr_cli.tasks.chat import Chat, chats
 from esr_cli.tasks.lab import LabTask
 from esr_cli.tasks.rows import Row
-from esr_cli.tasks.training import DataTask, Manner, worded
+from esr_cli.tasks.training import DataTask, Manner
+from esr_cli.tasks.wording import placed, worded
 from esr_cli.types import Question
 
 Task = LabTask | DataTask
@@ -37,7 +38,9 @@ def make_task(config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: An
     student, teacher = chats(config.pair, student_tokenizer, teacher_tokenizer)
     task = config.task
     if task.name == "lab":
-        return LabTask(task.chain_length, task.modulus, student, teacher, config.seed)
+        return LabTask(
+            task.chain_length, task.modulus, student, teacher, config.seed, task.system
+        )  # fmt: skip
     return load(config, student, teacher)
 
 
@@ -64,7 +67,11 @@ def load(config: TrainConfig, student: Chat, teacher: Chat) -> DataTask:
     if overlap.knows_any and not any(name.startswith("in ") for name in counts):
         counts["in benchmarks"] = 0
     limit = _limit(config)
-    questions = [worded(each, task.wording) for each in _with_unique_ids(questions)]
+    functions = task.wording_in_text if task.tools_in == "text" else ""
+    questions = [
+        placed(worded(each, task.wording), task.system, functions)
+        for each in _with_unique_ids(questions)
+    ]
     long = filters.too_long(questions, (student, teacher), limit, task.wording_in_text)
     counts["too long"] = len(long)
     kept = [each for each in questions if each.id not in long]

@@ -9,7 +9,7 @@ from esr_cli.assembly import preflight
 from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.exam import Evaluation, judge
 from esr_cli.config import TrainConfig
-from esr_cli.types import Engine
+from esr_cli.types import Engine, Prompt
 
 
 class Examiner:
@@ -35,6 +35,10 @@ class Examiner:
         self._graders = {
             each.name: catalog.grader(each.config, config.sandbox, warn) for each in chosen
         }
+
+    def first_prompts(self) -> dict[str, Prompt]:
+        """The first prompt of each benchmark, by its name."""
+        return {each.benchmark.name: each.prompts[0] for each in self._exams}
 
     def __call__(self, engine: Engine, step: int) -> list[Evaluation]:
         """One evaluation per benchmark, of the weights that the engine holds."""

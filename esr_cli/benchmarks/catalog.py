@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from esr_cli.base.words import counted
 from esr_cli.config import BenchmarkConfig, ConfigError
 from esr_cli.graders import lab as lab_grader
 from esr_cli.graders.plain import PlainGrader
 from esr_cli.tasks import code, lab, math, rows, tools
+from esr_cli.tasks.wording import placed
 from esr_cli.types import Grader, Question
 
 
@@ -27,7 +29,9 @@ def load(
     name: str, config: BenchmarkConfig, data_dir: str | None, limit: int | None = None
 ) -> Benchmark:
     """Reads the first `limit` questions (all if None); raises `ConfigError` if it cannot."""
-    return Benchmark(name, config, _questions(name, config, data_dir)[:limit])
+    functions = config.wording_in_text if config.tools_in == "text" else ""
+    questions = _questions(name, config, data_dir)[:limit]
+    return Benchmark(name, config, [placed(each, config.system, functions) for each in questions])
 
 
 def load_all(
@@ -49,7 +53,8 @@ def _questions(name: str, config: BenchmarkConfig, data_dir: str | None) -> list
     if config.kind == "math":
         questions = [math.question(row, config.wording) for row in data]
     elif config.kind == "code":
-        questions = [code.question(row, config.family, config.plus, config.wording) for row in data]
+        wording = None if config.prompt == "raw" else config.wording
+        questions = [code.question(row, config.family, config.plus, wording) for row in data]
     else:
         answers = rows.load(name, config.answers, config.hub, config.source, data_dir)
         questions = tools.questions(data, answers, config.wording)
@@ -66,23 +71,23 @@ def grader(config: BenchmarkConfig, sandbox: str, warn: Callable[[str], None]) -
     if config.kind == "math":
         from esr_cli.graders.math import MathGrader
 
-        return MathGrader()
+        return MathGrader(box=config.box)
     if config.kind == "code":
-        return _code_grader(sandbox, warn)
+        return _code_grader(sandbox, config.prompt == "raw", warn)
     if config.kind == "tools":
         from esr_cli.graders import tools as tools_grader
 
         return PlainGrader(tools_grader.grade)
-    return PlainGrader(lab_grader.grade)
+    return PlainGrader(partial(lab_grader.grade, box=config.box))
 
 
-def _code_grader(sandbox: str, warn: Callable[[str], None]) -> Grader:
+def _code_grader(sandbox: str, raw: bool, warn: Callable[[str], None]) -> Grader:
     from esr_cli.graders.code import CodeGrader
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            grader = CodeGrader(sandbox)
+            grader = CodeGrader(sandbox, raw=raw)
         except RuntimeError as error:
             raise ConfigError(f"sandbox={sandbox}: {error}") from None
     for each in caught:

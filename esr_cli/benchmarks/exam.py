@@ -9,6 +9,7 @@ from typing import Any
 from esr_cli.base import files
 from esr_cli.base.statistics import repeats
 from esr_cli.benchmarks.catalog import Benchmark
+from esr_cli.benchmarks.cutting import cut, tokens_needed
 from esr_cli.graders.figures import Graded, Response, figures, grade_all
 from esr_cli.models.spelling import response_text
 from esr_cli.types import Engine, Grader, Prompt, Rollout, Sampling
@@ -47,10 +48,17 @@ class Exam:
         return responses
 
     def response_of(self, rollout: Rollout) -> Response:
-        """Converts a rollout of this model to the form that graders and figures take."""
-        ids = rollout.response_ids
+        """Converts a rollout of this model to the form that graders and figures take.
+
+        A response that is cut at a stop text ends there, as if the engine had stopped.
+        """
+        ids, finish = rollout.response_ids, rollout.finish
+        stop_texts = self.benchmark.config.stop_texts
         text = response_text(self.tokenizer, ids, self.sampling.stop_ids)
-        return Response(text, len(ids), rollout.finish, repeats(ids))
+        kept = cut(text, stop_texts)
+        if kept != text:
+            ids, finish = ids[: tokens_needed(self.tokenizer, ids, stop_texts)], "stop"
+        return Response(kept, len(ids), finish, repeats(ids))
 
 
 def judge(benchmark: Benchmark, grader: Grader, responses: Responses, step: int) -> Evaluation:

@@ -8,6 +8,7 @@ from typing import Any
 from esr_cli.base.statistics import repeats
 from esr_cli.base.words import counted
 from esr_cli.benchmarks.catalog import Benchmark
+from esr_cli.benchmarks.cutting import cut
 from esr_cli.benchmarks.exam import Responses
 from esr_cli.config import ConfigError
 from esr_cli.graders.boxed import MOST_CHARS
@@ -38,8 +39,9 @@ def for_benchmark(path: Path, benchmark: Benchmark, alone: bool) -> Responses:
     """The responses in `path` to a benchmark's questions; other rows are ignored.
 
     A row may name its benchmark, and must if several are graded (not `alone`). In a file written by
-    a run, the last evaluation counts. Raises `ConfigError` if a question has no responses, if the
-    questions differ in their number of responses, or if a pass@k needs more of them.
+    a run, the last evaluation counts. A response is cut at the benchmark's stop texts. Raises
+    `ConfigError` if a question has no responses, if the questions differ in their number of
+    responses, or if a pass@k needs more of them.
     """
     matching = [row for row in read(path) if _is_of(row, benchmark.name, alone)]
     steps = [_step(row) for row in matching]
@@ -51,7 +53,7 @@ def for_benchmark(path: Path, benchmark: Benchmark, alone: bool) -> Responses:
         name = _id(row)
         if name in responses:
             raise ConfigError(f"{row.where}: field 'id': {name} appears twice")
-        responses[name] = _responses(row)
+        responses[name] = _responses(row, benchmark.config.stop_texts)
     _check_ids(path, benchmark, responses)
     _check_counts(path, benchmark, {name: len(responses[name]) for name in _ids(benchmark)})
     return responses
@@ -70,17 +72,21 @@ def _ids(benchmark: Benchmark) -> list[str]:
     return [question.id for question in benchmark.questions]
 
 
-def _responses(row: Row) -> list[Response]:
+def _responses(row: Row, stop_texts: list[str]) -> list[Response]:
     texts = row.get("responses", list)
     if not texts or not all(isinstance(text, str) for text in texts):
         raise ConfigError(f"{row.where}: field 'responses' must be a list of one or more strings")
     tokens = [_count(row, each) for each in _each(row, "tokens", len(texts))]
     finish = [_finish(row, each) for each in _each(row, "finish", len(texts))]
-    # Repeats are counted in words, since the tokens of a text are unknown here.
-    return [
-        Response(text, count, end, repeats(text[-MOST_CHARS:].split()))
-        for text, count, end in zip(texts, tokens, finish, strict=True)
-    ]
+    found = []
+    for text, count, end in zip(texts, tokens, finish, strict=True):
+        kept = cut(text, stop_texts)
+        if kept != text:
+            # The count is that of the whole text.
+            count, end = None, "stop"
+        # Repeats are counted in words, since the tokens of a text are unknown here.
+        found.append(Response(kept, count, end, repeats(kept[-MOST_CHARS:].split())))
+    return found
 
 
 def _id(row: Row) -> str:

@@ -8,6 +8,10 @@ from esr_cli.config.errors import need, need_choice
 from esr_cli.config.rollout import check_temperature
 
 KINDS = ("lab", "math", "code", "tools")
+# Kinds whose responses hold boxes.
+BOXED = ("lab", "math")
+PROMPTS = ("chat", "raw")
+TOOLS_IN = ("template", "text")
 
 
 @dataclass
@@ -27,8 +31,12 @@ class BenchmarkConfig:
     `max_tokens`. A response ends at the model's own end-of-text tokens and at those `stop_tokens`
     that are in its vocabulary. `pass_at` lists the k of pass@k. `plus` adds evalplus's inputs.
     `wording` is the prompt template, with a `{problem}` placeholder; for tools, `wording_in_text`
-    adds `{functions}` for models whose chat template does not support tools. `problems`,
-    `chain_length` and `modulus` apply to the lab only.
+    adds `{functions}` for models whose chat template does not support tools, and with
+    `tools_in=text` for all models. `system` is a text for the system turn (null: none); it follows
+    the model's own `system` text and precedes that of the question. `box` selects the box that is
+    graded, the `last` or the `first` (math and lab). With `prompt=raw` (code) the model continues
+    the benchmark's code, without wording, turns and chat template. A response is cut before the
+    first of the `stop_texts`. `problems`, `chain_length` and `modulus` apply to the lab only.
     """
 
     kind: str = "lab"
@@ -40,6 +48,11 @@ class BenchmarkConfig:
     plus: bool = False
     wording: str = "{problem}"
     wording_in_text: str = ""
+    system: str | None = None
+    tools_in: str = "template"
+    prompt: str = "chat"
+    stop_texts: list[str] = field(default_factory=list)
+    box: str = "last"
     samples: int = 1
     temperature: float = 0.0
     top_p: float = 1.0
@@ -57,6 +70,11 @@ class BenchmarkConfig:
         check_temperature("benchmark.*.temperature", self.temperature)
         need(0 < self.top_p <= 1, "benchmark.*.top_p", self.top_p, "give a number in (0, 1]")
         need("{problem}" in self.wording, "wording", self.wording, "it must hold {problem}")
+        check_tools_in("benchmark.*", self.tools_in, self.wording_in_text)
+        self._check_prompt()
+        need_choice("benchmark.*.box", self.box, ("last", "first"))
+        boxed = self.box == "last" or self.kind in BOXED
+        need(boxed, "benchmark.*.box", self.box, f"kind={self.kind} has no boxes; leave it out")
         for k in self.pass_at:
             need(
                 0 < k <= self.samples, "benchmark.*.pass_at", k,
@@ -65,3 +83,32 @@ class BenchmarkConfig:
         length = self.chain_length
         need(0 < length <= 26, "benchmark.*.chain_length", length, "give 1 to 26 operations")
         need(2 < self.modulus <= 50, "benchmark.*.modulus", self.modulus, "give 3 to 50")
+
+    def _check_prompt(self) -> None:
+        need_choice("benchmark.*.prompt", self.prompt, PROMPTS)
+        chat = self.prompt == "chat"
+        need(
+            chat or self.kind == "code", "benchmark.*.prompt", self.prompt,
+            f"kind={self.kind} has no code to continue; give chat",
+        )  # fmt: skip
+        need(
+            chat or self.system is None, "benchmark.*.system", str(self.system),
+            "prompt=raw has no turns; give null",
+        )  # fmt: skip
+        need(
+            all(self.stop_texts), "benchmark.*.stop_texts", self.stop_texts,
+            "an empty text cuts every response to nothing; drop it",
+        )  # fmt: skip
+        need(
+            not any("\\n" in text for text in self.stop_texts), "benchmark.*.stop_texts",
+            self.stop_texts, "it holds a backslash and an n; in a shell write $'…\\n…'",
+        )  # fmt: skip
+
+
+def check_tools_in(prefix: str, value: str, wording_in_text: str) -> None:
+    """Raises `ConfigError` unless functions can stand where `tools_in` puts them."""
+    need_choice(f"{prefix}.tools_in", value, TOOLS_IN)
+    need(
+        value == "template" or bool(wording_in_text), f"{prefix}.tools_in", value,
+        "needs a wording_in_text with {functions} and {problem}",
+    )  # fmt: skip

@@ -26,7 +26,7 @@ class EvalConfig:
     benchmark: dict[str, BenchmarkConfig] = field(default_factory=dict)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
-    wording: dict[str, str] = field(default_factory=dict)
+    wording: dict[str, str | None] = field(default_factory=dict)
     model: str | None = None
     revision: str | None = None
     system: str | None = None

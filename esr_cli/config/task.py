@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from esr_cli.config.benchmark import HubConfig
+from esr_cli.config.benchmark import HubConfig, check_tools_in
 from esr_cli.config.errors import need, need_choice
 
 TASKS = ("lab", "math", "code", "tools", "jsonl")
@@ -17,7 +17,9 @@ class TaskConfig:
     `files` are below `data_dir` (for jsonl, any path works). If they are absent, `hub` is
     downloaded; `source` tells the user what to fetch. `rows` is the maximum number of rows to read.
     `wording` is the prompt template, with a `{problem}` placeholder; `wording_in_text` adds
-    `{functions}` for models whose chat template does not support tools. Prompts longer than
+    `{functions}` for models whose chat template does not support tools, and with `tools_in=text`
+    for both models. `system` is a text for the system turn (null: none); it follows the model's own
+    `system` text and precedes that of the prompt. Prompts longer than
     `max_prompt_tokens` (null: the context length minus the response) are dropped, as are duplicates
     and prompts that share `ngram` consecutive words (0: off) with a question in a file of `against`
     or in the run's own benchmarks. `chain_length` and `modulus` apply to the lab only.
@@ -30,6 +32,8 @@ class TaskConfig:
     rows: int | None = None
     wording: str = "{problem}"
     wording_in_text: str = ""
+    system: str | None = None
+    tools_in: str = "template"
     max_prompt_tokens: int | None = None
     drop_duplicates: bool = True
     ngram: int = 13
@@ -47,6 +51,7 @@ class TaskConfig:
         for part in ("{functions}", "{problem}"):
             shown = self.wording_in_text
             need(part in shown or not shown, "task.wording_in_text", shown, f"it must hold {part}")
+        check_tools_in("task", self.tools_in, self.wording_in_text)
         length = self.chain_length
         need(0 < length <= 26, "task.chain_length", length, "give 1 to 26 operations")
         need(2 < self.modulus <= 50, "task.modulus", self.modulus, "give 3 to 50")

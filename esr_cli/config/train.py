@@ -42,7 +42,7 @@ class TrainConfig:
     lengths: LengthsConfig = field(default_factory=LengthsConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
     benchmark: dict[str, BenchmarkConfig] = field(default_factory=dict)
-    wording: dict[str, str] = field(default_factory=dict)
+    wording: dict[str, str | None] = field(default_factory=dict)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     alarms: AlarmsConfig = field(default_factory=AlarmsConfig)

@@ -95,13 +95,16 @@ def plan(config: EvalConfig, chosen: list[Benchmark]) -> Plan:
 
 
 def _check_ends(key: str, model: ModelConfig, exams: list[Exam], own_stop: bool) -> None:
-    """Refuses a template that closes an answer with none of a benchmark's stop tokens."""
+    """Refuses a template that closes an answer with none of a benchmark's stop tokens.
+
+    Raw prompts have no template.
+    """
     findings = [
         templates.ends(
             "model", key, model, each.tokenizer, each.sampling.stop_ids,
             f"benchmark.{each.benchmark.name}.stop_tokens", own_stop,
         )
-        for each in exams
+        for each in exams if each.benchmark.config.prompt == "chat"
     ]  # fmt: skip
     refuse(findings)
     for line in dict.fromkeys(each.said for each in findings if each.status == "warning"):

@@ -64,9 +64,15 @@ class Expected:
 
 
 class CodeGrader:
-    """`Grader` for `CodeReference`s with `workers` parallel runs (default: cores, at most 16)."""
+    """`Grader` for `CodeReference`s with `workers` parallel runs (default: cores, at most 16).
 
-    def __init__(self, sandbox: str = "bubblewrap", workers: int | None = None) -> None:
+    If `raw`, a response continues the reference's prompt, and both together are the program.
+    """
+
+    def __init__(
+        self, sandbox: str = "bubblewrap", workers: int | None = None, raw: bool = False
+    ) -> None:
+        self._raw = raw
         workers = workers or min(len(os.sched_getaffinity(0)), MOST_WORKERS)
         self._sandbox = Sandbox(sandbox, slots=workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="grade")
@@ -132,7 +138,7 @@ class CodeGrader:
         expected = self._expected[id(reference)][1]
         if isinstance(expected, str):
             return Grade(False, expected, judged=False)
-        programs = extract.programs(response, reference.prompt, reference.entry_point)
+        programs = self._programs(response, reference)
         if not programs:
             return _grade(reference, 0, "no code")
         outcome, found = self._run(programs, reference, expected.calls, expected.limits)
@@ -145,6 +151,11 @@ class CodeGrader:
             right += 1
         reason = _failure(outcome, found, len(reference.inputs))
         return _grade(reference, 0 if reason == wire.MALFORMED else right, reason or "passed")
+
+    def _programs(self, response: str, reference: CodeReference) -> list[str]:
+        if self._raw:
+            return [extract.continued(response, reference.prompt)]
+        return extract.programs(response, reference.prompt, reference.entry_point)
 
     def _run(
         self, programs: list[str], reference: CodeReference, calls: Sequence[Call], limits: Limits

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 
 from markdown_it import MarkdownIt
 
-# Longer responses are loops; only their end is read.
+# Longer responses are loops; only their end is read (of a continuation, its beginning).
 MOST_CHARS = 200_000
 # A few blocks have tens of programs; thousands of blocks would have hundreds of megabytes.
 MOST_PROGRAMS = 200
@@ -57,6 +57,11 @@ def programs(response: str, prompt: str, entry_point: str) -> list[str]:
         if len(found) >= MOST_PROGRAMS:
             break
     return list(found)
+
+
+def continued(response: str, prompt: str) -> str:
+    """Returns the program of a response that continues the prompt's text."""
+    return prompt + response[:MOST_CHARS]
 
 
 def _code_blocks(text: str, entry_point: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-r"""The grader of math answers: compares the last box with the gold answer.
+r"""The grader of math answers: compares the last or the first box with the gold answer.
 
 Boxes are parsed into typed forms (see `forms`) and compared item by item (see `equality`). Where
 only algebra can tell whether two expressions are equal, processes that can be killed decide with
@@ -30,9 +30,11 @@ class MathGrader:
 
     `workers` processes (default: one per core) compare pairs, each for at most `seconds` of CPU
     time. The reference is the gold answer as text. Verdicts are cached for the grader's lifetime.
+    `box` is the one whose verdict counts, `last` or `first`.
     """
 
-    def __init__(self, workers: int | None = None, seconds: float = 10) -> None:
+    def __init__(self, workers: int | None = None, seconds: float = 10, box: str = "last") -> None:
+        self._first = box == "first"
         self._pool = Pool(make_check, workers, seconds)
         self._known: dict[Pair, Outcome] = {}
         self.asked = 0
@@ -40,10 +42,12 @@ class MathGrader:
     def grade(self, pairs: Sequence[tuple[str, Any]]) -> list[Grade]:
         """Grades each (response, gold answer); a hostile response affects only its own verdict.
 
-        `answer` is the last box in normal form. `also` holds three verdicts. `boxed`: there is a
-        box. `first_boxed`: the first box is correct. `anywhere`: the first box or one of the last
-        three is correct, any box equals the gold in normal form, or the response contains the
-        gold's value in the same spelling without an adjacent letter, digit, decimal point or minus.
+        `answer` is the graded box in normal form. The last box also counts as correct if the gold
+        is a list and all boxes together hold its values. `also` holds three verdicts. `boxed`:
+        there is a box. `first_boxed` (or `last_boxed`, if the first is graded): the other box is
+        correct. `anywhere`: the first box or one of the last three is correct, any box equals the
+        gold in normal form, or the response contains the gold's value in the same spelling without
+        an adjacent letter, digit, decimal point or minus.
         """
         held = [boxes(response) for response, _ in pairs]
         joins = [_joined(str(gold), found) for (_, gold), found in zip(pairs, held, strict=True)]
@@ -86,21 +90,22 @@ class MathGrader:
     def _grade(self, response: str, gold: str, found: list[str], joins: list[str]) -> Grade:
         verdicts = [self._known[gold, box, False] for box in _compared_boxes(found)]
         wanted = normal(gold)
-        answer = found[-1] if found else ""
-        right = bool(found) and bool(self._known[gold, answer, False].value)
+        last, first = found[-1] if found else "", found[0] if found else ""
+        last_right, first_right = (
+            bool(found) and bool(self._known[gold, box, False].value) for box in (last, first)
+        )
         for joined in joins:
-            if not right and self._known[gold, joined, False].value:
-                right, answer = True, joined
+            if not last_right and self._known[gold, joined, False].value:
+                last_right, last = True, joined
         anywhere = (
             any(verdict.value for verdict in verdicts)
             or any(wanted.same(normal(box)) for box in dict.fromkeys(found[-MOST_SEARCHED:]))
             or bool(wanted.plain and value_pattern(wanted).search(spell(response[-MOST_CHARS:])))
         )
-        also = {
-            "first_boxed": bool(found) and bool(self._known[gold, found[0], False].value),
-            "anywhere": anywhere,
-            "boxed": bool(found),
-        }
+        right, answer, other, name = last_right, last, first_right, "first_boxed"
+        if self._first:
+            right, answer, other, name = first_right, first, last_right, "last_boxed"
+        also = {name: other, "anywhere": anywhere, "boxed": bool(found)}
         if not found:
             return Grade(False, "no box", None, also)
         failure = self._known[gold, answer, False].failure

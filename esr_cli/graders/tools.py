@@ -32,9 +32,10 @@ in a list of dicts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from esr_cli.graders import lenient
 from esr_cli.graders.call_python import python_value
 from esr_cli.graders.call_types import CallError, Untyped, decode, validated
 from esr_cli.graders.calls import canonical, read_calls
@@ -58,30 +59,35 @@ IGNORED = str.maketrans("'", '"', " ,./-_*^")
 def grade(response: str, reference: ToolReference) -> Grade:
     """Grades as correct if the response is a single call that the reference allows.
 
-    `also` holds `parsed` (the response parses as calls) and `name` (one call, of the right
-    function). `answer` is the call with the function name as described. The response is not judged
-    if the reference is inconsistent: no description of the right function, or a type unknown to
-    BFCL.
+    `also` holds `parsed` (the response parses as calls), `name` (one call, of the right function)
+    and `lenient` (that call, with values that compare as in `lenient`). `answer` is the call with
+    the function name as described. The response is not judged if the reference is inconsistent: no
+    description of the right function, or a type unknown to BFCL.
     """
     if fault := _reference_fault(reference):
         return Grade(False, fault, judged=False)
     try:
         calls = read_calls(response)
     except CallError as error:
-        return Grade(False, str(error), also={"name": False, "parsed": False})
+        return Grade(False, str(error), also=_also(parsed=False))
     if len(calls) != 1:
-        also = {"name": False, "parsed": True}
-        return Grade(False, f"{len(calls)} calls, not one", also=also)
+        return Grade(False, f"{len(calls)} calls, not one", also=_also())
     described = {function["name"]: function for function in reference.functions}
     name = _described_name(calls[0].name, described)
     arguments = _typed(calls[0].arguments, described.get(name, {}))
     [(right, allowed)] = reference.allowed.items()
     named = name == right
-    fault = f"wrong function {_short(name)}"
+    fault = lenient_fault = f"wrong function {_short(name)}"
     if named:
-        fault = _error(arguments, described[right]["parameters"], allowed)
-    answer = canonical(name, arguments)
-    return Grade(not fault, fault or "right", answer, {"name": named, "parsed": True})
+        parameters = described[right]["parameters"]
+        fault = _error(arguments, parameters, allowed, _value_error)
+        lenient_fault = _error(arguments, parameters, allowed, _lenient_error)
+    also = _also(name=named, alike=not lenient_fault)
+    return Grade(not fault, fault or "right", canonical(name, arguments), also)
+
+
+def _also(parsed: bool = True, name: bool = False, alike: bool = False) -> dict[str, bool]:
+    return {"parsed": parsed, "name": name, "lenient": alike}
 
 
 def _reference_fault(reference: ToolReference) -> str:
@@ -138,9 +144,13 @@ def _short(name: str) -> str:
 
 
 def _error(
-    arguments: Mapping[str, Any], parameters: Mapping[str, Any], allowed: Mapping[str, list[Any]]
-) -> str:
-    """Returns the first error in the arguments, or an empty string."""
+    arguments: Mapping[str, Any], parameters: Mapping[str, Any], allowed: Mapping[str, list[Any]],
+    error_of: Callable[[Any, Any, list[Any]], str],
+) -> str:  # fmt: skip
+    """Returns the first error in the arguments, or an empty string.
+
+    `error_of` takes a value, the description of its parameter and the allowed values.
+    """
     described = parameters["properties"]
     for name in parameters.get("required", ()):
         if name not in arguments:
@@ -148,13 +158,17 @@ def _error(
     for name, value in arguments.items():
         if name not in described or name not in allowed:
             return f"unexpected {_short(name)}"
-        wrong = _value_error(value, described[name], allowed[name])
+        wrong = error_of(value, described[name], allowed[name])
         if wrong:
             return f"wrong {wrong} of {name!r}"
     for name, options in allowed.items():
         if name not in arguments and "" not in options:
             return f"missing {name!r}"
     return ""
+
+
+def _lenient_error(value: Any, _: Any, options: list[Any]) -> str:
+    return "" if lenient.among(value, options) else "value"
 
 
 def _value_error(value: Any, description: Mapping[str, Any], options: list[Any]) -> str:

@@ -20,10 +20,14 @@ PROBE = ({"role": "user", "content": "x"},)
 
 @dataclass(frozen=True)
 class Rendered:
-    """A prompt's text; also its form for `Literal`, if the question spells special tokens."""
+    """A prompt's text; also its form for `Literal`, if the question spells special tokens.
+
+    A `bare` text was made without a chat template, so the tokenizer's start tokens are missing.
+    """
 
     text: str
     marked: str | None = None
+    bare: bool = False
 
 
 class Chat:
@@ -31,7 +35,8 @@ class Chat:
 
     Content that the template does not support goes into the user's turns: the system text before
     the first turn, separated by a blank line, and the functions into the last turn, by a wording.
-    Without a template the turns' contents are concatenated, each followed by a blank line. With
+    Without a template the turns' contents are concatenated, each followed by a blank line. A raw
+    question is its text alone, without template and system text. With
     `split_special_tokens` a special token that is spelt in the content is text.
     """
 
@@ -84,15 +89,16 @@ class Chat:
         content = [list(map(dict, shown.messages)), list(map(dict, shown.tools))]
         hidden = self._literal.hidden(content) if self._literal else content
         try:
-            text = self.render(*hidden)
+            text = hidden[0][0]["content"] if question.raw else self.render(*hidden)
         except Exception as error:  # templates are third-party programs
             raise ConfigError(
                 f"question {question.id}: the chat template refuses it ({error}); "
                 "drop the row, or give the model another chat_template"
             ) from None
+        bare = question.raw or not self.tokenizer.chat_template
         if self._literal is None or hidden == content:
-            return Rendered(text)
-        return Rendered(self._literal.restored(text), self._literal.marked(text))
+            return Rendered(text, bare=bare)
+        return Rendered(self._literal.restored(text), self._literal.marked(text), bare)
 
     def ids(self, prompts: Sequence[Rendered]) -> list[list[int]]:
         """Returns the token ids of each prompt; none ends with the tokenizer's end of text."""
@@ -102,7 +108,8 @@ class Chat:
         plain_ids = iter(self._plain_ids(plain) if plain else [])
         marked_ids = iter(self._literal.ids(marked) if self._literal and marked else [])
         return [
-            self._framed(next(plain_ids if each.marked is None else marked_ids)) for each in prompts
+            self._framed(next(plain_ids if each.marked is None else marked_ids), each.bare)
+            for each in prompts
         ]
 
     def _plain_ids(self, texts: list[str]) -> list[list[int]]:
@@ -111,28 +118,28 @@ class Chat:
             texts, add_special_tokens=False, split_special_tokens=False, verbose=False
         ).input_ids
 
-    def _framed(self, ids: list[int]) -> list[int]:
-        """The ids after the tokenizer's start tokens, unless they are there; no end of text."""
+    def _framed(self, ids: list[int], bare: bool) -> list[int]:
+        """The ids; if `bare`, after the start tokens, unless they are there; no end of text."""
         end = len(ids)
         while end and ids[end - 1] == self.tokenizer.eos_token_id:
             end -= 1
-        start = self._start
+        start = self._start if bare else []
         return ids[:end] if ids[: len(start)] == start else [*start, *ids[:end]]
 
     @cached_property
     def _start(self) -> list[int]:
-        """The tokens before a text without a template (a template writes its own).
+        """The tokens that the tokenizer puts before a text (a template writes its own).
 
         A tokenizer may add an end of text too, which would leave nothing to answer.
         """
-        if self.tokenizer.chat_template:
-            return []
         framed, [bare] = self.tokenizer("a").input_ids, self._plain_ids(["a"])
         places = range(len(framed) - len(bare) + 1)
         return next((framed[:i] for i in places if framed[i : i + len(bare)] == bare), [])
 
     def shown(self, question: Question, wording_in_text: str = "") -> Question:
         """Returns the question with unsupported content moved into the user's turns."""
+        if question.raw:
+            return question
         if question.tools and not self.shows_tools:
             if not wording_in_text:
                 raise ConfigError(

@@ -4,6 +4,7 @@ from CodeUltraFeedback."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from esr_cli.tasks.rows import Row
@@ -93,19 +94,29 @@ def _converted(task_id: str, given: list[Any]) -> list[Any]:
     return [read(value) for read, value in zip(padded, given, strict=False)]
 
 
-def question(row: Row, family: str, plus: bool, wording: str) -> Question:
-    """Returns the question of a HumanEval+ or MBPP+ row; `ConfigError` if a field is missing."""
+def question(row: Row, family: str, plus: bool, wording: str | None) -> Question:
+    """Returns the question of a HumanEval+ or MBPP+ row; `ConfigError` if a field is missing.
+
+    Without a wording it is raw: the model continues the row's code, framed as evalplus does for
+    base models.
+    """
     for field in ("task_id", "prompt", "entry_point", "canonical_solution"):
         row.get(field, str)
     row.get("base_input", list)
     # One published row of MBPP+ has {} instead of an empty list.
     if plus and row.values.get("plus_input") != {}:
         row.get("plus_input", list)
-    text = wording.replace("{problem}", row.get("prompt", str).strip("\n"))
+    asked, known = row.get("prompt", str), reference(row.values, family, plus)
+    if wording is None:
+        text = asked.strip() + "\n"
+        known = replace(known, prompt=text)
+    else:
+        text = wording.replace("{problem}", asked.strip("\n"))
     return Question(
         id=row.get("task_id", str),
         messages=({"role": "user", "content": text},),
-        reference=reference(row.values, family, plus),
+        reference=known,
+        raw=wording is None,
     )
 
 

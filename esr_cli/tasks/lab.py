@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 
 from esr_cli.tasks.chat import Chat, prompt
+from esr_cli.tasks.wording import placed
 from esr_cli.types import Prompt, Question
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -118,10 +119,11 @@ class LabTask:
     available = sys.maxsize
 
     def __init__(
-        self, chain_length: int, modulus: int, student: Chat, teacher: Chat, seed: int
-    ) -> None:
+        self, chain_length: int, modulus: int, student: Chat, teacher: Chat, seed: int,
+        system: str | None = None,
+    ) -> None:  # fmt: skip
         self.chain_length, self.modulus, self.seed = chain_length, modulus, seed
-        self.student, self.teacher = student, teacher
+        self.student, self.teacher, self.system = student, teacher, system
         self.report = f"lab: fresh chains of {chain_length} operations modulo {modulus} every step"
 
     def train(self, step: int, count: int) -> list[Prompt]:
@@ -130,4 +132,5 @@ class LabTask:
         asked = (
             question(first + i, "train", self.chain_length, self.modulus) for i in range(count)
         )
-        return [prompt(each, self.student, self.teacher) for each in asked]
+        put = (placed(each, self.system) for each in asked)
+        return [prompt(each, self.student, self.teacher) for each in put]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from esr_cli.config import ConfigError
@@ -68,9 +69,9 @@ def schema(node: Any) -> Any:
 
 
 def in_text(question: Question, wording: str) -> Question:
-    """Writes the functions into the last turn, for templates without tool support."""
+    """Writes the functions into the last turn, one line of JSON each, and offers them no more."""
     functions = "\n".join(json.dumps(tool["function"]) for tool in question.tools)
     *before, last = question.messages
     text = wording.replace("{functions}", functions).replace("{problem}", last["content"])
     turn = {"role": last["role"], "content": text}
-    return Question(question.id, (*before, turn), question.reference)
+    return replace(question, messages=(*before, turn), tools=())

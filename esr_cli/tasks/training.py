@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from esr_cli.base.words import counted
@@ -63,12 +63,3 @@ class DataTask:
             return hashlib.blake2b(name.encode(), digest_size=16).digest()
 
         return sorted(range(len(self.questions)), key=key)
-
-
-def worded(question: Question, wording: str) -> Question:
-    """Applies the instruction template to the last user turn."""
-    turns = list(question.messages)
-    last = max(place for place, turn in enumerate(turns) if turn["role"] == "user")
-    text = wording.replace("{problem}", turns[last]["content"])
-    turns[last] = {**turns[last], "content": text}
-    return replace(question, messages=tuple(turns))

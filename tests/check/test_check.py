@@ -34,6 +34,7 @@ def test_a_good_pair(tmp_path):
         "prompts of 58",
         "N=32 of at most 128 response tokens (25%)",
         "full fine-tuning: 0.3 of 0.3 million parameters train",
+        "prompts task lab: chat; lab: chat",
         "the first prompt as the teacher reads it <bos> Q : start",
         "esr train would start",
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -38,7 +39,7 @@ def test_an_empty_system_prompt_can_be_typed(typed, meant):
         assert read(f"pair.student.{typed}").pair.student.system == meant
 
 
-def planned(tiny_pair, folder, template, stop_tokens=()):
+def planned(tiny_pair, folder, template, stop_tokens=(), config=None, data_dir=None):
     """The plan for a model with another chat template."""
     shutil.copytree(tiny_pair / "student", folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -47,9 +48,9 @@ def planned(tiny_pair, folder, template, stop_tokens=()):
     tokenizer.save_pretrained(folder)
     lab = BenchmarkConfig(problems=1, max_tokens=8, stop_tokens=list(stop_tokens))
     config = EvalConfig(
-        benchmark={"lab": lab}, model=str(folder), rollout=RolloutConfig(engine="eager")
+        benchmark={"lab": config or lab}, model=str(folder), rollout=RolloutConfig(engine="eager")
     )
-    return eval_model.plan(config, catalog.load_all(config.benchmark, None, None))
+    return eval_model.plan(config, catalog.load_all(config.benchmark, data_dir, None))
 
 
 def test_a_template_that_closes_an_answer_with_no_stop_token_is_refused(tiny_pair, tmp_path):
@@ -65,3 +66,20 @@ def test_a_template_that_closes_an_answer_with_no_stop_token_is_refused(tiny_pai
 def test_a_model_without_a_template_is_evaluated_with_a_warning(tiny_pair, tmp_path, capsys):
     planned(tiny_pair, tmp_path / "a", None)
     assert "warning: model=" in (line := capsys.readouterr().out) and "concatenated" in line
+
+
+def test_a_raw_prompt_needs_no_template(tiny_pair, tmp_path, capsys):
+    row = {
+        "task_id": "T/0", "prompt": "a", "entry_point": "f", "canonical_solution": "b",
+        "base_input": [], "plus_input": [], "atol": 0,
+    }  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    raw = BenchmarkConfig(kind="code", files=["rows.jsonl"], prompt="raw", max_tokens=8)
+    # A template that closes an answer with no stop token, and none at all.
+    for name, template in (
+        ("a", "{% for m in messages %}{{ m.content }} <sep>{% endfor %}"),
+        ("b", None),
+    ):
+        plan = planned(tiny_pair, tmp_path / name, template, config=raw, data_dir=str(tmp_path))
+        [prompt] = plan.exams[0].prompts
+        assert prompt.text == "a\n" and not capsys.readouterr().out

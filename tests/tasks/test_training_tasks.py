@@ -8,7 +8,8 @@ from training_data import WORDS, chat, settings
 from esr_cli.base.files import conf_dir
 from esr_cli.config import ConfigError
 from esr_cli.tasks import filters
-from esr_cli.tasks.training import DataTask, Manner, worded
+from esr_cli.tasks.training import DataTask, Manner
+from esr_cli.tasks.wording import worded
 from esr_cli.types import Question
 
 
