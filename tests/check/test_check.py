@@ -34,6 +34,7 @@ def test_a_good_pair(tmp_path):
         "prompts of 58",
         "N=32 of at most 128 response tokens (25%)",
         "full fine-tuning: 0.3 of 0.3 million parameters train",
+        "0.0002, linear to 0 over 40 steps (the last: 5e-06), after 5 steps of warm-up",
         "the first prompt as the teacher reads it <bos> Q : start",
         "esr train would start",
     ):
