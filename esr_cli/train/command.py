@@ -29,7 +29,7 @@ from esr_cli.runs.tracking import Tracker
 from esr_cli.student import snapshot
 from esr_cli.student.student import WeightsError
 from esr_cli.train import auto_length
-from esr_cli.train.gauge import Gauge, OutsideCheck
+from esr_cli.train.gauge import Gauge, OutsideCheck, comparable
 from esr_cli.train.outcome import check_saves, finish
 from esr_cli.train.steps import Steps
 
@@ -166,10 +166,7 @@ class Loop:
         self.steps = Steps(parts, task, config)
         self.examiner, self.tracker, self.data = examiner, tracker, data
         dtype = str(parts.student.model.dtype).removeprefix("torch.")
-        # top_p and top_k renormalize the engine's log-probabilities, not the trainer's; dropout
-        # changes the trainer's alone.
-        truncated = config.rollout.top_p < 1 or config.rollout.top_k > 0
-        self.comparable = not truncated and not config.tune.dropout
+        self.comparable = comparable(config)
         self.gauge = Gauge(dtype, config.strict, tracker.warn)
         self.outside_check = OutsideCheck(config.pair.outside_warn, tracker.warn)
         uncut = config.rollout_tokens >= config.pair.max_response_tokens

@@ -83,7 +83,7 @@ def test_masks_drop_their_share_and_differ_by_key():
 
 
 def made(tiny_pair, teacher, **tune):
-    settings = {"method": "lora", "rank": 4, "alpha": 8, "micro_batch_tokens": 20, **tune}
+    settings = {"method": "lora", "rank": 4, "alpha": 8, "micro_batch_tokens": 40, **tune}
     return student(tiny_pair, teacher, model=load(tiny_pair), **settings)
 
 
@@ -96,20 +96,20 @@ def train(trained, teacher, steps):
 
 def test_a_resumed_run_with_dropout_equals_an_unbroken_one(tiny_pair, teacher, tmp_path):
     unbroken = made(tiny_pair, teacher, dropout=RATE)
-    first = train(unbroken, teacher, range(2))
-    folder = snapshot.save(tmp_path, 2, unbroken, keep=1)
-    last = train(unbroken, teacher, range(2, 4))
+    train(unbroken, teacher, [0])
+    folder = snapshot.save(tmp_path, 1, unbroken, keep=1)
+    last = train(unbroken, teacher, [1, 2])
     resumed = made(tiny_pair, teacher, dropout=RATE)
     # Another history: neither the steps taken nor the random state may matter.
     torch.rand(7)
     train(resumed, teacher, [5])
     snapshot.restore(folder, resumed)
     torch.rand(7)
-    assert train(resumed, teacher, range(2, 4)) == last
+    assert train(resumed, teacher, [1, 2]) == last
     for name, parameter in unbroken.parameters.items():
         assert torch.equal(parameter, resumed.parameters[name]), name
-    plain = made(tiny_pair, teacher)
-    assert train(plain, teacher, range(2))[1] != first[1]
+    # At first the adapters add nothing, so only the second loss shows the dropout.
+    assert train(made(tiny_pair, teacher), teacher, [0, 1])[1] != last[0]
 
 
 def test_recomputation_sees_the_same_masks(tiny_pair, teacher):
