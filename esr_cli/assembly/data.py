@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from esr_cli.assembly.objective import lengths_of
@@ -63,7 +64,8 @@ def load(config: TrainConfig, student: Chat, teacher: Chat) -> DataTask:
     """
     task, counts = config.task, Counter[str]()
     overlap, absent = _benchmarks(config)
-    questions = list(_filtered(task, _rows(task, config.data_dir), overlap, counts))
+    source = _sampled(task, partial(_rows, task, config.data_dir), counts)
+    questions = list(_filtered(task, source, overlap, counts))
     if overlap.knows_any and not any(name.startswith("in ") for name in counts):
         counts["in benchmarks"] = 0
     limit = _limit(config)
@@ -93,6 +95,25 @@ def _rows(task: TaskConfig, data_dir: str | None) -> Iterator[Row]:
             raise ConfigError("task.files=[]: name your own, task.files=[FILE]")
     stream = rows.stream(f"task={task.name}", files, task.hub, task.source, data_dir)
     return islice(stream, task.rows)
+
+
+def _sampled(
+    task: TaskConfig, read: Callable[[], Iterator[Row]], counts: Counter[str]
+) -> Iterator[Row]:
+    """The rows of `task.sample`, in the order of the files: `read` is called twice, as a large data
+    set does not fit into memory. The indices are those of Python's `random.sample`.
+    """
+    wanted = task.sample.rows
+    if wanted is None:
+        return read()
+    counts["read"] = total = sum(1 for _ in read())
+    if wanted > total:
+        raise ConfigError(
+            f"task.sample.rows={wanted}: task={task.name} has {counted(total, 'row')}; lower it to "
+            f"{total}, or leave it out"
+        )
+    drawn = set(Random(task.sample.seed).sample(range(total), wanted))
+    return (row for index, row in enumerate(read()) if index in drawn)
 
 
 def _filtered(
@@ -162,7 +183,10 @@ def _with_unique_ids(questions: list[Question]) -> Iterator[Question]:
 
 
 def _report(task: TaskConfig, counts: Counter[str], left: int, absent: str) -> str:
-    parts = [f"{task.name}: {counted(counts['rows'], 'row')}"]
+    first = counted(counts["rows"], "row")
+    if task.sample.rows is not None:
+        first = f"{counts['rows']:,} of {counts['read']:,} rows sampled (seed {task.sample.seed})"
+    parts = [f"{task.name}: {first}"]
     if counts["unusable"]:
         parts.append(f"{counts['unusable']:,} unusable")
     if task.drop_duplicates:

@@ -120,11 +120,19 @@ def _reserved(config: TrainConfig, student: Any, size: int) -> float:
 
 
 def _optimizer(config: TrainConfig, student: Any, size: int) -> float:
-    """Bytes of the gradient, AdamW's two fp32 moments, and the fp32 copies for 16-bit weights."""
+    """Bytes of the gradient, AdamW's two moments, and the fp32 copies for 16-bit weights."""
     count = trained_parameters(student, config.tune)
     if config.tune.method == "lora":
         return count * (4 + 4 + 8)
+    if config.tune.master == "none":
+        return count * 3 * size
     return count * (size + 8 + (4 + 4 if size == 2 else 0))
+
+
+def trained_bytes(config: TrainConfig, student: Any) -> float:
+    """Bytes of the trained weights as a checkpoint holds them; each moment takes as many."""
+    size = 2 if config.tune.master == "none" and _dtype(config) == "bfloat16" else 4
+    return trained_parameters(student, config.tune) * size
 
 
 def _merged_layers(config: TrainConfig, student: Any, size: int) -> float:

@@ -115,6 +115,7 @@ def _check_peer(config: TrainConfig, alignment: Alignment) -> None:
         ("loss.select", config.loss.select, "all"),
         ("loss.weights", config.loss.weights, "uniform"),
         ("loss.reduction", config.loss.reduction, "token_mean"),
+        ("tune.dropout", config.tune.dropout, 0.0),
         ("rollouts_per_prompt", config.rollouts_per_prompt, 1),
     ):
         if value != supported:

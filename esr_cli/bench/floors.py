@@ -11,8 +11,8 @@ from esr_cli.config import TuneConfig
 from esr_cli.models.outlines import adapted_layers, trained_parameters
 from esr_cli.models.shapes import cache_bytes, sizes
 
-# AdamW in fp32: reads gradient, weight and two moments, writes weight and moments.
-OPTIMIZER_BYTES = 7 * 4
+# AdamW reads gradient, weight and two moments, and writes weight and moments.
+OPTIMIZER_ACCESSES = 7
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def floors(
     passes = (3 if full else 2) + tune.gradient_checkpointing
     width, teacher_width = learner.shape.hidden_size, reference.shape.hidden_size
     heads = 2.0 * count * learner.shape.vocab_size * ((3 if full else 2) * width + teacher_width)
-    changed = trained_parameters(student, tune)
+    moved = OPTIMIZER_ACCESSES * (size if tune.master == "none" else 4)
+    changed = trained_parameters(student, tune) * moved
     merged = sum(layer.weight.numel() for _, layer in adapted_layers(student, tune.targets))
     synced = (learner.body + learner.head if full else merged) * size
     seconds = {
@@ -82,7 +83,7 @@ def floors(
         ),
         "score": ceilings.seconds(reference.body * size, reference.forward(teacher_lengths)),
         "train": ceilings.seconds(
-            learner.body * size + OPTIMIZER_BYTES * changed,
+            learner.body * size + changed,
             passes * learner.forward(lengths) + heads,
         ),
         "sync": ceilings.seconds(

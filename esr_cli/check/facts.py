@@ -56,7 +56,7 @@ def findings(run_facts: RunFacts) -> list[Finding]:
     shapes = {role: model.config.get_text_config() for role, model in run_facts.models.items()}
     trusted = [role for role in ("student", "teacher") if getattr(pair, role).trust_remote_code]
     size = sum(need.at_n for need in run_facts.needs if need.part == "student's weights")
-    trained = outlines.trained_parameters(run_facts.models["student"], config.tune) * 4 / memory.GIB
+    trained = memory.trained_bytes(config, run_facts.models["student"]) / memory.GIB
     return [
         *compatibility.vocabularies(pair, run_facts.pairing, run_facts.student, run_facts.teacher),
         *compatibility.ends(pair, run_facts.pairing, run_facts.student, run_facts.teacher),
@@ -65,6 +65,8 @@ def findings(run_facts: RunFacts) -> list[Finding]:
         *limits.lengths(config, lengths_of(config)),
         *limits.positions(config, lengths_of(config).longest),
         *tuning.targets(run_facts.models["student"], config.tune),
+        *tuning.precision(config),
+        *tuning.rates(config.tune, config.steps),
         *tuning.compiling(run_facts.models, config.tune),
         *memory.against_machine(config, run_facts.needs),
         *machine.devices(config),

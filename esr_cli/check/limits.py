@@ -45,7 +45,7 @@ def positions(config: TrainConfig, longest: int) -> list[Finding]:
             text = f"loss.window_start={loss.window_start}: no response is longer than {longest}"
             return [Finding("error", "positions", text, "lower it, or give +rollout_len=full")]
         kept = (longest if loss.window_end is None else loss.window_end) - loss.window_start
-    elif loss.select in ("top", "random"):
+    elif loss.select in ("top", "random", "last", "middle"):
         kept = loss.keep_tokens
     else:
         return []

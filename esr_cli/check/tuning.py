@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import shutil
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from esr_cli.base.words import counted
-from esr_cli.config import TuneConfig
+from esr_cli.config import TrainConfig, TuneConfig
 from esr_cli.config.finding import Finding
 from esr_cli.models import loading
 from esr_cli.models.outlines import adapted_layers, trained_parameters
@@ -31,7 +32,50 @@ def targets(model: Any, tune: TuneConfig) -> list[Finding]:
             text = f"{given}: no layer of the student is called {target}"
             return [Finding("error", "tuning", text, f"there are {', '.join(names)}")]
     layers = counted(len(adapted_layers(model, tune.targets)), "layer")
-    return [Finding("ok", "tuning", f"LoRA r={tune.rank} on {layers}: {share}")]
+    text = f"LoRA r={tune.rank} on {layers}: {share}"
+    if tune.dropout:
+        text += (
+            f"; dropout {tune.dropout:g} on the adapters' inputs, so log-probabilities of engine "
+            "and trainer are not compared"
+        )
+    return [Finding("ok", "tuning", text)]
+
+
+def precision(config: TrainConfig) -> list[Finding]:
+    """A warning if 16-bit weights train without fp32 masters, with the weights that cannot move."""
+    tune, device = config.tune, loading.pick_device(config.execution.device)
+    dtype = loading.pick_dtype(config.pair.dtype, device)
+    if tune.master == "float32":
+        return []
+    if dtype == "float32":
+        return [Finding("ok", "precision", "tune.master=none changes nothing: weights are float32")]
+    text = (
+        f"tune.master=none: weights and AdamW in {dtype}; a step of {tune.learning_rate:g} is lost "
+        f"in weights above {first_lost(tune.learning_rate, dtype):.2g} in size"
+    )
+    remedy = "tune.master=float32; scripts/count_lost_steps.py counts them"
+    return [Finding("warning", "precision", text, remedy)]
+
+
+def first_lost(rate: float, dtype: str) -> float:
+    """The power of two above which no weight of a type moves by a step of size `rate`.
+
+    Numbers from 2^e to 2^(e+1) lie eps 2^e apart, and half of that is rounded away.
+    """
+    return float(2.0 ** math.ceil(math.log2(2 * rate / torch.finfo(getattr(torch, dtype)).eps)))
+
+
+def rates(tune: TuneConfig, steps: int) -> list[Finding]:
+    """The learning rate over the run: warm-up, schedule, and the rate of the last step."""
+    text = f"{tune.learning_rate:g}, {tune.schedule}"
+    if tune.schedule != "constant":
+        text += f" to 0 over {counted(steps, 'step')} (the last: {tune.rate(steps - 1, steps):.2g})"
+    if warmup := tune.warmup(steps):
+        text += f", after {counted(warmup, 'step')} of warm-up"
+    if warmup > steps:
+        remedy = f"fewer warm-up steps than steps={steps}"
+        return [Finding("warning", "learning rate", f"{text}: never the full rate", remedy)]
+    return [Finding("ok", "learning rate", text)]
 
 
 def compiling(models: dict[str, Any], tune: TuneConfig) -> list[Finding]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from esr_cli.config.errors import need, need_choice
 
 DIVERGENCES = ("reverse_kl", "forward_kl", "jensen_shannon", "policy_gradient")
-SELECT = ("all", "window", "top", "random", "confident")
-RANKS = ("reverse_kl", "student_entropy", "teacher_entropy")
+SELECT = ("all", "window", "top", "random", "confident", "last", "middle")
+RANKS = ("reverse_kl", "student_entropy", "teacher_entropy", "forward_kl")
 SHAPES = ("uniform", "linear", "exponential", "cumulative_kl")
 REDUCTIONS = ("token_mean", "sequence_mean", "sequence_sum")
 
@@ -18,13 +18,13 @@ class LossConfig:
     """Divergence, token selection, weights and reduction; docs/objectives.md has the formulas.
 
     `temperature` divides both models' logits; it is separate from the sampling temperature. `beta`
-    applies to `jensen_shannon`. `select` chooses positions: `all`; `window`, from `window_start`
-    up to but excluding `window_end` (null: the end); `top`, the `keep_tokens` positions of a
-    response with the highest product of the quantities in `by`; `random`, `keep_tokens` random
-    positions; `confident`, those before the teacher's highest probability first falls below
-    `confidence`. `weights` sets the position weights over `span_tokens`. The output heads process
-    `tile_tokens` positions at a time (null: 256, more for a small vocabulary), which affects memory
-    but not the loss.
+    applies to `jensen_shannon`. `select` chooses positions: `all`; `window`, from `window_start` up
+    to but excluding `window_end` (null: the end); `top`, the `keep_tokens` positions of a response
+    with the highest product of the quantities in `by`; `random`, `keep_tokens` random positions;
+    `last` and `middle`, the last `keep_tokens` and those in the middle; `confident`, those before
+    the teacher's highest probability first falls below `confidence`. `weights` sets the position
+    weights over `span_tokens`. The output heads process `tile_tokens` positions at a time (null:
+    256, more for a small vocabulary), which affects memory but not the loss.
     """
 
     divergence: str = "reverse_kl"

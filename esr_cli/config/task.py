@@ -11,18 +11,32 @@ TASKS = ("lab", "math", "code", "tools", "jsonl")
 
 
 @dataclass
+class SampleConfig:
+    """`rows` random rows of those read, without repetition; null: all. `seed` determines which."""
+
+    rows: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        rows, seed = self.rows, self.seed
+        need(rows is None or rows > 0, "task.sample.rows", rows, "give 1 or more, or null for all")
+        need(seed >= 0, "task.sample.seed", seed, "give 0 or more")
+
+
+@dataclass
 class TaskConfig:
     """The source of the training prompts; `name` sets how the rows of `files` are parsed.
 
     `files` are below `data_dir` (for jsonl, any path works). If they are absent, `hub` is
-    downloaded; `source` tells the user what to fetch. `rows` is the maximum number of rows to read.
-    `wording` is the prompt template, with a `{problem}` placeholder; `wording_in_text` adds
-    `{functions}` for models whose chat template does not support tools, and with `tools_in=text`
-    for both models. `system` is a text for the system turn (null: none); it follows the model's own
-    `system` text and precedes that of the prompt. Prompts longer than
-    `max_prompt_tokens` (null: the context length minus the response) are dropped, as are duplicates
-    and prompts that share `ngram` consecutive words (0: off) with a question in a file of `against`
-    or in the run's own benchmarks. `chain_length` and `modulus` apply to the lab only.
+    downloaded; `source` tells the user what to fetch. `rows` is the maximum number of rows to read,
+    and `sample` draws from them before any filter. `wording` is the prompt template, with a
+    `{problem}` placeholder; `wording_in_text` adds `{functions}` for models whose chat template
+    does not support tools, and with `tools_in=text` for both models. `system` is a text for the
+    system turn (null: none); it follows the model's own `system` text and precedes that of the
+    prompt. Prompts longer than `max_prompt_tokens` (null: the context length minus the response)
+    are dropped, as are duplicates and prompts that share `ngram` consecutive words (0: off) with a
+    question in a file of `against` or in the run's own benchmarks. `chain_length` and `modulus`
+    apply to the lab only.
     """
 
     name: str = "lab"
@@ -30,6 +44,7 @@ class TaskConfig:
     hub: HubConfig = field(default_factory=lambda: HubConfig(split="train"))
     source: str = ""
     rows: int | None = None
+    sample: SampleConfig = field(default_factory=SampleConfig)
     wording: str = "{problem}"
     wording_in_text: str = ""
     system: str | None = None
@@ -46,6 +61,15 @@ class TaskConfig:
         for key in ("rows", "max_prompt_tokens"):
             value = getattr(self, key)
             need(value is None or value > 0, f"task.{key}", value, "give 1 or more, or null")
+        drawn = self.sample.rows
+        need(
+            drawn is None or self.name != "lab", "task.sample.rows", drawn,
+            "task=lab makes its problems and reads no rows; leave it out",
+        )  # fmt: skip
+        need(
+            drawn is None or self.rows is None or drawn <= self.rows, "task.sample.rows", drawn,
+            f"task.rows={self.rows} reads fewer; give at most that",
+        )  # fmt: skip
         need(self.ngram >= 0, "task.ngram", self.ngram, "give 1 or more words, or 0 for no filter")
         need("{problem}" in self.wording, "task.wording", self.wording, "it must hold {problem}")
         for part in ("{functions}", "{problem}"):

@@ -15,7 +15,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from esr_cli.distill.head import Head
-from esr_cli.distill.kinds import KINDS, reverse_kl
+from esr_cli.distill.kinds import KINDS, forward_kl, reverse_kl
 from esr_cli.distill.shared import Grouped, Shared
 
 # Hidden states (each model has its own width D) with their output head, or exact logits.
@@ -37,6 +37,7 @@ class Figures:
     - `confidence_R`: the teacher's highest probability
     - `student_outside_R`, `teacher_outside_R`: probability mass outside the shared vocabulary
     - `logprob_R`: the student's log-probability of the sampled token at the sampling temperature
+    - `forward_kl_R`: in nats, at the loss temperature; NaN unless `Options.forward_kl`
     """
 
     value_R: torch.Tensor
@@ -50,12 +51,13 @@ class Figures:
     student_outside_R: torch.Tensor
     teacher_outside_R: torch.Tensor
     logprob_R: torch.Tensor
+    forward_kl_R: torch.Tensor
 
 
 @dataclass(frozen=True)
 class Options:
     """Options of `divergence`. `shared` None: all rows of the student's head. `tile_tokens` None:
-    chosen by the number of columns.
+    chosen by the number of columns. `forward_kl` adds that figure.
     """
 
     kind: str = "reverse_kl"
@@ -64,6 +66,7 @@ class Options:
     sampling_temperature: float = 1.0
     shared: Shared | Grouped | None = None
     tile_tokens: int | None = None
+    forward_kl: bool = False
 
     def tile(self, columns: int) -> int:
         """The number of positions in a tile for heads with this number of columns."""
@@ -210,6 +213,10 @@ def _tile(
     kl_R = value_R if options.kind == "reverse_kl" else reverse_kl(log_q_RW, log_p_RW)[0]
     at_R1 = sampled_R[:, None]
     k1_R = (log_q_RW.gather(-1, at_R1) - log_p_RW.gather(-1, at_R1))[:, 0]
+    if options.forward_kl:
+        forward_R = forward_kl(log_q_RW, log_p_RW)[0].clamp(min=0)
+    else:
+        forward_R = torch.full_like(kl_R, torch.nan)
     logprob_R, importance_R = _sampled_logprob(shared.allowed(logits_RV), token_ids_R, options)
     if options.kind == "policy_gradient":
         counted_R = importance_R.masked_fill(column_R < 0, 0)
@@ -227,6 +234,7 @@ def _tile(
         outside_q_R,
         outside_p_R,
         logprob_R,
+        forward_R,
     )
     del log_q_RW, log_p_RW
     if not with_slope:

@@ -18,6 +18,7 @@ RANKS = {
     "reverse_kl": "kl_R",
     "student_entropy": "student_entropy_R",
     "teacher_entropy": "teacher_entropy_R",
+    "forward_kl": "forward_kl_R",
 }
 REDUCTIONS = ("token_mean", "sequence_mean", "sequence_sum")
 
@@ -33,6 +34,9 @@ class Rule:
     - `top`: the `keep` positions with the highest product of the figures named in `by`
       (arXiv 2605.27028, token selection)
     - `random`: `keep` random positions
+    - `last`: the last `keep` usable positions
+    - `middle`: `keep` usable positions in a row, with as many before as after them, or one fewer
+      before
     - `confident`: positions before the first at which the teacher's highest probability is below
       `confidence`
 
@@ -58,6 +62,11 @@ class Rule:
     def needs_figures(self) -> bool:
         """Whether the weights depend on the models' figures."""
         return self.select in ("top", "confident") or self.shape == "cumulative_kl"
+
+    @property
+    def needs_forward_kl(self) -> bool:
+        """Whether one of these figures is the forward KL, which is not computed otherwise."""
+        return self.select == "top" and "forward_kl" in self.by
 
 
 def weights(rule: Rule, usable_T: torch.Tensor, values: Values, seed: int) -> torch.Tensor:
@@ -122,6 +131,16 @@ def _highest(score_T: torch.Tensor, keep: int) -> torch.Tensor:
     return kept_T
 
 
+def _last(rule: Rule, usable_T: torch.Tensor, *_: object) -> torch.Tensor:
+    return usable_T.cumsum(0) > usable_T.sum() - rule.keep
+
+
+def _middle(rule: Rule, usable_T: torch.Tensor, *_: object) -> torch.Tensor:
+    place_T = usable_T.cumsum(0) - 1
+    start = ((usable_T.sum() - rule.keep) // 2).clamp(min=0)
+    return (place_T >= start) & (place_T < start + rule.keep)
+
+
 def _confident(rule: Rule, usable_T: torch.Tensor, values: Values, _: int) -> torch.Tensor:
     doubtful_T = (values["confidence_R"] < rule.confidence) & usable_T
     return doubtful_T.cumsum(0) == 0
@@ -151,6 +170,8 @@ _SELECT: dict[str, Callable[[Rule, torch.Tensor, Values, int], torch.Tensor]] = 
     "top": _top,
     "random": _random,
     "confident": _confident,
+    "last": _last,
+    "middle": _middle,
 }
 _SHAPE: dict[str, Callable[[Rule, torch.Tensor, Values], torch.Tensor]] = {
     "uniform": _uniform,

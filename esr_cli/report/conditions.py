@@ -14,10 +14,13 @@ from esr_cli.runs.record import Run
 
 # Settings that the first words of a label already state.
 IN_LABEL = (*ROLES, "loss.divergence", "loss.weights")
-SELECTORS = ("top", "random", "window", "confident")
+SELECTORS = ("top", "random", "window", "confident", "last", "middle")
+# The selectors that keep `loss.keep_tokens` positions.
+COUNTED = ("top", "random", "last", "middle")
 # The order of the factors in the name of a product.
 WORDS = {
-    "reverse_kl": "KL", "teacher_entropy": "teacher entropy", "student_entropy": "student entropy",
+    "reverse_kl": "KL", "forward_kl": "forward KL", "teacher_entropy": "teacher entropy",
+    "student_entropy": "student entropy",
 }  # fmt: skip
 
 
@@ -116,7 +119,7 @@ def _condition(runs: list[Run]) -> Condition:
     tokens = int(length) if length.isdecimal() else longest
     loss = config["loss"]
     select = loss["select"]
-    keep = int(loss["keep_tokens"]) if select in ("top", "random") else None
+    keep = int(loss["keep_tokens"]) if select in COUNTED else None
     if select == "window" and loss["window_end"] is not None:
         keep = loss["window_end"] - loss["window_start"]
     ranked = [name for name in WORDS if name in loss["by"]]
@@ -171,6 +174,8 @@ def _selector(loss: dict[str, Any]) -> str:
         return f"top {loss['keep_tokens']} {ranks([name for name in WORDS if name in loss['by']])}"
     if loss["select"] == "random":
         return f"{loss['keep_tokens']} at random"
+    if loss["select"] in ("last", "middle"):
+        return f"the {loss['select']} {loss['keep_tokens']}"
     if loss["select"] == "window":
         end = loss["window_end"]
         return f"window {loss['window_start']} to {'the end' if end is None else end}"
@@ -180,7 +185,7 @@ def _selector(loss: dict[str, Any]) -> str:
 def ranks(by: Sequence[str]) -> str:
     """In words, the quantities by which a selector ranks positions."""
     words = [WORDS[name] for name in by]
-    return " × ".join(words) if len(words) > 1 else words[0].replace("KL", "reverse KL")
+    return "reverse KL" if words == ["KL"] else " × ".join(words)
 
 
 def _with_unique_labels(conditions: list[Condition]) -> list[Condition]:

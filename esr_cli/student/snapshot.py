@@ -51,7 +51,13 @@ def merged(folder: Path, tuning: Tuning) -> dict[str, torch.Tensor]:
     Raises `CheckpointError` if the checkpoint is damaged or of another model.
     """
     tensors, _ = checkpoint.load(folder)
-    _copy_weights(folder, tensors, tuning.trainable())
+    parameters = tuning.trainable()
+    for name, parameter in parameters.items():
+        saved = tensors.get(f"weight/{name}")
+        # Without masters the weights are saved in 16 bits, and a CPU may evaluate them in fp32.
+        if saved is not None and (saved.dtype, parameter.dtype) == (torch.bfloat16, torch.float32):
+            tensors[f"weight/{name}"] = saved.float()
+    _copy_weights(folder, tensors, parameters)
     tuning.publish()
     return tuning.merged()
 

@@ -23,7 +23,7 @@ from esr_cli.types import HiddenScores, Rollout, Sampling, Scores
 
 @dataclass(frozen=True)
 class Objective:
-    """The divergence, the positions, and the reduction; `seed` is for random positions."""
+    """The divergence, the positions, and the reduction; `seed` is for what is random in a step."""
 
     options: Options
     rule: positions.Rule = field(default_factory=positions.Rule)
@@ -34,6 +34,10 @@ class Objective:
         """The seed of a response's random positions at a step."""
         sampling = Sampling(1, seed=self.seed, purpose="positions", step=step)
         return sampling.seed_of(rollout.prompt.id, rollout.sample)
+
+    def dropout_key(self, step: int, micro_batch: int) -> str:
+        """The key of a micro-batch's dropout masks: the same in a resumed run."""
+        return f"{self.seed}/dropout/{step}/{micro_batch}"
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Student:
         self.splits = loading.head_agrees(model, loading.head_of(model))
         self.tuning = tuning.make(model, config)
         if config.gradient_checkpointing:
-            # Without dropout, recomputation does not need the random state.
+            # Masks depend on seeds alone, so recomputation does not need the random state.
             model.gradient_checkpointing_enable(
                 {"use_reentrant": False, "preserve_rng_state": False}
             )
@@ -92,10 +96,8 @@ class Student:
         return self.tuning.merged()
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step: linear warm-up, then constant or linear to zero."""
-        warm = min(1.0, (step + 1) / max(1, self.config.warmup_steps))
-        left = 1 - step / self.total_steps if self.config.schedule == "linear" else 1.0
-        return self.config.learning_rate * warm * left
+        """The learning rate of a step, see `TuneConfig.rate`."""
+        return self.config.rate(step, self.total_steps)
 
     def update(self, rollouts: list[Rollout], scores: Scores, step: int) -> Update:
         """One optimizer step over all rollouts; skipped if the loss or gradient is not finite.
@@ -138,7 +140,9 @@ class Student:
         spans = batching.offsets([len(r.response_ids) for r in rollouts])
         budget, device = self.config.micro_batch_tokens, self.model.device.type
         parts = []
-        for group in batching.micro_batches(list(map(len, sequences)), budget, device):
+        groups = batching.micro_batches(list(map(len, sequences)), budget, device)
+        for number, group in enumerate(groups):
+            self.tuning.mask(self.objective.dropout_key(step, number))
             chosen = [rollouts[i] for i in group]
             student, states_RX = self._student_side(
                 [sequences[i] for i in group], [r.prompt.trained_ids for r in chosen], chosen
@@ -210,7 +214,8 @@ class Student:
     ) -> tuple[torch.Tensor, float]:  # fmt: skip
         rule, values = self.objective.rule, dict[str, torch.Tensor]()
         if rule.needs_figures:
-            found = figures(_detached(student), teacher, tokens_R, self.objective.options)
+            options = replace(self.objective.options, forward_kl=rule.needs_forward_kl)
+            found = figures(_detached(student), teacher, tokens_R, options)
             values = vars(found)
         weights = []
         for rollout, span in zip(

@@ -10,23 +10,32 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 
 from esr_cli.config import TuneConfig
-from esr_cli.student.adapted import read_through
+from esr_cli.student.adapted import SeededDropout, read_through
 
 # peft's default adapter name.
 ADAPTER = "default"
 
 
 class FullTuning:
-    """Trains all weights. bf16 weights have fp32 masters, in which small updates accumulate."""
+    """Trains all weights. bf16 weights have fp32 masters, in which small updates accumulate.
 
-    def __init__(self, model: Any) -> None:
+    Without `masters`, weights, gradients and optimizer state are of the model's own type, and an
+    update below half the distance to the next number of that type is lost.
+    """
+
+    def __init__(self, model: Any, masters: bool = True) -> None:
         self.model = model
         model.requires_grad_(True)
         self._parameters = dict(model.named_parameters())
         self._masters = {
-            name: p if p.dtype == torch.float32 else torch.nn.Parameter(p.detach().float())
+            name: torch.nn.Parameter(p.detach().float())
+            if masters and p.dtype != torch.float32
+            else p
             for name, p in self._parameters.items()
         }
+
+    def mask(self, key: str) -> None:
+        """Does nothing: full tuning has no dropout."""
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The optimizer's parameters by name."""
@@ -64,12 +73,15 @@ class FullTuning:
 class LoraTuning:
     """Trains peft's LoRA adapters on the named linear layers; the base model is frozen.
 
-    The adapters are fp32 for any dtype of the model.
+    The adapters are fp32 for any dtype of the model. `dropout` is the share of each adapter's
+    inputs that are zero in training.
     """
 
-    def __init__(self, model: Any, rank: int, alpha: int, targets: list[str]) -> None:
+    def __init__(
+        self, model: Any, rank: int, alpha: int, targets: list[str], dropout: float = 0.0
+    ) -> None:
         self.model = model
-        self.adapted = get_peft_model(model, lora_config(rank, alpha, targets))
+        self.adapted = get_peft_model(model, lora_config(rank, alpha, targets, dropout))
         self._layers: list[tuple[str, Any]] = [
             (n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer)
         ]
@@ -83,9 +95,18 @@ class LoraTuning:
             for name, p in model.named_parameters()
             if not p.requires_grad and _block(name) in blocks
         }
+        self._dropouts: dict[str, SeededDropout] = {}
         for name, layer in self._layers:
+            if dropout:
+                self._dropouts[name] = SeededDropout(dropout)
+                layer.lora_dropout[ADAPTER] = self._dropouts[name]
             read_through(layer, self._merged[f"{name}.weight"], ADAPTER)
         self.publish()
+
+    def mask(self, key: str) -> None:
+        """Fixes the dropout masks until the next call: by `key` and each layer's name alone."""
+        for name, dropout in self._dropouts.items():
+            dropout.draw(f"{key}/{name}")
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The adapters' parameters by name."""
@@ -134,10 +155,12 @@ def _block(name: str) -> str:
     return _base_name(name).rpartition(".")[0].rpartition(".")[0]
 
 
-def lora_config(rank: int, alpha: int, targets: list[str]) -> LoraConfig:
+def lora_config(rank: int, alpha: int, targets: list[str], dropout: float = 0.0) -> LoraConfig:
     """Adapters on the named layers, or on all linear layers except the output head."""
     names: str | list[str] = "all-linear" if "all-linear" in targets else targets
-    return LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, task_type="CAUSAL_LM")
+    return LoraConfig(
+        r=rank, lora_alpha=alpha, target_modules=names, lora_dropout=dropout, task_type="CAUSAL_LM"
+    )
 
 
 Tuning = FullTuning | LoraTuning
@@ -146,5 +169,5 @@ Tuning = FullTuning | LoraTuning
 def make(model: Any, config: TuneConfig) -> Tuning:
     """The configured tuning of `model`."""
     if config.method == "full":
-        return FullTuning(model)
-    return LoraTuning(model, config.rank, config.alpha, config.targets)
+        return FullTuning(model, masters=config.master == "float32")
+    return LoraTuning(model, config.rank, config.alpha, config.targets, config.dropout)

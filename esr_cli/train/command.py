@@ -17,6 +17,7 @@ from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import files
 from esr_cli.base.failures import Failure, Resumable, summary
 from esr_cli.base.process import peak_gib
+from esr_cli.base.words import counted
 from esr_cli.check import facts
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.config.finding import refuse
@@ -28,7 +29,7 @@ from esr_cli.runs.tracking import Tracker
 from esr_cli.student import snapshot
 from esr_cli.student.student import WeightsError
 from esr_cli.train import auto_length
-from esr_cli.train.gauge import Gauge, OutsideCheck
+from esr_cli.train.gauge import Gauge, OutsideCheck, comparable
 from esr_cli.train.outcome import check_saves, finish
 from esr_cli.train.steps import Steps
 
@@ -73,14 +74,21 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Save
         raise ConfigError(f"resume={folder}: no checkpoint can be read ({'; '.join(damaged)})")
     notes = [*damaged, f"resuming from {last.name}"] if damaged else []
     horizon = state.get("total_steps", config.steps)
-    if config.tune.schedule == "linear" and horizon != config.steps:
-        at, rate = files.step_of(last), config.tune.learning_rate
-        notes.append(
-            f"tune.schedule=linear now ends at step {config.steps}, not {horizon}: the learning "
-            f"rate goes on at {rate * (1 - at / config.steps):.2g} instead of "
-            f"{rate * (1 - at / horizon):.2g}"
-        )
+    if config.tune.follows_steps and horizon != config.steps:
+        notes.append(_rate_changed(config, files.step_of(last), horizon))
     return config, Saved(last, state, notes)
+
+
+def _rate_changed(config: TrainConfig, at: int, horizon: int) -> str:
+    """What more steps than `horizon` do to the learning rate after `at` steps."""
+    tune, steps = config.tune, config.steps
+    ends = f"tune.schedule={tune.schedule} now ends at step {steps}, not {horizon}"
+    warms = f"tune.warmup_share={tune.warmup_share:g} is {counted(tune.warmup(steps), 'step')} now"
+    changes = [ends] if tune.schedule != "constant" else []
+    changes += [f"{warms}, not {tune.warmup(horizon)}"] if tune.warmup_share else []
+    now, before = tune.rate(at, steps), tune.rate(at, horizon)
+    text = f"the learning rate goes on at {now:.2g} instead of {before:.2g}"
+    return f"{' and '.join(changes)}: {text}"
 
 
 def _run(
@@ -158,8 +166,7 @@ class Loop:
         self.steps = Steps(parts, task, config)
         self.examiner, self.tracker, self.data = examiner, tracker, data
         dtype = str(parts.student.model.dtype).removeprefix("torch.")
-        # top_p and top_k renormalize the engine's log-probabilities, not the trainer's.
-        self.comparable = config.rollout.top_p == 1 and config.rollout.top_k == 0
+        self.comparable = comparable(config)
         self.gauge = Gauge(dtype, config.strict, tracker.warn)
         self.outside_check = OutsideCheck(config.pair.outside_warn, tracker.warn)
         uncut = config.rollout_tokens >= config.pair.max_response_tokens

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from esr_cli.base.failures import Failure
+from esr_cli.config import TrainConfig
 
 # Largest mean and maximal log-probability gap (nats) that rounding alone explains.
 LIMITS = {"float32": (1e-4, 1e-3), "bfloat16": (0.05, 2.0)}
+
+
+def comparable(config: TrainConfig) -> bool:
+    """Whether engine and trainer compute log-probabilities of the same distribution.
+
+    top_p and top_k renormalize the engine's and not the trainer's; dropout changes the trainer's.
+    """
+    truncated = config.rollout.top_p < 1 or config.rollout.top_k > 0
+    return not truncated and not config.tune.dropout
 
 
 class Gauge:

@@ -21,6 +21,8 @@ from esr_cli.assembly.objective import trained_positions
         (("rollout_len=8", "lengths.full_share=0.02"), (0, 128)),
         (("rollout_len=full", "loss=top_reverse_kl"), None),
         (("rollout_len=full", "loss=confident"), None),
+        (("rollout_len=full", "loss=last_tokens"), None),
+        (("rollout_len=full", "loss=middle_tokens"), None),
     ],
 )
 def test_positions_that_the_loss_of_four_steps_may_train(given, trained):

@@ -35,6 +35,7 @@ def test_a_good_pair(tmp_path):
         "N=32 of at most 128 response tokens (25%)",
         "full fine-tuning: 0.3 of 0.3 million parameters train",
         "prompts task lab: chat; lab: chat",
+        "0.0002, linear to 0 over 40 steps (the last: 5e-06), after 5 steps of warm-up",
         "the first prompt as the teacher reads it <bos> Q : start",
         "esr train would start",
     ):
@@ -150,6 +151,38 @@ def test_a_missing_device_is_an_error():
         read("execution.device=gpu")
 
 
+def test_what_tuning_does_is_reported():
+    known = outlines.skeleton(ModelConfig(path="esr:student"))
+    lora = read("tune=lab_lora", "tune.dropout=0.05").tune
+    [found] = tuning.targets(known, lora)
+    assert "; dropout 0.05 on the adapters' inputs" in found.text and found.status == "ok"
+    given = ["tune.master=none", "tune.learning_rate=5e-6"]
+    [found] = tuning.precision(read(*given, "pair.dtype=bfloat16"))
+    # From 2^-9 on bf16 numbers lie 2^-16 apart; 5e-6 is less than half of that.
+    assert found.status == "warning" and "a step of 5e-06 is lost in weights above 0.002" in (
+        found.text
+    )
+    [found] = tuning.precision(read(*given, "pair.dtype=float32"))
+    assert found.status == "ok" and "changes nothing" in found.text
+    assert tuning.precision(read("pair.dtype=bfloat16")) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "status", "text"),
+    [
+        ({"learning_rate": 5e-5}, 200, "ok", "5e-05, constant"),
+        (
+            {"schedule": "cosine", "warmup_share": 0.1, "learning_rate": 1e-3}, 100, "ok",
+            "0.001, cosine to 0 over 100 steps (the last: 3e-07), after 10 steps of warm-up",
+        ),
+        ({"warmup_steps": 9}, 8, "warning", "5e-05, constant, after 9 steps of warm-up: never"),
+    ],
+)  # fmt: skip
+def test_the_learning_rate_is_reported(settings, steps, status, text):
+    [found] = tuning.rates(TuneConfig(**settings), steps)
+    assert found.status == status and found.text.startswith(text), found
+
+
 def test_compiling_needs_a_compiler_and_the_layers_of_transformers(monkeypatch):
     tune, known = TuneConfig(compile=True), outlines.skeleton(ModelConfig(path="esr:student"))
     own_code = torch.nn.Sequential(torch.nn.Linear(2, 2))
@@ -196,6 +229,8 @@ def test_a_folder_in_use_and_a_resumed_run_are_refused(unbroken, tmp_path):
     [
         (["loss=top_reverse_kl", "+rollout_len=100"], "warning"),
         (["loss=top_reverse_kl", "+rollout_len=full"], "ok"),
+        (["loss=last_tokens", "loss.keep_tokens=32", "+rollout_len=full"], "ok"),
+        (["loss=middle_tokens", "loss.keep_tokens=64", "+rollout_len=64"], "warning"),
         (["loss=window", "loss.window_end=16", "+rollout_len=64"], "ok"),
         (["loss=window", "loss.window_start=64", "loss.window_end=70", "+rollout_len=64"], "error"),
         (["loss=random_tokens", "loss.keep_tokens=32", "lengths=mixture", "+rollout_len=16"], "ok"),

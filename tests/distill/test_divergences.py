@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_distill import R, V, inputs, uniform
 
-from esr_cli.distill.divergence import Options, divergence
+from esr_cli.distill.divergence import Options, divergence, figures
 from esr_cli.distill.kinds import KINDS
 from esr_cli.distill.shared import Grouped, Shared
 
@@ -52,7 +52,14 @@ def test_every_kind_equals_its_closed_form(kind, temperature):
     theirs = torch.autograd.grad((weight * expected_R).sum(), leaves)
     for a, b in zip(ours, theirs, strict=True):
         assert (a - b).abs().max() < 1e-11
-    # The reverse KL is reported for every kind.
+    # The reverse KL is reported for every kind, the forward KL only if it is asked for.
+    assert found.forward_kl_R.isnan().all()
+    asked = figures(
+        (hidden, head), teacher, tokens,
+        Options(kind=kind, temperature=temperature, tile_tokens=4, forward_kl=True),
+    )  # fmt: skip
+    forward = closed_form("forward_kl", 0, log_q, log_p, tokens)
+    assert (asked.forward_kl_R - forward).abs().max() < 1e-12
     reverse = closed_form("reverse_kl", 0, log_q, log_p, tokens)
     assert (found.kl_R - reverse).abs().max() < 1e-12
 

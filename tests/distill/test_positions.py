@@ -16,6 +16,7 @@ VALUES = {
     "kl_R": torch.tensor([0.1, 0.5, 0.0, 0.9, 0.2, 0.3]),
     "student_entropy_R": torch.tensor([1.0, 0.1, 2.0, 0.1, 1.0, 0.5]),
     "teacher_entropy_R": torch.tensor([0.5, 0.4, 0.3, 0.2, 0.1, 0.6]),
+    "forward_kl_R": torch.tensor([0.4, 0.2, 0.9, 0.0, 0.1, 0.3]),
     "confidence_R": torch.tensor([0.9, 0.8, 0.95, 0.3, 0.9, 0.1]),
 }
 ALL = torch.ones(T, dtype=torch.bool)
@@ -56,6 +57,14 @@ def test_settings_offer_the_implemented_options():
             [0, 5],
         ),
         ({"select": "top", "keep": 99}, [0, 1, 2, 3, 4, 5]),
+        ({"select": "top", "keep": 2, "by": ("forward_kl",)}, [0, 2]),
+        ({"select": "last", "keep": 2}, [4, 5]),
+        ({"select": "last", "keep": 9}, [0, 1, 2, 3, 4, 5]),
+        # With an odd number left over, one position fewer before than after.
+        ({"select": "middle", "keep": 2}, [2, 3]),
+        ({"select": "middle", "keep": 3}, [1, 2, 3]),
+        ({"select": "middle", "keep": 5}, [0, 1, 2, 3, 4]),
+        ({"select": "middle", "keep": 9}, [0, 1, 2, 3, 4, 5]),
         ({"select": "confident", "confidence": 0.5}, [0, 1, 2]),
         ({"select": "confident", "confidence": 0.05}, [0, 1, 2, 3, 4, 5]),
         ({"select": "confident", "confidence": 0.91}, []),
@@ -69,6 +78,8 @@ def test_an_unusable_position_is_replaced_by_the_next_best():
     usable = torch.tensor([True, True, True, False, True, True])
     assert kept(usable, select="top", keep=2) == [1, 5]
     assert kept(usable, select="confident", confidence=0.5) == [0, 1, 2, 4]
+    assert kept(usable, select="last", keep=3) == [2, 4, 5]
+    assert kept(usable, select="middle", keep=3) == [1, 2, 4]
     assert 3 not in kept(usable, select="random", keep=5)
     assert len(kept(usable, select="random", keep=5)) == 5
 

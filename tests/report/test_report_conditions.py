@@ -38,6 +38,10 @@ def gathered(tmp_path):
         (["+rollout_len=full", "loss=top_kl_student_entropy"], "selector",
          "top 100 KL × student entropy"),
         (["+rollout_len=full", "loss=random_tokens"], "selector", "100 at random"),
+        (["+rollout_len=full", "loss=last_tokens"], "selector", "the last 100"),
+        (["+rollout_len=full", "loss=middle_tokens", "loss.keep_tokens=32"], "selector",
+         "the middle 32"),
+        (["+rollout_len=full", "loss=top_forward_kl"], "selector", "top 100 forward KL"),
         (["+rollout_len=full", "loss=window", "loss.window_end=32"], "selector", "window 0 to 32"),
     ],
 )  # fmt: skip

@@ -42,7 +42,9 @@ def test_masking_full_rollouts_to_n_gives_the_gradient_of_stopping_at_n(
     "rule",
     [
         Rule("top", keep=3),
+        Rule("top", keep=3, by=("forward_kl", "student_entropy")),
         Rule("random", keep=3),
+        Rule("middle", keep=3),
         Rule(shape="cumulative_kl"),
         # An untrained teacher has low confidence everywhere.
         Rule("confident", confidence=0.013),

@@ -84,6 +84,31 @@ def test_a_linear_schedule_that_grew_says_where_the_rate_goes(tmp_path):
     assert "at 0.00055 instead of 0.0001" in note
 
 
+@pytest.mark.parametrize(
+    ("given", "note"),
+    [
+        # At step 4 of 10 and of 20, after warm-ups of one and of two steps.
+        (
+            ["tune.schedule=cosine", "tune.warmup_share=0.1"],
+            "tune.schedule=cosine now ends at step 20, not 10 and tune.warmup_share=0.1 is 2 steps "
+            "now, not 1: the learning rate goes on at 0.00097 instead of 0.00075",
+        ),
+        (
+            ["tune.schedule=constant", "tune.warmup_share=0.5"],
+            "tune.warmup_share=0.5 is 10 steps now, not 5: the learning rate goes on at 0.0005 "
+            "instead of 0.001",
+        ),
+        (["tune.schedule=constant", "tune.warmup_steps=5"], None),
+    ],
+)
+def test_a_schedule_over_more_steps_says_where_the_rate_goes(given, note, tmp_path):
+    overrides = ["tune.warmup_steps=0", *given, "tune.learning_rate=1e-3", "steps=10"]
+    run_folder.open_new(tmp_path, gate.as_plain(read(*overrides)))
+    checkpoint.save(tmp_path, 4, {"a": torch.ones(1)}, {"step": 4, "total_steps": 10}, keep=1)
+    grown = [f"resume={tmp_path}", "steps=20"]
+    assert command.reopen(read(*grown), grown)[1].notes == ([note] if note else [])
+
+
 def test_a_run_resumes_after_a_full_disk(unbroken, tmp_path):
     process = start("rollout=eager", "steps=30", "run_dir=run", cwd=tmp_path)
     wait_for_step(tmp_path / "run", 3, process)

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SHORT, esr, rows, same_end, start, wait_for_step
+from conftest import ROOT, SHORT, esr, read, rows, same_end, start, wait_for_step
 from transformers import AutoModelForCausalLM
 
-from esr_cli.train.gauge import Gauge
+from esr_cli.train.gauge import Gauge, comparable
 
 
 def children(pid: int) -> dict[str, int]:
@@ -149,6 +149,20 @@ def test_the_gauge_warns_once():
     for gap in (1e-6, 0.5, 0.5):
         gauge.check({"rollout/logprob_gap_mean": gap, "rollout/logprob_gap_max": gap})
     assert len(warnings) == 1 and "old weights" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "compared"),
+    [
+        ([], True),
+        (["tune=lab_lora"], True),
+        (["tune=lab_lora", "tune.dropout=0.05"], False),
+        (["rollout.top_p=0.95"], False),
+        (["rollout.top_k=20"], False),
+    ],
+)
+def test_only_equal_distributions_are_compared(given, compared):
+    assert comparable(read(*given)) is compared
 
 
 def test_vllm_trains_the_lab_pair(tmp_path):
