@@ -64,7 +64,8 @@ def _shared_specials(student: Any, teacher: Any) -> int:
 
 def _both(student: Any, teacher: Any) -> set[int]:
     """The ids that are the same token for both models."""
-    return {id for token, id in student.get_vocab().items() if teacher.get_vocab().get(token) == id}
+    known = teacher.get_vocab()
+    return {number for token, number in student.get_vocab().items() if known.get(token) == number}
 
 
 def prompts(pair: PairConfig, shown: list[Prompt], teacher: Any) -> list[Finding]:

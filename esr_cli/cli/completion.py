@@ -43,7 +43,7 @@ compdef _esr esr
 """
 SCRIPTS = {"bash": BASH, "zsh": ZSH}
 # Groups that are added with a plus, and so are in no defaults list.
-ADDED = {"train": ("sweep", "cluster", "recipe"), "eval": ("cluster",), "check": ("recipe",)}
+ADDED = {"train": ("sweep", "cluster"), "eval": ("cluster",)}
 FILES = {
     "run", "runs", "run_dir", "resume", "a", "b", "out", "model", "generations", "data_dir",
     "pair.student.path", "pair.teacher.path",

@@ -214,7 +214,8 @@ def _normalized(argument: str) -> str:
     # `lengths` is also a group of esr train, whose options are words, not numbers.
     argument = re.sub(r"^\+*lengths=(?=\[)", "rollout_lens=", argument)
     argument = re.sub(r"^\+*lengths=(\d+|full)$", r"rollout_lens=[\1]", argument)
-    return re.sub(r"^\+*(sweep|cluster|recipe)=", r"+\1=", argument)
+    argument = re.sub(r"^\++recipe=", "recipe=", argument)
+    return re.sub(r"^\+*(sweep|cluster)=", r"+\1=", argument)
 
 
 def _quoted(argument: str) -> str:

@@ -52,9 +52,7 @@ def test_an_unsupported_temperature_is_an_error(value):
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 # Groups that are not selected as group=option.
-PLACE = {
-    "lm": "lm@pair.student", "recipe": "+recipe", "sweep": "+sweep", "cluster": "+cluster",
-}  # fmt: skip
+PLACE = {"lm": "lm@pair.student", "sweep": "+sweep", "cluster": "+cluster"}
 # The options of training; the group `probe` belongs to `esr probe`.
 OPTIONS = [
     (group, path.stem)
