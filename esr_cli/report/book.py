@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from esr_cli.base.files import Rows, conf_dir
 from esr_cli.config import gate
 from esr_cli.report.conditions import Condition, gather, scale_of
-from esr_cli.report.settings import ROLES, differing
 from esr_cli.runs.record import (
     Run,
     loose_probes,
@@ -21,6 +20,7 @@ from esr_cli.runs.record import (
     settings_at,
     teacher_evals,
 )
+from esr_cli.runs.settings import ROLES, differing
 
 Made = TypeVar("Made")
 PAPER = conf_dir() / "experiment" / "paper"

@@ -115,7 +115,7 @@ def teacher_in(group: Group, benchmark: str, metric: str) -> Number | None:
         wanted = {"figure": "accuracy", "where": {"who": "teacher"}}
         probed = [row for probe in group.probes("decay") for row in matching(probe.rows, wanted)]
         row = next(iter(probed), None)
-    return Number(*interval_of(row), ()).within(0, 1) if row else None
+    return Number(*interval_of(row)).within(0, 1) if row else None
 
 
 def steps(book: Book, spec: Spec) -> Table | None:

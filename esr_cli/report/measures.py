@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from esr_cli.base.files import Rows
@@ -59,12 +59,10 @@ def change(group: Group, claim: Claim) -> Iterator[Finding]:
 
 def length_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
     """Mean response length of one condition divided by another's, at the last evaluation."""
-
-    def length(condition: Condition) -> Number | None:
-        return numbers.metric(condition, group.benchmark, "length_tokens/mean", "last")
-
-    for found in _ratios(group.couples(claim["a"], claim["b"]), length):
-        yield replace(found, compares=True)
+    for a, b in group.couples(claim["a"], claim["b"]):
+        found = numbers.length_ratio(a, b, group.benchmark)
+        if found:
+            yield Finding(found, _against(a, b), _seeds(found, a, b), compares=True)
 
 
 def seconds_ratio(group: Group, claim: Claim) -> Iterator[Finding]:

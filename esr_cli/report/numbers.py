@@ -1,9 +1,10 @@
 """Numbers of a condition: means over seeds with 95 % intervals, and differences of conditions.
 
 Accuracy is known per question. Its interval therefore covers new seeds and new questions
-(`statistics.over_seeds`), and two conditions are compared on the same seeds and questions. For
-other figures each run gives a value with its own interval: the spread over runs (Student's t) and
-the mean width of these intervals are added in squares.
+(`seeds.over_seeds`), and two conditions are compared on the same seeds and questions. For other
+figures each run gives a value, some with an interval over questions: the spread over runs
+(Student's t) and the mean width of these intervals are added in squares. A figure without
+questions, such as a time, has no interval if there is one run: its steps are no sample of runs.
 """
 
 from __future__ import annotations
@@ -14,16 +15,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 
-import numpy as np
-
-from esr_cli.base.statistics import (
-    Interval,
-    bootstrap,
-    mean_difference,
-    mean_interval,
-    over_seeds,
-    seed_spread,
-)
+from esr_cli.base.seeds import Estimate, added, estimate, over_seeds, seed_error
+from esr_cli.base.statistics import Interval, mean_difference, mean_interval
 from esr_cli.report.conditions import Condition
 from esr_cli.runs.record import Run, Scores
 
@@ -39,22 +32,25 @@ MOMENTS: dict[str, Moment] = {
 
 
 @dataclass(frozen=True)
-class Number:
+class Number(Estimate):
     """A mean over seeds, its 95 % interval, and the value of each seed."""
 
-    value: float
-    low: float
-    high: float
-    seeds: tuple[float, ...]
+    seeds: tuple[float, ...] = ()
 
     def scaled(self, by: float) -> Number:
         """The number multiplied by `by`, in another unit."""
         seeds = tuple(by * each for each in self.seeds)
-        return Number(by * self.value, by * self.low, by * self.high, seeds)
+        low, high, error = (by * each for each in (self.low, self.high, self.error))
+        return Number(by * self.value, low, high, error, self.df, seeds)
 
     def within(self, low: float, high: float) -> Number:
         """The number with its interval clipped to the range of the figure."""
         return replace(self, low=max(low, self.low), high=min(high, self.high))
+
+
+def number(found: Estimate, seeds: Sequence[float] = ()) -> Number:
+    """An estimate with the value of each seed."""
+    return Number(found.value, found.low, found.high, found.error, found.df, tuple(seeds))
 
 
 def accuracy(condition: Condition, benchmark: str, moment: str) -> Number | None:
@@ -140,20 +136,15 @@ def fall_difference(a: Condition, b: Condition, benchmark: str) -> Number | None
 
 def phase_seconds(condition: Condition, phase: str) -> Number | None:
     """Median seconds per step of a phase (generate, score, train, sync), or of the full `step`."""
-    medians: list[Interval] = []
-    for run in condition.done.values():
-        if seconds := run.column(f"time/{phase}_s"):
-            medians.append(bootstrap(seconds, lambda rows: np.median(rows, axis=-1)))
-    return over_runs(medians).within(0, math.inf) if medians else None
+    columns = [run.column(f"time/{phase}_s") for run in condition.done.values()]
+    found = over_plain_runs([float(median(column)) for column in columns if column])
+    return found.within(0, math.inf) if found else None
 
 
 def peak_gib(condition: Condition) -> Number | None:
-    """Peak memory of the trainer process in GiB. A single run has no finite interval."""
+    """Peak memory of the trainer process in GiB."""
     columns = [run.column("memory/peak_gib") for run in condition.done.values()]
-    peaks = [max(column) for column in columns if column]
-    if len(peaks) == 1:
-        return Number(peaks[0], -math.inf, math.inf, tuple(peaks))
-    return over_runs([(peak, peak, peak) for peak in peaks]) if peaks else None
+    return over_plain_runs([max(column) for column in columns if column])
 
 
 def tokens_a_step(condition: Condition) -> float | None:
@@ -163,28 +154,78 @@ def tokens_a_step(condition: Condition) -> float | None:
 
 
 def over_runs(intervals: Sequence[Interval]) -> Number:
-    """The mean of a figure over runs, each of which has its own interval."""
+    """The mean of a figure over runs, each with its own interval over the same questions."""
     values = [value for value, _, _ in intervals]
-    mean, spread = sum(values) / len(values), seed_spread(values)
     below = sum(value - low for value, low, _ in intervals) / len(intervals)
     above = sum(high - value for value, _, high in intervals) / len(intervals)
-    return Number(mean, mean - math.hypot(spread, below), mean + math.hypot(spread, above),
-                  tuple(values))  # fmt: skip
+    found = estimate(sum(values) / len(values), below, above, *seed_error(values))
+    return number(found, values)
+
+
+def over_plain_runs(values: Sequence[float]) -> Number | None:
+    """The mean of a figure over runs by Student's t; a single run has no finite interval."""
+    unknown = math.inf if len(values) == 1 else 0.0
+    return (
+        over_runs([(each, each - unknown, each + unknown) for each in values]) if values else None
+    )
 
 
 def minus(a: Number, b: Number) -> Number:
     """a - b of two independent numbers."""
-    value = a.value - b.value
-    low = value - math.hypot(a.value - a.low, b.high - b.value)
-    return Number(value, low, value + math.hypot(a.high - a.value, b.value - b.low), ())
+    error, df = added([(a.error, a.df), (b.error, b.df)])
+    below = math.hypot(a.of_questions(-1), b.of_questions(1))
+    above = math.hypot(a.of_questions(1), b.of_questions(-1))
+    return number(estimate(a.value - b.value, below, above, error, df))
 
 
 def ratio(a: Number, b: Number) -> Number | None:
-    """a / b of two independent numbers, computed on logarithms; None if a value is not positive."""
+    """a / b of two independent numbers, computed on logarithms; None if a value is not positive.
+
+    `error` and `df` are those of the logarithm.
+    """
     if min(a.value, b.value) <= 0:
         return None
     logs = minus(_log(a), _log(b))
-    return Number(_exp(logs.value), _exp(logs.low), _exp(logs.high), ())
+    return _of_logarithm(logs)
+
+
+def paired_ratio(a: Sequence[float], b: Sequence[float]) -> Number | None:
+    """The geometric mean of a / b over seeds that both have, by Student's t on its logarithm.
+
+    None if a value is not positive. The questions are those of both, so their spread cancels.
+    """
+    if min(*a, *b) <= 0:
+        return None
+    logs = over_plain_runs([math.log(x / y) for x, y in zip(a, b, strict=True)])
+    assert logs is not None
+    return replace(_of_logarithm(logs), seeds=tuple(x / y for x, y in zip(a, b, strict=True)))
+
+
+def length_ratio(a: Condition, b: Condition, benchmark: str) -> Number | None:
+    """Mean response length of `a` divided by that of `b` at the last evaluation.
+
+    Paired over the seeds that both have; if they share none, the two are treated as independent.
+    """
+    sides = []
+    for condition in (a, b):
+        rows = {seed: run.row(benchmark, "length_tokens/mean", run.steps(benchmark)[-1])
+                for seed, run in condition.done.items() if run.steps(benchmark)}  # fmt: skip
+        sides.append({seed: row["value"] for seed, row in rows.items() if row})
+    both = [seed for seed in sides[0] if seed in sides[1]]
+    if both:
+        return paired_ratio(*([side[seed] for seed in both] for side in sides))
+    first, second = (metric(each, benchmark, "length_tokens/mean", "last") for each in (a, b))
+    return ratio(first, second) if first and second else None
+
+
+def logarithm(ratio: Number) -> Number:
+    """The logarithm of a number of `ratio`."""
+    return replace(ratio, value=math.log(ratio.value), high=math.log(ratio.high),
+                   low=math.log(ratio.low) if ratio.low > 0 else -math.inf)  # fmt: skip
+
+
+def _of_logarithm(logs: Number) -> Number:
+    return replace(logs, value=_exp(logs.value), low=_exp(logs.low), high=_exp(logs.high))
 
 
 def _exp(value: float) -> float:
@@ -196,7 +237,8 @@ def _log(number: Number) -> Number:
     value = math.log(number.value)
     below = (number.value - number.low) / number.value
     above = (number.high - number.value) / number.value
-    return Number(value, value - below, value + above, ())
+    return replace(number, value=value, low=value - below, high=value + above,
+                   error=number.error / number.value)  # fmt: skip
 
 
 def _share(
@@ -238,5 +280,4 @@ def _over(
     if not shared:
         return None
     rows = [[row[name] for name in shared] for row in by_seed]
-    mean, low, high = over_seeds(rows, over)
-    return Number(mean, low, high, tuple(sum(row) / len(row) for row in rows))
+    return number(over_seeds(rows, over), [sum(row) / len(row) for row in rows])
