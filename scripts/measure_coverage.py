@@ -23,7 +23,7 @@ import numpy as np
 
 from esr_cli.base.seeds import over_seeds
 from esr_cli.base.statistics import mean_difference, mean_interval
-from esr_cli.report.numbers import over_plain_runs, paired_ratio, ratio
+from esr_cli.report.number import over_plain_runs, paired_ratio, ratio
 
 # One simulated result: the bounds of its interval, and the true value.
 Draw = tuple[float, float, float]

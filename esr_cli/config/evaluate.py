@@ -86,6 +86,11 @@ class CompareConfig:
 
     def __post_init__(self) -> None:
         for key in ("a", "b"):
-            need(bool(getattr(self, key)), key, getattr(self, key), "name a folder of a run, or of runs that differ in the seed")
+            need(
+                bool(getattr(self, key)),
+                key,
+                getattr(self, key),
+                "name a folder of a run, or of runs that differ in the seed",
+            )
             step = getattr(self, f"{key}_step")
             need(step is None or step >= 0, f"{key}_step", step, "give 0 or more, or null")

@@ -11,56 +11,52 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 
-from esr_cli.base.seeds import Estimate, added, estimate, over_seeds, seed_error
+from esr_cli.base.seeds import over_seeds
 from esr_cli.base.statistics import Interval, mean_difference, mean_interval
 from esr_cli.report.conditions import Condition
+from esr_cli.report.number import (
+    Number,
+    minus,
+    number,
+    over_plain_runs,
+    over_runs,
+    paired_ratio,
+    ratio,
+)
 from esr_cli.runs.record import Run, Scores
 
-# The logarithm of the largest float, rounded down.
-MOST_LOG = 709
 # Selects a step of a run for a benchmark, or none.
 Moment = Callable[[Run, str], "int | None"]
+
+
+def held_out(run: Run, benchmark: str) -> int | None:
+    """The best checkpoint without flattery, which is no single step: see `_held_out`."""
+    return None
+
+
 MOMENTS: dict[str, Moment] = {
     "before": lambda run, benchmark: next(iter(run.steps(benchmark)), None),
     "last": lambda run, benchmark: next(reversed(run.steps(benchmark)), None),
     "best": lambda run, benchmark: run.best(benchmark),
+    "held_out": held_out,
 }
 
 
-@dataclass(frozen=True)
-class Number(Estimate):
-    """A mean over seeds, its 95 % interval, and the value of each seed."""
-
-    seeds: tuple[float, ...] = ()
-
-    def scaled(self, by: float) -> Number:
-        """The number multiplied by `by`, in another unit."""
-        seeds = tuple(by * each for each in self.seeds)
-        low, high, error = (by * each for each in (self.low, self.high, self.error))
-        return Number(by * self.value, low, high, error, self.df, seeds)
-
-    def within(self, low: float, high: float) -> Number:
-        """The number with its interval clipped to the range of the figure."""
-        return replace(self, low=max(low, self.low), high=min(high, self.high))
-
-
-def number(found: Estimate, seeds: Sequence[float] = ()) -> Number:
-    """An estimate with the value of each seed."""
-    return Number(found.value, found.low, found.high, found.error, found.df, tuple(seeds))
-
-
 def accuracy(condition: Condition, benchmark: str, moment: str) -> Number | None:
-    """avg@k at the `last` evaluation, the `best` checkpoint of each seed, or `before` training."""
+    """avg@k at the `last` evaluation, the `best` checkpoint of each seed, or `before` training.
+
+    The best of several accuracies is partly best by chance, which flatters. `held_out` chooses it
+    on half of the questions and scores it on the other half, both ways.
+    """
     return accuracy_at(condition, benchmark, MOMENTS[moment])
 
 
 def accuracy_at(condition: Condition, benchmark: str, moment: Moment) -> Number | None:
     """avg@k at the step of each run that `moment` selects."""
-    number = _share(condition, benchmark, lambda run: run.right, moment)
+    number = _share(condition, benchmark, _right, moment)
     number = number or metric_at(condition, benchmark, "avg@", moment)
     return number.within(0, 1) if number else None
 
@@ -98,8 +94,8 @@ def difference(
 
     If they share none, the two are treated as independent.
     """
-    scores_a = _scores(a, benchmark, lambda run: run.right, MOMENTS[moment_a])
-    scores_b = _scores(b, benchmark, lambda run: run.right, MOMENTS[moment_b or moment_a])
+    scores_a = _scores(a, benchmark, _right, MOMENTS[moment_a])
+    scores_b = _scores(b, benchmark, _right, MOMENTS[moment_b or moment_a])
     both = [_minus(scores_a[seed], scores_b[seed]) for seed in scores_a if seed in scores_b]
     paired = _over(both, mean_difference)
     if paired:
@@ -110,28 +106,27 @@ def difference(
 
 
 def fall(condition: Condition, benchmark: str) -> Number | None:
-    """Accuracy at each seed's best checkpoint minus accuracy at its last."""
-    return difference(condition, condition, benchmark, "best", "last")
+    """Accuracy at each seed's best checkpoint, held out, minus accuracy at its last."""
+    return difference(condition, condition, benchmark, "held_out", "last")
 
 
 def fall_difference(a: Condition, b: Condition, benchmark: str) -> Number | None:
-    """How much further `a` falls from its best checkpoint to its last than `b` does.
-
-    A best checkpoint is partly best by chance. The fall of a single condition would count that
-    chance as an effect; it cancels in the difference.
-    """
+    """How much further `a` falls from its best checkpoint, held out, to its last than `b` does."""
     rows = []
     for seed in [seed for seed in a.done if seed in b.done]:
         falls = []
         for condition in (a, b):
             run = condition.done[seed]
-            best, last = run.best(benchmark), MOMENTS["last"](run, benchmark)
-            ends = [run.right.get((benchmark, step)) for step in (best, last) if step is not None]
-            if len(ends) < 2 or ends[0] is None or ends[1] is None:
+            best, last = (
+                _by_id(run, benchmark, _right, MOMENTS[at]) for at in ("held_out", "last")
+            )
+            if not best or not last:
                 return None
-            falls.append(_minus(ends[0], ends[1]))
+            falls.append(_minus(best, last))
         rows.append(_minus(falls[0], falls[1]))
-    return _over(rows, partial(mean_difference, most=2))
+    found = _over(rows, partial(mean_difference, most=2))
+    # A true fall lies between none and all.
+    return found.within(-1, 1) if found else None
 
 
 def phase_seconds(condition: Condition, phase: str) -> Number | None:
@@ -153,54 +148,6 @@ def tokens_a_step(condition: Condition) -> float | None:
     return float(median(counts)) if counts else None
 
 
-def over_runs(intervals: Sequence[Interval]) -> Number:
-    """The mean of a figure over runs, each with its own interval over the same questions."""
-    values = [value for value, _, _ in intervals]
-    below = sum(value - low for value, low, _ in intervals) / len(intervals)
-    above = sum(high - value for value, _, high in intervals) / len(intervals)
-    found = estimate(sum(values) / len(values), below, above, *seed_error(values))
-    return number(found, values)
-
-
-def over_plain_runs(values: Sequence[float]) -> Number | None:
-    """The mean of a figure over runs by Student's t; a single run has no finite interval."""
-    unknown = math.inf if len(values) == 1 else 0.0
-    return (
-        over_runs([(each, each - unknown, each + unknown) for each in values]) if values else None
-    )
-
-
-def minus(a: Number, b: Number) -> Number:
-    """a - b of two independent numbers."""
-    error, df = added([(a.error, a.df), (b.error, b.df)])
-    below = math.hypot(a.of_questions(-1), b.of_questions(1))
-    above = math.hypot(a.of_questions(1), b.of_questions(-1))
-    return number(estimate(a.value - b.value, below, above, error, df))
-
-
-def ratio(a: Number, b: Number) -> Number | None:
-    """a / b of two independent numbers, computed on logarithms; None if a value is not positive.
-
-    `error` and `df` are those of the logarithm.
-    """
-    if min(a.value, b.value) <= 0:
-        return None
-    logs = minus(_log(a), _log(b))
-    return _of_logarithm(logs)
-
-
-def paired_ratio(a: Sequence[float], b: Sequence[float]) -> Number | None:
-    """The geometric mean of a / b over seeds that both have, by Student's t on its logarithm.
-
-    None if a value is not positive. The questions are those of both, so their spread cancels.
-    """
-    if min(*a, *b) <= 0:
-        return None
-    logs = over_plain_runs([math.log(x / y) for x, y in zip(a, b, strict=True)])
-    assert logs is not None
-    return replace(_of_logarithm(logs), seeds=tuple(x / y for x, y in zip(a, b, strict=True)))
-
-
 def length_ratio(a: Condition, b: Condition, benchmark: str) -> Number | None:
     """Mean response length of `a` divided by that of `b` at the last evaluation.
 
@@ -218,29 +165,6 @@ def length_ratio(a: Condition, b: Condition, benchmark: str) -> Number | None:
     return ratio(first, second) if first and second else None
 
 
-def logarithm(ratio: Number) -> Number:
-    """The logarithm of a number of `ratio`."""
-    return replace(ratio, value=math.log(ratio.value), high=math.log(ratio.high),
-                   low=math.log(ratio.low) if ratio.low > 0 else -math.inf)  # fmt: skip
-
-
-def _of_logarithm(logs: Number) -> Number:
-    return replace(logs, value=_exp(logs.value), low=_exp(logs.low), high=_exp(logs.high))
-
-
-def _exp(value: float) -> float:
-    return math.exp(value) if value < MOST_LOG else math.inf
-
-
-def _log(number: Number) -> Number:
-    # The relative width approximates the width of the logarithm: a bound may be below zero.
-    value = math.log(number.value)
-    below = (number.value - number.low) / number.value
-    above = (number.high - number.value) / number.value
-    return replace(number, value=value, low=value - below, high=value + above,
-                   error=number.error / number.value)  # fmt: skip
-
-
 def _share(
     condition: Condition, benchmark: str, of: Callable[[Run], Scores], moment: Moment
 ) -> Number | None:
@@ -251,7 +175,7 @@ def _share(
 
 
 def _samples(run: Run, benchmark: str, moment: Moment) -> int:
-    step = moment(run, benchmark)
+    step = run.best(benchmark) if moment is held_out else moment(run, benchmark)
     return 1 if step is None else run.samples(benchmark, step)
 
 
@@ -261,11 +185,37 @@ def _scores(
     """The figure of every question by id, for each seed, at the step that `moment` selects."""
     found = {}
     for seed, run in condition.done.items():
-        step = moment(run, benchmark)
-        by_id = of(run).get((benchmark, step)) if step is not None else None
-        if by_id:
+        if by_id := _by_id(run, benchmark, of, moment):
             found[seed] = by_id
     return found
+
+
+def _by_id(
+    run: Run, benchmark: str, of: Callable[[Run], Scores], moment: Moment
+) -> dict[str, float] | None:
+    if moment is held_out:
+        return _held_out(run, benchmark, of(run))
+    step = moment(run, benchmark)
+    return of(run).get((benchmark, step)) if step is not None else None
+
+
+def _held_out(run: Run, benchmark: str, scores: Scores) -> dict[str, float] | None:
+    """Each question's figure at the checkpoint that is best on the other half of the questions."""
+    steps = [step for step in run.steps(benchmark) if step > 0 and (benchmark, step) in run.right]
+    known = [run.right[benchmark, step] for step in steps]
+    ids = sorted(name for name in known[0] if all(name in each for each in known)) if known else []
+    if len(ids) < 2:
+        return None
+    found: dict[str, float] = {}
+    for scored, choosing in ((ids[::2], ids[1::2]), (ids[1::2], ids[::2])):
+        sums = [sum(each[name] for name in choosing) for each in known]
+        best = scores.get((benchmark, steps[sums.index(max(sums))]), {})
+        found |= {name: best[name] for name in scored if name in best}
+    return found
+
+
+def _right(run: Run) -> Scores:
+    return run.right
 
 
 def _minus(a: dict[str, float], b: dict[str, float]) -> dict[str, float]:

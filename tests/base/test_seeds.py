@@ -28,10 +28,15 @@ def test_seeds_that_differ_alike_on_every_question_add_student_s_t():
     assert found.high - found.value == pytest.approx(expected, rel=1e-3)
 
 
-def test_the_noise_of_single_answers_counts_once():
-    # Two seeds that differ by an answer: no more than answers of a question by chance.
-    found = over_seeds([[1, 0, 1, 0] * 16, [0, 1, 1, 0] * 15 + [1, 0, 1, 0]], mean_interval)
-    assert found.error < 0.02
+def test_the_noise_of_single_answers_counts_once_in_the_interval():
+    # Two seeds that differ by one answer in 64, no more than answers of a question do by chance.
+    rows = [[1, 0, 1, 0] * 16, [0, 1, 1, 0] * 15 + [1, 1, 1, 0]]
+    found = over_seeds(rows, mean_interval)
+    error, _ = seed_error([sum(row) / 64 for row in rows])
+    assert error > 0 and found.high - found.value == pytest.approx(found.questions[1])
+    # A p value counts both in full.
+    assert found.half(1) == pytest.approx(math.hypot(12.706 * error, found.questions[1]), rel=1e-4)
+    assert found.half(1) > found.high - found.value
 
 
 def test_eleven_and_more_seeds_have_student_s_t_too():

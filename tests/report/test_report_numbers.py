@@ -10,7 +10,7 @@ from run_folders import write_run
 
 from esr_cli.base.seeds import over_seeds
 from esr_cli.base.statistics import mean_difference, mean_interval, share_interval
-from esr_cli.report import numbers
+from esr_cli.report import number, numbers
 from esr_cli.report.book import open_book
 from esr_cli.report.tables import Cell, cell
 
@@ -66,18 +66,18 @@ def test_a_ratio_of_means_lies_in_its_interval(group):
     (full,), (main,) = group.chosen("full"), group.chosen("main")
     slow, fast = (numbers.phase_seconds(condition, "step") for condition in (full, main))
     assert (slow.value, fast.value) == (4.5, 1.0)
-    found = numbers.ratio(slow, fast)
+    found = number.ratio(slow, fast)
     assert found.value == pytest.approx(4.5) and found.low < 4.5 < found.high
     lengths = [
         numbers.metric(condition, "lab", "length_tokens/mean", "last") for condition in (main, full)
     ]
-    assert numbers.ratio(*lengths).value == pytest.approx(0.5)
+    assert number.ratio(*lengths).value == pytest.approx(0.5)
 
 
 def test_over_runs_adds_spread_and_width_in_squares():
-    one = numbers.over_runs([(2.0, 1.5, 3.0)])
+    one = number.over_runs([(2.0, 1.5, 3.0)])
     assert (one.value, one.low, one.high) == (2.0, 1.5, 3.0)
-    two = numbers.over_runs([(2.0, 1.5, 3.0), (4.0, 3.5, 5.0)])
+    two = number.over_runs([(2.0, 1.5, 3.0), (4.0, 3.5, 5.0)])
     # Student's t with one degree of freedom: 12.706 times the standard error of 1.
     assert two.value == 3 and two.high - 3 == pytest.approx(math.hypot(12.706, 1), rel=1e-3)
 
@@ -95,7 +95,7 @@ def test_seconds_and_the_peak_of_one_run_have_no_interval(tmp_path):
         write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right={0: [BAD], 1: [GOOD]})
     (group,) = open_book(tmp_path).groups
     (main,), (full,) = group.chosen("main"), group.chosen("full")
-    found = numbers.ratio(numbers.peak_gib(full), numbers.peak_gib(main))
+    found = number.ratio(numbers.peak_gib(full), numbers.peak_gib(main))
     assert found.value == 1 and not math.isfinite(found.high)
     assert cell(numbers.peak_gib(main), "{:.2f}", 1) == Cell("2.00")
     # The steps of one run are no sample of runs, however many there are.
@@ -104,8 +104,8 @@ def test_seconds_and_the_peak_of_one_run_have_no_interval(tmp_path):
 
 
 def test_a_difference_of_independent_numbers_is_welch_s():
-    one, other = numbers.over_plain_runs([1.0, 2.0, 3.0]), numbers.over_plain_runs([0.0, 0.0, 6.0])
-    found = numbers.minus(other, one)
+    one, other = number.over_plain_runs([1.0, 2.0, 3.0]), number.over_plain_runs([0.0, 0.0, 6.0])
+    found = number.minus(other, one)
     # Standard errors 2 and 1/√3: df = (4 + 1/3)² / (16/2 + 1/9/2) = 2.33, whose t is 3.766.
     assert found.df == pytest.approx((13 / 3) ** 2 / (8 + 1 / 18))
     assert found.high == pytest.approx(3.766 * math.sqrt(13 / 3), rel=1e-3)
