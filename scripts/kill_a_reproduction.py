@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.base.files import read_rows
+from esr_cli.report.verdicts import VERDICTS
 
 KILLS = 3
 LATEST_S = 240
@@ -53,7 +54,7 @@ def figures(out: Path) -> dict[str, list[dict[str, Any]]]:
 def verdicts(out: Path) -> list[str]:
     """The report's lines on claims, including their figures."""
     lines = (out / "report.md").read_text().splitlines()
-    claim = re.compile(r"\| (shows|does not show|too noisy to say|not measured) \|$")
+    claim = re.compile(rf"\| ({'|'.join(VERDICTS)}) \|$")
     return [line for line in lines if claim.search(line) and not TIMED.search(line)]
 
 

@@ -44,7 +44,7 @@ PLAN: list[tuple[str, str, str]] = [
     ),
     # parts
     ("benchmarks", "tasks graders models", "catalog exam responses"),
-    ("runs", "", "alarms environment folder lines metrics record saved tracking"),
+    ("runs", "", "alarms environment folder lines metrics record saved settings tracking"),
     ("student", "models distill", "snapshot student tuning"),
     ("teacher", "models distill", "teacher"),
     ("rollout", "models distill", "eager vllm"),
@@ -62,7 +62,7 @@ PLAN: list[tuple[str, str, str]] = [
     # what everyone may use
     ("config", "", "errors finding gate probe schema train"),
     ("types", "", ""),
-    ("base", "", "failures files process reading statistics words writing"),
+    ("base", "", "failures files process reading seeds statistics words writing"),
 ]
 NAMES = [room for room, _, _ in PLAN]
 ENTERS = {room: set(enters.split()) for room, enters, _ in PLAN}

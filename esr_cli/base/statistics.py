@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from esr_cli.base.distributions import beta_quantile
+
 Interval = tuple[float, float, float]
 Z_95 = 1.959964
 RESAMPLES = 1000
@@ -16,8 +18,11 @@ RESAMPLES = 1000
 REACHED = 0.1
 # The effect of k tokens on accuracy is read where this share of the responses are longer than k.
 GOING = 0.9
-# The 97.5 % quantile of Student's t by degrees of freedom, from 1.
-T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+# Additional questions, half at each extreme, in the variance of a mean of shares (as in Wilson's
+# centre, so that one more wrong response raises no bound), and in that of differences.
+MORE_SHARES, MORE_DIFFERENCES = Z_95**2, 2.0
+# Above this many outcomes Wilson's bound is the lower of the two in `share_interval`.
+FEW = 12
 
 
 def wilson(share: float, n: float) -> Interval:
@@ -29,37 +34,56 @@ def wilson(share: float, n: float) -> Interval:
     return share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
+def share_interval(share: float, n: float) -> Interval:
+    """Wilson's interval, with the exact one-sided bound where few outcomes differ.
+
+    Wilson's bound lies too near to a share of one or two outcomes: at a true share of 0.001 and 128
+    outcomes the interval covers it 88 % of the time. The bound of C. J. Clopper and E. S. Pearson
+    (1934) at 5 % replaces it where it is wider, as L. D. Brown, T. T. Cai and A. DasGupta (2001,
+    section 4.1) do with its Poisson limit.
+    """
+    _, low, high = wilson(share, n)
+    right, wrong = share * n, (1 - share) * n
+    if 0 < right < FEW:
+        low = min(low, beta_quantile(0.05, right, wrong + 1))
+    if 0 < wrong < FEW:
+        high = max(high, 1 - beta_quantile(0.05, wrong, right + 1))
+    return share, low, high
+
+
 def mean_interval(values: Sequence[float], samples: float = 1) -> Interval:
     """Mean of one share per question, each over `samples` binary outcomes.
 
-    It is Wilson's interval for an effective number of outcomes, which matches the variance over
-    questions. That number lies between the count of questions and the count of all samples. For
-    one sample per question this is Wilson's interval. It keeps a width if all questions agree.
+    It is `share_interval` for an effective number of outcomes, which matches the variance over
+    questions (E. L. Korn and B. I. Graubard 1998). That number lies between the count of questions
+    and the count of all samples. It keeps a width if all questions agree.
     """
     n, mean = len(values), sum(values) / len(values)
-    return wilson(mean, max(n, min(_outcomes(values, 0, 1), n * samples)))
+    return share_interval(mean, max(n, min(_outcomes(values, 0, 1, MORE_SHARES), n * samples)))
 
 
 def mean_difference(values: Sequence[float], most: float = 1.0) -> Interval:
     """Mean of one difference of shares per question, in [-most, most], scaled to [0, 1].
 
-    As `mean_interval`, with the effective number of outcomes. Rare or small differences do not
-    reduce that number, and the interval keeps a width if no question differs.
+    It is Wilson's interval for an effective number of outcomes. Two additional questions, one at
+    each extreme (A. Agresti and Y. Min 2005), keep a width if no question differs: a few questions
+    of a kind that was not drawn may. The interval is therefore wider than it need be if the samples
+    of a question are many and independent.
     """
     mean = sum(values) / len(values)
     shares = [value / (2 * most) + 0.5 for value in values]
-    outcomes = _outcomes(shares, 0.5 - 0.5 / most, 0.5 + 0.5 / most)
+    outcomes = _outcomes(shares, 0.5 - 0.5 / most, 0.5 + 0.5 / most, MORE_DIFFERENCES)
     _, low, high = wilson(mean / (2 * most) + 0.5, outcomes)
     return mean, min(mean, most * (2 * low - 1)), max(mean, most * (2 * high - 1))
 
 
-def _outcomes(shares: Sequence[float], least: float, greatest: float) -> float:
+def _outcomes(shares: Sequence[float], least: float, greatest: float, more: float) -> float:
     """The number of binary outcomes whose mean has the same variance as the mean of the shares.
 
-    The variance includes z²/2 additional questions at either extreme, as Wilson's centre does, so
-    that a few small differences do not give a very narrow interval.
+    The variance includes `more` additional questions, half at either extreme, so that a few small
+    differences do not give a very narrow interval.
     """
-    n, more = len(shares), Z_95**2
+    n = len(shares)
     mean = (sum(shares) + more * (least + greatest) / 2) / (n + more)
     square = (sum(each**2 for each in shares) + more * (least**2 + greatest**2) / 2) / (n + more)
     return n * mean * (1 - mean) / (square - mean**2)
@@ -163,31 +187,6 @@ def ballots(answers: Sequence[str | None], same: Callable[[str, str], bool]) -> 
 def paired(a: Sequence[float], b: Sequence[float]) -> Interval:
     """Mean of b - a, shares of the same questions, with the interval of `mean_difference`."""
     return mean_difference([y - x for x, y in zip(a, b, strict=True)])
-
-
-def over_seeds(
-    by_seed: Sequence[Sequence[float]], over: Callable[[Sequence[float]], Interval]
-) -> Interval:
-    """Mean of one value per question (rows: seeds), with an interval for new seeds and questions.
-
-    The spread over seeds and the interval of `over` for the questions' means are added in
-    quadrature, which is conservative. With one seed the interval covers questions only.
-    """
-    mean, low, high = over([sum(column) / len(column) for column in zip(*by_seed, strict=True)])
-    spread = seed_spread([sum(row) / len(row) for row in by_seed])
-    return mean, mean - math.hypot(spread, mean - low), mean + math.hypot(spread, high - mean)
-
-
-def seed_spread(values: Sequence[float]) -> float:
-    """Half the width of the 95 % interval of the mean of one value per seed (Student's t).
-
-    It is 0 for one seed, which has no spread.
-    """
-    n, mean = len(values), sum(values) / len(values)
-    if n == 1:
-        return 0.0
-    error = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1) / n)
-    return error * (T_975[n - 2] if n - 1 <= len(T_975) else Z_95)
 
 
 def repeats(tokens: Sequence[object], gram: int = 10, times: int = 3) -> bool:

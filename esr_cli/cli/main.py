@@ -19,7 +19,7 @@ COMMANDS = {
     "train": ("TrainConfig", "distil a student:  esr train +rollout_len=64"),
     "check": ("TrainConfig", "what a run would do and need:  esr check pair=lab"),
     "eval": ("EvalConfig", "grade a model:  esr eval model=PATH benchmark=math500"),
-    "compare": ("CompareConfig", "compare two runs question by question:  esr compare a= b="),
+    "compare": ("CompareConfig", "compare two runs, or the seeds of two:  esr compare a= b="),
     "probe": ("ProbeCommandConfig", "the paper's measurements:  esr probe run=RUN_DIR"),
     "report": ("ReportConfig", "a page on all runs:  esr report runs=runs/lab"),
     "reproduce": (

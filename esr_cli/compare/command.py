@@ -1,101 +1,157 @@
-"""`esr compare`: the paired difference of two runs over the questions that both answered."""
+"""`esr compare`: the paired difference of two models, or of two trainings over their seeds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+import math
 
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli.base.files import Rows
 from esr_cli.base.reading import printable
-from esr_cli.base.statistics import paired
+from esr_cli.base.seeds import FEW_SEEDS, Estimate, added, estimate, over_seeds, seed_error
+from esr_cli.base.statistics import mean_difference, paired
 from esr_cli.base.words import counted
+from esr_cli.compare.sides import Scores, Side, read_side
 from esr_cli.config import CompareConfig, ConfigError
-from esr_cli.runs import record
 
-
-@dataclass(frozen=True)
-class Scores:
-    """One evaluation: its step, the accuracy on each question by id, and its settings hash."""
-
-    step: int
-    by_id: dict[str, float]
-    settings: str
+ONE_RUN = (
+    "one run a side: the interval covers other questions and no other seeds. It compares these two "
+    "models, not two ways of training; for that, give folders with a run per seed"
+)
+UNPAIRED = "the sides share no seed: their runs are compared as independent ones"
 
 
 def run(config: CompareConfig, overrides: list[str]) -> None:
     """Prints b - a for each shared benchmark; raises `ConfigError` if there is none."""
-    a, b = load("a", config.a, config.a_step), load("b", config.b, config.b_step)
-    shared = [name for name in a if name in b]
+    a, b = read_side("a", config.a, config.a_step), read_side("b", config.b, config.b_step)
+    shared = _shared(config, a, b)
+    table = Table(title=f"b = {config.b}\na = {config.a}", title_justify="left")
+    of_seeds = ("seeds",) if a.sweep else ()
+    for heading in ("benchmark", "n", *of_seeds, "a", "b", "b - a, 95 % interval", "verdict"):
+        table.add_column(heading, no_wrap=True)
+    warnings = []
+    for name in shared:
+        row = _over_seeds(name, a, b) if a.sweep else _models(a.single[name], b.single[name])
+        table.add_row(printable(name), *row)
+        warnings += _warnings(printable(name), a, b, name)
+    Console(markup=False, highlight=False, width=max(100, Console().width)).print(table)
+    for warning in warnings:
+        print(f"warning: {warning}")
+    for note in _notes(a, b):
+        print(f"note: {note}")
+
+
+def _shared(config: CompareConfig, a: Side, b: Side) -> list[str]:
+    if a.sweep != b.sweep:
+        many, one = ("a", "b") if a.sweep else ("b", "a")
+        raise ConfigError(
+            f"{one}={getattr(config, one)}: is one run, and {many}={getattr(config, many)} holds "
+            "runs of several seeds; give two folders of runs, or two runs"
+        )
+    if a.sweep and min(len(a.by_seed), len(b.by_seed)) < 2:
+        key = "a" if len(a.by_seed) < 2 else "b"
+        raise ConfigError(
+            f"{key}={getattr(config, key)}: holds one complete run; train two seeds or more, or "
+            "name two single runs"
+        )
+    shared = [name for name in a.benchmarks if name in b.benchmarks]
     if not shared:
         raise ConfigError(
-            f"b={config.b}: has {', '.join(b)}, and a={config.a} has {', '.join(a)}; "
-            "evaluate both on the same benchmark"
+            f"b={config.b}: has {', '.join(b.benchmarks)}, and a={config.a} has "
+            f"{', '.join(a.benchmarks)}; evaluate both on the same benchmark"
         )
-    table = Table(title=f"b = {config.b}\na = {config.a}", title_justify="left")
-    for heading in ("benchmark", "n", "a", "b", "b - a, 95 % interval", "verdict"):
-        table.add_column(heading, no_wrap=True)
-    notes = []
-    for name in shared:
-        table.add_row(printable(name), *_row(a[name], b[name]))
-        notes += _notes(printable(name), a[name], b[name])
-    Console(markup=False, highlight=False).print(table)
-    for note in notes:
-        print(f"warning: {note}")
+    return shared
 
 
-def load(key: str, folder: str, step: int | None) -> dict[str, Scores]:
-    """The last evaluation of each benchmark, or that at `step`, by benchmark name.
-
-    `folder` is a run or an evaluation. Raises `ConfigError` if it holds no evaluation.
-    """
-    folders = [Path(folder), *sorted(Path(folder).glob("eval/*"))]
-    evaluations: dict[str, Scores] = {}
-    for each in folders:
-        settings = {
-            record.key_of(row): str(row.get("settings", ""))
-            for row in record.rows_in(each, "eval.jsonl", ("benchmark", "step"))
-        }
-        by_key: dict[tuple[str, int], Rows] = {}
-        for row in record.rows_in(each, "generations.jsonl"):
-            by_key.setdefault(record.key_of(row), []).append(row)
-        for (name, at), rows in by_key.items():
-            newer = name not in evaluations or at >= evaluations[name].step
-            if (at == step or step is None) and newer and (name, at) in settings:
-                # Questions that could not be judged have no verdicts.
-                judged = [row for row in rows if row.get("correct")]
-                scores = {row["id"]: record.share_right(row) for row in judged}
-                evaluations[name] = Scores(at, scores, settings[name, at])
-    if not evaluations:
-        at_step = "" if step is None else f" at step {step}"
-        raise ConfigError(f"{key}={folder}: holds no evaluation{at_step}; run esr eval first")
-    return evaluations
-
-
-def _row(a: Scores, b: Scores) -> tuple[str, ...]:
+def _models(a: Scores, b: Scores) -> tuple[str, ...]:
+    """The difference of two models as they are."""
     ids = [name for name in a.by_id if name in b.by_id]
-    scores_a, scores_b = [a.by_id[name] for name in ids], [b.by_id[name] for name in ids]
     if not ids:
         return "0", "", "", "", "no question in common"
-    mean, low, high = paired(scores_a, scores_b)
-    verdict = "within noise" if low <= 0 <= high else "b is better" if mean > 0 else "a is better"
+    scores_a, scores_b = [a.by_id[name] for name in ids], [b.by_id[name] for name in ids]
+    found = Estimate(*paired(scores_a, scores_b))
+    verdict = _verdict(found, "answers better")
     return (
-        str(len(ids)), f"{sum(scores_a) / len(ids):.3f}", f"{sum(scores_b) / len(ids):.3f}",
-        f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]", verdict,
-    )  # fmt: skip
+        str(len(ids)),
+        f"{_mean(scores_a):.3f}",
+        f"{_mean(scores_b):.3f}",
+        _text(found),
+        verdict,
+    )
 
 
-def _notes(name: str, a: Scores, b: Scores) -> list[str]:
-    notes = []
-    unpaired = len(a.by_id.keys() ^ b.by_id.keys())
-    if unpaired:
-        notes.append(
-            f"{name}: {counted(unpaired, 'question')} answered by only one of the two; ignored"
+def _over_seeds(name: str, a: Side, b: Side) -> tuple[str, ...]:
+    """The difference of two trainings, with seeds as the unit."""
+    sides = [[each[name].by_id for each in side.by_seed.values()] for side in (a, b)]
+    ids = [key for key in sides[0][0] if all(key in each for side in sides for each in side)]
+    if not ids:
+        return "0", "", "", "", "", "no question in common"
+    rows_a, rows_b = ([[each[key] for key in ids] for each in side] for side in sides)
+    both = [seed for seed in a.by_seed if seed in b.by_seed]
+    if len(both) > 1:
+        at_a, at_b = list(a.by_seed), list(b.by_seed)
+        rows_a = [rows_a[at_a.index(seed)] for seed in both]
+        rows_b = [rows_b[at_b.index(seed)] for seed in both]
+        found = over_seeds(list(map(_minus, rows_b, rows_a)), mean_difference)
+        seeds = str(len(both))
+    else:
+        found, seeds = _independent(rows_a, rows_b), f"{len(rows_a)} and {len(rows_b)}"
+    means = [_mean(list(map(_mean, rows))) for rows in (rows_a, rows_b)]
+    return (str(len(ids)), seeds, *(f"{mean:.3f}" for mean in means), _text(found),
+            _verdict(found, "is better"))  # fmt: skip
+
+
+def _independent(rows_a: list[list[float]], rows_b: list[list[float]]) -> Estimate:
+    """b - a of runs with different seeds on the same questions, by Welch's t."""
+    means_a, means_b = ([_mean(list(column)) for column in zip(*rows, strict=True)]
+                        for rows in (rows_a, rows_b))  # fmt: skip
+    mean, low, high = paired(means_a, means_b)
+    error, df = added([seed_error(list(map(_mean, rows))) for rows in (rows_a, rows_b)])
+    return estimate(mean, mean - low, high - mean, error, df)
+
+
+def _verdict(found: Estimate, words: str) -> str:
+    if found.low <= 0 <= found.high:
+        return "within noise"
+    return f"{'b' if found.value > 0 else 'a'} {words}"
+
+
+def _text(found: Estimate) -> str:
+    low, high = max(-1.0, found.low), min(1.0, found.high)
+    return f"{found.value:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _warnings(title: str, a: Side, b: Side, name: str) -> list[str]:
+    found = []
+    runs = [each[name].by_id for side in (a, b) for each in side.by_seed.values()]
+    asked = {key for each in runs for key in each}
+    if unpaired := sum(any(key not in each for each in runs) for key in asked):
+        whom = "some of the runs" if a.sweep else "only one of the two"
+        found.append(f"{title}: {counted(unpaired, 'question')} answered by {whom}; ignored")
+    if a.single[name].settings != b.single[name].settings:
+        found.append(
+            f"{title}: evaluated with different wording, sampling or budget; not comparable"
         )
-    if a.settings != b.settings:
-        notes.append(
-            f"{name}: evaluated with different wording, sampling or budget; not comparable"
-        )
-    return notes
+    return found
+
+
+def _notes(a: Side, b: Side) -> list[str]:
+    if not a.sweep:
+        return [ONE_RUN] if a.trained or b.trained else []
+    notes = [f"{counted(side.ignored, 'run')} of {key} not complete; ignored"
+             for key, side in (("a", a), ("b", b)) if side.ignored]  # fmt: skip
+    both = a.by_seed.keys() & b.by_seed.keys()
+    if len(both) < 2:
+        notes.append(UNPAIRED)
+    elif alone := sorted(a.by_seed.keys() ^ b.by_seed.keys()):
+        notes.append(f"seeds that one side alone has are ignored: {', '.join(map(str, alone))}")
+    fewest = len(both) if len(both) > 1 else min(len(a.by_seed), len(b.by_seed))
+    return [*notes, FEW_SEEDS] if fewest <= 3 else notes
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _minus(a: list[float], b: list[float]) -> list[float]:
+    return [x - y for x, y in zip(a, b, strict=True)]

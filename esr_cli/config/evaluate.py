@@ -73,7 +73,11 @@ def check_evaluation(
 
 @dataclass
 class CompareConfig:
-    """Two folders with graded responses, and the step of each to compare (null: its last)."""
+    """Two folders with graded responses, and the step of each to compare (null: its last).
+
+    Two runs are compared as the models that they are. Two folders of runs, each with several seeds
+    of one training, are compared with seeds as the unit.
+    """
 
     a: str = ""
     b: str = ""
@@ -82,6 +86,11 @@ class CompareConfig:
 
     def __post_init__(self) -> None:
         for key in ("a", "b"):
-            need(bool(getattr(self, key)), key, getattr(self, key), "name a folder of a run")
+            need(
+                bool(getattr(self, key)),
+                key,
+                getattr(self, key),
+                "name a folder of a run, or of runs that differ in the seed",
+            )
             step = getattr(self, f"{key}_step")
             need(step is None or step >= 0, f"{key}_step", step, "give 0 or more, or null")

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from esr_cli.base.files import Rows, conf_dir
 from esr_cli.config import gate
 from esr_cli.report.conditions import Condition, gather, scale_of
-from esr_cli.report.settings import ROLES, differing
 from esr_cli.runs.record import (
     Run,
     loose_probes,
@@ -21,6 +20,7 @@ from esr_cli.runs.record import (
     settings_at,
     teacher_evals,
 )
+from esr_cli.runs.settings import ROLES, differing
 
 Made = TypeVar("Made")
 PAPER = conf_dir() / "experiment" / "paper"
@@ -79,8 +79,8 @@ class Group:
         """The conditions that have a role of claims.yaml: main, full, smallest, selectors, ..."""
         n, tune = self.scale["n"], self.scale["tune"]
         done = [each for each in self.conditions if each.done and each.timed == timed]
-        if role.startswith("main_by_"):
-            tune, role = role.removeprefix("main_by_"), "main"
+        if "_by_" in role:
+            role, _, tune = role.partition("_by_")
         tuned = [each for each in done if each.tune == tune]
         esr = [each for each in tuned if each.kind == "esr"]
         if role == "main":
@@ -219,7 +219,7 @@ def _sweep(condition: Condition, conditions: list[Condition]) -> list[int]:
 
 def _differing_settings(x: Condition, y: Condition, a: str, b: str) -> list[str]:
     """The settings that differ, except those that define the two roles."""
-    tuned = ("tune",) if "main_by_" in a + b else ()
+    tuned = ("tune",) if a.partition("_by_")[2] != b.partition("_by_")[2] else ()
     return differing(x.settings, y.settings, (*ROLES, *tuned))
 
 

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from esr_cli.base.seeds import FEW_SEEDS
 from esr_cli.report.book import Book, Group
 from esr_cli.report.measures import MEASURES, Finding, why_not
-from esr_cli.report.numbers import Number
+from esr_cli.report.number import Number, logarithm
+from esr_cli.report.paper import paper_figure
+from esr_cli.report.verdicts import (
+    NOISY,
+    SHOWS,
+    UNMEASURED,
+    Rule,
+    kept,
+    p_value,
+    smallest,
+    verdict,
+)
 
-SHOWS, DOES_NOT, NOISY, UNMEASURED = "shows", "does not show", "too noisy to say", "not measured"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """When a figure shows a claim.
-
-    Either it lies on the `side` (above, below) of `neutral` and reaches `least`, or its interval
-    lies `inside` a range, or its interval is no higher than `at_most`.
-    """
-
-    side: str = ""
-    neutral: float = 0.0
-    least: float = 0.0
-    inside: tuple[float, float] | None = None
-    at_most: float | None = None
+FEW = "†"
+NO_RULE = Rule()
+# Points, shares and ratios that can be: a difference of more than 100 points cannot.
+FEASIBLE = {"points": (-100.0, 100.0), "share": (-1.0, 1.0)}
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One line of the table of verdicts, as text; `number` is in the unit of the claim."""
+    """One line of the table of verdicts, as text; `number` is in the unit of the claim.
+
+    `could` is the smallest effect that could have been shown. `asked` and `unit` are the claim's.
+    """
 
     id: str
     statement: str
@@ -40,32 +43,14 @@ class Judged:
     rule: str
     verdict: str
     number: Number | None
-
-
-def verdict(value: float, low: float, high: float, rule: Rule) -> str:
-    """Judges a claim by a figure and its 95 % interval.
-
-    An effect that is certain but smaller than `rule.least` does not show the claim.
-    """
-    if rule.at_most is not None:
-        # Only a gain of a longer N counts against the claim, not a loss.
-        return SHOWS if high <= rule.at_most else DOES_NOT if low > rule.at_most else NOISY
-    if rule.inside:
-        start, end = rule.inside
-        if start <= low and high <= end:
-            return SHOWS
-        return DOES_NOT if high < start or low > end else NOISY
-    sign = 1 if rule.side == "above" else -1
-    near, far = sorted((sign * low, sign * high))
-    if far < sign * rule.least:
-        return DOES_NOT
-    reached = sign * value >= sign * rule.least
-    return SHOWS if near > sign * rule.neutral and reached else NOISY
+    could: str = "–"
+    asked: Rule = NO_RULE
+    unit: str = ""
 
 
 def judge(book: Book) -> list[Judged]:
     """Judges every claim once per group in which it was measured or the reason why not is known.
-    A claim without such a group has one line.
+    A claim without such a group has one line. What is shown alone must also be shown among all.
     """
     judged: list[Judged] = []
     for claim in book.claims:
@@ -77,7 +62,60 @@ def judge(book: Book) -> list[Judged]:
                 group_lines = [_unmeasured(claim, book, group, why + _where(group, book))]
             lines += group_lines
         judged += lines or [_unmeasured(claim, book, None, "")]
-    return judged
+    return among_all(judged)
+
+
+def footnotes(judged: list[Judged]) -> list[str]:
+    """What a reader of the verdicts must know besides."""
+    few = any(FEW in each.what for each in judged)
+    return [f"{FEW} {FEW_SEEDS[0].upper()}{FEW_SEEDS[1:]}."] if few else []
+
+
+def among_all(judged: list[Judged]) -> list[Judged]:
+    """Corrects the verdicts of lines that were judged alone for their number (`verdicts.kept`), and
+    adds what each could have shown.
+    """
+    count = sum(each.number is not None for each in judged)
+    shown = [_p(each) if each.verdict == SHOWS else None for each in judged]
+    stay = kept(shown, count)
+    found = []
+    for each, p, stays in zip(judged, shown, stay, strict=True):
+        each = replace(each, could=_could(each, count))
+        if p is not None and not stays:
+            rule = f"{each.rule}; alone it shows, not among {count} findings"
+            each = replace(each, verdict=NOISY, rule=rule)
+        found.append(each)
+    return found
+
+
+def _on_scale(each: Judged) -> tuple[Number, Rule]:
+    """The number and the rule on the scale of its errors: logarithms for ratios."""
+    assert each.number
+    number, rule = each.number, each.asked
+    if each.unit != "times":
+        return number, rule
+    return logarithm(number), replace(
+        rule, neutral=math.log(rule.neutral), least=math.log(rule.least)
+    )
+
+
+def _p(each: Judged) -> float:
+    return p_value(*_on_scale(each))
+
+
+def _could(each: Judged, count: int) -> str:
+    if each.number is None or each.asked.inside:
+        return "–"
+    if each.what.rpartition(", ")[2].startswith("one seed"):
+        return "none: one seed"
+    found = smallest(*_on_scale(each), count)
+    if found is None:
+        return "none: no interval"
+    low, high = FEASIBLE.get(each.unit, (-math.inf, math.inf))
+    if not low <= found <= high:
+        return "none that is possible"
+    value = math.exp(min(found, 700.0)) if each.unit == "times" else found
+    return f"{_figure(value, each.unit)}{_unit(each.unit)}"
 
 
 def rule_of(claim: dict[str, Any], scale: dict[str, Any]) -> Rule:
@@ -98,59 +136,28 @@ def _groups_of(claim: dict[str, Any], book: Book) -> list[Group]:
 
 def _line(claim: dict[str, Any], group: Group, finding: Finding, book: Book) -> Judged:
     unit, rule = claim["unit"], rule_of(claim, group.scale)
-    number = finding.number.scaled(100) if unit == "points" else finding.number
-    outcome = verdict(number.value, number.low, number.high, rule)
+    by = 100 if unit == "points" else 1
+    number = finding.number.scaled(by)
+    outcome = verdict(number.value, number.low, number.high, rule, by * finding.room)
     if finding.compares and finding.seeds < 2:
         outcome = NOISY
-    words = [finding.what] if not finding.seeds else [finding.what, seeds(finding.seeds)]
+    words = [finding.what] if not finding.seeds else [finding.what, _seeds(finding)]
     what = ", ".join(words) + _where(group, book)
-    paper = _paper(claim, group, finding.key, book)
+    paper = paper_figure(claim, group, finding, book)
     return Judged(claim["id"], claim["statement"], paper, format_number(number, unit), what,
-                  _rule_text(rule, unit), outcome, number)  # fmt: skip
+                  _rule_text(rule, unit), outcome, number, asked=rule, unit=unit)  # fmt: skip
+
+
+def _seeds(finding: Finding) -> str:
+    return seeds(finding.seeds) + (FEW if finding.compares and finding.seeds in (2, 3) else "")
 
 
 def _where(group: Group, book: Book) -> str:
     return f" ({group.name})" if len(book.groups) > 1 else ""
 
 
-def _paper(claim: dict[str, Any], group: Group | None, key: str | None, book: Book) -> str:
-    """The paper's figure for a claim.
-
-    The figure in claims.yaml is for the paper's main pair and task, and the lab is compared with
-    it. Other groups take theirs from the paper's tables. Of several figures, returns the one with
-    the key, or all of them without a key.
-    """
-    main = tuple(book.paper["main"])
-    if not group or group.scale["name"] == "lab" or (group.pair, group.task) == main:
-        paper = claim["paper"]
-        if not isinstance(paper, dict):
-            return paper
-        each = (f"{name.replace('_', ' ')} {text}" for name, text in paper.items())
-        return "; ".join(each) if key is None else paper.get(key, "–")
-    return _gain(group, book) if claim.get("in_tables") else "–"
-
-
-def _gain(group: Group, book: Book) -> str:
-    """The gain of ESR over full rollouts in the paper's tables, for the group's pair, tuning and
-    benchmark.
-    """
-    key = f"esr_{group.scale['n']}"
-    for spec in book.paper["tables"].values():
-        rows = spec["rows"].get(group.pair, {}) if spec["shape"] == "arms" else {}
-        if key not in rows or "full" not in rows or spec.get("tune", "lora") != group.scale["tune"]:
-            continue
-        for index, column in enumerate(spec["columns"]):
-            # The first alternative of a column is the paper's metric; the others are ours.
-            if column.split("|")[0] == f"{group.benchmark}/avg@":
-                pair = [rows[name][index : index + 1] for name in (key, "full")]
-                if all(pair) and None not in (pair[0][0], pair[1][0]):
-                    ours, full = pair[0][0], pair[1][0]
-                    return f"{ours - full:+.2f} points ({ours:.2f} against {full:.2f})"
-    return "–"
-
-
 def _unmeasured(claim: dict[str, Any], book: Book, group: Group | None, why: str) -> Judged:
-    paper, groups = _paper(claim, group, None, book), _groups_of(claim, book)
+    paper, groups = paper_figure(claim, group, None, book), _groups_of(claim, book)
     scale = group.scale if group else groups[0].scale if groups else {}
     rule = "" if isinstance(claim.get("inside"), str) and not scale else _rule_text(
         rule_of(claim, scale), claim["unit"])  # fmt: skip

@@ -15,9 +15,10 @@ from esr_cli.report.claims import Judged
 from esr_cli.report.content import compose
 from esr_cli.report.markdown import markdown
 from esr_cli.report.page import page
+from esr_cli.report.verdicts import DOES_NOT, EQUIVALENT, SHOWS
 from esr_cli.runs.folder import need_no_links
 
-COLOURS = {"shows": "green", "does not show": "red"}
+COLOURS = {SHOWS: "green", DOES_NOT: "red", EQUIVALENT: "red"}
 
 
 def run(config: ReportConfig, overrides: list[str]) -> None:
@@ -43,18 +44,20 @@ def run(config: ReportConfig, overrides: list[str]) -> None:
     except OSError as error:
         raise ConfigError(f"out={out}: cannot be written ({error.strerror})") from None
     _print(report.judged)
+    for note in report.notes:
+        print(note)
     print(printable("\n".join(report.summary)))
     print(f"report: {out / 'report.html'}")
 
 
 def _print(judged: list[Judged]) -> None:
     table = Table(title="The paper's claims", title_justify="left")
-    for heading in ("claim", "paper", "ours", "verdict"):
+    for heading in ("claim", "paper", "ours", "could show", "verdict"):
         table.add_column(heading)
     for each in judged:
         claim = f"{each.statement}\n{each.what}" if each.what else each.statement
         colour = COLOURS.get(each.verdict, "")
-        cells = (claim, each.paper.split(" (")[0], each.ours, each.verdict)
+        cells = (claim, each.paper.split(" (")[0], each.ours, each.could, each.verdict)
         table.add_row(*map(printable, cells), style=colour)
     # The brackets of intervals are not markup.
     Console(markup=False, highlight=False).print(table)

@@ -8,9 +8,10 @@ from esr_cli.report import numbers
 from esr_cli.report.book import Book, Group
 from esr_cli.report.conditions import Condition, scale_of
 from esr_cli.report.measures import matching
-from esr_cli.report.numbers import Number
+from esr_cli.report.number import Number
 from esr_cli.report.tables import (
     BEST,
+    HELD_OUT,
     LAST,
     OURS,
     Cell,
@@ -86,16 +87,17 @@ def _student(group: Group, columns: Iterable[str]) -> Row:
 def _last_and_best(condition: Condition, columns: Iterable[str]) -> list[Row]:
     return [
         Row(condition.label, tuple(cell(_at(condition, key, moment)) for key in columns), whose)
-        for moment, whose in (("last", LAST), ("best", BEST))
+        for moment, whose in (("last", LAST), ("held_out", HELD_OUT), ("best", BEST))
     ]
 
 
 def _at(condition: Condition, key: str, moment: str) -> Number | None:
     for each in key.split("|"):
         benchmark, metric = each.split("/")
-        number = numbers.metric(condition, benchmark, metric, moment)
-        if number:
-            return numbers.accuracy(condition, benchmark, moment) if metric == "avg@" else number
+        if metric == "avg@" and (found := numbers.accuracy(condition, benchmark, moment)):
+            return found
+        if number := numbers.metric(condition, benchmark, metric, moment):
+            return number
     return None
 
 
@@ -115,7 +117,7 @@ def teacher_in(group: Group, benchmark: str, metric: str) -> Number | None:
         wanted = {"figure": "accuracy", "where": {"who": "teacher"}}
         probed = [row for probe in group.probes("decay") for row in matching(probe.rows, wanted)]
         row = next(iter(probed), None)
-    return Number(*interval_of(row), ()).within(0, 1) if row else None
+    return Number(*interval_of(row)).within(0, 1) if row else None
 
 
 def steps(book: Book, spec: Spec) -> Table | None:

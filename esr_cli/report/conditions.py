@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from esr_cli.base.files import hash_of
-from esr_cli.report.settings import IGNORED, ROLES, flat, under
 from esr_cli.runs.record import Run
+from esr_cli.runs.settings import IGNORED, ROLES, flat, under
 
 # Settings that the first words of a label already state.
 IN_LABEL = (*ROLES, "loss.divergence", "loss.weights")

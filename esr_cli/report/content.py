@@ -12,28 +12,19 @@ from statistics import median
 
 from esr_cli.report import condition_tables, numbers, probe_tables, run_tables
 from esr_cli.report.book import Book, Group
-from esr_cli.report.claims import (
-    DOES_NOT,
-    NOISY,
-    SHOWS,
-    UNMEASURED,
-    Judged,
-    format_number,
-    judge,
-    seeds,
-)
+from esr_cli.report.claims import Judged, footnotes, format_number, judge, seeds
 from esr_cli.report.conditions import Condition
 from esr_cli.report.facts import facts
 from esr_cli.report.pictures import Picture, pictures
 from esr_cli.report.probes import View, views
 from esr_cli.report.tables import Cell, Row, Spec, Table, cell
+from esr_cli.report.verdicts import VERDICTS
 from esr_cli.runs.record import Run
 
 SHAPES: dict[str, Callable[[Book, Spec], Table | None]] = {
     "arms": condition_tables.conditions, "steps": condition_tables.steps,
     **probe_tables.SHAPES, **run_tables.SHAPES,
 }  # fmt: skip
-VERDICTS = (SHOWS, DOES_NOT, NOISY, UNMEASURED)
 
 
 @dataclass(frozen=True)
@@ -44,6 +35,7 @@ class Report:
     summary: list[str]
     facts: list[tuple[str, str]]
     judged: list[Judged]
+    notes: list[str]
     pictures: list[Picture]
     conditions: list[Table]
     probes: list[View]
@@ -67,7 +59,8 @@ def compose(book: Book, out: Path, title: str) -> Report:
         if table := SHAPES[spec["shape"]](book, spec):
             tables.append(replace(table, id=name, title=spec["title"], source=spec["source"]))
     return Report(
-        title, _summary(book, judged), facts(book.runs, len(book.unreadable)), judged, drawn,
+        title, _summary(book, judged), facts(book.runs, len(book.unreadable)), judged,
+        footnotes(judged), drawn,
         [_conditions(group) for group in book.groups], views(book, out), tables,
         book.paper["source"], _runs(book, out),
     )  # fmt: skip
@@ -122,14 +115,17 @@ def _conditions(group: Group) -> Table:
     """The final figures of every condition."""
     rows = []
     for condition in group.conditions:
-        ends = [cell(_accuracy(condition, group, at)) for at in ("before", "last", "best")]
+        ends = [
+            cell(_accuracy(condition, group, at)) for at in ("before", "last", "held_out", "best")
+        ]
         step, peak = numbers.phase_seconds(condition, "step"), numbers.peak_gib(condition)
         tokens = numbers.tokens_a_step(condition)
         rows.append(Row(condition.label, (
             Cell(str(len(condition.done))), *ends, cell(step, "{:.2f}", 1), cell(peak, "{:.2f}", 1),
             Cell() if tokens is None else Cell(f"{tokens:,.0f}"),
         )))  # fmt: skip
-    columns = ("seeds", "before, %", "last, %", "best, %", "s a step", "peak GiB", "tokens a step")
+    columns = ("seeds", "before, %", "last, %", "best, held out, %", "best, flattering, %",
+               "s a step", "peak GiB", "tokens a step")  # fmt: skip
     title = f"{group.name}: {group.benchmark} avg@k"
     return Table(f"conditions-{group.pair}-{group.task}", title, columns, tuple(rows))
 

@@ -15,8 +15,11 @@ def markdown(report: Report) -> str:
     """The report as Markdown: the same figures as the page, with drawings linked as PNG."""
     parts = [f"# {_plain(report.title)}", _plain(" ".join(report.summary)), "## The paper's claims"]
     judged = [(each.statement + (f" ({each.what})" if each.what else ""), each.paper, each.ours,
-               each.rule, each.verdict) for each in report.judged]  # fmt: skip
-    parts.append(_grid(("claim", "paper", "ours", "required", "verdict"), map(_each, judged)))
+               each.rule, each.could, each.verdict) for each in report.judged]  # fmt: skip
+    parts.append(
+        _grid(("claim", "paper", "ours", "required", "could show", "verdict"), map(_each, judged))
+    )
+    parts += map(_plain, report.notes)
     parts.append("## Accuracy, seconds, memory")
     parts += [table(each, "condition") for each in report.conditions]
     for each in report.pictures:

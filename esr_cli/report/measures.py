@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from esr_cli.base.files import Rows
 from esr_cli.report import numbers
 from esr_cli.report.book import Group
 from esr_cli.report.conditions import Condition
-from esr_cli.report.numbers import Number
+from esr_cli.report.number import Number, minus, over_runs, ratio
 from esr_cli.runs.record import interval_of
 
 Claim = dict[str, Any]
@@ -22,7 +23,9 @@ class Finding:
     """One measured number.
 
     `what` names what it was measured on. `seeds` is 0 if it does not come from a run. `key` selects
-    among several figures of the paper. If it `compares` two trainings, one seed is not enough.
+    among several figures of the paper, and `tune` and `rollouts` a prompt too; without a training
+    `tune` is empty. If it `compares` two trainings, one seed is not enough. `room` is the largest
+    effect that the bounds of the figure allow: ESR cannot beat by 2 points what stands at 99 %.
     """
 
     number: Number
@@ -30,14 +33,24 @@ class Finding:
     seeds: int
     key: str = ""
     compares: bool = False
+    tune: str = ""
+    rollouts: int = 1
+    room: float = math.inf
 
 
 def difference(group: Group, claim: Claim) -> Iterator[Finding]:
-    """Accuracy of one condition minus that of another."""
-    for a, b in group.couples(claim["a"], claim["b"]):
+    """Accuracy of one condition minus that of another, for each tuning if the claim is on all."""
+    roles = [(claim["a"], claim["b"])]
+    if claim.get("every_tuning"):
+        tunings = sorted(("lora", "full"), key=lambda tune: tune != group.scale["tune"])
+        roles = [(f"{claim['a']}_by_{tune}", f"{claim['b']}_by_{tune}") for tune in tunings]
+    for a, b in (couple for pair in roles for couple in group.couples(*pair)):
         found = numbers.difference(a, b, group.benchmark, claim["moment"])
-        if found:
-            yield Finding(found, _against(a, b), _seeds(found, a, b), b.by, compares=True)
+        other = numbers.accuracy(b, group.benchmark, claim["moment"])
+        if found and other:
+            room = other.value if claim.get("side") == "below" else 1 - other.value
+            yield Finding(found, _against(a, b), _seeds(found, a, b), b.by, True, a.tune,
+                          _rollouts(a), room)  # fmt: skip
 
 
 def fall_difference(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -45,7 +58,9 @@ def fall_difference(group: Group, claim: Claim) -> Iterator[Finding]:
     for a, b in group.couples(claim["a"], claim["b"]):
         found = numbers.fall_difference(a, b, group.benchmark)
         if found:
-            yield Finding(found, _against(a, b), _seeds(found, a, b), compares=True)
+            best = numbers.accuracy(a, group.benchmark, "held_out")
+            yield Finding(found, _against(a, b), _seeds(found, a, b), "", True, a.tune,
+                          _rollouts(a), best.value if best else math.inf)  # fmt: skip
 
 
 def change(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -54,17 +69,18 @@ def change(group: Group, claim: Claim) -> Iterator[Finding]:
         first, last = (_share(condition, group.benchmark, claim["metric"], at)
                        for at in ("before", "last"))  # fmt: skip
         if first and last:
-            yield Finding(numbers.minus(last, first), condition.label, len(last.seeds))
+            found = minus(last, first).within(-1, 1)
+            yield Finding(found, condition.label, len(last.seeds), "", False, condition.tune,
+                          _rollouts(condition), 1 - first.value)  # fmt: skip
 
 
 def length_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
     """Mean response length of one condition divided by another's, at the last evaluation."""
-
-    def length(condition: Condition) -> Number | None:
-        return numbers.metric(condition, group.benchmark, "length_tokens/mean", "last")
-
-    for found in _ratios(group.couples(claim["a"], claim["b"]), length):
-        yield replace(found, compares=True)
+    for a, b in group.couples(claim["a"], claim["b"]):
+        found = numbers.length_ratio(a, b, group.benchmark)
+        if found:
+            yield Finding(found, _against(a, b), _seeds(found, a, b), "", True, a.tune,
+                          _rollouts(a))  # fmt: skip
 
 
 def seconds_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -79,12 +95,31 @@ def memory_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
 
 
 def probe(group: Group, claim: Claim) -> Iterator[Finding]:
-    """A figure of a probe with its interval, averaged over the runs of a condition."""
+    """A figure of a probe with its interval, averaged over the runs of a condition.
+
+    A figure of the student before training is one fact, whichever runs measured it: it is taken
+    from the probe of the pair alone if there is one, and else from one run.
+    """
+    if claim.get("where", {}).get("who") == "before":
+        yield from _untrained(group, claim)
+        return
     for label, probes, of_runs in group.probed(claim["probe"], claim.get("arm")):
         figures = [row for rows in probes for row in matching(rows, claim)[:1]]
         if figures:
             what = f"probe {claim['probe']} of {label}"
             yield Finding(_mean(figures), what, of_runs * len(figures))
+
+
+def _untrained(group: Group, claim: Claim) -> Iterator[Finding]:
+    found = [
+        rows
+        for _, probes, of_runs in sorted(group.probed(claim["probe"]), key=lambda each: each[2])
+        for rows in probes
+    ]
+    figures = [row for rows in found for row in matching(rows, claim)[:1]]
+    if figures:
+        what = f"probe {claim['probe']} of the untrained student"
+        yield Finding(_mean(figures[:1]), what, 0)
 
 
 def probe_change(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -94,11 +129,11 @@ def probe_change(group: Group, claim: Claim) -> Iterator[Finding]:
         for rows in probes:
             before, after = (matching(rows, claim, who=who)[:1] for who in ("before", "after"))
             if before and after:
-                delta = numbers.minus(_mean(after), _mean(before))
+                delta = minus(_mean(after), _mean(before))
                 changes.append((delta.value, delta.low, delta.high))
         if changes:
             what = f"probe {claim['probe']} of {label}"
-            yield Finding(numbers.over_runs(changes), what, of_runs * len(changes))
+            yield Finding(over_runs(changes), what, of_runs * len(changes))
 
 
 MEASURES: dict[str, Callable[[Group, Claim], Iterator[Finding]]] = {
@@ -125,7 +160,7 @@ def matching(rows: Rows, claim: Claim, **more: Any) -> Rows:
 
 
 def _mean(rows: Rows) -> Number:
-    return numbers.over_runs([interval_of(row) for row in rows])
+    return over_runs([interval_of(row) for row in rows])
 
 
 def _ratios(
@@ -133,7 +168,7 @@ def _ratios(
 ) -> Iterator[Finding]:
     for a, b in couples:
         numerator, denominator = of(a), of(b)
-        found = numbers.ratio(numerator, denominator) if numerator and denominator else None
+        found = ratio(numerator, denominator) if numerator and denominator else None
         if found:
             yield Finding(found, _against(a, b), _seeds(found, a, b))
 
@@ -142,6 +177,10 @@ def _share(condition: Condition, benchmark: str, metric: str, moment: str) -> Nu
     if metric == "several_boxes":
         return numbers.several_boxes(condition, benchmark, moment)
     return numbers.metric(condition, benchmark, metric, moment)
+
+
+def _rollouts(condition: Condition) -> int:
+    return int(condition.config["rollouts_per_prompt"])
 
 
 def _against(a: Condition, b: Condition) -> str:

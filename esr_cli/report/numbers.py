@@ -1,70 +1,62 @@
 """Numbers of a condition: means over seeds with 95 % intervals, and differences of conditions.
 
 Accuracy is known per question. Its interval therefore covers new seeds and new questions
-(`statistics.over_seeds`), and two conditions are compared on the same seeds and questions. For
-other figures each run gives a value with its own interval: the spread over runs (Student's t) and
-the mean width of these intervals are added in squares.
+(`seeds.over_seeds`), and two conditions are compared on the same seeds and questions. For other
+figures each run gives a value, some with an interval over questions: the spread over runs
+(Student's t) and the mean width of these intervals are added in squares. A figure without
+questions, such as a time, has no interval if there is one run: its steps are no sample of runs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 
-import numpy as np
-
-from esr_cli.base.statistics import (
-    Interval,
-    bootstrap,
-    mean_difference,
-    mean_interval,
-    over_seeds,
-    seed_spread,
-)
+from esr_cli.base.seeds import over_seeds
+from esr_cli.base.statistics import Interval, mean_difference, mean_interval
 from esr_cli.report.conditions import Condition
+from esr_cli.report.number import (
+    Number,
+    minus,
+    number,
+    over_plain_runs,
+    over_runs,
+    paired_ratio,
+    ratio,
+)
 from esr_cli.runs.record import Run, Scores
 
-# The logarithm of the largest float, rounded down.
-MOST_LOG = 709
 # Selects a step of a run for a benchmark, or none.
 Moment = Callable[[Run, str], "int | None"]
+
+
+def held_out(run: Run, benchmark: str) -> int | None:
+    """The best checkpoint without flattery, which is no single step: see `_held_out`."""
+    return None
+
+
 MOMENTS: dict[str, Moment] = {
     "before": lambda run, benchmark: next(iter(run.steps(benchmark)), None),
     "last": lambda run, benchmark: next(reversed(run.steps(benchmark)), None),
     "best": lambda run, benchmark: run.best(benchmark),
+    "held_out": held_out,
 }
 
 
-@dataclass(frozen=True)
-class Number:
-    """A mean over seeds, its 95 % interval, and the value of each seed."""
-
-    value: float
-    low: float
-    high: float
-    seeds: tuple[float, ...]
-
-    def scaled(self, by: float) -> Number:
-        """The number multiplied by `by`, in another unit."""
-        seeds = tuple(by * each for each in self.seeds)
-        return Number(by * self.value, by * self.low, by * self.high, seeds)
-
-    def within(self, low: float, high: float) -> Number:
-        """The number with its interval clipped to the range of the figure."""
-        return replace(self, low=max(low, self.low), high=min(high, self.high))
-
-
 def accuracy(condition: Condition, benchmark: str, moment: str) -> Number | None:
-    """avg@k at the `last` evaluation, the `best` checkpoint of each seed, or `before` training."""
+    """avg@k at the `last` evaluation, the `best` checkpoint of each seed, or `before` training.
+
+    The best of several accuracies is partly best by chance, which flatters. `held_out` chooses it
+    on half of the questions and scores it on the other half, both ways.
+    """
     return accuracy_at(condition, benchmark, MOMENTS[moment])
 
 
 def accuracy_at(condition: Condition, benchmark: str, moment: Moment) -> Number | None:
     """avg@k at the step of each run that `moment` selects."""
-    number = _share(condition, benchmark, lambda run: run.right, moment)
+    number = _share(condition, benchmark, _right, moment)
     number = number or metric_at(condition, benchmark, "avg@", moment)
     return number.within(0, 1) if number else None
 
@@ -102,8 +94,8 @@ def difference(
 
     If they share none, the two are treated as independent.
     """
-    scores_a = _scores(a, benchmark, lambda run: run.right, MOMENTS[moment_a])
-    scores_b = _scores(b, benchmark, lambda run: run.right, MOMENTS[moment_b or moment_a])
+    scores_a = _scores(a, benchmark, _right, MOMENTS[moment_a])
+    scores_b = _scores(b, benchmark, _right, MOMENTS[moment_b or moment_a])
     both = [_minus(scores_a[seed], scores_b[seed]) for seed in scores_a if seed in scores_b]
     paired = _over(both, mean_difference)
     if paired:
@@ -114,46 +106,40 @@ def difference(
 
 
 def fall(condition: Condition, benchmark: str) -> Number | None:
-    """Accuracy at each seed's best checkpoint minus accuracy at its last."""
-    return difference(condition, condition, benchmark, "best", "last")
+    """Accuracy at each seed's best checkpoint, held out, minus accuracy at its last."""
+    return difference(condition, condition, benchmark, "held_out", "last")
 
 
 def fall_difference(a: Condition, b: Condition, benchmark: str) -> Number | None:
-    """How much further `a` falls from its best checkpoint to its last than `b` does.
-
-    A best checkpoint is partly best by chance. The fall of a single condition would count that
-    chance as an effect; it cancels in the difference.
-    """
+    """How much further `a` falls from its best checkpoint, held out, to its last than `b` does."""
     rows = []
     for seed in [seed for seed in a.done if seed in b.done]:
         falls = []
         for condition in (a, b):
             run = condition.done[seed]
-            best, last = run.best(benchmark), MOMENTS["last"](run, benchmark)
-            ends = [run.right.get((benchmark, step)) for step in (best, last) if step is not None]
-            if len(ends) < 2 or ends[0] is None or ends[1] is None:
+            best, last = (
+                _by_id(run, benchmark, _right, MOMENTS[at]) for at in ("held_out", "last")
+            )
+            if not best or not last:
                 return None
-            falls.append(_minus(ends[0], ends[1]))
+            falls.append(_minus(best, last))
         rows.append(_minus(falls[0], falls[1]))
-    return _over(rows, partial(mean_difference, most=2))
+    found = _over(rows, partial(mean_difference, most=2))
+    # A true fall lies between none and all.
+    return found.within(-1, 1) if found else None
 
 
 def phase_seconds(condition: Condition, phase: str) -> Number | None:
     """Median seconds per step of a phase (generate, score, train, sync), or of the full `step`."""
-    medians: list[Interval] = []
-    for run in condition.done.values():
-        if seconds := run.column(f"time/{phase}_s"):
-            medians.append(bootstrap(seconds, lambda rows: np.median(rows, axis=-1)))
-    return over_runs(medians).within(0, math.inf) if medians else None
+    columns = [run.column(f"time/{phase}_s") for run in condition.done.values()]
+    found = over_plain_runs([float(median(column)) for column in columns if column])
+    return found.within(0, math.inf) if found else None
 
 
 def peak_gib(condition: Condition) -> Number | None:
-    """Peak memory of the trainer process in GiB. A single run has no finite interval."""
+    """Peak memory of the trainer process in GiB."""
     columns = [run.column("memory/peak_gib") for run in condition.done.values()]
-    peaks = [max(column) for column in columns if column]
-    if len(peaks) == 1:
-        return Number(peaks[0], -math.inf, math.inf, tuple(peaks))
-    return over_runs([(peak, peak, peak) for peak in peaks]) if peaks else None
+    return over_plain_runs([max(column) for column in columns if column])
 
 
 def tokens_a_step(condition: Condition) -> float | None:
@@ -162,41 +148,21 @@ def tokens_a_step(condition: Condition) -> float | None:
     return float(median(counts)) if counts else None
 
 
-def over_runs(intervals: Sequence[Interval]) -> Number:
-    """The mean of a figure over runs, each of which has its own interval."""
-    values = [value for value, _, _ in intervals]
-    mean, spread = sum(values) / len(values), seed_spread(values)
-    below = sum(value - low for value, low, _ in intervals) / len(intervals)
-    above = sum(high - value for value, _, high in intervals) / len(intervals)
-    return Number(mean, mean - math.hypot(spread, below), mean + math.hypot(spread, above),
-                  tuple(values))  # fmt: skip
+def length_ratio(a: Condition, b: Condition, benchmark: str) -> Number | None:
+    """Mean response length of `a` divided by that of `b` at the last evaluation.
 
-
-def minus(a: Number, b: Number) -> Number:
-    """a - b of two independent numbers."""
-    value = a.value - b.value
-    low = value - math.hypot(a.value - a.low, b.high - b.value)
-    return Number(value, low, value + math.hypot(a.high - a.value, b.value - b.low), ())
-
-
-def ratio(a: Number, b: Number) -> Number | None:
-    """a / b of two independent numbers, computed on logarithms; None if a value is not positive."""
-    if min(a.value, b.value) <= 0:
-        return None
-    logs = minus(_log(a), _log(b))
-    return Number(_exp(logs.value), _exp(logs.low), _exp(logs.high), ())
-
-
-def _exp(value: float) -> float:
-    return math.exp(value) if value < MOST_LOG else math.inf
-
-
-def _log(number: Number) -> Number:
-    # The relative width approximates the width of the logarithm: a bound may be below zero.
-    value = math.log(number.value)
-    below = (number.value - number.low) / number.value
-    above = (number.high - number.value) / number.value
-    return Number(value, value - below, value + above, ())
+    Paired over the seeds that both have; if they share none, the two are treated as independent.
+    """
+    sides = []
+    for condition in (a, b):
+        rows = {seed: run.row(benchmark, "length_tokens/mean", run.steps(benchmark)[-1])
+                for seed, run in condition.done.items() if run.steps(benchmark)}  # fmt: skip
+        sides.append({seed: row["value"] for seed, row in rows.items() if row})
+    both = [seed for seed in sides[0] if seed in sides[1]]
+    if both:
+        return paired_ratio(*([side[seed] for seed in both] for side in sides))
+    first, second = (metric(each, benchmark, "length_tokens/mean", "last") for each in (a, b))
+    return ratio(first, second) if first and second else None
 
 
 def _share(
@@ -209,7 +175,7 @@ def _share(
 
 
 def _samples(run: Run, benchmark: str, moment: Moment) -> int:
-    step = moment(run, benchmark)
+    step = run.best(benchmark) if moment is held_out else moment(run, benchmark)
     return 1 if step is None else run.samples(benchmark, step)
 
 
@@ -219,11 +185,37 @@ def _scores(
     """The figure of every question by id, for each seed, at the step that `moment` selects."""
     found = {}
     for seed, run in condition.done.items():
-        step = moment(run, benchmark)
-        by_id = of(run).get((benchmark, step)) if step is not None else None
-        if by_id:
+        if by_id := _by_id(run, benchmark, of, moment):
             found[seed] = by_id
     return found
+
+
+def _by_id(
+    run: Run, benchmark: str, of: Callable[[Run], Scores], moment: Moment
+) -> dict[str, float] | None:
+    if moment is held_out:
+        return _held_out(run, benchmark, of(run))
+    step = moment(run, benchmark)
+    return of(run).get((benchmark, step)) if step is not None else None
+
+
+def _held_out(run: Run, benchmark: str, scores: Scores) -> dict[str, float] | None:
+    """Each question's figure at the checkpoint that is best on the other half of the questions."""
+    steps = [step for step in run.steps(benchmark) if step > 0 and (benchmark, step) in run.right]
+    known = [run.right[benchmark, step] for step in steps]
+    ids = sorted(name for name in known[0] if all(name in each for each in known)) if known else []
+    if len(ids) < 2:
+        return None
+    found: dict[str, float] = {}
+    for scored, choosing in ((ids[::2], ids[1::2]), (ids[1::2], ids[::2])):
+        sums = [sum(each[name] for name in choosing) for each in known]
+        best = scores.get((benchmark, steps[sums.index(max(sums))]), {})
+        found |= {name: best[name] for name in scored if name in best}
+    return found
+
+
+def _right(run: Run) -> Scores:
+    return run.right
 
 
 def _minus(a: dict[str, float], b: dict[str, float]) -> dict[str, float]:
@@ -238,5 +230,4 @@ def _over(
     if not shared:
         return None
     rows = [[row[name] for name in shared] for row in by_seed]
-    mean, low, high = over_seeds(rows, over)
-    return Number(mean, low, high, tuple(sum(row) / len(row) for row in rows))
+    return number(over_seeds(rows, over), [sum(row) / len(row) for row in rows])

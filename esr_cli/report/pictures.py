@@ -11,7 +11,7 @@ from esr_cli.report import numbers
 from esr_cli.report.book import Group
 from esr_cli.report.condition_tables import teacher_in
 from esr_cli.report.conditions import Condition
-from esr_cli.report.numbers import Number
+from esr_cli.report.number import Number
 from esr_cli.runs.lines import PHASES
 
 UNIT = "accuracy, avg@k (%)"

@@ -8,7 +8,7 @@ from esr_cli.report import numbers
 from esr_cli.report.book import Book
 from esr_cli.report.claims import seeds
 from esr_cli.report.conditions import Condition
-from esr_cli.report.numbers import Number
+from esr_cli.report.number import Number
 from esr_cli.report.tables import (
     LAST,
     OURS,

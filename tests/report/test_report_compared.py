@@ -8,7 +8,8 @@ from run_folders import write_probe, write_run
 from esr_cli.base.files import read_rows, write_rows
 from esr_cli.config import gate
 from esr_cli.report.book import Group, open_book
-from esr_cli.report.claims import DOES_NOT, NOISY, SHOWS, UNMEASURED, judge
+from esr_cli.report.claims import judge
+from esr_cli.report.verdicts import EQUIVALENT, NOISY, SHOWS, UNMEASURED
 
 GOOD, BAD = {0: [[0, 0]] * 200, 2: [[1, 1]] * 200}, {0: [[0, 0]] * 200, 2: [[0, 0]] * 200}
 MAIN = "qwen25math_1p5b__qwen3_1p7b"
@@ -96,10 +97,10 @@ def test_one_seed_is_too_noisy_to_compare_two_trainings(tmp_path, judged):
     for name in ("better_last", "better_best", "shorter", "unstable"):
         assert one[name].verdict == NOISY and one[name].what.endswith(", one seed"), name
     # With 200 questions and no repetition, a share of up to 1.9 points remains possible.
-    assert one["repetition"].verdict == DOES_NOT
+    assert one["repetition"].verdict == EQUIVALENT
     esr_and_full(tmp_path, "seed=1")
     two = judged()["better_last"]
-    assert two.verdict == SHOWS and two.what == "ESR N=32 against full rollouts, 2 seeds"
+    assert two.verdict == SHOWS and two.what == "ESR N=32 against full rollouts, 2 seeds†"
 
 
 def test_seeds_that_are_not_shared_do_not_count(tmp_path, judged):

@@ -15,6 +15,7 @@ import esr_cli.config
 from esr_cli.base.files import conf_dir
 from esr_cli.cli.main import COMMANDS, _quoted
 from esr_cli.config import ConfigError, ReproduceConfig, gate
+from esr_cli.report.verdicts import VERDICTS
 from esr_cli.reproduce import command as reproduce
 from esr_cli.reproduce import matrix
 
@@ -82,9 +83,8 @@ def claims(folder):
     """The claims and figures of the report, without rows of seconds and memory."""
     text = (folder / "all" / "report.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    verdicts = ("shows", "does not show", "too noisy to say", "not measured")
     rows = [row for row in rows if not re.search("faster|memory", row)]
-    return [row for row in rows if any(f"| {verdict} |" in row for verdict in verdicts)]
+    return [row for row in rows if any(f"| {verdict} |" in row for verdict in VERDICTS)]
 
 
 def test_a_killed_reproduction_resumes_to_the_same_results(uninterrupted, tmp_path):

@@ -1,0 +1,126 @@
+"""The two sides of a comparison: graded evaluations of one run, or of the runs of a sweep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from esr_cli.base.files import Rows
+from esr_cli.base.words import counted
+from esr_cli.config import ConfigError
+from esr_cli.runs import record
+from esr_cli.runs.settings import differing, flat
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One evaluation: its step, the accuracy on each question by id, and its settings hash."""
+
+    step: int
+    by_id: dict[str, float]
+    settings: str
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side. `by_seed` has the evaluations of each run by benchmark name; a single run or
+    evaluation has one entry. `trained` is whether it is a run or a sweep of `esr train`.
+    """
+
+    by_seed: dict[int, dict[str, Scores]]
+    trained: bool
+    sweep: bool
+    ignored: int = 0
+
+    @property
+    def single(self) -> dict[str, Scores]:
+        """The evaluations of the first run."""
+        return next(iter(self.by_seed.values()))
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """The benchmarks that every run has."""
+        return [name for name in self.single if all(name in each for each in self.by_seed.values())]
+
+
+def read_side(key: str, folder: str, step: int | None) -> Side:
+    """A run, an evaluation, or a folder of runs that differ in nothing but the seed.
+
+    Raises `ConfigError` if it holds no evaluation, or if its runs differ in more.
+    """
+    place = Path(folder)
+    trained = (place / "metrics.jsonl").is_file()
+    runs = [] if trained or (place / "eval.jsonl").is_file() else record.places(place)
+    if not runs:
+        return Side({0: load(key, folder, step)}, trained, sweep=False)
+    complete = [run for run in runs if (run / "summary.json").is_file()]
+    if not complete:
+        raise ConfigError(f"{key}={folder}: none of its {len(runs)} runs is complete; resume them")
+    settings = [record.settings_at(run / "config.yaml") for run in complete]
+    _need_alike(key, folder, settings)
+    seeds = [int(each.get("seed", 0)) for each in settings]
+    if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+        raise ConfigError(f"{key}={folder}: holds seed {twice[0]} more than once; name a folder "
+                          "with one run per seed")  # fmt: skip
+    by_seed = sorted(zip(seeds, complete, strict=True))
+    found = {seed: load(key, str(run), step) for seed, run in by_seed}
+    side = Side(found, True, True, len(runs) - len(complete))
+    _need_one_evaluation(key, folder, side)
+    return side
+
+
+def load(key: str, folder: str, step: int | None) -> dict[str, Scores]:
+    """The last evaluation of each benchmark, or that at `step`, by benchmark name.
+
+    `folder` is a run or an evaluation. Raises `ConfigError` if it holds no evaluation.
+    """
+    folders = [Path(folder), *sorted(Path(folder).glob("eval/*"))]
+    evaluations: dict[str, Scores] = {}
+    for each in folders:
+        settings = {
+            record.key_of(row): str(row.get("settings", ""))
+            for row in record.rows_in(each, "eval.jsonl", ("benchmark", "step"))
+        }
+        by_key: dict[tuple[str, int], Rows] = {}
+        for row in record.rows_in(each, "generations.jsonl"):
+            by_key.setdefault(record.key_of(row), []).append(row)
+        for (name, at), rows in by_key.items():
+            newer = name not in evaluations or at >= evaluations[name].step
+            if (at == step or step is None) and newer and (name, at) in settings:
+                # Questions that could not be judged have no verdicts.
+                judged = [row for row in rows if row.get("correct")]
+                scores = {row["id"]: record.share_right(row) for row in judged}
+                evaluations[name] = Scores(at, scores, settings[name, at])
+    if not evaluations:
+        at_step = "" if step is None else f" at step {step}"
+        raise ConfigError(f"{key}={folder}: holds no evaluation{at_step}; run esr eval first")
+    return evaluations
+
+
+def _need_alike(key: str, folder: str, settings: list[dict[str, Any]]) -> None:
+    first = flat(settings[0])
+    for other in map(flat, settings[1:]):
+        if names := differing(first, other):
+            name, more = names[0], counted(len(names) - 1, "more setting")
+            also = f" and in {more}" if len(names) > 1 else ""
+            raise ConfigError(
+                f"{key}={folder}: its runs differ in {name} ({first.get(name)} and "
+                f"{other.get(name)}){also}; name a folder whose runs differ in the seed alone"
+            )
+
+
+def _need_one_evaluation(key: str, folder: str, side: Side) -> None:
+    for name in side.benchmarks:
+        found = [each[name] for each in side.by_seed.values()]
+        steps = sorted({each.step for each in found})
+        if len(steps) > 1:
+            raise ConfigError(
+                f"{key}={folder}: the last evaluations of {name} are at steps {steps[0]} and "
+                f"{steps[-1]}; choose one with {key}_step="
+            )
+        if len({each.settings for each in found}) > 1:
+            raise ConfigError(
+                f"{key}={folder}: its runs were evaluated on {name} with different wording, "
+                "sampling or budget; evaluate them alike"
+            )
