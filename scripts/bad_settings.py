@@ -147,6 +147,12 @@ train lengths=steps lengths.stages=[1]
 train tune.learning_rate=-1
 train tune.beta1=2
 train tune.rank=0 tune=lora
+train tune=lora tune.dropout=1
+train tune=full tune.dropout=0.1
+train tune=lora tune.master=none
+train tune=lab_full tune.warmup_share=0.1
+train task.sample.rows=3
+train task=math task.rows=2 task.sample.rows=3
 train tune=lora tune.targets=[nothing]
 train tune=lora tune.targets=[]
 train execution.device=nothing

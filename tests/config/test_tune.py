@@ -43,7 +43,8 @@ def test_a_linear_schedule_falls_from_the_first_step():
 
 
 @pytest.mark.parametrize(
-    ("share", "steps", "expected"), [(0.1, 200, 20), (0.07, 100, 7), (0.1, 4, 0), (0.0, 9, 0)]
+    ("share", "steps", "expected"),
+    [(0.1, 200, 20), (0.07, 100, 7), (0.29, 100, 29), (0.1, 4, 0), (0.0, 9, 0)],
 )
 def test_a_share_of_warm_up_is_rounded_to_steps(share, steps, expected):
     assert TuneConfig(warmup_share=share).warmup(steps) == expected

@@ -8,8 +8,10 @@ from peft import LoraConfig
 from peft.tuners.lora import Linear
 from test_student import ROLLOUTS, load, student
 
+from esr_cli.distill.divergence import Options
 from esr_cli.student import snapshot
 from esr_cli.student.adapted import SeededDropout, kept, read_through
+from esr_cli.student.student import Objective
 
 RATE = 0.25
 
@@ -65,8 +67,12 @@ def test_the_same_mask_gives_the_values_and_gradients_of_peft(dtype, close):
 def test_masks_drop_their_share_and_differ_by_key():
     x = torch.randn(400, 500)
     dropout = SeededDropout(RATE)
-    masks = {}
-    for key in ("0/dropout/3/0/a", "0/dropout/3/0/b", "0/dropout/4/0/a"):
+    masks, objective = {}, Objective(Options(), seed=1)
+    other_seed = Objective(Options(), seed=2).dropout_key(3, 0)
+    # Another layer, step, micro-batch and run seed.
+    drawn = [f"{objective.dropout_key(3, 0)}/{layer}" for layer in "ab"]
+    drawn += [f"{objective.dropout_key(*place)}/a" for place in ((4, 0), (3, 1))]
+    for key in (*drawn, f"{other_seed}/a"):
         dropout.draw(key)
         masks[key] = kept(x, dropout.seed, RATE)
         assert sorted(masks[key].unique().tolist()) == [0, 1]
@@ -74,11 +80,12 @@ def test_masks_drop_their_share_and_differ_by_key():
         assert float(masks[key].mean()) == pytest.approx(1 - RATE, abs=0.005)
         assert torch.equal(dropout(x), x * masks[key] / (1 - RATE))
     one, *others = masks.values()
+    assert len(others) == 4
     for other in others:
         assert float((one == other).float().mean()) == pytest.approx(
             RATE**2 + (1 - RATE) ** 2, abs=0.006
         )
-    dropout.draw("0/dropout/3/0/a")
+    dropout.draw(drawn[0])
     assert torch.equal(kept(x, dropout.seed, RATE), one)
 
 

@@ -27,6 +27,8 @@ def test_single_weights():
     # A power of two moves down before it moves up; its neighbour above moves neither way yet.
     assert lost(one + 2**-7, 2**-9 * 1.01, torch.bfloat16).item()
     assert not lost(one + 2**-7, 2**-8 * 1.01, torch.bfloat16).item()
+    # A negative weight moves up, towards zero, before it moves down.
+    assert not lost(-one, 2**-9 * 1.01, torch.bfloat16).item()
     # fp16 has three more bits, and zero moves in any type.
     assert lost(one, 2**-12, torch.float16).item()
     assert not lost(one, 2**-12 * 1.01, torch.float16).item()

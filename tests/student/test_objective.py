@@ -59,6 +59,24 @@ def test_selected_positions_do_not_depend_on_micro_batches(rule, tiny_pair, teac
         assert torch.allclose(one[name], other[name], rtol=1e-3, atol=1e-7), name
 
 
+def test_the_positions_of_the_highest_forward_kl_are_trained(tiny_pair, teacher):
+    """Two positions of each response, found from both models' logits in float64."""
+    models, expected = (load(tiny_pair).double(), load(tiny_pair, "teacher").double()), []
+    for r in ROLLOUTS:
+        logs = []
+        for model, prompt in zip(models, (r.prompt.student_ids, r.prompt.teacher_ids), strict=True):
+            with torch.no_grad():
+                logits = model(torch.tensor([prompt + r.response_ids])).logits[0]
+            logs.append(logits[len(prompt) - 1 : -1].log_softmax(-1))
+        log_q, log_p = logs
+        forward_R = (log_p.exp() * (log_p - log_q)).sum(-1)
+        best = forward_R.topk(min(2, len(forward_R))).indices
+        expected += (log_q.exp() * (log_q - log_p)).sum(-1)[best].tolist()
+    made = student(tiny_pair, teacher, rule=Rule("top", keep=2, by=("forward_kl",)))
+    found = made.update(ROLLOUTS, teacher.score(ROLLOUTS), 0).metrics["train/loss"]
+    assert len(expected) == 7 and found == pytest.approx(sum(expected) / 7, 1e-5)
+
+
 def test_the_kept_share_is_reported(tiny_pair, teacher):
     made = student(tiny_pair, teacher, rule=Rule("top", keep=3))
     update = made.update(ROLLOUTS, teacher.score(ROLLOUTS), 0)
