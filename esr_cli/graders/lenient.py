@@ -39,8 +39,6 @@ def _dicts_alike(value: dict[str, Any], option: dict[str, Any]) -> bool:
 
 def _scalar(value: Any) -> float | str:
     text = str(value).strip().casefold()
-    if isinstance(value, bool):
-        return text
     try:
         number = float(text)
     except ValueError:

@@ -58,6 +58,8 @@ def test_a_raw_prompt_is_the_code_after_the_tokenizers_own_start(template, syste
     bare = bytes_tokenizer()(PROMPT.lstrip("\n"), add_special_tokens=False).input_ids
     assert tokenizer.decode(bare) == PROMPT[1:]
     assert prompt.student_ids == prompt.teacher_ids == (1, *bare)
+    [question] = benchmark().questions
+    assert question.reference.prompt == PROMPT[1:], "the program begins with the prompt as read"
 
 
 def test_a_special_token_in_raw_code_is_text():
