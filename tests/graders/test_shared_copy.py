@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from esr_cli.graders import shared_copy
-from esr_cli.graders.shared_copy import shared
+from esr_cli.graders.shared_copy import open_to_others, shared
 
 
 @pytest.fixture
@@ -112,3 +113,13 @@ def test_a_folder_that_others_could_change_or_not_read_is_not_used(cache, source
     (tmp_path / "tmp").write_text("no folder")
     with pytest.raises(RuntimeError, match="set ESR_CACHE to a folder that is open to them"):
         shared("python", sources)
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(0o755, True), (0o700, False), (0o750, False)])
+def test_a_file_is_open_only_if_others_can_read_and_run_it(mode, expected):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        file = Path(folder, "python")
+        file.touch()
+        file.chmod(mode)
+        assert open_to_others(file) is expected
