@@ -114,7 +114,7 @@ def _check_entries(key: str, path: str, folder: Path) -> None:
                 settings = reading.parse(reading.text(entry))
                 if entry.name in SETTINGS and not isinstance(settings, dict):
                     raise ConfigError("it holds no settings")
-        except (ConfigError, reading.BrokenError) as error:
+        except (ConfigError, reading.BrokenError, OSError) as error:  # a link may lead anywhere
             reason = ValueError(str(error).removeprefix(f"{entry}: "))
             raise ConfigError(_damaged(key, path, entry.name, reason)) from None
 

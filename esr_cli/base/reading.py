@@ -12,7 +12,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -56,7 +56,7 @@ def text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
 
 def all_of(file: IO[bytes], path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
     """The text of an open file of at most `most_bytes`; `path` is for the message."""
-    content = file.read(most_bytes + 1)
+    content = _read(file.read, most_bytes + 1, str(path))
     if len(content) > most_bytes:
         raise ConfigError(f"{path}: is larger than {_size(most_bytes)}; this is no file of esr's")
     return decoded(content.removeprefix(codecs.BOM_UTF8), str(path))
@@ -72,12 +72,20 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 def lines_of(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines of an open file with their numbers, from 1."""
     number = 0
-    while line := file.readline(MOST_LINE_BYTES + 1):
+    while line := _read(file.readline, MOST_LINE_BYTES + 1, str(path)):
         number += 1
         if len(line) > MOST_LINE_BYTES:
             limit = _size(MOST_LINE_BYTES)
             raise ConfigError(f"{path}:{number}: a line of more than {limit}; split or drop it")
         yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+
+
+def _read(read: Callable[[int], bytes], most_bytes: int, where: str) -> bytes:
+    """What `read` returns; a link may lead to what cannot be read, such as /proc/self/mem."""
+    try:
+        return read(most_bytes)
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read ({error.strerror})") from None
 
 
 def decoded(content: bytes, where: str) -> str:

@@ -18,13 +18,17 @@ LOOP = b"{% for a in range(99999) %}" * 3 + b"{% endfor %}" * 3
 
 
 def broken(tiny_pair, tmp_path, name, content):
-    """A copy of the student in which one file has this content, is a FIFO (None) or a folder."""
+    """A copy of the student in which one file has this content, is a FIFO (None), a folder or a
+    link (str).
+    """
     folder = shutil.copytree(tiny_pair / "student", tmp_path / "student")
     (folder / name).unlink(missing_ok=True)
     if content is None:
         os.mkfifo(folder / name)
     elif content is list:
         (folder / name).mkdir()
+    elif isinstance(content, str):
+        (folder / name).symlink_to(content)
     else:
         (folder / name).write_bytes(content)
     return folder
@@ -42,6 +46,8 @@ def broken(tiny_pair, tmp_path, name, content):
         ("tokenizer.json", b"\xff\xfe", "not UTF-8"),
         ("tokenizer_config.json", b"[" * 9999, "nested too deep"),
         ("model.safetensors", b"\x10\x00\x00", "model.safetensors cannot be read"),
+        ("model.safetensors", "/proc/self/mem", "model.safetensors cannot be read"),
+        ("tokenizer.json", "/proc/self/mem", "tokenizer.json cannot be read"),
         (
             "chat_template.jinja",
             b"{% for a in range(99999) %}" * 3 + b"{% endfor %}" * 3,

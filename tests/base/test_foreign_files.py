@@ -11,7 +11,9 @@ from esr_cli.base import files, reading
 from esr_cli.base.reading import ConfigError
 
 
-@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "loop", "dangling", "locked away"])
+@pytest.mark.parametrize(
+    "kind", ["fifo", "folder", "device", "loop", "dangling", "locked away", "unreadable"]
+)
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path, kind):
     path = tmp_path / "rows.jsonl"
     make = {
@@ -19,6 +21,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path, kind):
         "device": lambda: path.symlink_to("/dev/zero"), "loop": lambda: path.symlink_to(path),
         "dangling": lambda: path.symlink_to(tmp_path / "nowhere"),
         "locked away": lambda: path.symlink_to("/proc/1/mem/x"),
+        "unreadable": lambda: path.symlink_to("/proc/self/mem"),
     }  # fmt: skip
     make[kind]()
     for read in (reading.text, files.read_rows, files.read_json, lambda p: list(reading.lines(p))):
