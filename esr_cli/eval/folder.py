@@ -9,7 +9,7 @@ from esr_cli.base.files import append_rows, read_rows, write_rows
 from esr_cli.benchmarks.exam import Evaluation
 from esr_cli.config import ConfigError, EvalConfig, gate
 from esr_cli.runs import record
-from esr_cli.runs.folder import name_of, need_no_links, need_writable
+from esr_cli.runs.folder import name_of, need_files, need_no_links, need_writable
 from esr_cli.runs.record import key_of
 
 # Overrides that name the parent folder or do not change the results.
@@ -28,7 +28,7 @@ def open_for(config: EvalConfig, overrides: list[str]) -> Path:
     folder = Path(config.out) if config.out else _parent(config) / name
     if config.run and not config.out:
         need_no_links("run", [folder.parent, folder])
-    need_no_links("out", [folder / each for each in WRITTEN])
+    need_files("out", [folder / each for each in WRITTEN])
     need_writable("out", folder)
     plain, saved = gate.as_plain(config), folder / "config.yaml"
     del plain["trust_remote_code"]  # changes no result

@@ -19,10 +19,14 @@ from esr_cli.runs import environment, lines, saved, wandb_mirror
 NOT_IN_NAME = re.compile(rf"({'|'.join(NO_DIFFERENCE)})[.=]|(pair|sweep|cluster)=")
 CUT_BACK = tuple(lines.OF_FILE)
 # What a run writes into its folder, besides CUT_BACK.
-WRITTEN = (
-    ".lock", ".trial", "adapter", "checkpoints", "config.yaml", "engine.log", environment.FILE,
-    "esr.log", "eval", "plots", "probes", "probes-before", "student", "summary.json", "teacher.log",
-    "wandb", wandb_mirror.ID,
+# What a run writes besides `CUT_BACK`.
+FILES = (
+    ".lock", "config.yaml", "engine.log", environment.FILE, "esr.log", "summary.json",
+    "teacher.log", wandb_mirror.ID,
+)  # fmt: skip
+FOLDERS = (
+    ".trial", "adapter", "checkpoints", "eval", "plots", "probes", "probes-before", "student",
+    "wandb",
 )  # fmt: skip
 MOST_CHARS = 120
 
@@ -85,7 +89,8 @@ def lock(folder: Path, key: str = "run_dir") -> Iterator[None]:
     holds the lock or if the folder cannot be written.
     """
     need_writable(key, folder)
-    need_no_links(key, [folder / name for name in (*WRITTEN, *CUT_BACK)])
+    need_no_links(key, [folder / name for name in FOLDERS])
+    need_files(key, [folder / name for name in (*FILES, *CUT_BACK)])
     try:
         file = writing.open_file(folder / ".lock", 0)
     except OSError as error:
@@ -216,6 +221,15 @@ def need_no_links(key: str, paths: Iterable[Path]) -> None:
                 f"{key}={path.parent}: {path.name} in it is {kind}, through which esr does not "
                 "write; put a file or folder in its place"
             )
+
+
+def need_files(key: str, paths: Iterable[Path]) -> None:
+    """Raises `ConfigError` if one of these is there and no regular file."""
+    paths = list(paths)
+    need_no_links(key, paths)
+    for path in paths:
+        if path.is_dir():
+            raise ConfigError(f"{key}={path.parent}: {path.name} in it is a folder; remove it")
 
 
 def _write_config(folder: Path, plain: dict[str, Any]) -> None:

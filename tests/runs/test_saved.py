@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -74,7 +75,17 @@ def test_broken_settings_are_one_line_with_the_file(run, text):
     assert str(caught.value).startswith(f"{run}/config.yaml") and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [*run_folder.WRITTEN, *run_folder.CUT_BACK])
+@pytest.mark.parametrize("name", [*run_folder.FILES, *run_folder.CUT_BACK])
+def test_a_folder_in_the_place_of_a_file_is_named(name, tmp_path):
+    (tmp_path / name).mkdir()
+    with (
+        pytest.raises(ConfigError, match=rf"run_dir=.*: {re.escape(name)} in it is a folder"),
+        run_folder.lock(tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", [*run_folder.FOLDERS, *run_folder.FILES, *run_folder.CUT_BACK])
 def test_a_link_or_pipe_among_the_files_of_a_run_is_refused(tmp_path, name):
     folder, mine = tmp_path / "run", tmp_path / "mine"
     folder.mkdir()
