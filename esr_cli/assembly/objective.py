@@ -22,6 +22,7 @@ def lengths_of(config: TrainConfig) -> Lengths:
         stages=tuple((step, length) for step, length in settings.stages),
         share=settings.share,
         full_share=settings.full_share,
+        full_in=settings.full_in,
         seed=config.seed,
     )
 

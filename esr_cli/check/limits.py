@@ -66,7 +66,9 @@ def lengths(config: TrainConfig, planned: Lengths) -> list[Finding]:
     text = f"N={first}" if first == last else f"N={first} at first, {last} at last"
     text += f" of at most {full:,} response tokens ({last / full:.0%})"
     if planned.full_share:
-        text += f"; {planned.full_share:.1%} of the responses run to {full:,}"
+        text += f"; {planned.full_share:.1%} of the {planned.full_in} run to {full:,}"
+    if planned.schedule == "random":
+        text += f"; each response draws from 1 to {min(2 * planned.n - 1, full)}"
     if last >= full:
         return [
             Finding("warning", "rollout length", f"{text}: full rollouts", "a shorter N is ESR")

@@ -6,16 +6,19 @@ from dataclasses import dataclass, field
 
 from esr_cli.config.errors import need, need_choice
 
-SCHEDULES = ("constant", "linear", "steps", "share")
+SCHEDULES = ("constant", "linear", "steps", "share", "random")
+FULL_IN = ("responses", "steps")
 
 
 @dataclass
 class LengthsConfig:
     """The schedule of N: `constant`; `linear` from `start` to N over the first `over` of the steps;
-    `steps`, a list `stages` of [step, length], where each length applies from its step on; or
-    `share`, a fraction of the longest response.
+    `steps`, a list `stages` of [step, length], where each length applies from its step on;
+    `share`, a fraction of the longest response; or `random`, drawn for each response from 1 to
+    2 N - 1.
 
-    A fraction `full_share` of each step's responses runs to full length regardless of N.
+    A fraction `full_share` runs to full length regardless of N: of each step's `responses`, or of
+    the `steps`, all responses at once (`full_in`).
     """
 
     schedule: str = "constant"
@@ -24,6 +27,7 @@ class LengthsConfig:
     stages: list[list[int]] = field(default_factory=list)
     share: float = 0.1
     full_share: float = 0.0
+    full_in: str = "responses"
 
     def __post_init__(self) -> None:
         need_choice("lengths.schedule", self.schedule, SCHEDULES)
@@ -31,6 +35,7 @@ class LengthsConfig:
         for key in ("over", "share"):
             value = getattr(self, key)
             need(0 < value <= 1, f"lengths.{key}", value, "give a share in (0, 1]")
+        need_choice("lengths.full_in", self.full_in, FULL_IN)
         full = self.full_share
         need(0 <= full <= 1, "lengths.full_share", full, "give a share in [0, 1]")
         remedy = "give [[step, length], ...], rising steps from 0, lengths of 1 or more"

@@ -6,7 +6,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SCHEDULES = ("constant", "linear", "steps", "share")
+SCHEDULES = ("constant", "linear", "steps", "share", "random")
+FULL_IN = ("responses", "steps")
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,10 @@ class Lengths:
     - `steps`: for each (step, length) of `stages`, that length from that step on, at most N
       (arXiv 2605.31490)
     - `share`: `share` of `full`
+    - `random`: for each response a length between 1 and 2 N - 1, all equally likely, at most `full`
 
-    A mixture of lengths: `full_share` of the responses get `full` tokens under any schedule.
+    A mixture of lengths: `full_share` of the responses (`full_in` "responses"), or all responses of
+    that share of the steps ("steps"), get `full` tokens under any schedule.
     """
 
     n: int
@@ -32,12 +35,15 @@ class Lengths:
     stages: tuple[tuple[int, int], ...] = ()
     share: float = 1.0
     full_share: float = 0.0
+    full_in: str = "responses"
     seed: int = 0
 
     @property
     def longest(self) -> int:
         """The maximum number of tokens of any response of the run."""
         mixed = self.full if self.full_share > 0 else 0
+        if self.schedule == "random":
+            mixed = max(mixed, min(2 * self.n - 1, self.full))
         last = max([self.n_at(0), self.n_at(self.over), *(self.n_at(at) for at, _ in self.stages)])
         return max(mixed, last)
 
@@ -60,7 +66,12 @@ class Lengths:
         over is carried to the next step. They are chosen at random by seed and step.
         """
         lengths = [self.n_at(step)] * count
-        full = int((step + 1) * count * self.full_share) - int(step * count * self.full_share)
+        if self.schedule == "random":
+            draw = random.Random(f"{self.seed}/{step}/random")
+            lengths = [min(draw.randint(1, 2 * self.n - 1), self.full) for _ in lengths]
+        at_once = count if self.full_in == "steps" else 1
+        units, share = count // at_once, self.full_share
+        full = at_once * (int((step + 1) * units * share) - int(step * units * share))
         for index in random.Random(f"{self.seed}/{step}").sample(range(count), full):
             lengths[index] = self.full
         return lengths

@@ -151,7 +151,8 @@ def _label(config: dict[str, Any], kind: str, tokens: int) -> str:
     if kind == "full":
         return "full rollouts"
     if kind == "mixture":
-        return f"mixture N={tokens}, 1 in {1 / lengths['full_share']:.0f} full"
+        whole = " step" if lengths.get("full_in") == "steps" else ""
+        return f"mixture N={tokens}, 1{whole} in {1 / lengths['full_share']:.0f} full"
     words = []
     if loss["select"] in SELECTORS:
         words.append(_selector(loss))
@@ -161,6 +162,8 @@ def _label(config: dict[str, Any], kind: str, tokens: int) -> str:
         words.append("in steps " + ", ".join(str(n) for _, n in lengths["stages"]))
     elif lengths["schedule"] == "share":
         words.append(f"N={lengths['share']:.0%} of the longest")
+    elif lengths["schedule"] == "random":
+        words.append(f"N at random, {tokens} on average")
     elif kind == "other":
         words.append(f"N={tokens}")
     for key, usual in (("divergence", "reverse_kl"), ("weights", "uniform")):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
 from esr_cli.config import loss as loss_config
-from esr_cli.config.lengths import SCHEDULES
+from esr_cli.config.lengths import FULL_IN, SCHEDULES
 from esr_cli.distill import kinds, lengths, positions
 from esr_cli.distill.lengths import Lengths
 from esr_cli.distill.positions import Rule, reduced, weights
@@ -32,7 +34,7 @@ def test_settings_offer_the_implemented_options():
     assert tuple(positions.RANKS) == loss_config.RANKS
     assert loss_config.SHAPES == positions.SHAPES == tuple(positions._SHAPE)
     assert loss_config.REDUCTIONS == positions.REDUCTIONS
-    assert SCHEDULES == lengths.SCHEDULES
+    assert SCHEDULES == lengths.SCHEDULES and FULL_IN == lengths.FULL_IN
 
 
 @pytest.mark.parametrize(
@@ -155,8 +157,31 @@ def test_a_mixture_keeps_its_share_over_the_run(count, share):
         assert len({step.index(114) for step in drawn}) > 10
 
 
+@pytest.mark.parametrize("share", [1 / 16, 0.1, 1.0])
+def test_interleaved_steps_are_full_with_all_their_responses(share):
+    mixed = Lengths(32, 114, full_share=share, full_in="steps")
+    drawn = [set(mixed.lengths_at(step, 16)) for step in range(320)]
+    assert all(len(step) == 1 for step in drawn)
+    full = [index for index, step in enumerate(drawn) if step == {114}]
+    assert len(full) == int(320 * share)
+    assert {b - a for a, b in pairwise(full)} == {round(1 / share)}
+
+
+def test_random_lengths_have_a_mean_of_n_and_the_same_draw_again():
+    lengths = Lengths(32, 114, "random", seed=4)
+    drawn = [length for step in range(500) for length in lengths.lengths_at(step, 16)]
+    assert (min(drawn), max(drawn)) == (1, 63) == (1, lengths.longest)
+    # The standard error of the mean of 8,000 draws is 0.2.
+    assert abs(sum(drawn) / len(drawn) - 32) < 0.8
+    assert lengths.lengths_at(7, 16) == lengths.lengths_at(7, 16) != lengths.lengths_at(8, 16)
+    assert max(Lengths(100, 114, "random").lengths_at(0, 999)) == 114
+    assert 114 in Lengths(32, 114, "random", full_share=0.5).lengths_at(0, 16)
+
+
 def test_the_longest_length_of_a_run():
     assert Lengths(32, 114).longest == 32
+    assert Lengths(100, 114, "random").longest == 114
+    assert Lengths(32, 114, "random", full_share=0.1).longest == 114
     assert Lengths(32, 114, full_share=0.1).longest == 114
     assert Lengths(64, 114, "linear", start=90, over=10).longest == 64
     assert Lengths(64, 114, "steps", stages=((0, 16), (4, 48), (9, 8))).longest == 48

@@ -31,6 +31,8 @@ def gathered(tmp_path):
         # The lab's longest response has 128 tokens, so N=128 does not stop any rollout.
         (["+rollout_len=128"], "full", "full rollouts"),
         (["+rollout_len=32", "lengths=mixture"], "mixture", "mixture N=32, 1 in 16 full"),
+        (["+rollout_len=32", "lengths=interleaved"], "mixture", "mixture N=32, 1 step in 16 full"),
+        (["+rollout_len=32", "lengths=random"], "other", "N at random, 32 on average"),
         (["+rollout_len=64", "lengths=linear"], "growing", "growing 8 to 64"),
         (["+rollout_len=32", "loss=forward_kl"], "other", "N=32, forward kl"),
         (["+rollout_len=full", "loss=top_reverse_kl", "loss.keep_tokens=32"], "selector",
