@@ -13,7 +13,8 @@ Numbers = list[int]
 
 @dataclass
 class ReproduceConfig:
-    """`scale` is `lab`, `paper`, or `auto` (paper if a large enough GPU is available).
+    """`scale` is `lab`, `paper`, or `auto` (paper if a large enough GPU is available). `audit`
+    turns points of the authors' recipe in the lab (docs/audit.md).
 
     `only` selects tables and figures by name. `list` prints them with their state and runs nothing.
     `quick` runs a smaller matrix with one seed. `seeds` replaces the seeds of the matrix. `jobs` is
@@ -32,7 +33,7 @@ class ReproduceConfig:
     out: str | None = None
 
     def __post_init__(self) -> None:
-        need_choice("scale", self.scale, ("auto", "lab", "paper"))
+        need_choice("scale", self.scale, ("auto", "lab", "paper", "audit"))
         need(self.jobs is None or self.jobs > 0, "jobs", self.jobs, "give 1 or more")
         good = self.seeds is None or (bool(self.seeds) and min(self.seeds) >= 0)
         need(good, "seeds", self.seeds, "give one or more, each 0 or more")
@@ -80,11 +81,12 @@ class MatrixConfig:
     """The paper at one scale: cells, and the items built from them; see conf/experiment/paper.
 
     `every` are the overrides of each training run, `timed` those of the cells that run `alone`.
-    `shown` holds the values that `list=true` prints for settings that a cell does not set. `jobs`
-    cells run in parallel with `threads` threads each (null: all threads).
+    `title` heads the report. `shown` holds the values that `list=true` prints for settings that a
+    cell does not set. `jobs` cells run in parallel with `threads` threads each (null: all threads).
     """
 
     about: str = ""
+    title: str = ""
     every: Texts = field(default_factory=Texts)
     timed: Texts = field(default_factory=Texts)
     shown: dict[str, str] = field(default_factory=dict)

@@ -67,9 +67,8 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
         except KeyboardInterrupt:
             print("the same command resumes where this one stopped", flush=True)
             raise
-        title = f"arXiv 2605.27028 at the scale of the {scale}"
         if any(cell.complete for cell in cells if cell.command == "train"):
-            report.run(ReportConfig(runs=str(out), title=title), [])
+            report.run(ReportConfig(runs=str(out), title=chosen.title), [])
     if failed:
         raise Failure(
             f"{len(failed)} of {_cells(len(cells))} failed ({', '.join(failed)}); the "

@@ -9,7 +9,7 @@ import pytest
 from esr_cli.base.files import read_rows
 from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.exam import judge
-from esr_cli.compare.command import load
+from esr_cli.compare.sides import load
 from esr_cli.config import BenchmarkConfig, TrackingConfig
 from esr_cli.graders.figures import Response
 from esr_cli.probe.analyses import stability

@@ -19,7 +19,7 @@ from esr_cli.report.verdicts import VERDICTS
 from esr_cli.reproduce import command as reproduce
 from esr_cli.reproduce import matrix
 
-SCALES = ("lab", "paper")
+SCALES = ("lab", "paper", "audit")
 # Four cells of the lab: full fine-tuning and LoRA, full rollouts and 32 tokens.
 FOUR_CELLS = (
     "scale=lab", "only=[table_full_finetuning]", "seeds=[0]", "out=all",
