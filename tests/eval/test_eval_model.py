@@ -17,7 +17,7 @@ from esr_cli.eval import model as eval_model
 def test_system_text_is_set_for_a_model_and_read_from_a_run(unbroken):
     lab = {"lab": BenchmarkConfig()}
     config = EvalConfig(benchmark=lab, model="m", system="Brief.", thinking=True)
-    model, *_ = eval_model._of_model(config)
+    model = eval_model._of_model(config).model
     assert (model.system, model.thinking) == ("Brief.", True)
     for given in ({"run": "r"}, {"generations": "g"}):
         with pytest.raises(ConfigError, match="goes with model= only"):
@@ -26,14 +26,14 @@ def test_system_text_is_set_for_a_model_and_read_from_a_run(unbroken):
             EvalConfig(benchmark=lab, system="", **given)
         with pytest.raises(ConfigError, match="split_special_tokens=False: goes with model="):
             EvalConfig(benchmark=lab, split_special_tokens=False, **given)
-    model, *_ = eval_model._of_run(EvalConfig(benchmark=lab, run=str(unbroken)))
+    model = eval_model._of_run(EvalConfig(benchmark=lab, run=str(unbroken))).model
     assert model == ModelConfig(str(unbroken / "student"))
 
 
 @pytest.mark.parametrize(("typed", "meant"), [('system=""', ""), ("system=", ""), ("seed=0", None)])
 def test_an_empty_system_prompt_can_be_typed(typed, meant):
     config = read("model=esr:student", typed, command="eval", schema=EvalConfig)
-    model, *_ = eval_model._of_model(config)
+    model = eval_model._of_model(config).model
     assert model.system == meant
     if "system" in typed:
         assert read(f"pair.student.{typed}").pair.student.system == meant
