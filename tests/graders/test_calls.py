@@ -61,6 +61,8 @@ FORMS = [
     f"functools[{BARE}]",
 ]  # fmt: skip
 
+NONE = {"parsed": False, "name": False, "lenient": False}
+
 
 @pytest.mark.parametrize("response", FORMS)
 def test_forms_of_one_call(response: str) -> None:
@@ -102,7 +104,7 @@ def test_literals(response: str, value: Any) -> None:
 )
 def test_two_calls_are_refused(response: str) -> None:
     verdict = grade(response, one(INTEGER, [1]))
-    assert verdict == Grade(False, "2 calls, not one", None, {"name": False, "parsed": True})
+    assert verdict == Grade(False, "2 calls, not one", None, NONE | {"parsed": True})
 
 
 DEEP = "{'a': " * 40
@@ -184,7 +186,7 @@ def test_text_that_is_no_call(reason: str, response: str) -> None:
     verdict = grade(response, one(INTEGER, [1]))
     assert time.process_time() - began < 1
     assert verdict.reason == reason or not reason
-    assert verdict == Grade(False, verdict.reason, None, {"name": False, "parsed": False})
+    assert verdict == Grade(False, verdict.reason, None, NONE)
     with pytest.raises(CallError):
         read_calls(response)
 
