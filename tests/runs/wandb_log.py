@@ -26,7 +26,10 @@ def records(path: Path) -> list[Any]:
         if BLOCK - place % BLOCK < 7:  # no room for a header: the block's end is padding
             place += BLOCK - place % BLOCK
             continue
-        _, length, kind = struct.unpack_from("<IHB", data, place)
+        header = data[place : place + 7]
+        _, length, kind = struct.unpack("<IHB", header) if len(header) == 7 else (0, len(data), 0)
+        if place + 7 + length > len(data):  # this record is still being written
+            break
         whole += data[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (FULL, LAST):
