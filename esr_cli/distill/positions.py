@@ -86,7 +86,7 @@ def reduced(weights_of: Sequence[torch.Tensor], reduction: str) -> tuple[list[to
     - `token_mean`: the weighted mean over all positions of the step
     - `sequence_mean`: the mean over responses of their weighted means; a response without a
       weighted position does not count
-    - `sequence_sum`: the mean over responses of their weighted sums, as in arXiv 2605.27028
+    - `sequence_sum`: the mean over responses of their weighted sums
     """
     if reduction == "token_mean":
         return list(weights_of), float(sum(w.sum() for w in weights_of))
