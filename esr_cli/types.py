@@ -15,7 +15,7 @@ Row t of `hidden_RD` is the hidden state that *predicts* response token t.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -132,6 +132,14 @@ class Sampling:
         """A response's 31-bit seed, derived from run seed, purpose, step, prompt and sample."""
         key = f"{self.seed}/{self.purpose}/{self.step}/{prompt_id}/{sample}"
         return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") >> 1
+
+
+def without_ends(ids: Sequence[int], ends: Collection[int | None]) -> Sequence[int]:
+    """The ids without those of `ends` that come last."""
+    last = len(ids)
+    while last and ids[last - 1] in ends:
+        last -= 1
+    return ids[:last]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 
 from esr_cli.base import files
+from esr_cli.base.distributions import t_quantile
 
 STEPS, SEEDS, JOBS, ROUNDS, SECOND_STUDENT = 80, (0, 1, 2), 2, 3, 5
 KEEP = "loss.keep_tokens=32"
@@ -43,8 +44,6 @@ CONDITIONS = {
     "top 32 both entropies": ["+rollout_len=full", "loss=top_entropies", KEEP],
     "top 32 KL x both entropies": ["+rollout_len=full", "loss=top_kl_entropies", KEEP],
 }
-# Student's t, 97.5 %, by the number of runs.
-T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571}
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def students_in(out: Path) -> dict[str, list[str]]:
 
 def interval(values: list[float]) -> str:
     """Mean and 95 % interval over runs."""
-    half = T_975[len(values)] * stdev(values) / len(values) ** 0.5
+    half = t_quantile(0.975, len(values) - 1) * stdev(values) / len(values) ** 0.5
     return f"{mean(values):.3f} ± {half:.3f}"
 
 

@@ -14,6 +14,7 @@ from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.exam import judge
 from esr_cli.config import BenchmarkConfig, LabConfig, ModelConfig
 from esr_cli.lab import training
+from esr_cli.lab.cache import ACCURACY
 from esr_cli.lab.networks import lab_model
 from esr_cli.lab.tokenizers import END, TOKENIZERS, lab_tokenizer
 from esr_cli.rollout.eager import EagerEngine
@@ -42,7 +43,7 @@ def build(role: str, seed: int, config: LabConfig, folder: Path) -> None:
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(folder)
-    (folder / "lab_accuracy.json").write_text(json.dumps(_measure(config, folder, tokenizer)))
+    (folder / ACCURACY).write_text(json.dumps(_measure(config, folder, tokenizer)))
 
 
 def tokenizer_of(role: str, config: LabConfig) -> Any:

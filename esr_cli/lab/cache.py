@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
+from functools import cache
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -72,6 +73,7 @@ def folder_of(config: LabConfig, member: Member) -> Path:
     return files.cache_dir() / "lab" / f"{role}-{seed}-{files.hash_of(known)}"
 
 
+@cache
 def _made_by() -> dict[str, Any]:
     """The code and the torch that train: with others the same settings give other weights."""
     import torch

@@ -8,6 +8,7 @@ from typing import Any
 
 from esr_cli.config import ConfigError
 from esr_cli.models.token_bytes import token_bytes
+from esr_cli.types import without_ends
 
 
 def decoded(tokenizer: Any, ids: Sequence[int]) -> str:
@@ -22,10 +23,8 @@ def response_text(tokenizer: Any, ids: Sequence[int], stop_ids: Sequence[int] = 
 
     Other special tokens stay: many tokenizers mark `<think>` or `<tool_call>` as special.
     """
-    ends, last = {*stop_ids, tokenizer.eos_token_id, tokenizer.pad_token_id}, len(ids)
-    while last and ids[last - 1] in ends:
-        last -= 1
-    return decoded(tokenizer, ids[:last])
+    ends = {*stop_ids, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    return decoded(tokenizer, without_ends(ids, ends))
 
 
 class Spelling:

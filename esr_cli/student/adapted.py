@@ -75,6 +75,7 @@ def read_through(layer: Any, merged_OI: torch.Tensor, adapter: str) -> None:
         return
 
     def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        """The layer's output `(..., O)` for `x` of shape `(..., I)`."""
         base, scale = self.base_layer, self.scaling[adapter]
         a_RI, b_OR = self.lora_A[adapter].weight, self.lora_B[adapter].weight
         seed, rate = None, 0.0

@@ -10,7 +10,7 @@ from typing import Any
 from esr_cli.config import ConfigError, ModelConfig, PairConfig
 from esr_cli.models.literal import Literal
 from esr_cli.tasks import tools
-from esr_cli.types import Prompt, Question
+from esr_cli.types import Prompt, Question, without_ends
 
 Turns = Sequence[Mapping[str, str]]
 # A string that no template contains.
@@ -120,11 +120,9 @@ class Chat:
 
     def _framed(self, ids: list[int], bare: bool) -> list[int]:
         """The ids; if `bare`, after the start tokens, unless they are there; no end of text."""
-        end = len(ids)
-        while end and ids[end - 1] == self.tokenizer.eos_token_id:
-            end -= 1
+        kept = list(without_ends(ids, (self.tokenizer.eos_token_id,)))
         start = self._start if bare else []
-        return ids[:end] if ids[: len(start)] == start else [*start, *ids[:end]]
+        return kept if ids[: len(start)] == start else [*start, *kept]
 
     @cached_property
     def _start(self) -> list[int]:

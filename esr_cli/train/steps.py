@@ -10,7 +10,7 @@ from esr_cli.assembly.workers import Parts
 from esr_cli.config import TrainConfig
 from esr_cli.runs.metrics import Clock
 from esr_cli.student.student import Update
-from esr_cli.types import Rollout
+from esr_cli.types import Rollout, without_ends
 
 
 class Steps:
@@ -60,9 +60,5 @@ class Steps:
 
 def without_end(rollout: Rollout, stop_ids: Sequence[int]) -> Rollout:
     """The rollout without the end-of-text tokens at its end."""
-    left = len(rollout.response_ids)
-    while left and rollout.response_ids[left - 1] in stop_ids:
-        left -= 1
-    return replace(
-        rollout, response_ids=rollout.response_ids[:left], logprobs=rollout.logprobs[:left]
-    )
+    ids = tuple(without_ends(rollout.response_ids, stop_ids))
+    return replace(rollout, response_ids=ids, logprobs=rollout.logprobs[: len(ids)])
