@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count, islice
 
 from esr_cli.config.errors import need, need_choice
 
@@ -50,6 +51,15 @@ class LabConfig:
     teacher_seed: int = 1
     student_seed: int = 3
     test_problems: int = 128
+
+    @property
+    def population(self) -> dict[str, int]:
+        """The seeds of a population's students by the names of their folders.
+
+        A student with the teacher's seed would begin with the teacher's weights.
+        """
+        seeds = (seed for seed in count(2) if seed != self.teacher_seed)
+        return {f"student_{seed:02d}": seed for seed in islice(seeds, self.students)}
 
     def __post_init__(self) -> None:
         need(self.out != "", "out", self.out, "name the folder for the pair")

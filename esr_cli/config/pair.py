@@ -63,7 +63,9 @@ class PairConfig:
     scored nor trained. `vocabulary` sets what the softmaxes run over: the `shared` tokens, or
     `all` rows that both output heads have. The run warns if either model puts more than
     `outside_warn` of its probability outside the shared vocabulary. `weights=random` builds both
-    models from their `shape`, for a dry run without a download.
+    models from their `shape`, for a dry run without a download. `population` is a name that runs
+    of several students share: in reports they are one condition, and its intervals are over
+    students.
     """
 
     name: str = ""
@@ -80,6 +82,7 @@ class PairConfig:
     vocabulary: str = "shared"
     outside_warn: float = 0.02
     weights: str = "pretrained"
+    population: str = ""
 
     def __post_init__(self) -> None:
         need_choice("pair.dtype", self.dtype, ("auto", "float32", "bfloat16"))

@@ -14,12 +14,14 @@ Numbers = list[int]
 @dataclass
 class ReproduceConfig:
     """`scale` is `lab`, `paper`, or `auto` (paper if a large enough GPU is available). `audit`
-    turns points of the authors' recipe in the lab (docs/audit.md).
+    turns points of the authors' recipe in the lab (docs/audit.md), and `mixture` compares mixtures
+    of lengths over many lab students (docs/mixture.md).
 
     `only` selects tables and figures by name. `list` prints them with their state and runs nothing.
-    `quick` runs a smaller matrix with one seed. `seeds` replaces the seeds of the matrix. `jobs` is
-    the number of parallel jobs (null: that of the matrix). `overrides` are passed to every training
-    run. If `out` is null, esr chooses the folder.
+    `quick` runs a smaller matrix with one seed. `seeds` replaces the seeds of the matrix, and
+    `students` the size of its populations of lab students. `jobs` is the number of parallel jobs
+    (null: that of the matrix). `overrides` are passed to every training run. If `out` is null, esr
+    chooses the folder.
     """
 
     scale: str = "auto"
@@ -27,14 +29,17 @@ class ReproduceConfig:
     list: bool = False
     quick: bool = False
     seeds: Numbers | None = None
+    students: int | None = None
     jobs: int | None = None
     overrides: Texts = field(default_factory=Texts)
     data_dir: str | None = None
     out: str | None = None
 
     def __post_init__(self) -> None:
-        need_choice("scale", self.scale, ("auto", "lab", "paper", "audit"))
+        need_choice("scale", self.scale, ("auto", "lab", "paper", "audit", "mixture"))
         need(self.jobs is None or self.jobs > 0, "jobs", self.jobs, "give 1 or more")
+        students = self.students
+        need(students is None or students > 1, "students", students, "give 2 or more")
         good = self.seeds is None or (bool(self.seeds) and min(self.seeds) >= 0)
         need(good, "seeds", self.seeds, "give one or more, each 0 or more")
 
@@ -42,6 +47,9 @@ class ReproduceConfig:
 @dataclass
 class CellConfig:
     """One `esr COMMAND` of the matrix, by default `train`; runs once per seed, or once if `once`.
+
+    A `lab` cell with `students` makes a population; a cell `over` that cell runs once per student
+    (and seed), with the pair of that student.
 
     `given` are its overrides, in which `{out}`, `{seed}` and, for commands that measure a run,
     `{run}` are replaced. `of` names the cells whose runs it measures, `needs` the cells that must
@@ -53,6 +61,8 @@ class CellConfig:
     command: str = "train"
     of: Texts = field(default_factory=Texts)
     needs: Texts = field(default_factory=Texts)
+    students: int = 0
+    over: str = ""
     once: bool = False
     alone: bool = False
     seeds: Numbers | None = None
@@ -70,8 +80,9 @@ class ItemConfig:
 
 @dataclass
 class QuickConfig:
-    """The part of the matrix that `quick=true` runs."""
+    """The part of the matrix that `quick=true` runs, with `students` in each population."""
 
+    students: int = 2
     seeds: Numbers = field(default_factory=Numbers)
     cells: Texts = field(default_factory=Texts)
 
@@ -102,7 +113,9 @@ class MatrixConfig:
             for cell in item.cells:
                 need(cell in self.cells, f"items.{name}.cells", cell, "no such cell")
         for name, each in self.cells.items():
-            for other in (*each.of, *each.needs):
+            for other in (*each.of, *each.needs, *([each.over] if each.over else [])):
                 need(other in self.cells, f"cells.{name}", other, "no such cell")
+            population = not each.over or self.cells[each.over].students > 1
+            need(population, f"cells.{name}.over", each.over, "that cell makes no population")
         for cell in self.quick.cells:
             need(cell in self.cells, "quick.cells", cell, "no such cell")

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import shutil
 from functools import partial
-from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +45,11 @@ def run(config: LabConfig, overrides: list[str] | None = None) -> None:
 
 
 def members(config: LabConfig) -> dict[str, cache.Member]:
-    """The models by the names of their folders; the seeds of a population leave the teacher's out.
-
-    A student with the teacher's seed would begin with the teacher's weights.
-    """
+    """The models by the names of their folders."""
     teacher = {"teacher": ("teacher", config.teacher_seed)}
     if config.students == 1:
         return teacher | {"student": ("student", config.student_seed)}
-    seeds = (seed for seed in count(2) if seed != config.teacher_seed)
-    return teacher | {
-        f"student_{seed:02d}": ("student", seed) for seed in islice(seeds, config.students)
-    }
+    return teacher | {name: ("student", seed) for name, seed in config.population.items()}
 
 
 def folder_of(config: LabConfig) -> Path:

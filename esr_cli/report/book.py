@@ -143,12 +143,14 @@ class Group:
         return found + [each for each in self.loose if each.name == name]
 
     def probed(self, name: str, role: str | None = None) -> list[tuple[str, list[Rows], bool]]:
-        """One probe by condition: its label, the rows of one run per seed, and whether they are
+        """One probe by condition: its label, the rows of one run per seed or
+        student, and whether they are
         from runs. Covers the conditions in a role; without one, all conditions and the pair alone.
         """
         found = []
         for condition in self.chosen(role) if role else self.conditions:
-            rows = [run.probes[name] for run in condition.done.values() if name in run.probes]
+            first = (runs[0] for runs in condition.units.values())
+            rows = [run.probes[name] for run in first if name in run.probes]
             found += [(condition.label, rows, True)] if rows else []
         loose = [] if role else [each for each in self.loose if each.name == name]
         return found + [(each.label, [each.rows], False) for each in loose]

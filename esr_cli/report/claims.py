@@ -106,8 +106,10 @@ def _p(each: Judged) -> float:
 def _could(each: Judged, count: int) -> str:
     if each.number is None or each.asked.inside:
         return "–"
-    if each.what.rpartition(", ")[2].startswith("one seed"):
-        return "none: one seed"
+    number = each.what.rpartition(", ")[2]
+    for one in (seeds(1), seeds(1, "student")):
+        if number.startswith(one):
+            return f"none: {one}"
     found = smallest(*_on_scale(each), count)
     if found is None:
         return "none: no interval"
@@ -149,7 +151,9 @@ def _line(claim: dict[str, Any], group: Group, finding: Finding, book: Book) -> 
 
 
 def _seeds(finding: Finding) -> str:
-    return seeds(finding.seeds) + (FEW if finding.compares and finding.seeds in (2, 3) else "")
+    return seeds(finding.seeds, finding.unit) + (
+        FEW if finding.compares and finding.seeds in (2, 3) else ""
+    )
 
 
 def _where(group: Group, book: Book) -> str:
@@ -164,9 +168,9 @@ def _unmeasured(claim: dict[str, Any], book: Book, group: Group | None, why: str
     return Judged(claim["id"], claim["statement"], paper, "–", why, rule, UNMEASURED, None)
 
 
-def seeds(count: int) -> str:
-    """The number of seeds in words; 0 means that the two sides share no seed."""
-    return {0: "different seeds", 1: "one seed"}.get(count, f"{count} seeds")
+def seeds(count: int, unit: str = "seed") -> str:
+    """The number of seeds or students in words; 0 means that the two sides share none."""
+    return {0: f"different {unit}s", 1: f"one {unit}"}.get(count, f"{count} {unit}s")
 
 
 def format_number(number: Number, unit: str) -> str:

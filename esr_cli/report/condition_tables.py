@@ -79,7 +79,7 @@ def _ours(group: Group, spec: Spec) -> list[tuple[str, Row]]:
 
 
 def _student(group: Group, columns: Iterable[str]) -> Row:
-    most_seeds = max(group.graded, key=lambda condition: len(condition.done))
+    most_seeds = max(group.graded, key=lambda condition: len(condition.units))
     cells = tuple(cell(_at(most_seeds, key, "before")) for key in columns)
     return Row(name_of("student"), cells, OURS)
 
@@ -128,7 +128,7 @@ def steps(book: Book, spec: Spec) -> Table | None:
         for condition in group.chosen(role) if condition.config["rollouts_per_prompt"] == rollouts
     ]  # fmt: skip
     benchmarks = [each.split("/")[0] for key in spec["ours"] for each in key.split("|")]
-    at = {step for _, condition in found for run in condition.done.values() for name in benchmarks
+    at = {step for _, condition in found for run in condition.done for name in benchmarks
           for step in run.steps(name) if step > 0}  # fmt: skip
     columns = sorted({*spec["columns"], *thinned(list(at))})
     rows: list[Row] = []

@@ -1,4 +1,4 @@
-"""Conditions: runs whose settings are the same except for the seed. Each has a kind and a label."""
+"""Conditions: runs with the same settings but the seed, or the student of one population."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from esr_cli.base.files import hash_of
 from esr_cli.runs.record import Run
-from esr_cli.runs.settings import IGNORED, ROLES, flat, under
+from esr_cli.runs.settings import IGNORED, ROLES, flat, of_condition, under, unit_of
 
 # Settings that the first words of a label already state.
 IN_LABEL = (*ROLES, "loss.divergence", "loss.weights")
@@ -26,7 +26,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Condition:
-    """Runs with the same settings, sorted by seed. Numbers come from `done`, one run per seed.
+    """Runs with the same settings, sorted by student and seed. Numbers come from `units`.
 
     `kind` is esr, full, selector, mixture, growing or other. `tokens` is N, with `full` resolved.
     `by` names what a selector ranks positions by, and `keep` is the number of positions it keeps.
@@ -42,7 +42,7 @@ class Condition:
     @property
     def config(self) -> dict[str, Any]:
         """The settings, with the seed and the folder of the first run."""
-        return self.runs[0].config
+        return of_condition(self.runs[0].config)
 
     @property
     def pair(self) -> str:
@@ -79,18 +79,31 @@ class Condition:
     @property
     def machines(self) -> set[tuple[str, str]]:
         """The known GPUs and machines on which its complete runs were started."""
-        starts = [row for run in self.done.values() for row in run.starts]
+        starts = [row for run in self.done for row in run.starts]
         return {(str(row.get("gpu", "")), str(row["machine"])) for row in starts
                 if row.get("machine")}  # fmt: skip
 
-    @property
-    def done(self) -> dict[int, Run]:
-        """One complete run per seed. If a seed has several, the first by path counts."""
-        first: dict[int, Run] = {}
+    @cached_property
+    def units(self) -> dict[int | str, tuple[Run, ...]]:
+        """The complete runs by what they are a sample of: one per seed, or those of each student.
+
+        If a student has several runs of a seed, the first by path counts.
+        """
+        found: dict[int | str, dict[int, Run]] = defaultdict(dict)
         for run in self.runs:
             if run.state == "complete":
-                first.setdefault(run.seed, run)
-        return first
+                found[unit_of(run.config)].setdefault(run.seed, run)
+        return {unit: tuple(by_seed.values()) for unit, by_seed in found.items()}
+
+    @property
+    def unit(self) -> str:
+        """What the keys of `units` are, in a word."""
+        return "student" if self.config["pair"].get("population") else "seed"
+
+    @property
+    def done(self) -> list[Run]:
+        """The runs of all `units`."""
+        return [run for runs in self.units.values() for run in runs]
 
 
 def scale_of(pair: str) -> str:
@@ -102,9 +115,14 @@ def gather(runs: Sequence[Run]) -> list[Condition]:
     """Groups runs into conditions: full rollouts first, then ESR by N, then the others."""
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        kept = {key: value for key, value in run.config.items() if key not in IGNORED}
+        kept = {key: value for key, value in of_condition(run.config).items() if key not in IGNORED}
         groups[hash_of(kept)].append(run)
-    conditions = [_condition(sorted(group, key=lambda run: run.seed)) for group in groups.values()]
+    conditions = [
+        _condition(
+            sorted(group, key=lambda run: (str(run.config["pair"]["student"]["path"]), run.seed))
+        )
+        for group in groups.values()
+    ]
     order = ("full", "esr", "mixture", "growing", "other", "selector")
     conditions.sort(key=lambda each: (each.pair, each.task, each.timed, order.index(each.kind),
                                       each.tune, each.tokens, each.label))  # fmt: skip

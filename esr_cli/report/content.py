@@ -92,7 +92,7 @@ def _main_result(group: Group) -> list[str]:
         text = (
             f"On {group.pair} ({group.benchmark}), {main.label} ends at {100 * ours.value:.1f} % "
             f"and full rollouts at {100 * theirs.value:.1f} %, a difference of "
-            f"{format_number(gap.scaled(100), 'points')} over {seeds(len(gap.seeds))}"
+            f"{format_number(gap.scaled(100), 'points')} over {seeds(len(gap.seeds), main.unit)}"
         )
         for clocks in group.clocks("main", "full")[:1]:
             fast, slow = (numbers.phase_seconds(condition, "step") for condition in clocks)
@@ -121,13 +121,18 @@ def _conditions(group: Group) -> Table:
         step, peak = numbers.phase_seconds(condition, "step"), numbers.peak_gib(condition)
         tokens = numbers.tokens_a_step(condition)
         rows.append(Row(condition.label, (
-            Cell(str(len(condition.done))), *ends, cell(step, "{:.2f}", 1), cell(peak, "{:.2f}", 1),
+            Cell(*_units(condition)), *ends, cell(step, "{:.2f}", 1), cell(peak, "{:.2f}", 1),
             Cell() if tokens is None else Cell(f"{tokens:,.0f}"),
         )))  # fmt: skip
     columns = ("seeds", "before, %", "last, %", "best, held out, %", "best, flattering, %",
                "s a step", "peak GiB", "tokens a step")  # fmt: skip
     title = f"{group.name}: {group.benchmark} avg@k"
     return Table(f"conditions-{group.pair}-{group.task}", title, columns, tuple(rows))
+
+
+def _units(condition: Condition) -> tuple[str, str]:
+    """The number of seeds, or of students with a word that says so."""
+    return str(len(condition.units)), "students" if condition.unit == "student" else ""
 
 
 def _runs(book: Book, out: Path) -> Table:

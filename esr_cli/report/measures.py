@@ -22,7 +22,8 @@ CLOCKS = ("seconds_ratio", "memory_ratio")
 class Finding:
     """One measured number.
 
-    `what` names what it was measured on. `seeds` is 0 if it does not come from a run. `key` selects
+    `what` names what it was measured on. `seeds` is 0 if it does not come from a run; its
+    `unit` is seed or, in a population, student. `key` selects
     among several figures of the paper, and `tune` and `rollouts` a prompt too; without a training
     `tune` is empty. If it `compares` two trainings, one seed is not enough. `room` is the largest
     effect that the bounds of the figure allow: ESR cannot beat by 2 points what stands at 99 %.
@@ -36,6 +37,7 @@ class Finding:
     tune: str = ""
     rollouts: int = 1
     room: float = math.inf
+    unit: str = "seed"
 
 
 def difference(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -50,7 +52,7 @@ def difference(group: Group, claim: Claim) -> Iterator[Finding]:
         if found and other:
             room = other.value if claim.get("side") == "below" else 1 - other.value
             yield Finding(found, _against(a, b), _seeds(found, a, b), b.by, True, a.tune,
-                          _rollouts(a), room)  # fmt: skip
+                          _rollouts(a), room, a.unit)  # fmt: skip
 
 
 def fall_difference(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -60,7 +62,7 @@ def fall_difference(group: Group, claim: Claim) -> Iterator[Finding]:
         if found:
             best = numbers.accuracy(a, group.benchmark, "held_out")
             yield Finding(found, _against(a, b), _seeds(found, a, b), "", True, a.tune,
-                          _rollouts(a), best.value if best else math.inf)  # fmt: skip
+                          _rollouts(a), best.value if best else math.inf, a.unit)  # fmt: skip
 
 
 def change(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -71,7 +73,7 @@ def change(group: Group, claim: Claim) -> Iterator[Finding]:
         if first and last:
             found = minus(last, first).within(-1, 1)
             yield Finding(found, condition.label, len(last.seeds), "", False, condition.tune,
-                          _rollouts(condition), 1 - first.value)  # fmt: skip
+                          _rollouts(condition), 1 - first.value, condition.unit)  # fmt: skip
 
 
 def length_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -80,7 +82,7 @@ def length_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
         found = numbers.length_ratio(a, b, group.benchmark)
         if found:
             yield Finding(found, _against(a, b), _seeds(found, a, b), "", True, a.tune,
-                          _rollouts(a))  # fmt: skip
+                          _rollouts(a), unit=a.unit)  # fmt: skip
 
 
 def seconds_ratio(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -170,7 +172,7 @@ def _ratios(
         numerator, denominator = of(a), of(b)
         found = ratio(numerator, denominator) if numerator and denominator else None
         if found:
-            yield Finding(found, _against(a, b), _seeds(found, a, b))
+            yield Finding(found, _against(a, b), _seeds(found, a, b), unit=a.unit)
 
 
 def _share(condition: Condition, benchmark: str, metric: str, moment: str) -> Number | None:
@@ -189,4 +191,6 @@ def _against(a: Condition, b: Condition) -> str:
 
 def _seeds(found: Number, a: Condition, b: Condition) -> int:
     """The number of shared seeds in a comparison, or the smaller count if none is shared."""
-    return len(found.seeds) or len(a.done.keys() & b.done.keys()) or min(len(a.done), len(b.done))
+    return (
+        len(found.seeds) or len(a.units.keys() & b.units.keys()) or min(len(a.units), len(b.units))
+    )

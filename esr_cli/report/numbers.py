@@ -1,5 +1,7 @@
 """Numbers of a condition: means over seeds with 95 % intervals, and differences of conditions.
 
+In a population students take the place of seeds; a student's figure is the mean of its runs.
+
 Accuracy is known per question. Its interval therefore covers new seeds and new questions
 (`seeds.over_seeds`), and two conditions are compared on the same seeds and questions. For other
 figures each run gives a value, some with an interval over questions: the spread over runs
@@ -12,7 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from statistics import median
+from statistics import fmean, median
+from typing import TypeVar
 
 from esr_cli.base.seeds import over_seeds
 from esr_cli.base.statistics import Interval, mean_difference, mean_interval
@@ -28,6 +31,7 @@ from esr_cli.report.number import (
 )
 from esr_cli.runs.record import Run, Scores
 
+T = TypeVar("T")
 # Selects a step of a run for a benchmark, or none.
 Moment = Callable[[Run, str], "int | None"]
 
@@ -79,12 +83,15 @@ def metric(condition: Condition, benchmark: str, name: str, moment: str) -> Numb
 
 def metric_at(condition: Condition, benchmark: str, name: str, moment: Moment) -> Number | None:
     """A metric of eval.jsonl at the step of each run that `moment` selects."""
-    rows = []
-    for run in condition.done.values():
+
+    def interval(run: Run) -> Interval | None:
         step = moment(run, benchmark)
-        rows.append(None if step is None else run.row(benchmark, name, step))
-    intervals = [(row["value"], row["low"], row["high"]) for row in rows if row]
-    return over_runs(intervals) if intervals else None
+        row = None if step is None else run.row(benchmark, name, step)
+        return (row["value"], row["low"], row["high"]) if row else None
+
+    found = _of_units(condition, interval).values()
+    intervals = [[fmean(ends) for ends in zip(*each, strict=True)] for each in found]
+    return over_runs([(value, low, high) for value, low, high in intervals]) if found else None
 
 
 def difference(
@@ -112,18 +119,16 @@ def fall(condition: Condition, benchmark: str) -> Number | None:
 
 def fall_difference(a: Condition, b: Condition, benchmark: str) -> Number | None:
     """How much further `a` falls from its best checkpoint, held out, to its last than `b` does."""
-    rows = []
-    for seed in [seed for seed in a.done if seed in b.done]:
-        falls = []
-        for condition in (a, b):
-            run = condition.done[seed]
-            best, last = (
-                _by_id(run, benchmark, _right, MOMENTS[at]) for at in ("held_out", "last")
-            )
-            if not best or not last:
-                return None
-            falls.append(_minus(best, last))
-        rows.append(_minus(falls[0], falls[1]))
+    falls = []
+    for condition in (a, b):
+        best, last = (
+            _scores(condition, benchmark, _right, MOMENTS[at]) for at in ("held_out", "last")
+        )
+        falls.append({unit: _minus(best[unit], last[unit]) for unit in best if unit in last})
+    shared = [unit for unit in a.units if unit in b.units]
+    if not all(unit in each for unit in shared for each in falls):
+        return None
+    rows = [_minus(falls[0][unit], falls[1][unit]) for unit in shared]
     found = _over(rows, partial(mean_difference, most=2))
     # A true fall lies between none and all.
     return found.within(-1, 1) if found else None
@@ -131,20 +136,18 @@ def fall_difference(a: Condition, b: Condition, benchmark: str) -> Number | None
 
 def phase_seconds(condition: Condition, phase: str) -> Number | None:
     """Median seconds per step of a phase (generate, score, train, sync), or of the full `step`."""
-    columns = [run.column(f"time/{phase}_s") for run in condition.done.values()]
-    found = over_plain_runs([float(median(column)) for column in columns if column])
+    found = over_plain_runs(_of_column(condition, f"time/{phase}_s", median))
     return found.within(0, math.inf) if found else None
 
 
 def peak_gib(condition: Condition) -> Number | None:
     """Peak memory of the trainer process in GiB."""
-    columns = [run.column("memory/peak_gib") for run in condition.done.values()]
-    return over_plain_runs([max(column) for column in columns if column])
+    return over_plain_runs(_of_column(condition, "memory/peak_gib", max))
 
 
 def tokens_a_step(condition: Condition) -> float | None:
     """Median number of response tokens per step."""
-    counts = [each for run in condition.done.values() for each in run.column("rollout/tokens")]
+    counts = [each for run in condition.done for each in run.column("rollout/tokens")]
     return float(median(counts)) if counts else None
 
 
@@ -155,12 +158,12 @@ def length_ratio(a: Condition, b: Condition, benchmark: str) -> Number | None:
     """
     sides = []
     for condition in (a, b):
-        rows = {seed: run.row(benchmark, "length_tokens/mean", run.steps(benchmark)[-1])
-                for seed, run in condition.done.items() if run.steps(benchmark)}  # fmt: skip
-        sides.append({seed: row["value"] for seed, row in rows.items() if row})
-    both = [seed for seed in sides[0] if seed in sides[1]]
+        rows = _of_units(condition, lambda run: run.row(
+            benchmark, "length_tokens/mean", next(reversed(run.steps(benchmark)), -1)))  # fmt: skip
+        sides.append({unit: fmean(row["value"] for row in found) for unit, found in rows.items()})
+    both = [unit for unit in sides[0] if unit in sides[1]]
     if both:
-        return paired_ratio(*([side[seed] for seed in both] for side in sides))
+        return paired_ratio(*([side[unit] for unit in both] for side in sides))
     first, second = (metric(each, benchmark, "length_tokens/mean", "last") for each in (a, b))
     return ratio(first, second) if first and second else None
 
@@ -170,7 +173,9 @@ def _share(
 ) -> Number | None:
     """The mean of a share of the responses, over seeds and questions."""
     found = _scores(condition, benchmark, of, moment)
-    samples = sum(_samples(condition.done[seed], benchmark, moment) for seed in found)
+    samples = sum(
+        _samples(run, benchmark, moment) for unit in found for run in condition.units[unit]
+    )
     return _over(list(found.values()), partial(mean_interval, samples=samples))
 
 
@@ -181,13 +186,30 @@ def _samples(run: Run, benchmark: str, moment: Moment) -> int:
 
 def _scores(
     condition: Condition, benchmark: str, of: Callable[[Run], Scores], moment: Moment
-) -> dict[int, dict[str, float]]:
-    """The figure of every question by id, for each seed, at the step that `moment` selects."""
-    found = {}
-    for seed, run in condition.done.items():
-        if by_id := _by_id(run, benchmark, of, moment):
-            found[seed] = by_id
-    return found
+) -> dict[int | str, dict[str, float]]:
+    """The figure of every question by id, for each seed or student, at the selected step."""
+    found = _of_units(condition, lambda run: _by_id(run, benchmark, of, moment))
+    return {unit: _mean_of(by_ids) for unit, by_ids in found.items()}
+
+
+def _of_units(condition: Condition, of: Callable[[Run], T | None]) -> dict[int | str, list[T]]:
+    """What `of` gives for the runs of each seed or student, without those that have nothing."""
+    found = {unit: [of(run) for run in runs] for unit, runs in condition.units.items()}
+    known = {unit: [each for each in values if each] for unit, values in found.items()}
+    return {unit: values for unit, values in known.items() if values}
+
+
+def _of_column(
+    condition: Condition, name: str, of: Callable[[Sequence[float]], float]
+) -> list[float]:
+    """The mean over the runs of each seed or student of a figure of one column of the metrics."""
+    found = _of_units(condition, lambda run: run.column(name))
+    return [fmean(of(column) for column in columns) for columns in found.values()]
+
+
+def _mean_of(by_ids: Sequence[dict[str, float]]) -> dict[str, float]:
+    shared = [name for name in by_ids[0] if all(name in each for each in by_ids)]
+    return {name: fmean(each[name] for each in by_ids) for name in shared}
 
 
 def _by_id(

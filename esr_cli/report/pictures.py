@@ -76,7 +76,7 @@ def _levels(group: Group) -> list[Level]:
     full = [condition for condition in group.graded if condition.kind == "full" and condition.done]
     full.sort(key=lambda condition: condition.label not in coupled)
     found = [(each.label, numbers.accuracy(each, group.benchmark, "last")) for each in full[:3]]
-    most = max(group.graded, key=lambda condition: len(condition.done))
+    most = max(group.graded, key=lambda condition: len(condition.units))
     found.append(("student at the start", numbers.accuracy(most, group.benchmark, "before")))
     found.append(("teacher", teacher_in(group, group.benchmark, "avg@")))
     return [
@@ -88,7 +88,7 @@ def _levels(group: Group) -> list[Level]:
 def _steps(group: Group, folder: Path, prefix: str) -> Picture | None:
     curves = {}
     for condition in group.graded:
-        runs = condition.done.values()
+        runs = condition.done
         at = sorted({step for run in runs for step in run.steps(group.benchmark)})
         known = [(step, _at_step(condition, group, step)) for step in at]
         points = [_point(step, number) for step, number in known if number]

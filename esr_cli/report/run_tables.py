@@ -67,7 +67,7 @@ def _lengths(
 def looks(book: Book, spec: Spec) -> Table | None:
     """Shares of several boxes and repetition, and accuracy, of full rollouts over the steps."""
     found = [(group, condition) for group in book.groups for condition in group.chosen("full")]
-    at = [step for group, condition in found for run in condition.done.values()
+    at = [step for group, condition in found for run in condition.done
           for step in run.steps(group.benchmark) if step > 0]  # fmt: skip
     columns = sorted({*spec["columns"], *thinned(at)})
     rows: list[Row] = []
@@ -107,7 +107,8 @@ def collapse(book: Book, spec: Spec) -> Table | None:
                 low = min((p for p in curve if p[0] >= peak[0]), key=lambda point: point[1])
                 cells = (*(Cell(f"{100 * v:.1f}", f"({at})") for at, v in (peak, low)),
                          Cell(f"{100 * (peak[1] - low[1]):.1f}"))  # fmt: skip
-                label = f"{group.benchmark} avg@k, {condition.label}, {seeds(len(condition.done))}"
+                count = seeds(len(condition.units), condition.unit)
+                label = f"{group.benchmark} avg@k, {condition.label}, {count}"
                 rows.append(Row(label, cells, OURS, group.pair))
     return table_with_ours(columns, rows)
 
@@ -115,8 +116,8 @@ def collapse(book: Book, spec: Spec) -> Table | None:
 def mean_curve(condition: Condition, benchmark: str) -> list[tuple[int, float]]:
     """Step and mean accuracy over seeds, at the steps that all seeds have."""
     found = []
-    for step in sorted({step for run in condition.done.values() for step in run.steps(benchmark)}):
-        rows = [run.row(benchmark, "avg@", step) for run in condition.done.values()]
+    for step in sorted({step for run in condition.done for step in run.steps(benchmark)}):
+        rows = [run.row(benchmark, "avg@", step) for run in condition.done]
         values = [row["value"] for row in rows if row]
         if len(values) == len(rows):
             found.append((step, sum(values) / len(values)))

@@ -29,7 +29,7 @@ MATRICES = "experiment/paper"
 # In `out`: the settings shared by all cells there.
 SETTINGS_FILE = "reproduction.json"
 COLUMNS = {
-    "cell": 26, "pair": 27, "task": 5, "tuning": 8, "loss": 22, "N": 12, "seeds": 6, "state": 14,
+    "cell": 24, "pair": 27, "task": 5, "tuning": 8, "loss": 22, "N": 12, "seeds": 13, "state": 14,
     "expected": 12,
 }  # fmt: skip
 # If the first cells, this many, all fail for the same reason, the others are skipped: they would
@@ -236,7 +236,9 @@ def _list(chosen: MatrixConfig, cells: Sequence[Cell], title: str) -> None:
 
 def _row(chosen: MatrixConfig, cells: list[Cell]) -> list[str]:
     first = cells[0]
-    seeds = ",".join(str(cell.seed) for cell in cells if cell.seed is not None)
+    seeds = ",".join(dict.fromkeys(str(cell.seed) for cell in cells if cell.seed is not None))
+    if students := {cell.student for cell in cells if cell.student}:
+        seeds = f"{len(students)} students" + (f" x {seeds}" if "," in seeds else "")
     states = Counter(cell.state for cell in cells)
     state = ", ".join(f"{n} {name}" if len(cells) > 1 else name for name, n in states.items())
     cost = f"{len(cells)} x {_span(first.seconds)}" if len(cells) > 1 else _span(first.seconds)

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.base import files
-from esr_cli.config import CellConfig, ConfigError, MatrixConfig, ReproduceConfig, gate
+from esr_cli.config import (
+    CellConfig,
+    ConfigError,
+    LabConfig,
+    MatrixConfig,
+    ReproduceConfig,
+    gate,
+)
 from esr_cli.config.errors import did_you_mean, need
 from esr_cli.execution import jobs
 
@@ -19,11 +26,13 @@ TO_DO, BEGUN, COMPLETE, FAILED = "to do", "begun", "complete", "failed"
 class Cell:
     """One command: `configuration` is its name in the matrix, `run` the folder of a training run.
 
-    `needs` are the ids of the cells that must complete first. `settings_hash` covers its settings,
-    independent of `out`.
+    `student` is the name of the student of a population that it runs with, or empty. `needs` are
+    the ids of the cells that must complete first. `settings_hash` covers its settings, independent
+    of `out`.
     """
 
     configuration: str
+    student: str
     seed: int | None
     command: str
     arguments: tuple[str, ...]
@@ -38,7 +47,7 @@ class Cell:
     @property
     def id(self) -> str:
         """Its name, unique in the matrix."""
-        return self.configuration if self.seed is None else f"{self.configuration}/seed={self.seed}"
+        return _id(self.configuration, self.student, self.seed)
 
     @property
     def record_file(self) -> Path:
@@ -75,7 +84,7 @@ def read(path: Path) -> MatrixConfig:
 def cells(matrix: MatrixConfig, config: ReproduceConfig, out: Path) -> list[Cell]:
     """The requested cells with all cells that they need, in the order to run them.
 
-    They are ordered by seed, so that a report of the first seeds is soon possible. Raises
+    They are ordered by seed and student, so that a report of the first is soon possible. Raises
     `ConfigError` for an unknown name in `only`, and if no cell remains.
     """
     wanted = _wanted(matrix, config)
@@ -84,16 +93,19 @@ def cells(matrix: MatrixConfig, config: ReproduceConfig, out: Path) -> list[Cell
         if name not in wanted:
             continue
         targets: Sequence[str | None] = each.of or [None]
-        for seed in [None] if each.once else _seeds(each, matrix, config):
-            for measured in targets:
-                cell = _cell(name, each, matrix, config, out, seed, measured)
-                by_id[cell.id] = cell
+        seeds: Sequence[int | None] = [None] if each.once else _seeds(each, matrix, config)
+        for measured in targets:
+            for student in _students(each, measured, matrix, config):
+                for seed in seeds:
+                    cell = _cell(name, each, matrix, config, out, student, seed, measured)
+                    by_id[cell.id] = cell
     for cell in by_id.values():
         for other in cell.needs:
             need(other in by_id, f"cells.{cell.id}", other, "it needs a cell that does not exist")
     order = {name: place for place, name in enumerate(matrix.cells)}
     return sorted(
-        by_id.values(), key=lambda c: (c.alone, c.seed or 0, order[c.configuration.split("@")[0]])
+        by_id.values(),
+        key=lambda c: (c.alone, c.seed or 0, c.student, order[c.configuration.split("@")[0]]),
     )
 
 
@@ -104,6 +116,25 @@ def too_large(cells: Sequence[Cell], gib: float) -> list[Cell]:
         if cell.gib > gib or any(other in excluded for other in cell.needs):
             excluded[cell.id] = cell
     return list(excluded.values())
+
+
+def _students(
+    each: CellConfig, measured: str | None, matrix: MatrixConfig, config: ReproduceConfig
+) -> Sequence[str]:
+    """The names of the students that a cell runs with; one empty name if it is over none."""
+    over = matrix.cells[measured].over if measured else each.over
+    return list(LabConfig(students=_size(over, matrix, config)).population) if over else [""]
+
+
+def _size(population: str, matrix: MatrixConfig, config: ReproduceConfig) -> int:
+    whole = matrix.cells[population].students
+    return config.students or (min(whole, matrix.quick.students) if config.quick else whole)
+
+
+def _id(name: str, student: str, seed: int | None) -> str:
+    return "/".join(
+        [name, *([student] if student else []), *([] if seed is None else [f"seed={seed}"])]
+    )
 
 
 def _seeds(
@@ -133,41 +164,57 @@ def _wanted(matrix: MatrixConfig, config: ReproduceConfig) -> set[str]:
         none = f"nothing of {', '.join(config.only)} is in the quick matrix; drop it"
         need(bool(chosen), "quick", "true", none)
     while True:
-        more = {n for name in chosen for n in (*matrix.cells[name].needs, *matrix.cells[name].of)}
+        more = {n for name in chosen for n in _needed(matrix.cells[name])}
         if more <= chosen:
             return chosen
         chosen |= more
+
+
+def _needed(each: CellConfig) -> list[str]:
+    return [*each.needs, *each.of, *([each.over] if each.over else [])]
 
 
 def _fill(text: str, values: Mapping[str, Any]) -> str:
     """Fills in the placeholders; paths are quoted, since they may hold any character."""
     key, _, value = text.partition("=")
     filled = value.format(**values)
-    return f"{key}={jobs.text(filled) if '{out}' in value or '{run}' in value else filled}"
+    is_path = any(f"{{{name}}}" in value for name in ("out", "run", "population"))
+    return f"{key}={jobs.text(filled) if is_path else filled}"
 
 
 def _cell(
     name: str, each: CellConfig, matrix: MatrixConfig, config: ReproduceConfig, out: Path,
-    seed: int | None, measured: str | None,
+    student: str, seed: int | None, measured: str | None,
 ) -> Cell:  # fmt: skip
     trains = each.command == "train"
     parent = out / ("timed" if each.alone else "runs")
-    run = parent / (measured or name) / f"seed={seed}" if trains or measured else None
-    values: Mapping[str, Any] = {"out": out.absolute(), "seed": seed, "run": run}
+    run = parent / _id(measured or name, student, seed) if trains or measured else None
+    values: Mapping[str, Any] = {
+        "out": out.absolute(), "seed": seed, "run": run, "student": student,
+        "population": out.absolute() / "pairs" / (each.over or name),
+    }  # fmt: skip
     overrides = [*each.given]
+    if each.students:
+        overrides += [f"students={_size(name, matrix, config)}", "out={population}"]
+    if each.over:
+        overrides += [
+            f"pair.population={each.over}", "pair.student.path={population}/{student}",
+            "pair.teacher.path={population}/teacher",
+        ]  # fmt: skip
     if trains:
         common = matrix.timed if each.alone else matrix.every
         overrides = [*common, *each.given, *config.overrides, "seed={seed}"]
     arguments = [text if text in config.overrides else _fill(text, values) for text in overrides]
     if config.data_dir and each.command != "lab":
         arguments.append(f"data_dir={jobs.text(config.data_dir)}")
-    once = {other for other in (*each.needs, *each.of) if matrix.cells[other].once}
-    target = [measured] if measured else []
+    needed = [*each.needs, *([each.over] if each.over else []), *([measured] if measured else [])]
     needs = tuple(
-        other if other in once else f"{other}/seed={seed}" for other in (*each.needs, *target)
-    )
+        other if matrix.cells[other].once
+        else _id(other, student if matrix.cells[other].over else "", seed) for other in needed
+    )  # fmt: skip
     return Cell(
-        configuration=f"{name}@{measured}" if measured else name, seed=seed, command=each.command,
+        configuration=f"{name}@{measured}" if measured else name, student=student, seed=seed,
+        command=each.command,
         arguments=tuple(arguments), settings_hash=files.hash_of({"asked": overrides}), needs=needs,
         seconds=each.seconds, alone=each.alone, out=out, run=run, gib=each.gib,
     )  # fmt: skip

@@ -16,6 +16,23 @@ ROLES = (
 )  # fmt: skip
 
 
+def unit_of(config: dict[str, Any]) -> int | str:
+    """What a run is a sample of: its student if that is one of a population, and else its seed."""
+    pair = config["pair"]
+    return str(pair["student"]["path"]) if pair.get("population") else int(config["seed"])
+
+
+def of_condition(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings that the runs of a condition share, with the first seed.
+
+    The student of a population is named by the population.
+    """
+    pair = config["pair"]
+    if not (name := pair.get("population")):
+        return config
+    return config | {"pair": pair | {"student": pair["student"] | {"path": name}}}
+
+
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flattens nested settings into a dictionary by dotted names."""
     found: dict[str, Any] = {}

@@ -57,7 +57,7 @@ def test_seed_and_tracking_do_not_distinguish_conditions(gathered):
         ("+rollout_len=32", "seed=1", "tracking=none"), ("+rollout_len=32", "execution=inline"),
         ("+rollout_len=32", "seed=2", "save_every=7"),
     )  # fmt: skip
-    assert [sorted(condition.done) for condition in found] == [[0, 1, 2]]
+    assert [sorted(condition.units) for condition in found] == [[0, 1, 2]]
 
 
 def test_labels_of_namesakes_state_the_settings_that_differ(gathered):
@@ -77,7 +77,7 @@ def test_only_one_complete_run_per_seed_gives_numbers(tmp_path):
         write_run(tmp_path / state, "+rollout_len=32", "seed=5", right=RIGHT, state=state)
     (condition,) = conditions.gather([record.read(place) for place in record.places(tmp_path)])
     assert [run.state for run in condition.runs] == ["complete", "complete", "failed", "unfinished"]
-    assert [run.folder.name for run in condition.done.values()] == ["a"]
+    assert [run.folder.name for run in condition.done] == ["a"]
 
 
 def test_smallest_and_largest_lie_on_either_side_of_main(tmp_path):

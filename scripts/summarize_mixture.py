@@ -1,0 +1,157 @@
+"""Table and tests of the mixtures of lengths, from the runs of `esr reproduce scale=mixture`.
+
+    python scripts/summarize_mixture.py [runs/reproduce-mixture] [--record FILE] [--figure FILE]
+
+One endpoint: accuracy after the last step. Students are the unit: a student's figure is the mean
+of its seeds, intervals are for new students and new questions. Differences are paired by student;
+`p` is that of a one-sided sign-flip test over students: a difference from ESR above 0, and one from
+full rollouts above -1 point. The two differences of `mixture` were stated before the runs; those of
+the controls explain them and are not corrected for their number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from esr_cli.base.paired import sign_flip
+from esr_cli.plots.style import COLOURS, figure
+from esr_cli.report import numbers
+from esr_cli.report.conditions import Condition, gather
+from esr_cli.report.number import Number
+from esr_cli.runs import record
+
+# The condition that others are compared with, by the beginning of the names of a lab's cells.
+LABS = {"": "one strategy for a response", "slip_": "late decisions", "late_": "late errors"}
+MARGIN = -0.01
+COLUMNS = (
+    "students", "last, %", "worst student, %", "minus ESR, points", "p above 0",
+    "minus full, points", "p above -1", "tokens, thousands", "seconds in steps",
+)  # fmt: skip
+
+
+def conditions(out: Path) -> dict[str, Condition]:
+    """The complete conditions by the names of their cells."""
+    found = {}
+    for cell in sorted((out / "runs").iterdir()):
+        gathered = gather([record.read(place) for place in record.places(cell)])
+        if gathered and gathered[0].units:
+            [found[cell.name]] = gathered
+    return found
+
+
+def lab_of(name: str) -> str:
+    """The beginning of a cell's name that tells its lab."""
+    return next(prefix for prefix in reversed(LABS) if name.startswith(prefix))
+
+
+def summary(name: str, found: dict[str, Condition]) -> dict[str, Any]:
+    """The figures of one condition; accuracies are shares, by student in the order of `units`."""
+    condition, lab = found[name], lab_of(name)
+    benchmark = condition.runs[0].benchmark
+    last = numbers.accuracy(condition, benchmark, "last")
+    assert last
+    figures: dict[str, Any] = {
+        "students": [Path(str(unit)).name for unit in condition.units], "last": _plain(last),
+        "before": _plain(numbers.accuracy(condition, benchmark, "before")),
+        "tokens": _of_runs(condition, "rollout/tokens"),
+        "seconds": _of_runs(condition, "time/step_s"),
+    }  # fmt: skip
+    for other, null in (("esr", 0.0), ("full", MARGIN)):
+        reference = found.get(lab + other)
+        if reference and reference is not condition:
+            gap = numbers.difference(condition, reference, benchmark, "last")
+            if gap and gap.seeds:
+                p = sign_flip(gap.seeds, null)
+                figures[f"minus {other}"] = {**_plain(gap), "null": null, "p": round(p, 5)}
+    return figures
+
+
+def _of_runs(condition: Condition, column: str) -> float:
+    """The median over runs of the sum of a column over the steps."""
+    return round(float(median(sum(run.column(column)) for run in condition.done)), 1)
+
+
+def _plain(found: Number | None) -> dict[str, Any]:
+    assert found
+    ends = (("value", found.value), ("low", found.low), ("high", found.high))
+    return {key: round(value, 5) for key, value in ends} | {
+        "students": [round(each, 5) for each in found.seeds]
+    }
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """The conditions as a Markdown table."""
+    lines = [f"| condition | {' | '.join(COLUMNS)} |", "|---" * (1 + len(COLUMNS)) + "|"]
+    for name, figures in found.items():
+        esr, full = figures.get("minus esr"), figures.get("minus full")
+        cells = (
+            str(len(figures["students"])), _interval(figures["last"], "{:.1f}"),
+            f"{100 * min(figures['last']['students']):.1f}", *_gap(esr), *_gap(full),
+            f"{figures['tokens'] / 1000:.0f}", f"{figures['seconds']:.1f}",
+        )  # fmt: skip
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _gap(figures: dict[str, Any] | None) -> tuple[str, str]:
+    return (_interval(figures, "{:+.1f}"), f"{figures['p']:.2g}") if figures else ("–", "–")
+
+
+def _interval(figures: dict[str, Any], form: str) -> str:
+    value, low, high = (form.format(100 * figures[key]) for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def draw(found: dict[str, dict[str, Any]], target: Path) -> None:
+    """Draws every student of every condition, with the means and their intervals."""
+    names = list(found)[::-1]
+    with figure(target.parent, target.stem, (6.4, 0.32 * len(names) + 0.8), kinds=("svg",)) as axes:
+        for at, name in enumerate(names):
+            last = found[name]["last"]
+            colour = COLOURS[list(LABS).index(lab_of(name))]
+            values = [100 * each for each in last["students"]]
+            axes.plot(values, [at] * len(values), "o", color=colour, alpha=0.35, ms=4)
+            low, value, high = (100 * last[key] for key in ("low", "value", "high"))
+            axes.plot([low, high], [at, at], color=colour, lw=2)
+            axes.plot([value], [at], "|", color=colour, ms=12, mew=2)
+        axes.set_yticks(range(len(names)), names)
+        axes.set(xlabel="right answers after the last step, %", ylim=(-0.6, len(names) - 0.4))
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The cells of each lab together: ESR, full rollouts, the mixture, then the others."""
+    first = ("esr", "full", "mixture")
+
+    def key(name: str) -> tuple[int, int, str]:
+        lab = lab_of(name)
+        rest = name.removeprefix(lab)
+        return list(LABS).index(lab), first.index(rest) if rest in first else len(first), rest
+
+    return sorted(names, key=key)
+
+
+def main() -> None:
+    """Prints the table; records the figures as JSON and draws them."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("out", type=Path, nargs="?", default=Path("runs/reproduce-mixture"))
+    parser.add_argument("--record", type=Path)
+    parser.add_argument("--figure", type=Path)
+    given = parser.parse_args()
+    complete = conditions(given.out)
+    found = {name: summary(name, complete) for name in in_order(complete)}
+    print(table(found))
+    if given.record:
+        command = "esr reproduce scale=mixture; python scripts/summarize_mixture.py"
+        given.record.parent.mkdir(parents=True, exist_ok=True)
+        given.record.write_text(json.dumps({"command": command, "conditions": found}, indent=1))
+    if given.figure:
+        draw(found, given.figure)
+
+
+if __name__ == "__main__":
+    main()
