@@ -193,17 +193,18 @@ def _cell(
         "out": out.absolute(), "seed": seed, "run": run, "student": student,
         "population": out.absolute() / "pairs" / (each.over or name),
     }  # fmt: skip
-    overrides = [*each.given]
+    given = [*each.given]
     if each.students:
-        overrides += [f"students={_size(name, matrix, config)}", "out={population}"]
+        given += [f"students={_size(name, matrix, config)}", "out={population}"]
     if each.over:
-        overrides += [
+        given += [
             f"pair.population={each.over}", "pair.student.path={population}/{student}",
             "pair.teacher.path={population}/teacher",
         ]  # fmt: skip
+    overrides = given
     if trains:
         common = matrix.timed if each.alone else matrix.every
-        overrides = [*common, *each.given, *config.overrides, "seed={seed}"]
+        overrides = [*common, *given, *config.overrides, "seed={seed}"]
     arguments = [text if text in config.overrides else _fill(text, values) for text in overrides]
     if config.data_dir and each.command != "lab":
         arguments.append(f"data_dir={jobs.text(config.data_dir)}")

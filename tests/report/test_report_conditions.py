@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from run_folders import write_run
 
-from esr_cli.report import conditions
+from esr_cli.report import conditions, numbers
 from esr_cli.report.book import open_book
 from esr_cli.report.claims import judge
 from esr_cli.runs import record
@@ -78,6 +78,37 @@ def test_only_one_complete_run_per_seed_gives_numbers(tmp_path):
     (condition,) = conditions.gather([record.read(place) for place in record.places(tmp_path)])
     assert [run.state for run in condition.runs] == ["complete", "complete", "failed", "unfinished"]
     assert [run.folder.name for run in condition.done] == ["a"]
+
+
+def test_students_of_a_population_are_the_units_each_the_mean_of_its_seeds(tmp_path):
+    right = {("a", 0): [1, 1], ("a", 1): [1, 0], ("b", 0): [0, 1], ("b", 1): [0, 0]}
+    for (student, seed), verdicts in right.items():
+        for n, start in (("32", [[0], [1]]), ("full", [[1], [1]])):
+            write_run(
+                tmp_path / f"{n}-{student}-{seed}", f"+rollout_len={n}", "pair.population=all",
+                f"pair.student.path={student}", f"seed={seed}",
+                right={0: start, 2: [[each] for each in verdicts] if n == "32" else [[1], [1]]},
+            )  # fmt: skip
+    (group,) = open_book(tmp_path).groups
+    assert [condition.label for condition in group.conditions] == ["full rollouts", "ESR N=32"]
+    [(esr, full)] = group.couples("main", "full")
+    assert esr.unit == "student" and {unit: len(runs) for unit, runs in esr.units.items()} == {
+        "a": 2, "b": 2
+    }  # fmt: skip
+    assert numbers.accuracy(esr, "lab", "last").seeds == (0.75, 0.25)
+    gap = numbers.difference(esr, full, "lab", "last")
+    assert gap.value == -0.5 and gap.seeds == (-0.25, -0.75)
+    assert numbers.length_ratio(esr, full, "lab").seeds == (1.0, 1.0)
+    [line] = [each for each in judge(open_book(tmp_path)) if each.id == "better_last"]
+    assert "2 students" in line.what and "seeds" not in line.what
+
+
+def test_one_student_of_a_population_decides_nothing(tmp_path):
+    for n in ("32", "full"):
+        write_run(tmp_path / n, f"+rollout_len={n}", "pair.population=all",
+                  right={0: [[0]] * 40, 2: [[int(n == "32")]] * 40})  # fmt: skip
+    [line] = [each for each in judge(open_book(tmp_path)) if each.id == "better_last"]
+    assert (line.verdict, line.could) == ("too noisy to say", "none: one student")
 
 
 def test_smallest_and_largest_lie_on_either_side_of_main(tmp_path):

@@ -19,13 +19,14 @@ from esr_cli.report.verdicts import VERDICTS
 from esr_cli.reproduce import command as reproduce
 from esr_cli.reproduce import matrix
 
-SCALES = ("lab", "paper", "audit")
-# Four cells of the lab: full fine-tuning and LoRA, full rollouts and 32 tokens.
+SCALES = ("lab", "paper", "audit", "mixture")
+# Four cells that train the packaged pair in 16-bit weights: with and without masters, at two rates.
 FOUR_CELLS = (
-    "scale=lab", "only=[table_full_finetuning]", "seeds=[0]", "out=all",
-    "overrides=[steps=4,eval_every=2,save_every=1,limit=8,benchmark.lab.samples=1,prompts_per_step=4]",
+    "scale=audit", "only=[masters]", "seeds=[0]", "out=all",
+    "overrides=[steps=4,eval_every=2,save_every=1,limit=8,benchmark.lab.max_tokens=64,prompts_per_step=4]",
 )  # fmt: skip
-CONFIGURATIONS = ("esr_32", "full", "lora_esr_32", "lora_full")
+CONFIGURATIONS = ("master_float32_5e5", "master_none_5e5", "master_float32_2e4", "master_none_2e4")
+NONE = "master_none_5e5"
 
 
 def cells_of(scale, **settings):
@@ -61,7 +62,7 @@ def test_quick_and_only_select_cells_with_all_that_they_need():
     quick = {cell.id for cell in cells_of("lab", quick=True)}
     assert quick < everything and {cell.seed for cell in cells_of("lab", quick=True)} == {0, None}
     cascade = {cell.configuration for cell in cells_of("lab", only=["fig_cascade"])}
-    assert cascade == {"behaviour@esr_32", "behaviour@full", "esr_32", "full"}
+    assert cascade == {"behaviour@esr_32", "behaviour@full", "esr_32", "full", "students"}
     with pytest.raises(ConfigError, match=r"only=fig_cascad: no such.*fig_cascade"):
         cells_of("lab", only=["fig_cascad"])
 
@@ -80,42 +81,44 @@ def run_of(folder, configuration):
 
 
 def claims(folder):
-    """The claims and figures of the report, without rows of seconds and memory."""
+    """The claims of the report and the accuracies of its conditions, without seconds and memory."""
     text = (folder / "all" / "report.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("|")]
     rows = [row for row in rows if not re.search("faster|memory", row)]
-    return [row for row in rows if any(f"| {verdict} |" in row for verdict in VERDICTS)]
+    judged = [row for row in rows if any(f"| {verdict} |" in row for verdict in VERDICTS)]
+    return judged + [row.split("|")[:6] for row in rows if row.startswith("| ESR N=32")]
 
 
 def test_a_killed_reproduction_resumes_to_the_same_results(uninterrupted, tmp_path):
     reference, _ = uninterrupted
     process = launch("reproduce", *FOUR_CELLS, cwd=tmp_path)
-    wait_for_step(run_of(tmp_path, "full"), 2, process)
+    wait_for_step(run_of(tmp_path, NONE), 2, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (run_of(tmp_path, "full") / "summary.json").exists()
+    assert not (run_of(tmp_path, NONE) / "summary.json").exists()
     done = esr("reproduce", *FOUR_CELLS, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in CONFIGURATIONS:
         same_end(run_of(reference, name), run_of(tmp_path, name))
-    assert claims(tmp_path) == claims(reference) != []
+    assert claims(tmp_path) == claims(reference)
+    assert sum(row[1].startswith(" ESR N=32") for row in claims(reference)) == 4
 
 
 def test_a_complete_reproduction_runs_nothing(uninterrupted):
     folder, first = uninterrupted
     assert "4 cells, 0 complete" in first and "[4/4]" in first
-    before = (run_of(folder, "full") / "metrics.jsonl").stat().st_mtime_ns
+    before = (run_of(folder, NONE) / "metrics.jsonl").stat().st_mtime_ns
     again = esr("reproduce", *FOUR_CELLS, cwd=folder)
     assert again.returncode == 0 and "4 cells, 4 complete" in again.stdout
-    assert (run_of(folder, "full") / "metrics.jsonl").stat().st_mtime_ns == before
+    assert (run_of(folder, NONE) / "metrics.jsonl").stat().st_mtime_ns == before
     listed = esr("reproduce", *FOUR_CELLS, "list=true", cwd=folder).stdout
-    assert "table_full_finetuning" in listed and listed.count("complete") >= 4
+    assert "masters" in listed and listed.count("complete") >= 4
 
 
 def test_other_settings_are_refused_before_anything_runs(uninterrupted):
     folder, _ = uninterrupted
     changed = [text.replace("steps=4", "steps=5") for text in FOUR_CELLS]
-    for overrides in (changed, [*changed, "only=[table_per_step]"]):
+    for overrides in (changed, [*changed, "only=[ends]"]):
         done = esr("reproduce", *overrides, cwd=folder)
         assert done.returncode == 2, done.stdout
         assert "overrides=[steps=5,eval_every=2" in done.stderr, done.stderr
@@ -141,6 +144,30 @@ def test_seeds_replace_those_of_every_cell_and_keep_needed_cells():
         cells_of("paper", quick=True, only=["table_scaling"])
 
 
+def test_a_cell_over_a_population_runs_for_each_student_with_its_pair():
+    cells = {cell.id: cell for cell in cells_of("lab", students=2)}
+    assert "students=2" in cells["students"].arguments
+    found = [name for name in cells if name.startswith("esr_32/")]
+    # The teacher has seed 1; students have the seeds from 2 on.
+    assert found == ["esr_32/student_02/seed=0", "esr_32/student_03/seed=0"]
+    one = cells["esr_32/student_03/seed=0"]
+    assert one.needs == ("students",) and one.run == Path("out/runs/esr_32/student_03/seed=0")
+    pairs = Path("out").absolute() / "pairs/students"
+    assert {
+        "pair.population=students", f"pair.student.path='{pairs}/student_03'",
+        f"pair.teacher.path='{pairs}/teacher'",
+    } < set(one.arguments)  # fmt: skip
+    measured = cells["behaviour@esr_32/student_03/seed=0"]
+    assert measured.needs == (one.id,) and measured.run == one.run
+    students = {cell.student for cell in cells_of("mixture") if cell.configuration == "esr"}
+    assert len(students) == 16 and "student_17" in students
+    assert {cell.student for cell in cells_of("lab", quick=True)} == {
+        "",
+        "student_02",
+        "student_03",
+    }
+
+
 def test_a_cell_whose_run_was_removed_is_incomplete(tmp_path):
     chosen = matrix.read(conf_dir() / "experiment/paper/lab.yaml")
     cell = next(c for c in matrix.cells(chosen, ReproduceConfig(), tmp_path) if c.run)
@@ -157,25 +184,29 @@ def test_braces_in_overrides_and_special_characters_in_paths_reach_hydra_unchang
     chosen = matrix.read(conf_dir() / "experiment/paper/lab.yaml")
     config = ReproduceConfig(overrides=["task.instruction={question}"], data_dir=str(odd))
     cells = {cell.id: cell for cell in matrix.cells(chosen, config, odd)}
-    assert "task.instruction={question}" in cells["full/seed=0"].arguments
+    assert "task.instruction={question}" in cells["full/student_02/seed=0"].arguments
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        overrides = [_quoted(each) for each in cells["second_student"].arguments]
-        assert compose("lab", overrides=overrides).out == str(odd / "pairs/second")
-        overrides = [_quoted(each) for each in cells["behaviour@full/seed=0"].arguments]
+        overrides = [_quoted(each) for each in cells["students"].arguments]
+        assert compose("lab", overrides=overrides).out == str(odd / "pairs/students")
+        training = cells["full/student_02/seed=0"].arguments
+        overrides = [_quoted(each) for each in training if "{question}" not in each]
+        student = compose("train", overrides=overrides).pair.student.path
+        assert student == str(odd / "pairs/students/student_02")
+        overrides = [_quoted(each) for each in cells["behaviour@full/student_02/seed=0"].arguments]
         tree = compose("probe", overrides=overrides)
-        assert (tree.run, tree.data_dir) == (str(odd / "runs/full/seed=0"), str(odd))
+        assert (tree.run, tree.data_dir) == (str(odd / "runs/full/student_02/seed=0"), str(odd))
 
 
 def test_a_failing_cell_does_not_stop_the_others(tmp_path):
     # A bad override would be refused before any cell runs; a file in place of a folder is not.
-    (tmp_path / "all/runs/lora_full").mkdir(parents=True)
-    (tmp_path / "all/runs/lora_full/seed=0").write_text("in the way")
+    (tmp_path / "all/runs/master_none_2e4").mkdir(parents=True)
+    (tmp_path / "all/runs/master_none_2e4/seed=0").write_text("in the way")
     done = esr("reproduce", *FOUR_CELLS, cwd=tmp_path)
     assert done.returncode == 1, done.stdout
-    assert "1 of 4 cells failed (lora_full/seed=0)" in done.stderr
-    record = json.loads((tmp_path / "all/cells/lora_full,seed=0.json").read_text())
+    assert "1 of 4 cells failed (master_none_2e4/seed=0)" in done.stderr
+    record = json.loads((tmp_path / "all/cells/master_none_2e4,seed=0.json").read_text())
     assert record["state"] == "failed" and "run_dir=" in record["reason"]
-    assert (run_of(tmp_path, "full") / "summary.json").is_file()
+    assert (run_of(tmp_path, NONE) / "summary.json").is_file()
     assert (tmp_path / "all" / "report.html").is_file()
 
 
