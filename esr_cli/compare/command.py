@@ -18,7 +18,7 @@ ONE_RUN = (
     "one run a side: the interval covers other questions and no other seeds. It compares these two "
     "models, not two ways of training; for that, give folders with a run per seed"
 )
-UNPAIRED = "the sides share no seed: their runs are compared as independent ones"
+UNPAIRED = "the sides share no {unit}: their runs are compared as independent ones"
 
 
 def run(config: CompareConfig, overrides: list[str]) -> None:
@@ -26,7 +26,7 @@ def run(config: CompareConfig, overrides: list[str]) -> None:
     a, b = read_side("a", config.a, config.a_step), read_side("b", config.b, config.b_step)
     shared = _shared(config, a, b)
     table = Table(title=f"b = {config.b}\na = {config.a}", title_justify="left")
-    of_seeds = ("seeds",) if a.sweep else ()
+    of_seeds = (f"{a.unit}s",) if a.sweep else ()
     for heading in ("benchmark", "n", *of_seeds, "a", "b", "b - a, 95 % interval", "verdict"):
         table.add_column(heading, no_wrap=True)
     warnings = []
@@ -51,8 +51,8 @@ def _shared(config: CompareConfig, a: Side, b: Side) -> list[str]:
     if a.sweep and min(len(a.by_seed), len(b.by_seed)) < 2:
         key = "a" if len(a.by_seed) < 2 else "b"
         raise ConfigError(
-            f"{key}={getattr(config, key)}: holds one complete run; train two seeds or more, or "
-            "name two single runs"
+            f"{key}={getattr(config, key)}: holds complete runs of one {a.unit}; train two or "
+            "more, or name two single runs"
         )
     shared = [name for name in a.benchmarks if name in b.benchmarks]
     if not shared:
@@ -142,9 +142,9 @@ def _notes(a: Side, b: Side) -> list[str]:
              for key, side in (("a", a), ("b", b)) if side.ignored]  # fmt: skip
     both = a.by_seed.keys() & b.by_seed.keys()
     if len(both) < 2:
-        notes.append(UNPAIRED)
-    elif alone := sorted(a.by_seed.keys() ^ b.by_seed.keys()):
-        notes.append(f"seeds that one side alone has are ignored: {', '.join(map(str, alone))}")
+        notes.append(UNPAIRED.format(unit=a.unit))
+    elif alone := sorted(map(str, a.by_seed.keys() ^ b.by_seed.keys())):
+        notes.append(f"{a.unit}s that one side alone has are ignored: {', '.join(alone)}")
     fewest = len(both) if len(both) > 1 else min(len(a.by_seed), len(b.by_seed))
     return [*notes, FEW_SEEDS] if fewest <= 3 else notes
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from esr_cli.base.files import Rows
 from esr_cli.base.words import counted
 from esr_cli.config import ConfigError
 from esr_cli.runs import record
-from esr_cli.runs.settings import differing, flat
+from esr_cli.runs.settings import differing, flat, of_condition, unit_of
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,15 @@ class Scores:
 @dataclass(frozen=True)
 class Side:
     """One side. `by_seed` has the evaluations of each run by benchmark name; a single run or
-    evaluation has one entry. `trained` is whether it is a run or a sweep of `esr train`.
+    evaluation has one entry. Of a population it has those of each student, the mean of its runs,
+    and the `unit` is student. `trained` is whether it is a run or a sweep of `esr train`.
     """
 
-    by_seed: dict[int, dict[str, Scores]]
+    by_seed: dict[int | str, dict[str, Scores]]
     trained: bool
     sweep: bool
     ignored: int = 0
+    unit: str = "seed"
 
     @property
     def single(self) -> dict[str, Scores]:
@@ -45,7 +49,8 @@ class Side:
 
 
 def read_side(key: str, folder: str, step: int | None) -> Side:
-    """A run, an evaluation, or a folder of runs that differ in nothing but the seed.
+    """A run, an evaluation, or a folder of runs that differ in nothing but the seed and, in a
+    population, the student.
 
     Raises `ConfigError` if it holds no evaluation, or if its runs differ in more.
     """
@@ -59,15 +64,19 @@ def read_side(key: str, folder: str, step: int | None) -> Side:
         raise ConfigError(f"{key}={folder}: none of its {len(runs)} runs is complete; resume them")
     settings = [record.settings_at(run / "config.yaml") for run in complete]
     _need_alike(key, folder, settings)
-    seeds = [int(each.get("seed", 0)) for each in settings]
-    if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+    units = [unit_of(each) for each in settings]
+    seeds = [(unit, int(each.get("seed", 0))) for unit, each in zip(units, settings, strict=True)]
+    if twice := [seed for (_, seed), count in Counter(seeds).items() if count > 1]:
         raise ConfigError(f"{key}={folder}: holds seed {twice[0]} more than once; name a folder "
                           "with one run per seed")  # fmt: skip
-    by_seed = sorted(zip(seeds, complete, strict=True))
-    found = {seed: load(key, str(run), step) for seed, run in by_seed}
-    side = Side(found, True, True, len(runs) - len(complete))
-    _need_one_evaluation(key, folder, side)
-    return side
+    loaded = [load(key, str(run), step) for run in complete]
+    _need_one_evaluation(key, folder, loaded)
+    found: dict[int | str, list[dict[str, Scores]]] = {}
+    for (unit, _), each in sorted(zip(seeds, loaded, strict=True), key=lambda pair: pair[0]):
+        found.setdefault(unit, []).append(each)
+    by_unit = {unit: _mean(each) for unit, each in found.items()}
+    unit = "student" if isinstance(units[0], str) else "seed"
+    return Side(by_unit, True, True, len(runs) - len(complete), unit)
 
 
 def load(key: str, folder: str, step: int | None) -> dict[str, Scores]:
@@ -98,9 +107,20 @@ def load(key: str, folder: str, step: int | None) -> dict[str, Scores]:
     return evaluations
 
 
+def _mean(runs: list[dict[str, Scores]]) -> dict[str, Scores]:
+    """The mean of several evaluations, on the questions that all have."""
+    found = {}
+    for name in [name for name in runs[0] if all(name in each for each in runs)]:
+        scores = [each[name].by_id for each in runs]
+        shared = [key for key in scores[0] if all(key in each for each in scores)]
+        by_id = {key: fmean(each[key] for each in scores) for key in shared}
+        found[name] = replace(runs[0][name], by_id=by_id)
+    return found
+
+
 def _need_alike(key: str, folder: str, settings: list[dict[str, Any]]) -> None:
-    first = flat(settings[0])
-    for other in map(flat, settings[1:]):
+    first, *others = (flat(of_condition(each)) for each in settings)
+    for other in others:
         if names := differing(first, other):
             name, more = names[0], counted(len(names) - 1, "more setting")
             also = f" and in {more}" if len(names) > 1 else ""
@@ -110,9 +130,9 @@ def _need_alike(key: str, folder: str, settings: list[dict[str, Any]]) -> None:
             )
 
 
-def _need_one_evaluation(key: str, folder: str, side: Side) -> None:
-    for name in side.benchmarks:
-        found = [each[name] for each in side.by_seed.values()]
+def _need_one_evaluation(key: str, folder: str, runs: list[dict[str, Scores]]) -> None:
+    for name in [name for name in runs[0] if all(name in each for each in runs)]:
+        found = [each[name] for each in runs]
         steps = sorted({each.step for each in found})
         if len(steps) > 1:
             raise ConfigError(

@@ -18,8 +18,9 @@ ROLES = (
 
 def unit_of(config: dict[str, Any]) -> int | str:
     """What a run is a sample of: its student if that is one of a population, and else its seed."""
-    pair = config["pair"]
-    return str(pair["student"]["path"]) if pair.get("population") else int(config["seed"])
+    if _population(config):
+        return str(config["pair"]["student"]["path"])
+    return int(config.get("seed", 0))
 
 
 def of_condition(config: dict[str, Any]) -> dict[str, Any]:
@@ -27,10 +28,15 @@ def of_condition(config: dict[str, Any]) -> dict[str, Any]:
 
     The student of a population is named by the population.
     """
-    pair = config["pair"]
-    if not (name := pair.get("population")):
+    if not (name := _population(config)):
         return config
+    pair = config["pair"]
     return config | {"pair": pair | {"student": pair["student"] | {"path": name}}}
+
+
+def _population(config: dict[str, Any]) -> str:
+    pair = config.get("pair")
+    return str(pair.get("population") or "") if isinstance(pair, dict) else ""
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -66,6 +66,25 @@ def test_seeds_of_one_side_and_unfinished_runs_are_left_out_and_said(tmp_path, c
     assert "1 run of b not complete" in text and "ignored: 3" in text and "+0.400" in text
 
 
+def test_students_of_a_population_are_the_unit_each_the_mean_of_its_seeds(tmp_path, capsys):
+    sides = {"a": "+rollout_len=32", "b": "+rollout_len=64"}
+    for side, length in sides.items():
+        for student, share in (("x", 0.2), ("y", 0.4), ("z", 0.6)):
+            gain = 0.3 if side == "b" else 0.0
+            shares = (round(share + gain, 1), round(share + gain + 0.1, 1))
+            sweep(tmp_path / side / student, shares, length,
+                  "pair.population=all", f"pair.student.path={student}", seeds=(0, 1))  # fmt: skip
+    text = compared(capsys, tmp_path / "a", tmp_path / "b")
+    # Three students, not six runs: their means of two seeds differ by 0.3 each.
+    assert "students" in text and " 100 │ 3 " in text, text
+    assert "0.450" in text and "0.750" in text and "+0.300" in text and "b is better" in text
+    side = read_side("a", str(tmp_path / "a"), None)
+    assert list(side.by_seed) == ["x", "y", "z"] and side.unit == "student"
+    sweep(tmp_path / "a/none", (0.5,), "+rollout_len=32", "pair.student.path=x", seeds=(0,))
+    with pytest.raises(ConfigError, match=r"differ in pair\.(population|student)"):
+        read_side("a", str(tmp_path / "a"), None)
+
+
 def test_mixed_settings_are_refused(tmp_path):
     mixed = sweep(tmp_path / "mixed", (0.2, 0.3), "+rollout_len=32", seeds=(0, 1))
     write_run(mixed / "other", "seed=2", "+rollout_len=64", right={2: [RIGHT]})
@@ -88,7 +107,7 @@ def test_a_sweep_is_not_compared_with_one_run(tmp_path):
     assert done.returncode == 2 and "is one run, and a=" in done.stderr, done.stderr
     alone = sweep(tmp_path / "alone", (0.2,), seeds=(0,))
     done = esr("compare", f"a={many}", f"b={alone}")
-    assert done.returncode == 2 and "holds one complete run" in done.stderr, done.stderr
+    assert done.returncode == 2 and "holds complete runs of one seed" in done.stderr, done.stderr
 
 
 def test_one_seed_never_makes_a_training_better(tmp_path, capsys):
