@@ -18,7 +18,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from esr_cli.base.paired import sign_flip
+from esr_cli.base.files import read_rows
+from esr_cli.base.paired import correlation, sign_flip
 from esr_cli.plots.style import COLOURS, figure
 from esr_cli.report import numbers
 from esr_cli.report.conditions import Condition, gather
@@ -27,6 +28,8 @@ from esr_cli.runs import record
 
 # The condition that others are compared with, by the beginning of the names of a lab's cells.
 LABS = {"": "one strategy for a response", "slip_": "late decisions", "late_": "late errors"}
+# The folders of the probes of a lab's pairs, in the folder of the reproduction.
+FOLDERS = {"": "pair", "slip_": "slip", "late_": "late"}
 MARGIN = -0.01
 COLUMNS = (
     "students", "last, %", "worst student, %", "minus ESR, points", "p above 0",
@@ -69,6 +72,43 @@ def summary(name: str, found: dict[str, Condition]) -> dict[str, Any]:
                 p = sign_flip(gap.seeds, null)
                 figures[f"minus {other}"] = {**_plain(gap), "null": null, "p": round(p, 5)}
     return figures
+
+
+def front(out: Path, complete: dict[str, Condition]) -> dict[str, Any]:
+    """How front-loaded the KL of each pair is before training, and ESR minus full rollouts.
+
+    The first is the mean KL of the first 32 positions divided by that of the rest (esr probe), the
+    second the accuracy after the last step at equal tokens, in points. `correlation` is over all
+    pairs, `within` over those of the first lab, whose pairs differ in the student's seed alone.
+    """
+    pairs = []
+    for lab, folder in FOLDERS.items():
+        esr, full = complete.get(f"{lab}esr"), complete.get(f"{lab}full_22_steps")
+        gap = numbers.difference(esr, full, "lab", "last") if esr and full else None
+        if not esr or not full or not gap:
+            continue
+        shared = [unit for unit in esr.units if unit in full.units]
+        for unit, points in zip(shared, gap.seeds, strict=True):
+            ratio = _front_loading(out / folder / Path(str(unit)).name)
+            if ratio is not None:
+                known = {"lab": LABS[lab], "student": Path(str(unit)).name}
+                figures = {"front loading": round(ratio, 4), "gap": round(100 * points, 2)}
+                pairs.append(known | figures)
+    first = [each for each in pairs if each["lab"] == LABS[""]]
+    return {"pairs": pairs, "correlation": _correlated(pairs), "within": _correlated(first)}
+
+
+def _front_loading(folder: Path) -> float | None:
+    for path in sorted(folder.rglob("profile.jsonl")):
+        for row in read_rows(path):
+            if row["figure"] == "front_loading" and row["who"] == "before":
+                return row["value"]
+    return None
+
+
+def _correlated(pairs: list[dict[str, Any]]) -> list[float] | None:
+    found = correlation([each["front loading"] for each in pairs], [each["gap"] for each in pairs])
+    return [round(each, 3) for each in found] if found else None
 
 
 def _of_runs(condition: Condition, column: str) -> float:
@@ -148,7 +188,12 @@ def main() -> None:
     if given.record:
         command = "esr reproduce scale=mixture; python scripts/summarize_mixture.py"
         given.record.parent.mkdir(parents=True, exist_ok=True)
-        given.record.write_text(json.dumps({"command": command, "conditions": found}, indent=1))
+        written = {
+            "command": command,
+            "conditions": found,
+            "front loading": front(given.out, complete),
+        }
+        given.record.write_text(json.dumps(written, indent=1) + "\n")
     if given.figure:
         draw(found, given.figure)
 
