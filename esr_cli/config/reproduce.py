@@ -14,7 +14,8 @@ Numbers = list[int]
 @dataclass
 class ReproduceConfig:
     """`scale` is `lab`, `paper`, or `auto` (paper if a large enough GPU is available). `audit`
-    turns points of the authors' recipe in the lab (docs/audit.md).
+    turns points of the authors' recipe in the lab, `paper_audit` with the paper's pairs
+    (docs/audit.md).
 
     `only` selects tables and figures by name. `list` prints them with their state and runs nothing.
     `quick` runs a smaller matrix with one seed. `seeds` replaces the seeds of the matrix. `jobs` is
@@ -33,7 +34,7 @@ class ReproduceConfig:
     out: str | None = None
 
     def __post_init__(self) -> None:
-        need_choice("scale", self.scale, ("auto", "lab", "paper", "audit"))
+        need_choice("scale", self.scale, ("auto", "lab", "paper", "audit", "paper_audit"))
         need(self.jobs is None or self.jobs > 0, "jobs", self.jobs, "give 1 or more")
         good = self.seeds is None or (bool(self.seeds) and min(self.seeds) >= 0)
         need(good, "seeds", self.seeds, "give one or more, each 0 or more")
