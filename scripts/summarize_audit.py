@@ -1,11 +1,12 @@
-"""Tables of the audit in the lab, from the runs of `esr reproduce scale=audit`.
+"""Tables of the audit, from the runs of `esr reproduce scale=audit` or `scale=paper_audit`.
 
     python scripts/summarize_audit.py [runs/reproduce-audit] [--record docs/results/audit.json]
 
-A row is a condition, with the values of its seeds: accuracy by the last and by the first box, the
-shares of responses that end, that repeat themselves and that hold several boxes, the mean length in
-tokens at the last step, and the step from which on hardly any training rollout ended (full rollouts
-alone; below LEAST for the rest of the run). Values are percent unless they are tokens or steps.
+A row is a condition, with the values of its seeds at the last step: accuracy by the last and by the
+first box, over all samples; the shares of responses that end, that repeat themselves and that hold
+several boxes; the mean number of boxes a response; the mean length in tokens; the accuracy before
+training; and the step from which on hardly any training rollout ended (full rollouts alone; below
+LEAST for the rest of the run). Values are percent unless they are boxes, tokens or steps.
 """
 
 from __future__ import annotations
@@ -16,32 +17,53 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from esr_cli.base.files import read_rows
+from esr_cli.base.files import conf_dir, read_json
+from esr_cli.report.conditions import gather
+from esr_cli.reproduce import matrix
+from esr_cli.reproduce.command import MATRICES, SETTINGS_FILE
 from esr_cli.runs import record
 
 LEAST = 0.05
+# A metric that ends in @ is that of the largest k: of all samples of a question.
 METRICS = {
-    "last box": "avg@1", "first box": "first_boxed@1", "ended": "ended", "repeats": "repeats",
+    "last box": "avg@", "first box": "first_boxed@", "ended": "ended", "repeats": "repeats",
     "length": "length_tokens/mean",
 }  # fmt: skip
-COLUMNS = (*METRICS, "several boxes", "untrained", "stopped ending")
+COLUMNS = (*METRICS, "several boxes", "boxes a response", "untrained", "stopped ending")
+Figure = float | int | None
 
 
-def summary(run: Path) -> dict[str, float | int | None]:
+def summary(run: Path) -> dict[str, Figure]:
     """The figures of one complete run at its last step, by column."""
     found = record.read(run)
-    step = max(row["step"] for row in found.evals)
-    at = {(row["step"], row["metric"]): row["value"] for row in found.evals}
-    figures: dict[str, float | int | None] = {
-        column: round(at[step, metric] * (1 if column == "length" else 100), 1)
+    step = max(found.steps(found.benchmark))
+
+    def value(metric: str, at: int) -> float:
+        row = found.row(found.benchmark, metric, at)
+        assert row is not None, f"{run}: no {metric} at step {at}"
+        return float(row["value"])
+
+    figures: dict[str, Figure] = {
+        column: round(value(metric, step) * (1 if column == "length" else 100), 1)
         for column, metric in METRICS.items()
     }
-    boxes = found.boxes[found.benchmark, step]
-    figures["several boxes"] = round(100 * sum(boxes.values()) / len(boxes), 1)
-    figures["untrained"] = round(100 * at[0, "avg@1"], 1)
-    full = found.config["rollout"]["max_tokens"] == "full"
-    figures["stopped ending"] = stopped(read_rows(run / "metrics.jsonl")) if full else None
+    shares = found.boxes[found.benchmark, step]
+    figures["several boxes"] = round(100 * sum(shares.values()) / len(shares), 1)
+    figures["boxes a response"] = round(boxes_a_response(run, found.benchmark, step), 2)
+    figures["untrained"] = round(100 * value("avg@", 0), 1)
+    # Also where the length was given as the number of tokens of a full rollout.
+    full = gather([found])[0].kind == "full"
+    figures["stopped ending"] = stopped(found.metrics) if full else None
     return figures
+
+
+def boxes_a_response(run: Path, benchmark: str, step: int) -> float:
+    """The mean number of boxes in the responses of one evaluation."""
+    rows = record.rows_of_run(run, "generations.jsonl")
+    texts = [
+        text for row in rows if record.key_of(row) == (benchmark, step) for text in row["responses"]
+    ]
+    return sum(text.count(record.BOX) for text in texts) / len(texts)
 
 
 def stopped(rows: Sequence[dict[str, Any]]) -> int | None:
@@ -55,18 +77,18 @@ def stopped(rows: Sequence[dict[str, Any]]) -> int | None:
     return first
 
 
-def conditions(out: Path) -> dict[str, dict[str, list[float | int | None]]]:
-    """The values of all seeds by condition and column, in the order of the matrix's cells."""
-    found: dict[str, dict[str, list[float | int | None]]] = {}
-    for cell in sorted((out / "runs").iterdir()):
-        seeds = sorted(cell.glob("seed=*"))
+def conditions(out: Path, scale: str) -> dict[str, dict[str, list[Figure]]]:
+    """The values of all seeds by condition and column, in the order of the cells of the matrix."""
+    found: dict[str, dict[str, list[Figure]]] = {}
+    for name in matrix.read(conf_dir() / MATRICES / f"{scale}.yaml").cells:
+        seeds = sorted((out / "runs" / name).glob("seed=*"), key=lambda run: int(run.name[5:]))
         figures = [summary(run) for run in seeds if (run / "summary.json").is_file()]
         if figures:
-            found[cell.name] = {name: [each[name] for each in figures] for name in COLUMNS}
+            found[name] = {column: [each[column] for each in figures] for column in COLUMNS}
     return found
 
 
-def table(found: dict[str, dict[str, list[float | int | None]]]) -> str:
+def table(found: dict[str, dict[str, list[Figure]]]) -> str:
     """The conditions as a Markdown table."""
     lines = [f"| condition | {' | '.join(COLUMNS)} |", "|---" * (1 + len(COLUMNS)) + "|"]
     for name, columns in found.items():
@@ -81,11 +103,14 @@ def main() -> None:
     parser.add_argument("out", type=Path, nargs="?", default=Path("runs/reproduce-audit"))
     parser.add_argument("--record", type=Path)
     given = parser.parse_args()
-    found = conditions(given.out)
+    if not (given.out / SETTINGS_FILE).is_file():
+        parser.error(f"{given.out}: holds no runs; esr reproduce scale=audit makes them")
+    scale = read_json(given.out / SETTINGS_FILE)["scale"]
+    found = conditions(given.out, scale)
     print(table(found))
     if given.record:
         given.record.parent.mkdir(parents=True, exist_ok=True)
-        command = "esr reproduce scale=audit; python scripts/summarize_audit.py"
+        command = f"esr reproduce scale={scale}; python scripts/summarize_audit.py OUT"
         written = {"command": command, "conditions": found}
         lines = json.dumps(written, indent=1).replace("\n    ", " ").replace("\n   ]", "]")
         given.record.write_text(lines + "\n")

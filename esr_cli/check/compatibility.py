@@ -18,8 +18,13 @@ from esr_cli.types import Prompt
 SHOWN_CHARS = 600
 
 
-def vocabularies(pair: PairConfig, pairing: Pairing, student: Any, teacher: Any) -> list[Finding]:
-    """Vocabulary sizes, the overlap, and the tokens that are masked out or merged into classes."""
+def vocabularies(
+    pair: PairConfig, pairing: Pairing, student: Any, teacher: Any, rows: dict[str, int]
+) -> list[Finding]:
+    """Vocabulary sizes, the overlap, and the tokens that are masked out or merged into classes.
+
+    `rows` is the number of rows of the output head, by role.
+    """
     alignment = pairing.alignment
     method = {
         "ids": "the same ids",
@@ -27,7 +32,8 @@ def vocabularies(pair: PairConfig, pairing: Pairing, student: Any, teacher: Any)
         "text": "different tokenizers: the teacher retokenizes the text",
     }[alignment.kind]
     text = (
-        f"student {len(student):,} tokens, teacher {len(teacher):,}; {method}; "
+        f"student {len(student):,} tokens in {rows['student']:,} rows, teacher {len(teacher):,} in "
+        f"{rows['teacher']:,}; {method}; "
         f"{alignment.share:.1%} of the student's are known to the teacher"
     )
     special = (

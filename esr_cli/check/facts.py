@@ -54,11 +54,14 @@ def findings(run_facts: RunFacts) -> list[Finding]:
     """All findings on compatibility, context, lengths, tuning, memory and the machine."""
     config, pair = run_facts.config, run_facts.config.pair
     shapes = {role: model.config.get_text_config() for role, model in run_facts.models.items()}
+    rows = {role: shape.vocab_size for role, shape in shapes.items()}
     trusted = [role for role in ("student", "teacher") if getattr(pair, role).trust_remote_code]
     size = sum(need.at_n for need in run_facts.needs if need.part == "student's weights")
     trained = memory.trained_bytes(config, run_facts.models["student"]) / memory.GIB
     return [
-        *compatibility.vocabularies(pair, run_facts.pairing, run_facts.student, run_facts.teacher),
+        *compatibility.vocabularies(
+            pair, run_facts.pairing, run_facts.student, run_facts.teacher, rows
+        ),
         *compatibility.ends(pair, run_facts.pairing, run_facts.student, run_facts.teacher),
         *compatibility.prompts(pair, run_facts.prompts, run_facts.teacher),
         *limits.context(config, shapes, run_facts.prompts),

@@ -9,13 +9,15 @@ from esr_cli.config.errors import need, need_choice
 # The setting `list` below shadows the built-in type in annotations.
 Texts = list[str]
 Numbers = list[int]
+SCALES = ("auto", "lab", "paper", "audit", "paper_audit", "mixture")
 
 
 @dataclass
 class ReproduceConfig:
     """`scale` is `lab`, `paper`, or `auto` (paper if a large enough GPU is available). `audit`
-    turns points of the authors' recipe in the lab (docs/audit.md), and `mixture` compares mixtures
-    of lengths over many lab students (docs/mixture.md).
+    turns points of the authors' recipe in the lab, `paper_audit` with the paper's pairs
+    (docs/audit.md), and `mixture` compares mixtures of lengths over many lab students
+    (docs/mixture.md).
 
     `only` selects tables and figures by name. `list` prints them with their state and runs nothing.
     `quick` runs a smaller matrix with one seed. `seeds` replaces the seeds of the matrix, and
@@ -36,7 +38,7 @@ class ReproduceConfig:
     out: str | None = None
 
     def __post_init__(self) -> None:
-        need_choice("scale", self.scale, ("auto", "lab", "paper", "audit", "mixture"))
+        need_choice("scale", self.scale, SCALES)
         need(self.jobs is None or self.jobs > 0, "jobs", self.jobs, "give 1 or more")
         students = self.students
         need(students is None or students > 1, "students", students, "give 2 or more")

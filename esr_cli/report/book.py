@@ -158,7 +158,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Book:
-    """All runs, their groups, and the folders that could not be read, each with the reason."""
+    """All runs, their groups, and the folders that could not be read, each with the reason.
+
+    `paper` and `authors` are the figures of the paper and of its authors' later notes.
+    """
 
     folder: Path
     runs: tuple[Run, ...]
@@ -166,6 +169,7 @@ class Book:
     groups: tuple[Group, ...]
     claims: list[dict[str, Any]]
     paper: dict[str, Any]
+    authors: dict[str, Any]
 
 
 def open_book(folder: Path) -> Book:
@@ -184,8 +188,8 @@ def open_book(folder: Path) -> Book:
     loose = [(place, probes) for place in loose_probes(folder, found)
              for probes in _attempt(place, unreadable, probes_in, place)]  # fmt: skip
     groups = _with_loose(groups, loose)
-    paper = gate.read_yaml(PAPER / "results.yaml")
-    return Book(folder, tuple(runs), unreadable, tuple(groups), rules["claims"], paper)
+    paper, authors = (gate.read_yaml(PAPER / f"{name}.yaml") for name in ("results", "authors"))
+    return Book(folder, tuple(runs), unreadable, tuple(groups), rules["claims"], paper, authors)
 
 
 def _attempt(

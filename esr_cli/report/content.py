@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from esr_cli.report import condition_tables, numbers, probe_tables, run_tables
+from esr_cli.report.authors import disagreements, theirs
 from esr_cli.report.book import Book, Group
 from esr_cli.report.claims import Judged, footnotes, format_number, judge, seeds
 from esr_cli.report.conditions import Condition
@@ -41,6 +42,8 @@ class Report:
     probes: list[View]
     paper: list[Table]
     source: str
+    authors: list[Table]
+    authors_source: str
     runs: Table
 
 
@@ -54,16 +57,24 @@ def compose(book: Book, out: Path, title: str) -> Report:
         of_group = pictures(group, out / "figures", prefix)
         named = f" ({group.name})" if several else ""
         drawn += [replace(each, title=each.title + named) for each in of_group]
-    tables = []
-    for name, spec in book.paper["tables"].items():
-        if table := SHAPES[spec["shape"]](book, spec):
-            tables.append(replace(table, id=name, title=spec["title"], source=spec["source"]))
+    later = [theirs(table) for table in tables_of(book, book.authors["tables"])]
     return Report(
         title, _summary(book, judged), facts(book.runs, len(book.unreadable)), judged,
         footnotes(judged), drawn,
-        [_conditions(group) for group in book.groups], views(book, out), tables,
-        book.paper["source"], _runs(book, out),
+        [_conditions(group) for group in book.groups], views(book, out),
+        tables_of(book, book.paper["tables"]), book.paper["source"],
+        [*filter(None, [disagreements(book)]), *later], book.authors["source"], _runs(book, out),
     )  # fmt: skip
+
+
+def tables_of(book: Book, specs: dict[str, Spec]) -> list[Table]:
+    """The tables in which something is ours. `pairs` of a table are the only ones of ours in it."""
+    tables = []
+    for name, spec in specs.items():
+        groups = [each for each in book.groups if each.pair in spec.get("pairs", (each.pair,))]
+        if table := SHAPES[spec["shape"]](replace(book, groups=tuple(groups)), spec):
+            tables.append(replace(table, id=name, title=spec["title"], source=spec["source"]))
+    return tables
 
 
 def _prefix(group: Group, groups: tuple[Group, ...]) -> str:

@@ -36,6 +36,9 @@ def markdown(report: Report) -> str:
     if report.paper:
         parts += ["## The paper's tables", f"The rows are those of {report.source}."]
     parts += [table(each, "row") for each in report.paper]
+    if report.authors:
+        parts += ["## Later figures of the paper's authors", f"From {report.authors_source}."]
+    parts += [table(each, "row") for each in report.authors]
     parts += [
         "## Runs",
         _grid(("what", ""), map(_each, report.facts)),

@@ -108,7 +108,12 @@ def key_of(condition: Condition) -> str:
 
 
 def name_of(key: str) -> str:
-    """The name of a key of results.yaml in words."""
+    """The name of a key of results.yaml in words. After a comma it names one of several runs."""
+    key, comma, run = key.partition(",")
+    return _name_of(key) + comma + run
+
+
+def _name_of(key: str) -> str:
     if found := re.fullmatch(r"esr_(\d+)", key):
         return f"ESR N={found[1]}"
     if found := re.fullmatch(r"top_(\d+)_(.+)", key):

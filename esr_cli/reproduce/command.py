@@ -29,7 +29,7 @@ MATRICES = "experiment/paper"
 # In `out`: the settings shared by all cells there.
 SETTINGS_FILE = "reproduction.json"
 COLUMNS = {
-    "cell": 24, "pair": 27, "task": 5, "tuning": 8, "loss": 22, "N": 12, "seeds": 13, "state": 14,
+    "cell": 26, "pair": 28, "task": 5, "tuning": 12, "loss": 22, "N": 12, "seeds": 13, "state": 14,
     "expected": 12,
 }  # fmt: skip
 # If the first cells, this many, all fail for the same reason, the others are skipped: they would
@@ -212,7 +212,7 @@ def _span(seconds: float) -> str:
 
 def _list(chosen: MatrixConfig, cells: Sequence[Cell], title: str) -> None:
     console = Console(markup=False, highlight=False)
-    console.width = max(console.width, 160)
+    console.width = max(console.width, 172)
     print(f"{title}\n")
     for name, item in chosen.items.items():
         names = dict.fromkeys(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from conftest import shape_of_1p5b
+from conftest import read, shape_of_1p5b
 from transformers import AutoConfig
 
 from esr_cli.models import outlines, shapes
+from esr_cli.models.random_weights import shape_of
 
 
 def test_the_engine_cache_is_limited_by_use_and_by_memory():
@@ -34,3 +35,16 @@ def test_the_engine_cache_is_limited_by_use_and_by_memory():
     mixed = AutoConfig.for_model("gemma3_text", num_hidden_layers=26)
     alone = shapes.cache_bytes(mixed, 2) * 16 * (100 * 16 + 1)
     assert alone * 1.19 < shapes.whole_cache(mixed, 2, 1600, 16) < alone * 1.21
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("llama32_1b_it", 1_235_814_400), ("llama31_8b_it", 8_030_261_248),
+        ("qwen3_4b", 4_022_468_096), ("qwen3_8b", 8_190_735_360),
+    ],
+)  # fmt: skip
+def test_a_model_has_as_many_parameters_as_its_card_says(name, count):
+    config = read("pair=qwen3_4b__qwen3_8b", f"lm@pair.student={name}")
+    model = outlines.outline(shape_of("pair.student", config.pair.student))
+    assert sum(each.numel() for each in model.parameters()) == count

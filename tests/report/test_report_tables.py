@@ -7,9 +7,13 @@ from run_folders import write_probe, write_run
 
 from esr_cli.base.files import append_rows, write_rows
 from esr_cli.config import gate
-from esr_cli.report import pictures
+from esr_cli.report import authors, content, pictures
+from esr_cli.report.authors import AUTHORS as THEIRS
+from esr_cli.report.book import PAPER as PAPER_FOLDER
 from esr_cli.report.book import Book, open_book
 from esr_cli.report.content import SHAPES
+from esr_cli.report.markdown import markdown
+from esr_cli.report.page import page
 from esr_cli.report.tables import BEST, HELD_OUT, LAST, OURS, PAPER, Table, thinned
 
 MAIN = "qwen25math_1p5b__qwen3_1p7b"
@@ -17,9 +21,10 @@ OTHER = "qwen3_1p7b__qwen3_4b"
 RIGHT = {0: [[0, 0], [0, 1]], 50: [[1, 1], [1, 1]], 100: [[1, 1], [0, 1]]}
 
 
-@pytest.fixture
-def book(tmp_path) -> Book:
+@pytest.fixture(scope="module")
+def book(tmp_path_factory) -> Book:
     """The main pair with LoRA and full fine-tuning, a selector, and a pair of one condition."""
+    tmp_path = tmp_path_factory.mktemp("book")
     conditions = {
         "esr": ("+rollout_len=100",), "full": ("+rollout_len=full",),
         "ft": ("+rollout_len=100", "tune=full"),
@@ -163,6 +168,78 @@ def test_a_curve_joins_conditions_that_differ_only_in_n(tmp_path, monkeypatch):
     assert [level.label for level in drawn["levels"]][:2] == [
         "full rollouts", "full rollouts, rollouts per prompt 4"
     ]  # fmt: skip
+
+
+def later(book: Book) -> dict[str, Table]:
+    """The authors' tables by name."""
+    found = content.tables_of(book, book.authors["tables"])
+    return {table.id: authors.theirs(table) for table in found}
+
+
+def test_the_authors_later_figures_stand_beside_ours_as_theirs(book):
+    table = later(book)["sweep_again"]
+    found = lines(table, MAIN)
+    assert found[:2] == [
+        ("student, untrained", THEIRS, "50.95"), ("student, untrained", OURS, "25.0")
+    ]  # fmt: skip
+    at = found.index(("ESR N=100", THEIRS, "63.15"))
+    assert found[at + 1] == ("ESR N=100, LoRA", LAST, "75.0")
+    assert PAPER not in {row.whose for row in table.rows}
+
+
+def test_several_seeds_of_the_authors_are_rows_of_their_own(book):
+    labels = [row.label for row in later(book)["seeds_per_step"].rows]
+    assert labels[0] == "ESR N=100, math500 avg" and labels[1].endswith(f"math500 avg, {MAIN}")
+    assert labels[2] == "ESR N=100, seed 42, math500 avg"
+    assert "full rollouts, seed 123, math500 avg" in labels
+    assert not any(OTHER in label for label in labels), "a table of the main pair alone"
+
+
+def test_a_pair_that_the_paper_lacks_has_the_authors_figures(tmp_path):
+    pair = "llama32_1b_it__llama31_8b_it"
+    for tune in ("lora", "full"):
+        write_run(tmp_path / tune, f"pair={pair}", "+rollout_len=100", f"tune={tune}", right=RIGHT,
+                  benchmark="math500")  # fmt: skip
+    book = open_book(tmp_path)
+    found = later(book)
+    assert set(found) == {"further_pairs", "full_finetuning"}
+    further = lines(found["further_pairs"], pair)
+    assert ("ESR N=100", THEIRS, "12.35") in further and ("teacher", THEIRS, "37.25") in further
+    assert ("ESR N=100", THEIRS, "12.80") in lines(found["full_finetuning"], pair)
+    assert authors.disagreements(book) is None
+
+
+def test_places_where_the_authors_differ_from_the_paper(book):
+    found = {(row.group, row.label): [cell.text for cell in row.cells[:3]]
+             for row in authors.disagreements(book).rows}  # fmt: skip
+    assert found[MAIN, "ESR N=100, LoRA"] == ["65.85", "63.15", "-2.70"]
+    assert found[MAIN, "ESR N=100, seed 456, LoRA"] == ["65.85", "60.40", "-5.45"]
+    assert found[MAIN, "full rollouts, full fine-tuning"] == ["58.20", "57.10", "-1.10"]
+    assert found[MAIN, "top 100 reverse KL, LoRA"] == ["53.35", "58.60", "+5.25"]
+    # Equal figures, and those of pairs without a run, are left out.
+    assert (MAIN, "full rollouts, LoRA") not in found and {pair for pair, _ in found} == {MAIN}
+
+
+def test_page_and_markdown_name_the_authors_figures_as_theirs(book):
+    tables = [authors.disagreements(book), *later(book).values()]
+    nothing = [[] for _ in range(8)]
+    report = content.Report("A title", *nothing, "the paper", tables, "their notes", tables[0])
+    text = markdown(report)
+    assert "## Later figures of the paper's authors\n\nFrom their notes" in text
+    assert f"| {MAIN}: math500 | ESR N=100 | authors, later | 63.15 |" in text
+    assert f"| {MAIN} | ESR N=100, LoRA | 65.85 | 63.15 | -2.70 |" in text
+    html = page(report)
+    assert '<section id="authors">' in html and '<a href="#authors">' in html
+    assert '<tr class="paper"><th scope="row">ESR N=100</th><td>authors, later</td>' in html
+
+
+def test_every_figure_of_the_authors_has_a_column_and_a_known_shape():
+    tables = gate.read_yaml(PAPER_FOLDER / "authors.yaml")["tables"]
+    for name, spec in tables.items():
+        assert spec["shape"] in SHAPES and spec["title"] and spec["source"], name
+        if spec["shape"] == "arms":
+            counts = [len(row) for rows in spec["rows"].values() for row in rows.values()]
+            assert set(counts) == {len(spec["columns"])}, name
 
 
 def test_thinned_steps_keep_both_ends():

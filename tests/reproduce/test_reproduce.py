@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ from esr_cli.config import ConfigError, ReproduceConfig, gate
 from esr_cli.report.verdicts import VERDICTS
 from esr_cli.reproduce import command as reproduce
 from esr_cli.reproduce import matrix
+from esr_cli.runs.settings import differing, flat
 
-SCALES = ("lab", "paper", "audit", "mixture")
+SCALES = ("lab", "paper", "audit", "paper_audit", "mixture")
 # Four cells that train the packaged pair in 16-bit weights: with and without masters, at two rates.
 FOUR_CELLS = (
     "scale=audit", "only=[masters]", "seeds=[0]", "out=all",
@@ -37,12 +39,42 @@ def cells_of(scale, **settings):
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_cell_composes_a_valid_configuration_of_its_command(scale):
     """One seed of each configuration; the others differ only in the seed."""
-    distinct = {cell.configuration: cell for cell in cells_of(scale)}
-    for cell in distinct.values():
-        schema = getattr(esr_cli.config, COMMANDS[cell.command][0])
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            tree = compose(cell.command, overrides=[_quoted(x) for x in cell.arguments])
-        gate.read(tree, schema)
+    for cell in {cell.configuration: cell for cell in cells_of(scale)}.values():
+        composed(cell)
+
+
+def composed(cell):
+    """The typed settings of a cell's command."""
+    schema = getattr(esr_cli.config, COMMANDS[cell.command][0])
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        tree = compose(cell.command, overrides=[_quoted(x) for x in cell.arguments])
+    return gate.read(tree, schema)
+
+
+def test_the_paper_audit_turns_each_suspect_alone():
+    first = {cell.configuration: cell for cell in reversed(cells_of("paper_audit"))}
+    settings = {
+        name: flat(gate.as_plain(composed(cell)))
+        for name, cell in first.items() if cell.command == "train"
+    }  # fmt: skip
+    base = settings["lora_full"]
+    assert base["pair.max_response_tokens"] == 3584
+
+    def turned(name, from_="lora_full"):
+        return {key: settings[name][key] for key in differing(settings[from_], settings[name])}
+
+    assert turned("lora_esr_100") == {"rollout.max_tokens": 100}
+    assert turned("lora_full_ends_trained") == {"pair.train_ends": True}
+    assert turned("lora_full_stop_at_both") == {"pair.stop": "both"}
+    assert turned("lora_full_both") == {"pair.train_ends": True, "pair.stop": "both"}
+    assert turned("tuned_full_float32_5e6", "tuned_full_none_5e6") == {"tune.master": "float32"}
+    assert turned("tuned_full_none_5e5", "tuned_full_none_5e6") == {"tune.learning_rate": 5e-5}
+    assert turned("tuned_esr_100_none_5e6", "tuned_full_none_5e6") == {"rollout.max_tokens": 100}
+    assert settings["tuned_full_none_5e6"]["tune.learning_rate"] == 5e-6
+    thinks = {name: each["pair.student.before_response"] for name, each in settings.items()}
+    assert {name for name, text in thinks.items() if not text} == {"llama_esr_100", "llama_full"}
+    seeds = Counter(cell.configuration for cell in cells_of("paper_audit"))
+    assert (seeds["lora_esr_100"], seeds["lora_full"], seeds["lora_full_both"]) == (5, 5, 3)
 
 
 @pytest.mark.parametrize("scale", SCALES)
