@@ -22,11 +22,14 @@ class ProbeConfig:
 
     `at` lists the values of k for decay (null: chosen from the response lengths). `share` is the
     fraction of the total KL that N tokens must cover (profile), or the fraction of positions
-    (commitment). `questions` is the number of questions on the page of samples.
+    (commitment). `first` is the number of first positions that profile compares with the rest
+    (null: 100, or the suggested N for shorter responses). `questions` is the number of questions on
+    the page of samples.
     """
 
     at: list[int] | None = None
     share: float = 0.45
+    first: int | None = None
     questions: int = 8
 
     def __post_init__(self) -> None:
@@ -34,6 +37,8 @@ class ProbeConfig:
         good = at is None or (bool(at) and min(at) >= 0 and len(set(at)) == len(at))
         need(good, "probe.decay.at", at, "give numbers of tokens, 0 or more, each once, or null")
         need(0 < self.share <= 1, "probe.*.share", self.share, "give a share in (0, 1]")
+        good = self.first is None or self.first > 0
+        need(good, "probe.profile.first", self.first, "give 1 or more tokens, or null")
         need(self.questions > 0, "probe.*.questions", self.questions, "give 1 or more")
 
 

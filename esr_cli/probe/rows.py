@@ -64,8 +64,10 @@ def _going(result: continuation.Continued) -> list[list[bool]]:
 
 
 def _profile(material: Material, asked: ProbeConfig) -> Rows:
-    students = material.plan.students
-    return [row for who in students for row in profile.rows(material.reads(who), who, asked.share)]
+    return [
+        row for who in material.plan.students
+        for row in profile.rows(material.reads(who), who, asked.share, asked.first)
+    ]  # fmt: skip
 
 
 def _categories(material: Material, _: ProbeConfig) -> Rows:

@@ -9,16 +9,11 @@ from esr_cli.base import files
 from esr_cli.config import ConfigError, ProbeCommandConfig, TrainConfig, gate
 from esr_cli.runs import record
 
-# Raised when the figures of a probe change, so that an older file is not taken for a new one.
-EDITIONS = {"categories": 2}
-
 
 def settings(config: ProbeCommandConfig, name: str) -> dict[str, Any]:
     """The determining settings of one probe, from resolved settings, as plain mappings."""
     plain = gate.as_plain(config)
     result = {"probe": {name: plain["probe"][name]}, "run": _run(config)}
-    if name in EDITIONS:
-        result["edition"] = EDITIONS[name]
     if name == "stability":
         steps = sorted(record.evaluated_by(Path(str(config.run))))
         return result | {"evaluations": [f"{benchmark} {step}" for benchmark, step in steps]}

@@ -111,6 +111,8 @@ def small(rows: Rows) -> Table | None:
 
 def _label(row: dict[str, Any]) -> str:
     words = [str(row[key]).replace("_", " ").strip() for key in EXTRA if row.get(key) is not None]
+    if row.get("first") is not None:
+        words.append(f"first {row['first']}")
     return ", ".join([str(row["figure"]).replace("_", " "), *words])
 
 

@@ -79,6 +79,26 @@ def test_the_suggested_n_is_where_the_cumulative_kl_reaches_the_share():
     assert profile.suggested(profile.rows(reads, "before", 1.0)) == 4
 
 
+def test_front_loading_compares_tokens_before_and_after_a_position():
+    """Means 3 (of 2 and 4) and 1.5 (of 1, 2 and 1.5); the missing token counts nowhere."""
+    reads = [read([2, np.nan, 1, 2]), read([4]), read([3, 3, 1.5])]
+    found = find(profile.rows(reads, "before", 0.45, 2), "front_loading")
+    assert (found["value"], found["first"], found["n"]) == (2, 2, 3)
+    assert found["low"] <= 2 <= found["high"]
+    assert find(profile.rows(reads, "before", 0.45, 4), "front_loading")["value"] is None
+
+
+def test_front_loading_takes_100_positions_or_the_suggested_n_of_short_responses():
+    long = [read([3] * 100 + [1] * 50, question=str(q)) for q in range(9)]
+    rows = profile.rows([*long, read([3] * 50)], "before", 0.45)
+    found = find(rows, "front_loading")
+    assert (found["value"], found["low"], found["high"], found["first"]) == (3, 3, 3, 100)
+    headline = profile.headline(rows)
+    assert "first 100 positions is 3.00 [3.00, 3.00] times that of the rest" in headline
+    short = profile.rows([*long[1:], read([3] * 50), read([3] * 50)], "before", 0.45)
+    assert find(short, "front_loading")["first"] == profile.suggested(short)
+
+
 def test_identical_responses_give_intervals_of_width_zero():
     rows = profile.rows([read([2, 2, *[0.5] * 18]) for _ in range(30)], "after", 0.45)
     found = find(rows, "kl_in_first_tenth", who="after")
