@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,8 @@ import numpy as np
 
 from esr_cli.assembly.objective import trained_positions
 from esr_cli.config import ConfigError, ProbeCommandConfig, ProbeConfig
-from esr_cli.graders.figures import Graded
 from esr_cli.models.spelling import Spelling
-from esr_cli.probe import continuation
+from esr_cli.probe import prefixes
 from esr_cli.probe.analyses import (
     cascade,
     categories,
@@ -41,26 +40,7 @@ def headline(name: str, rows: Rows) -> str:
 
 
 def _decay(material: Material, asked: ProbeConfig) -> Rows:
-    # The student's responses come first, so that the teacher's engine starts only once.
-    student = material.graded("before")
-    lengths = [len(rollout.response_ids) for rollout in material.rollouts("before")]
-    ks = decay.ladder(lengths) if asked.at is None else sorted(asked.at)
-    continued = {k: continuation.continued(material, k) for k in ks}
-    return decay.rows(
-        {k: _verdicts(result.graded) for k, result in continued.items()},
-        {k: _going(result) for k, result in continued.items()},
-        _verdicts(student), _verdicts(material.graded("teacher")),
-    )  # fmt: skip
-
-
-def _verdicts(graded: Sequence[Graded]) -> decay.Verdicts:
-    return [[grade.correct for grade in each.grades] for each in graded if each.judged]
-
-
-def _going(result: continuation.Continued) -> list[list[bool]]:
-    """Whether each response continues, questions x samples, of the questions that were judged."""
-    going_QS = np.reshape(result.going, (len(result.graded), -1))
-    return going_QS[[each.judged for each in result.graded]].tolist()
+    return decay.rows(*prefixes.answers(material, asked))
 
 
 def _profile(material: Material, asked: ProbeConfig) -> Rows:

@@ -12,6 +12,7 @@ from esr_cli.report import numbers
 from esr_cli.report.book import Group
 from esr_cli.report.conditions import Condition
 from esr_cli.report.number import Number, minus, over_runs, ratio
+from esr_cli.report.verdicts import DOES_NOT, NOISY
 from esr_cli.runs.record import interval_of
 
 Claim = dict[str, Any]
@@ -26,6 +27,7 @@ class Finding:
     among several figures of the paper, and `tune` and `rollouts` a prompt too; without a training
     `tune` is empty. If it `compares` two trainings, one seed is not enough. `room` is the largest
     effect that the bounds of the figure allow: ESR cannot beat by 2 points what stands at 99 %.
+    `doubt` is the verdict in place of "shows", and why, if another condition of the claim fails.
     """
 
     number: Number
@@ -36,6 +38,7 @@ class Finding:
     tune: str = ""
     rollouts: int = 1
     room: float = math.inf
+    doubt: tuple[str, str] = ("", "")
 
 
 def difference(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -107,7 +110,26 @@ def probe(group: Group, claim: Claim) -> Iterator[Finding]:
         figures = [row for rows in probes for row in matching(rows, claim)[:1]]
         if figures:
             what = f"probe {claim['probe']} of {label}"
-            yield Finding(_mean(figures), what, of_runs * len(figures))
+            doubt = _doubt(probes, claim)
+            yield Finding(_mean(figures), what, of_runs * len(figures), doubt=doubt)
+
+
+def _doubt(probes: list[Rows], claim: Claim) -> tuple[str, str]:
+    """The worst outcome of the further figures (`also`) of a claim in any run, and the figure."""
+    found = [("", "")]
+    for figure, side in claim.get("also", {}).items():
+        name = figure.replace("_", " ")
+        for rows in probes:
+            row = next(iter(matching(rows, {"figure": figure})), None)
+            if row is None:
+                found.append((NOISY, f"{name} not measured"))
+                continue
+            _, low, high = interval_of(row)
+            if side == "above" and low <= 0:
+                found.append((DOES_NOT if high < 0 else NOISY, f"{name} not above 0"))
+            elif side == "not above" and low > 0:
+                found.append((DOES_NOT, f"{name} above 0"))
+    return max(found, key=lambda each: ("", NOISY, DOES_NOT).index(each[0]))
 
 
 def _untrained(group: Group, claim: Claim) -> Iterator[Finding]:
