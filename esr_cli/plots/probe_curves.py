@@ -96,11 +96,15 @@ def profile(panels: Any, rows: Rows) -> None:
 def cascade(axes: Any, rows: Rows) -> None:
     """KL by position before and after training, with the trained region shaded."""
     drops = {row.get("region"): row for row in rows if row["figure"] == "drop"}
+    same = {row["region"]: row for row in rows if row["figure"] == "drop_same_text"}
     for who in ("before", "after"):
         line = points(rows, "reverse_kl", who)
         axes.plot(*line, color=COLOURS[who], label=f"{who} training")
+    if _of(rows, "reverse_kl", "same_text"):
+        line = points(rows, "reverse_kl", "same_text")
+        axes.plot(*line, color="C0", lw=1, ls=":", label="after, on the text from before")
     top, end = axes.get_ylim()[1], axes.get_xlim()[1]
-    axes.set(xlabel="response position (tokens)", ylabel="reverse KL (nats)", ylim=(0, 1.22 * top))
+    axes.set(xlabel="response position (tokens)", ylabel="reverse KL (nats)", ylim=(0, 1.3 * top))
     if "trained" in drops:
         # Up to N, even if too few responses reach it.
         start, stop = drops["trained"]["from"] - 0.5, drops["untrained"]["from"] - 0.5
@@ -111,7 +115,9 @@ def cascade(axes: Any, rows: Rows) -> None:
             spread = f"[{-row['high']:+.0%}, {-row['low']:+.0%}]"
             middle = (row["from"] + row["to"]) / 2
             text = f"{region}\n{-row['value']:+.0%}\n{spread}"
-            axes.text(middle, 1.19 * top, text, ha="center", va="top", fontsize=8)
+            if same.get(region, {}).get("value") is not None:
+                text += f"\nsame text {-same[region]['value']:+.0%}"
+            axes.text(middle, 1.27 * top, text, ha="center", va="top", fontsize=8)
         elif region != "trained" and "why" in row:
             place = {"transform": axes.transAxes, "ha": "right", "va": "top", "fontsize": 8}
             axes.text(0.99, 0.97, row["why"], **place)

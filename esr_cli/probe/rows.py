@@ -74,7 +74,8 @@ def _cascade(material: Material, _: ProbeConfig) -> Rows:
     config, steps = material.plan.config, material.plan.steps["after"]
     trained = trained_positions(config, steps)
     why = f"loss.select={config.loss.select} may train any position"
-    return cascade.rows(material.reads("before"), material.reads("after"), trained, why)
+    same_text = material.reads("before", by="after")
+    return cascade.rows(material.reads("before"), material.reads("after"), same_text, trained, why)
 
 
 def _samples(material: Material, asked: ProbeConfig) -> Rows:

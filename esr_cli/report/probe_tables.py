@@ -23,6 +23,9 @@ DECAYS = {
     "continued": "teacher", "control": "teacher after its own k tokens",
     "mirror": "student after k tokens of the teacher",
 }  # fmt: skip
+CASCADES = {
+    "before": "before", "after": "after", "same_text": "after, on the text from before",
+}  # fmt: skip
 WORDS = {
     "top1_prob": "highest probability", "is_teacher_top1": "the teacher's first",
     "in_teacher_top2_5": "its 2nd to 5th", "outside_teacher_top5": "further down",
@@ -55,11 +58,11 @@ def cascade(book: Book, spec: Spec) -> Table | None:
     rows = [paper_row(who, spec["rows"][who], len(columns)) for who in ("before", "after")]
     for group in book.groups:
         for probe in group.probes("cascade"):
-            for who in ("before", "after"):
+            for who, name in CASCADES.items():
                 mean = _by(probe.rows, "at", figure="reverse_kl", who=who)
                 count = _by(probe.rows, "at", figure="count", who=who)
                 cells = [_weighted(mean, count, start, end) for start, end in spec["columns"]]
-                label = f"{who}, {group.pair}, {probe.label}"
+                label = f"{name}, {group.pair}, {probe.label}"
                 rows.append(Row(label, tuple(_cell(each, 1, 2) for each in cells), OURS))
     return table_with_ours(columns, rows)
 
