@@ -187,7 +187,7 @@ def ballots(answers: Sequence[str | None], same: Callable[[str, str], bool]) -> 
     return votes
 
 
-def paired(a: Sequence[float], b: Sequence[float], z: float = Z_95) -> Interval:
+def paired(a: Sequence[float], b: Sequence[float], *, z: float = Z_95) -> Interval:
     """Mean of b - a, shares of the same questions, with the interval of `mean_difference`."""
     return mean_difference([y - x for x, y in zip(a, b, strict=True)], z=z)
 

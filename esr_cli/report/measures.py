@@ -145,8 +145,9 @@ def _untrained(group: Group, claim: Claim) -> Iterator[Finding]:
 
 
 def probe_change(group: Group, claim: Claim) -> Iterator[Finding]:
-    """A probe's figure after training minus before, averaged over the runs of a condition."""
-    for label, probes, of_runs in group.probed(claim["probe"], claim.get("arm")):
+    """A probe's figure after training minus before, averaged over the runs of each condition."""
+    found = [(arm, *of) for arm in claim["arms"] for of in group.probed(claim["probe"], arm)]
+    for arm, label, probes, of_runs in found:
         changes = []
         for rows in probes:
             before, after = (matching(rows, claim, who=who)[:1] for who in ("before", "after"))
@@ -155,7 +156,7 @@ def probe_change(group: Group, claim: Claim) -> Iterator[Finding]:
                 changes.append((delta.value, delta.low, delta.high))
         if changes:
             what = f"probe {claim['probe']} of {label}"
-            yield Finding(over_runs(changes), what, of_runs * len(changes))
+            yield Finding(over_runs(changes), what, of_runs * len(changes), arm)
 
 
 MEASURES: dict[str, Callable[[Group, Claim], Iterator[Finding]]] = {

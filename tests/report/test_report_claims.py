@@ -186,6 +186,19 @@ def test_decay_needs_a_fall_everywhere_and_beyond_the_control(changed, outcome, 
     assert found.verdict == outcome and why in found.rule
 
 
+def test_commitment_has_a_line_for_esr_and_one_for_full_rollouts(tmp_path):
+    for n, after in ((32, 0.8), ("full", 0.7)):
+        write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right={0: [[1]], 4: [[1]]})
+        rows = [{"figure": "top1_prob", "who": who, "value": value, "low": value, "high": value}
+                for who, value in (("before", 0.7), ("after", after))]  # fmt: skip
+        write_probe(tmp_path / f"n{n}" / "probes", "commitment", rows)
+    found = [each for each in judge(open_book(tmp_path)) if each.id == "commitment_probability"]
+    assert [(each.paper[:4], each.ours.split()[0], each.verdict) for each in found] == [
+        ("+8 p", "+10.0", SHOWS), ("+6 p", "+0.0", EQUIVALENT)
+    ]  # fmt: skip
+    assert "ESR" in found[0].what and "full rollouts" in found[1].what
+
+
 @pytest.fixture
 def judged(tmp_path):
     right, wrong = [1, 1], [0, 0]

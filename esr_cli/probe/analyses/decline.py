@@ -30,7 +30,10 @@ def rows(scores: Mapping[int, Sequence[float]]) -> Rows:
     z = NormalDist().inv_cdf(1 - 0.025 / (len(ks) - 1))
     steps = [
         row(
-            "step", paired(scores[later], scores[k], z), at=later, **{"from": k, "n": len(fitted_Q)}
+            "step",
+            paired(scores[later], scores[k], z=z),
+            at=later,
+            **{"from": k, "n": len(fitted_Q)},
         )
         for k, later in pairwise(ks)
     ]
