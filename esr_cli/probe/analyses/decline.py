@@ -25,22 +25,19 @@ def rows(scores: Mapping[int, Sequence[float]]) -> Rows:
     weight_K = -rank_K * (len(ks) - 1) / (rank_K**2).sum()
     fitted_Q = np.array([scores[k] for k in ks]).T @ weight_K
     most = float(weight_K[weight_K > 0].sum())
-    fields = {"from": ks[0], "to": ks[-1], "n": len(fitted_Q)}
-    found = [row("trend", mean_difference(fitted_Q.tolist(), most), **fields)]
+    n = {"n": len(fitted_Q)}
+    trend = mean_difference(fitted_Q.tolist(), most)
     z = NormalDist().inv_cdf(1 - 0.025 / (len(ks) - 1))
     steps = [
-        row(
-            "step",
-            paired(scores[later], scores[k], z=z),
-            at=later,
-            **{"from": k, "n": len(fitted_Q)},
-        )
+        row("step", paired(scores[later], scores[k], z=z), **{"from": k, "at": later}, **n)
         for k, later in pairwise(ks)
     ]
     rise = min(steps, key=lambda step: step["high"])
-    interval = (-rise["value"], -rise["high"], -rise["low"])
-    span = {"from": rise["from"], "to": rise["at"], "n": len(fitted_Q)}
-    return [*found, *steps, row("steepest_rise", interval, **span)]
+    interval = paired(scores[rise["from"]], scores[rise["at"]], z=z)
+    return [
+        row("trend", trend, **{"from": ks[0], "to": ks[-1]}, **n), *steps,
+        row("steepest_rise", interval, **{"from": rise["from"], "to": rise["at"]}, **n),
+    ]  # fmt: skip
 
 
 def words(found: Rows) -> str:
