@@ -25,11 +25,14 @@ MORE_SHARES, MORE_DIFFERENCES = Z_95**2, 2.0
 FEW = 12
 
 
-def wilson(share: float, n: float) -> Interval:
-    """A proportion of `n` binary outcomes with Wilson's interval (E. B. Wilson 1927)."""
-    scale = 1 + Z_95**2 / n
-    centre = (share + Z_95**2 / (2 * n)) / scale
-    half = Z_95 * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n)) / scale
+def wilson(share: float, n: float, z: float = Z_95) -> Interval:
+    """A proportion of `n` binary outcomes with Wilson's interval (E. B. Wilson 1927).
+
+    `z` is the normal quantile of the level; the default is 95 %.
+    """
+    scale = 1 + z**2 / n
+    centre = (share + z**2 / (2 * n)) / scale
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n * n)) / scale
     # Rounding can put a bound slightly beyond the share itself.
     return share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
@@ -62,7 +65,7 @@ def mean_interval(values: Sequence[float], samples: float = 1) -> Interval:
     return share_interval(mean, max(n, min(_outcomes(values, 0, 1, MORE_SHARES), n * samples)))
 
 
-def mean_difference(values: Sequence[float], most: float = 1.0) -> Interval:
+def mean_difference(values: Sequence[float], most: float = 1.0, z: float = Z_95) -> Interval:
     """Mean of one difference of shares per question, in [-most, most], scaled to [0, 1].
 
     It is Wilson's interval for an effective number of outcomes. Two additional questions, one at
@@ -73,7 +76,7 @@ def mean_difference(values: Sequence[float], most: float = 1.0) -> Interval:
     mean = sum(values) / len(values)
     shares = [value / (2 * most) + 0.5 for value in values]
     outcomes = _outcomes(shares, 0.5 - 0.5 / most, 0.5 + 0.5 / most, MORE_DIFFERENCES)
-    _, low, high = wilson(mean / (2 * most) + 0.5, outcomes)
+    _, low, high = wilson(mean / (2 * most) + 0.5, outcomes, z)
     return mean, min(mean, most * (2 * low - 1)), max(mean, most * (2 * high - 1))
 
 
@@ -184,9 +187,9 @@ def ballots(answers: Sequence[str | None], same: Callable[[str, str], bool]) -> 
     return votes
 
 
-def paired(a: Sequence[float], b: Sequence[float]) -> Interval:
+def paired(a: Sequence[float], b: Sequence[float], *, z: float = Z_95) -> Interval:
     """Mean of b - a, shares of the same questions, with the interval of `mean_difference`."""
-    return mean_difference([y - x for x, y in zip(a, b, strict=True)])
+    return mean_difference([y - x for x, y in zip(a, b, strict=True)], z=z)
 
 
 def repeats(tokens: Sequence[object], gram: int = 10, times: int = 3) -> bool:

@@ -20,20 +20,33 @@ GRADED = ("decay", "samples")
 class ProbeConfig:
     """The settings of one probe; docs/probes.md lists those that each probe uses.
 
-    `at` lists the values of k for decay (null: chosen from the response lengths). `share` is the
-    fraction of the total KL that N tokens must cover (profile), or the fraction of positions
-    (commitment). `questions` is the number of questions on the page of samples.
+    `at` lists the values of k for decay (null: chosen from the response lengths). With `control`
+    the teacher also continues its own prefixes, and with `mirror` the student the teacher's. For
+    each of `words` decay has the accuracy after prefixes that contain it. `share` is the fraction
+    of the total KL that N tokens must cover (profile), or the fraction of positions (commitment).
+    `first` is the number of first positions that profile compares with the rest
+    (null: 100, or the suggested N for shorter responses). `questions` is the number of questions on
+    the page of samples.
     """
 
     at: list[int] | None = None
+    control: bool = True
+    mirror: bool = False
+    words: list[str] = field(default_factory=list)
     share: float = 0.45
+    first: int | None = None
     questions: int = 8
 
     def __post_init__(self) -> None:
         at = self.at
         good = at is None or (bool(at) and min(at) >= 0 and len(set(at)) == len(at))
         need(good, "probe.decay.at", at, "give numbers of tokens, 0 or more, each once, or null")
+        words = self.words
+        good = all(words) and len(set(words)) == len(words)
+        need(good, "probe.decay.words", words, "give texts that are not empty, each once")
         need(0 < self.share <= 1, "probe.*.share", self.share, "give a share in (0, 1]")
+        good = self.first is None or self.first > 0
+        need(good, "probe.profile.first", self.first, "give 1 or more tokens, or null")
         need(self.questions > 0, "probe.*.questions", self.questions, "give 1 or more")
 
 

@@ -16,34 +16,51 @@ MOST_POINTS = 150
 SHARES = (("repeats", "-"), ("truncated", "--"), ("boxed", ":"), ("several_boxes", "-."))
 
 
-def decay(axes: Any, rows: Rows) -> None:
+def decay(panels: Any, rows: Rows) -> None:
     """Accuracy over k, with the teacher's and the student's own; dashed if fewer than 90 % of the
-    responses are unfinished at k.
+    responses are unfinished at k. Beside it, the accuracy by what the prefix holds.
     """
+    whole, parts = panels
     curve = sorted(_of(rows, "accuracy", "continued"), key=lambda row: row["at"])
     unfinished = sorted((r for r in rows if r["figure"] == "share_going"), key=lambda r: r["at"])
-    axes.fill_between(
+    whole.fill_between(
         [row["at"] for row in unfinished], [row["value"] for row in unfinished], color="0.92", lw=0,
         label="share of responses not over at k",
     )  # fmt: skip
     for who in ("teacher", "student"):
         [alone] = _of(rows, "accuracy", who)
-        axes.axhline(alone["value"], color=COLOURS[who], ls="--", lw=1, label=f"{who} alone")
+        whole.axhline(alone["value"], color=COLOURS[who], ls="--", lw=1, label=f"{who} alone")
     solid = sum(row["value"] >= GOING for row in unfinished)
     colour, label = COLOURS["continued"], "teacher goes on from k"
     if solid:
-        _with_interval(axes, curve[:solid], color=colour, capsize=3, marker="o", ms=4, label=label)
+        _with_interval(whole, curve[:solid], color=colour, capsize=3, marker="o", ms=4, label=label)
     if solid < len(curve):
         # Starts at the last solid point, so that the two parts join.
         dashed = {"marker": ".", "lw": 0.8, "ls": "--", "label": "… where fewer than 90 % still go"}
-        _with_interval(axes, curve[max(0, solid - 1) :], color=colour, capsize=3, **dashed)
-    largest = curve[-1]["at"]
-    axes.set(
-        xlabel="k, tokens of the student's response", ylim=(0, 1.04), xlim=(-0.02 * largest, None)
-    )
-    axes.set_ylabel("accuracy, 95 % interval")
-    axes.set_title("What a teacher makes of the student's beginnings")
-    _legend_below(axes)
+        _with_interval(whole, curve[max(0, solid - 1) :], color=colour, capsize=3, **dashed)
+    _curve(whole, _of(rows, "accuracy", "control"), "teacher goes on from its own k", "C2")
+    _curve(whole, _of(rows, "accuracy", "mirror"), "student goes on from the teacher's k", "C0")
+    continued = [row for row in rows if row.get("who") == "continued"]
+    for result, colour in (("right", "C2"), ("wrong", "C3")):
+        own = [row for row in continued if row.get("student") == result]
+        _curve(parts, own, f"the student's own response was {result}", colour)
+    words = list(dict.fromkeys(row["prefix"] for row in continued if "prefix" in row))
+    for number, word in enumerate(words):
+        own = [row for row in continued if row.get("prefix") == word]
+        _curve(parts, own, f"the first k tokens hold {word!r}", f"C{4 + number}", ls=":")
+    for axes in panels:
+        axes.set(xlabel="k, tokens of the prefix", ylim=(0, 1.04))
+        axes.set_xlim(-0.02 * curve[-1]["at"], None)
+        _legend_below(axes)
+    whole.set_ylabel("accuracy, 95 % interval")
+    whole.set_title("What a model makes of the other's beginnings")
+    parts.set_title("The teacher's part, where the student's goes on past k")
+
+
+def _curve(axes: Any, rows: Rows, label: str, colour: str, **style: Any) -> None:
+    if rows:
+        style = {"marker": ".", "ms": 5, "lw": 1, "capsize": 2, "color": colour, **style}
+        _with_interval(axes, sorted(rows, key=lambda row: row["at"]), label=label, **style)
 
 
 def profile(panels: Any, rows: Rows) -> None:
@@ -79,11 +96,15 @@ def profile(panels: Any, rows: Rows) -> None:
 def cascade(axes: Any, rows: Rows) -> None:
     """KL by position before and after training, with the trained region shaded."""
     drops = {row.get("region"): row for row in rows if row["figure"] == "drop"}
+    same = {row["region"]: row for row in rows if row["figure"] == "drop_same_text"}
     for who in ("before", "after"):
         line = points(rows, "reverse_kl", who)
         axes.plot(*line, color=COLOURS[who], label=f"{who} training")
+    if _of(rows, "reverse_kl", "same_text"):
+        line = points(rows, "reverse_kl", "same_text")
+        axes.plot(*line, color="C0", lw=1, ls=":", label="after, on the text from before")
     top, end = axes.get_ylim()[1], axes.get_xlim()[1]
-    axes.set(xlabel="response position (tokens)", ylabel="reverse KL (nats)", ylim=(0, 1.22 * top))
+    axes.set(xlabel="response position (tokens)", ylabel="reverse KL (nats)", ylim=(0, 1.3 * top))
     if "trained" in drops:
         # Up to N, even if too few responses reach it.
         start, stop = drops["trained"]["from"] - 0.5, drops["untrained"]["from"] - 0.5
@@ -94,7 +115,9 @@ def cascade(axes: Any, rows: Rows) -> None:
             spread = f"[{-row['high']:+.0%}, {-row['low']:+.0%}]"
             middle = (row["from"] + row["to"]) / 2
             text = f"{region}\n{-row['value']:+.0%}\n{spread}"
-            axes.text(middle, 1.19 * top, text, ha="center", va="top", fontsize=8)
+            if same.get(region, {}).get("value") is not None:
+                text += f"\nsame text {-same[region]['value']:+.0%}"
+            axes.text(middle, 1.27 * top, text, ha="center", va="top", fontsize=8)
         elif region != "trained" and "why" in row:
             place = {"transform": axes.transAxes, "ha": "right", "va": "top", "fontsize": 8}
             axes.text(0.99, 0.97, row["why"], **place)

@@ -12,7 +12,7 @@ from esr_cli.plots.style import figure
 
 # By probe: the painter, the number of panels, and the size of the figure in inches.
 PAINTERS: dict[str, tuple[Callable[[Any, Rows], None], int, tuple[float, float]]] = {
-    "decay": (probe_curves.decay, 1, (6, 4.2)),
+    "decay": (probe_curves.decay, 2, (10, 4.2)),
     "profile": (probe_curves.profile, 2, (9.5, 4.2)),
     "cascade": (probe_curves.cascade, 1, (6, 4.0)),
     "commitment": (probe_bars.commitment, 2, (9.5, 3.3)),

@@ -1,4 +1,4 @@
-"""The teacher continues the student's responses: the samples of the decay probe."""
+"""One model continues the responses of another, or its own: the samples of the decay probe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 from esr_cli.base.words import counted
 from esr_cli.graders.figures import Graded, Response
-from esr_cli.probe.material import Material, prefixed
+from esr_cli.models.reading import SameText, SameTokens, reader
+from esr_cli.models.vocabulary import align
+from esr_cli.probe.material import LABELS, Material, prefixed
+from esr_cli.probe.plan import Plan
 from esr_cli.types import Prompt, Rollout
 
 
@@ -21,27 +24,26 @@ class Continued:
     going: list[bool]
 
 
-def continued(material: Material, k: int) -> Continued:
-    """Has the teacher complete the first `k` tokens of each response, and grades the results.
+def continued(material: Material, k: int, of: str = "before", by: str = "teacher") -> Continued:
+    """Has `by` complete the first `k` tokens of each response of `of`, and grades the results.
 
     A response that has ended by then is graded as it is; so is one that leaves no room in the
     context.
     """
-    rollouts = material.rollouts("before")
+    rollouts = material.rollouts(of)
     going = [len(rollout.response_ids) > k for rollout in rollouts]
     if k == 0:
-        # Without a prefix these are the teacher's own responses.
-        return Continued(material.graded("teacher"), going)
+        # Without a prefix these are the model's own responses.
+        return Continued(material.graded(by), going)
     began = time.perf_counter()
-    prefixes = _prefixes(material, rollouts, k)
-    completions = _completions(material, [each for each in prefixes if each is not None])
+    prefixes = _prefixes(material, rollouts, k, of, by)
+    completions = _completions(material, [each for each in prefixes if each is not None], by)
     texts: dict[str, list[Response]] = {q.id: [] for q in material.plan.benchmark.questions}
-    student = material.plan.exams["before"]
     for rollout, prefix in zip(rollouts, prefixes, strict=True):
-        response = next(completions) if prefix else student.response_of(rollout)
+        response = next(completions) if prefix else material.plan.exams[of].response_of(rollout)
         texts[rollout.prompt.id].append(response)
     count = counted(len(going), "response")
-    message = f"the teacher continued {sum(going)} of {count} from k={k}"
+    message = f"{LABELS[by]} continued {sum(going)} of {count} of {LABELS[of]} from k={k}"
     material.say(f"{message}: {time.perf_counter() - began:.1f} s")
     return Continued(material.grade(texts), going)
 
@@ -55,18 +57,22 @@ class _Prefix:
     limit: int
 
 
-def _prefixes(material: Material, rollouts: list[Rollout], k: int) -> list[_Prefix | None]:
+def _prefixes(
+    material: Material, rollouts: list[Rollout], k: int, of: str, by: str
+) -> list[_Prefix | None]:
     plan = material.plan
-    exam, reader = plan.exams["teacher"], plan.pairing.reader
+    exam, reads = plan.exams[by], _reader(plan, of, by)
     prompt_of = {prompt.id: prompt for prompt in exam.prompts}
     # A reading excludes the last token, so an end-of-text token is appended.
-    end = plan.pairing.stop_ids[0]
+    end = (plan.pairing.teacher_ends if of == "teacher" else plan.pairing.stop_ids)[0]
     prefixes: list[_Prefix | None] = []
     for rollout in rollouts:
         if len(rollout.response_ids) <= k:
             prefixes.append(None)
             continue
-        ids = reader.read((*rollout.response_ids[:k], end)).ids
+        ids = rollout.response_ids[:k]
+        if reads is not None:
+            ids = reads.read((*ids, end)).ids
         prompt = prompt_of[rollout.prompt.id]
         room = plan.config.pair.context_tokens - len(prompt.student_ids) - len(ids)
         limit = min(max(1, exam.sampling.max_tokens - len(ids)), room)
@@ -75,14 +81,24 @@ def _prefixes(material: Material, rollouts: list[Rollout], k: int) -> list[_Pref
     return prefixes
 
 
-def _completions(material: Material, prefixes: Sequence[_Prefix]) -> Any:
+def _reader(plan: Plan, of: str, by: str) -> SameTokens | SameText | None:
+    """How `by` reads the tokens of `of`; None if they are its own."""
+    if of == by:
+        return None
+    if by == "teacher":
+        return plan.pairing.reader
+    both = plan.tokenizers["teacher"], plan.tokenizers["student"]
+    return reader(align(*both, plan.pairing.alignment.kind), *both)
+
+
+def _completions(material: Material, prefixes: Sequence[_Prefix], by: str) -> Any:
     """Samples the completions; yields prefix and completion as one response each."""
     if not prefixes:
         return iter(())
-    exam = material.plan.exams["teacher"]
+    exam = material.plan.exams[by]
     # Every prefix is its own prompt, with one sample.
     sampling = replace(exam.sampling, samples=1).at(0, [each.limit for each in prefixes])
-    rollouts = material.engine("teacher").generate([each.prompt for each in prefixes], sampling)
+    rollouts = material.engine(by).generate([each.prompt for each in prefixes], sampling)
     joined = (
         Rollout(r.prompt, r.sample, each.ids + r.response_ids, (), r.finish)
         for each, r in zip(prefixes, rollouts, strict=True)

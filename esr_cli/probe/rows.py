@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,8 @@ import numpy as np
 
 from esr_cli.assembly.objective import trained_positions
 from esr_cli.config import ConfigError, ProbeCommandConfig, ProbeConfig
-from esr_cli.graders.figures import Graded
 from esr_cli.models.spelling import Spelling
-from esr_cli.probe import continuation
+from esr_cli.probe import prefixes
 from esr_cli.probe.analyses import (
     cascade,
     categories,
@@ -41,31 +40,14 @@ def headline(name: str, rows: Rows) -> str:
 
 
 def _decay(material: Material, asked: ProbeConfig) -> Rows:
-    # The student's responses come first, so that the teacher's engine starts only once.
-    student = material.graded("before")
-    lengths = [len(rollout.response_ids) for rollout in material.rollouts("before")]
-    ks = decay.ladder(lengths) if asked.at is None else sorted(asked.at)
-    continued = {k: continuation.continued(material, k) for k in ks}
-    return decay.rows(
-        {k: _verdicts(result.graded) for k, result in continued.items()},
-        {k: _going(result) for k, result in continued.items()},
-        _verdicts(student), _verdicts(material.graded("teacher")),
-    )  # fmt: skip
-
-
-def _verdicts(graded: Sequence[Graded]) -> decay.Verdicts:
-    return [[grade.correct for grade in each.grades] for each in graded if each.judged]
-
-
-def _going(result: continuation.Continued) -> list[list[bool]]:
-    """Whether each response continues, questions x samples, of the questions that were judged."""
-    going_QS = np.reshape(result.going, (len(result.graded), -1))
-    return going_QS[[each.judged for each in result.graded]].tolist()
+    return decay.rows(*prefixes.answers(material, asked))
 
 
 def _profile(material: Material, asked: ProbeConfig) -> Rows:
-    students = material.plan.students
-    return [row for who in students for row in profile.rows(material.reads(who), who, asked.share)]
+    return [
+        row for who in material.plan.students
+        for row in profile.rows(material.reads(who), who, asked.share, asked.first)
+    ]  # fmt: skip
 
 
 def _categories(material: Material, _: ProbeConfig) -> Rows:
@@ -92,7 +74,8 @@ def _cascade(material: Material, _: ProbeConfig) -> Rows:
     config, steps = material.plan.config, material.plan.steps["after"]
     trained = trained_positions(config, steps)
     why = f"loss.select={config.loss.select} may train any position"
-    return cascade.rows(material.reads("before"), material.reads("after"), trained, why)
+    same_text = material.reads("before", by="after")
+    return cascade.rows(material.reads("before"), material.reads("after"), same_text, trained, why)
 
 
 def _samples(material: Material, asked: ProbeConfig) -> Rows:

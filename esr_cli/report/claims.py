@@ -145,9 +145,12 @@ def _line(claim: dict[str, Any], group: Group, finding: Finding, book: Book) -> 
         outcome = NOISY
     words = [finding.what] if not finding.seeds else [finding.what, _seeds(finding)]
     what = ", ".join(words) + _where(group, book)
+    text, (instead, why) = _rule_text(rule, unit), finding.doubt
+    if instead and outcome == SHOWS:
+        outcome, text = instead, f"{text}; but {why}"
     paper = paper_figure(claim, group, finding, book)
     return Judged(claim["id"], claim["statement"], paper, format_number(number, unit), what,
-                  _rule_text(rule, unit), outcome, number, asked=rule, unit=unit)  # fmt: skip
+                  text, outcome, number, asked=rule, unit=unit)  # fmt: skip
 
 
 def _seeds(finding: Finding) -> str:

@@ -12,6 +12,7 @@ from esr_cli.report import numbers
 from esr_cli.report.book import Group
 from esr_cli.report.conditions import Condition
 from esr_cli.report.number import Number, minus, over_runs, ratio
+from esr_cli.report.verdicts import DOES_NOT, NOISY
 from esr_cli.runs.record import interval_of
 
 Claim = dict[str, Any]
@@ -27,6 +28,7 @@ class Finding:
     among several figures of the paper, and `tune` and `rollouts` a prompt too; without a training
     `tune` is empty. If it `compares` two trainings, one seed is not enough. `room` is the largest
     effect that the bounds of the figure allow: ESR cannot beat by 2 points what stands at 99 %.
+    `doubt` is the verdict in place of "shows", and why, if another condition of the claim fails.
     """
 
     number: Number
@@ -38,6 +40,7 @@ class Finding:
     rollouts: int = 1
     room: float = math.inf
     unit: str = "seed"
+    doubt: tuple[str, str] = ("", "")
 
 
 def difference(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -109,7 +112,26 @@ def probe(group: Group, claim: Claim) -> Iterator[Finding]:
         figures = [row for rows in probes for row in matching(rows, claim)[:1]]
         if figures:
             what = f"probe {claim['probe']} of {label}"
-            yield Finding(_mean(figures), what, of_runs * len(figures))
+            doubt = _doubt(probes, claim)
+            yield Finding(_mean(figures), what, of_runs * len(figures), doubt=doubt)
+
+
+def _doubt(probes: list[Rows], claim: Claim) -> tuple[str, str]:
+    """The worst outcome of the further figures (`also`) of a claim in any run, and the figure."""
+    found = [("", "")]
+    for figure, side in claim.get("also", {}).items():
+        name = figure.replace("_", " ")
+        for rows in probes:
+            row = next(iter(matching(rows, {"figure": figure})), None)
+            if row is None:
+                found.append((NOISY, f"{name} not measured"))
+                continue
+            _, low, high = interval_of(row)
+            if side == "above" and low <= 0:
+                found.append((DOES_NOT if high < 0 else NOISY, f"{name} not above 0"))
+            elif side == "not above" and low > 0:
+                found.append((DOES_NOT, f"{name} above 0"))
+    return max(found, key=lambda each: ("", NOISY, DOES_NOT).index(each[0]))
 
 
 def _untrained(group: Group, claim: Claim) -> Iterator[Finding]:
@@ -125,8 +147,9 @@ def _untrained(group: Group, claim: Claim) -> Iterator[Finding]:
 
 
 def probe_change(group: Group, claim: Claim) -> Iterator[Finding]:
-    """A probe's figure after training minus before, averaged over the runs of a condition."""
-    for label, probes, of_runs in group.probed(claim["probe"], claim.get("arm")):
+    """A probe's figure after training minus before, averaged over the runs of each condition."""
+    found = [(arm, *of) for arm in claim["arms"] for of in group.probed(claim["probe"], arm)]
+    for arm, label, probes, of_runs in found:
         changes = []
         for rows in probes:
             before, after = (matching(rows, claim, who=who)[:1] for who in ("before", "after"))
@@ -135,7 +158,7 @@ def probe_change(group: Group, claim: Claim) -> Iterator[Finding]:
                 changes.append((delta.value, delta.low, delta.high))
         if changes:
             what = f"probe {claim['probe']} of {label}"
-            yield Finding(over_runs(changes), what, of_runs * len(changes))
+            yield Finding(over_runs(changes), what, of_runs * len(changes), arm)
 
 
 MEASURES: dict[str, Callable[[Group, Claim], Iterator[Finding]]] = {

@@ -19,6 +19,13 @@ from esr_cli.report.tables import (
     thinned,
 )  # fmt: skip
 
+DECAYS = {
+    "continued": "teacher", "control": "teacher after its own k tokens",
+    "mirror": "student after k tokens of the teacher",
+}  # fmt: skip
+CASCADES = {
+    "before": "before", "after": "after", "same_text": "after, on the text from before",
+}  # fmt: skip
 WORDS = {
     "top1_prob": "highest probability", "is_teacher_top1": "the teacher's first",
     "in_teacher_top2_5": "its 2nd to 5th", "outside_teacher_top5": "further down",
@@ -26,16 +33,22 @@ WORDS = {
 
 
 def decay(book: Book, spec: Spec) -> Table | None:
-    """Teacher accuracy after the first k tokens of the student."""
+    """Teacher accuracy after the first k tokens of the student, its control and its mirror."""
     found = [(group, probe) for group in book.groups for probe in group.probes("decay")]
-    curves = [_by(probe.rows, "at", figure="accuracy", who="continued") for _, probe in found]
-    ours = thinned([int(at) for each in curves for at in each])
+    curves = {
+        (f"{name}, {group.pair}, {probe.label}", who): _by(
+            probe.rows, "at", figure="accuracy", who=who
+        )
+        for group, probe in found for who, name in DECAYS.items()
+    }  # fmt: skip
+    ours = thinned([int(at) for by_k in curves.values() for at in by_k])
     columns = sorted({*spec["columns"], *ours})
-    known = dict(zip(spec["columns"], spec["rows"]["teacher"], strict=True))
-    rows = [paper_row("teacher", [known.get(k) for k in columns], len(columns))]
-    for (group, probe), by_k in zip(found, curves, strict=True):
-        cells = tuple(_cell(by_k.get(k), 100) for k in columns)
-        rows.append(Row(f"teacher, {group.pair}, {probe.label}", cells, OURS))
+    rows = []
+    for who, name in DECAYS.items():
+        known = dict(zip(spec["columns"], spec["rows"].get(who, ()), strict=False))
+        rows.append(paper_row(name, [known.get(k) for k in columns], len(columns)))
+    for (label, _), by_k in curves.items():
+        rows.append(Row(label, tuple(_cell(by_k.get(k), 100) for k in columns), OURS))
     return table_with_ours([f"k={k}" for k in columns], rows)
 
 
@@ -45,11 +58,11 @@ def cascade(book: Book, spec: Spec) -> Table | None:
     rows = [paper_row(who, spec["rows"][who], len(columns)) for who in ("before", "after")]
     for group in book.groups:
         for probe in group.probes("cascade"):
-            for who in ("before", "after"):
+            for who, name in CASCADES.items():
                 mean = _by(probe.rows, "at", figure="reverse_kl", who=who)
                 count = _by(probe.rows, "at", figure="count", who=who)
                 cells = [_weighted(mean, count, start, end) for start, end in spec["columns"]]
-                label = f"{who}, {group.pair}, {probe.label}"
+                label = f"{name}, {group.pair}, {probe.label}"
                 rows.append(Row(label, tuple(_cell(each, 1, 2) for each in cells), OURS))
     return table_with_ours(columns, rows)
 

@@ -15,11 +15,13 @@ from esr_cli.report.tables import Cell, Row, Table
 
 DESCRIPTIONS = {
     "decay": ("Teacher decay", "The teacher continues from the first k tokens of the student's "
-              "responses. A falling curve means that it judges late positions worse."),
+              "responses. A falling curve, where the one after its own tokens does not fall, means "
+              "that it judges late positions worse."),
     "profile": ("Reverse KL and entropies by position", "If most of the reverse KL lies before the "
                 "marked N, a rollout of N tokens covers most of what can be learned."),
     "cascade": ("Cascading alignment", "If the line after training lies below the line before it "
-                "to the right of N, positions were aligned at which no loss was taken."),
+                "to the right of N, positions were aligned at which no loss was taken. The dotted "
+                "line is the trained student on the text of the untrained one."),
     "commitment": ("Commitment to one mode", "At the positions with the highest KL before "
                    "training: how sure the student is, and how high the teacher ranks its "
                    "first choice."),
@@ -111,6 +113,8 @@ def small(rows: Rows) -> Table | None:
 
 def _label(row: dict[str, Any]) -> str:
     words = [str(row[key]).replace("_", " ").strip() for key in EXTRA if row.get(key) is not None]
+    if row.get("first") is not None:
+        words.append(f"first {row['first']}")
     return ", ".join([str(row["figure"]).replace("_", " "), *words])
 
 

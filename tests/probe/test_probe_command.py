@@ -130,7 +130,7 @@ def test_different_tokenizers_leave_out_unaligned_tokens(bytes_teacher, tmp_path
     done = esr(
         *PROBE, f"pair.teacher.path={bytes_teacher}", "pair.alignment=text", "prompts=2",
         "samples=1", "probe=[decay,profile,commitment,samples]", "probe.decay.at=[0,5]",
-        "out=out", cwd=tmp_path,
+        "probe.decay.mirror=true", "out=out", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     shown = [r for r in rows(tmp_path / "out", "samples.jsonl") if r["who"] == "before"]
@@ -149,6 +149,7 @@ def test_different_tokenizers_leave_out_unaligned_tokens(bytes_teacher, tmp_path
         (("run=nowhere",), "run=nowhere: holds no complete run"),
         (("probe.profile.share=0",), "probe.*.share=0.0: give a share in (0, 1]"),
         (("probe=decay", "probe.decay.at=[-1]"), "give numbers of tokens, 0 or more"),
+        (("probe=decay", "probe.decay.words=[a,a]"), "give texts that are not empty, each once"),
         (("benchmark=[lab,bfcl]", "data_dir=."), "a probe asks one; choose benchmark=NAME"),
         (("benchmark.lab.max_tokens=400",), "beyond pair.context_tokens=256"),
     ],

@@ -59,7 +59,7 @@ def test_duplicated_responses_do_not_narrow_intervals():
         lengths = [[length] * times for length in range(5, 25)]
         answers.append([
             *profile.rows(reads, "before", 0.45),
-            *cascade.rows(reads, after, (0, 4)),
+            *cascade.rows(reads, after, after, (0, 4)),
             *commitment.rows(reads, {"before": lengths}, 0.1, (after, after)),
         ])  # fmt: skip
     for one, four in zip(*answers, strict=True):
@@ -77,6 +77,26 @@ def test_the_suggested_n_is_where_the_cumulative_kl_reaches_the_share():
     assert profile.suggested(rows) == 3
     assert profile.suggested(profile.rows(reads, "before", 0.4)) == 1
     assert profile.suggested(profile.rows(reads, "before", 1.0)) == 4
+
+
+def test_front_loading_compares_tokens_before_and_after_a_position():
+    """Means 3 (of 2 and 4) and 1.5 (of 1, 2 and 1.5); the missing token counts nowhere."""
+    reads = [read([2, np.nan, 1, 2]), read([4]), read([3, 3, 1.5])]
+    found = find(profile.rows(reads, "before", 0.45, 2), "front_loading")
+    assert (found["value"], found["first"], found["n"]) == (2, 2, 3)
+    assert found["low"] <= 2 <= found["high"]
+    assert find(profile.rows(reads, "before", 0.45, 4), "front_loading")["value"] is None
+
+
+def test_front_loading_takes_100_positions_or_the_suggested_n_of_short_responses():
+    long = [read([3] * 100 + [1] * 50, question=str(q)) for q in range(9)]
+    rows = profile.rows([*long, read([3] * 50)], "before", 0.45)
+    found = find(rows, "front_loading")
+    assert (found["value"], found["low"], found["high"], found["first"]) == (3, 3, 3, 100)
+    headline = profile.headline(rows)
+    assert "first 100 positions is 3.00 [3.00, 3.00] times that of the rest" in headline
+    short = profile.rows([*long[1:], read([3] * 50), read([3] * 50)], "before", 0.45)
+    assert find(short, "front_loading")["first"] == profile.suggested(short)
 
 
 def test_identical_responses_give_intervals_of_width_zero():
@@ -98,22 +118,27 @@ def test_drops_of_the_mean_kl_before_and_after_n():
     """Up to N the mean falls from 2 to 1; after N from 4 to 2, in half of the responses only."""
     before = [read([1, 3, 4, 4], question=q) for q in "abcd"]
     after = [read([1, 1, *[3 if q in "ab" else 1] * 2], question=q) for q in "abcd"]
-    rows = cascade.rows(before, after, (0, 2))
+    same_text = [read([1, 1, 4, 3], question=q) for q in "abcd"]
+    rows = cascade.rows(before, after, same_text, (0, 2))
     trained = find(rows, "drop", region="trained")
     assert (trained["from"], trained["to"], trained["before"], trained["after"]) == (1, 2, 2, 1)
     assert trained["value"] == trained["low"] == trained["high"] == 0.5
     past = find(rows, "drop", region="untrained")
     assert (past["from"], past["to"], past["value"]) == (3, 4, 0.5)
     assert past["low"] < 0.5 < past["high"]
+    # Past N, the trained student has nearly the KL of before on the text of before.
+    kept = find(rows, "drop_same_text", region="untrained")
+    assert (kept["before"], kept["after"], kept["value"]) == (4, 3.5, 0.125)
+    assert "positions 3-4 of the same text fell by 12% [12%, 12%]" in cascade.headline(rows)
 
 
 def test_full_rollouts_have_no_untrained_region_and_rare_long_responses_do_not_count():
     same = [read([1, 1])] * 20
-    rows = cascade.rows(same, same, (0, 128))
+    rows = cascade.rows(same, same, same, (0, 128))
     past = find(rows, "drop", region="untrained")
     assert past["value"] is None and past["why"] == "too few responses pass N"
     assert find(rows, "drop", region="trained")["to"] == 2
-    rows = cascade.rows([*same, read([1] * 90)], same, (0, 1))
+    rows = cascade.rows([*same, read([1] * 90)], same, same, (0, 1))
     assert find(rows, "drop", region="untrained")["to"] == 2
 
 
@@ -122,21 +147,22 @@ def test_a_change_of_length_alone_shows_no_drop():
     curve = [4, 3, 2, 2, 1, 1]
     before, after = ([read(curve[:n], question=str(q)) for q, n in enumerate(lengths)]
                      for lengths in ([2, 2, 2, 6], [6, 6, 6, 3]))  # fmt: skip
-    for drop in cascade.rows(before, after, (0, 2))[-2:]:
+    for drop in cascade.rows(before, after, before, (0, 2))[-4:]:
         assert drop["value"] == drop["low"] == drop["high"] == 0
-    assert (drop["tokens_before"], drop["tokens_after"]) == (4, 13)
+        if drop["figure"] == "drop" and drop["region"] == "untrained":
+            assert (drop["tokens_before"], drop["tokens_after"]) == (4, 13)
 
 
 def test_positions_before_a_window_are_a_region_of_their_own():
     before, after = ([read([kl] * 6, question=str(q)) for q in range(4)] for kl in (4, 1))
-    drops = cascade.rows(before, after, (2, 4))[-3:]
+    drops = cascade.rows(before, after, after, (2, 4))[-3:]
     spans = [(each["region"], each["from"], each["to"]) for each in drops]
     assert spans == [("earlier", 1, 2), ("trained", 3, 4), ("untrained", 5, 6)]
     assert {each["value"] for each in drops} == {0.75}
 
 
 def test_a_loss_that_may_train_anywhere_has_no_untrained_positions():
-    rows = cascade.rows([read([1, 1])], [read([1, 1])], None, "loss.select=top")
+    rows = cascade.rows(*[[read([1, 1])]] * 3, None, "loss.select=top")
     assert find(rows, "drop")["value"] is None
     assert cascade.headline(rows) == "no drop: loss.select=top"
 
@@ -182,9 +208,11 @@ def test_after_training_is_measured_at_the_positions_selected_before():
     [
         ("Step", "planning"), (" We", "planning"), (" step", "continuation"),
         (" 12", "math_number"), ("+", "math_operator"), (" =", "math_operator"),
-        ("\\(", "math_latex"), (" \\boxed{", "math_latex"),
-        (" $\\", "math_latex"), ("(\\", "math_latex"), ("=\\", "math_latex"), ("}$", "math_latex"),
-        ("$", "math_latex"), ("\n\n", "structural"), (" .", "structural"), ("<eos>", "structural"),
+        ("\\(", "math_latex"), (" \\[", "math_latex"), ("\\).", "math_latex"), ("}$", "math_latex"),
+        (" $\\", "math_latex"), ("$$\n", "math_latex"), (" \\boxed{", "continuation"),
+        ("\\frac", "continuation"), ("=\\", "continuation"), ("(\\", "continuation"),
+        (" \\\\[", "continuation"), (" \\$", "continuation"), ("$x", "continuation"),
+        ("\n\n", "structural"), (" .", "structural"), ("<eos>", "structural"),
         ("<|im_end|>", "structural"), (" <", "math_operator"), ("x2", "continuation"),
         ("\u00b2", "math_number"), (" \u00d7", "math_operator"),
     ],

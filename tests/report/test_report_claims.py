@@ -157,6 +157,48 @@ def test_a_table_of_the_paper_fits_its_columns(name):
             assert all(len(values) <= len(spec["columns"]) for values in pair.values())
 
 
+DECAY = [
+    {"figure": "drop", "value": 0.1, "low": 0.05, "high": 0.15},
+    {"figure": "trend", "value": 0.1, "low": 0.05, "high": 0.15},
+    {"figure": "drop_against_control", "value": 0.1, "low": 0.05, "high": 0.15},
+    {"figure": "steepest_rise", "value": 0.02, "low": -0.02, "high": 0.06},
+]
+
+
+@pytest.mark.parametrize(
+    ("changed", "outcome", "why"),
+    [
+        ({}, SHOWS, ""),
+        ({"steepest_rise": (0.3, 0.2, 0.4)}, DOES_NOT, "; but steepest rise above 0"),
+        ({"drop_against_control": (0.0, -0.1, 0.1)}, NOISY, "drop against control not above 0"),
+        ({"trend": (-0.2, -0.3, -0.1), "steepest_rise": None}, DOES_NOT, "but trend not above 0"),
+        ({"steepest_rise": None}, NOISY, "but steepest rise not measured"),
+    ],
+)
+def test_decay_needs_a_fall_everywhere_and_beyond_the_control(changed, outcome, why, tmp_path):
+    write_run(tmp_path / "run", "+rollout_len=32", right={0: [[1]], 4: [[1]]})
+    rows = {row["figure"]: row for row in DECAY}
+    for figure, interval in changed.items():
+        value, low, high = interval or (None, None, None)
+        rows[figure] = {"figure": figure, "value": value, "low": low, "high": high}
+    write_probe(tmp_path / "run" / "probes", "decay", list(rows.values()))
+    [found] = [each for each in judge(open_book(tmp_path)) if each.id == "teacher_decay"]
+    assert found.verdict == outcome and why in found.rule
+
+
+def test_commitment_has_a_line_for_esr_and_one_for_full_rollouts(tmp_path):
+    for n, after in ((32, 0.8), ("full", 0.7)):
+        write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right={0: [[1]], 4: [[1]]})
+        rows = [{"figure": "top1_prob", "who": who, "value": value, "low": value, "high": value}
+                for who, value in (("before", 0.7), ("after", after))]  # fmt: skip
+        write_probe(tmp_path / f"n{n}" / "probes", "commitment", rows)
+    found = [each for each in judge(open_book(tmp_path)) if each.id == "commitment_probability"]
+    assert [(each.paper[:4], each.ours.split()[0], each.verdict) for each in found] == [
+        ("+8 p", "+10.0", SHOWS), ("+6 p", "+0.0", EQUIVALENT)
+    ]  # fmt: skip
+    assert "ESR" in found[0].what and "full rollouts" in found[1].what
+
+
 @pytest.fixture
 def judged(tmp_path):
     right, wrong = [1, 1], [0, 0]
@@ -166,7 +208,7 @@ def judged(tmp_path):
             write_run(tmp_path / f"n{n}-{seed}", f"+rollout_len={n}", f"seed={seed}",
                       seconds=seconds, right={0: [wrong] * 40, 4: last})  # fmt: skip
     probes = tmp_path / "n32-0" / "probes"
-    write_probe(probes, "decay", [{"figure": "drop", "value": 0.1, "low": 0.05, "high": 0.15}])
+    write_probe(probes, "decay", DECAY)
     write_probe(probes, "cascade", [
         {"figure": "drop", "region": "trained", "value": 0.9, "low": 0.8, "high": 1.0},
         {"figure": "drop", "region": "untrained", "value": 0.02, "low": 0.0, "high": 0.04},

@@ -106,6 +106,21 @@ def test_positions_are_weighted_by_the_responses_that_reach_them(book):
     assert [cell.text for cell in before.cells[:3]] == ["4.00", "1.00", "–"]
 
 
+def test_the_table_of_decay_has_the_control_and_the_mirror(tmp_path):
+    write_run(tmp_path / "run", "+rollout_len=32", right=RIGHT)
+    write_probe(tmp_path / "run" / "probes", "decay", [
+        {"figure": "accuracy", "who": who, "at": at, "value": value}
+        for who, values in (("continued", (1, 0.5)), ("control", (1, 0.9)), ("mirror", (0.3, 0.8)))
+        for at, value in zip((0, 100), values, strict=True)
+    ])  # fmt: skip
+    table = build(open_book(tmp_path), "teacher_decay")
+    assert table.columns == ("k=0", "k=100", "k=200", "k=300")
+    assert [(row.whose, *(cell.text for cell in row.cells[:2])) for row in table.rows] == [
+        (PAPER, "65.30", "62.70"), (PAPER, "–", "47.00"),
+        (OURS, "100.0", "50.0"), (OURS, "100.0", "90.0"), (OURS, "30.0", "80.0"),
+    ]  # fmt: skip
+
+
 def test_collapse_is_measured_from_the_peak_to_the_lowest_value_after_it(book):
     ours = [row for row in build(book, "collapse").rows if row.whose == OURS]
     assert [(cell.text, cell.small) for cell in ours[0].cells] == [

@@ -1,4 +1,9 @@
-"""Cascading alignment: does the KL also fall after position N, where there was no loss?"""
+"""Cascading alignment: does the KL also fall after position N, where there was no loss?
+
+After training the student writes other text, on which the KL may be lower although the student
+would do no better on the old one. As a control, the trained student therefore also reads the
+responses of the student before training.
+"""
 
 from __future__ import annotations
 
@@ -11,33 +16,44 @@ from esr_cli.base.statistics import REACHED, interval, resampled_sums, summed_by
 from esr_cli.probe.analyses.profile import by_position
 from esr_cli.probe.analyses.reads import Read, Rows, padded, questions, row
 
+# Each drop is that from the KL before training to that of these reads.
+DROPS = {"drop": "after", "drop_same_text": "same_text"}
+
 
 def rows(
-    before: Sequence[Read], after: Sequence[Read], trained: tuple[int, int] | None, why: str = ""
-) -> Rows:
+    before: Sequence[Read], after: Sequence[Read], same_text: Sequence[Read],
+    trained: tuple[int, int] | None, why: str = "",
+) -> Rows:  # fmt: skip
     """KL by position before and after training, and its drop at trained and untrained positions.
 
-    Positions `trained[0]` (0-based) to before `trained[1]` were trained. `before` and `after` must
-    have the same questions; intervals are over questions. If `trained` is None there is no drop,
-    and the row gives the reason `why`.
+    `before` and `after` are each student's reads of its own responses, `same_text` the trained
+    student's of the responses of `before`. Positions `trained[0]` (0-based) to before `trained[1]`
+    were trained. All must have the same questions; intervals are over questions. If `trained` is
+    None there is no drop, and the row gives the reason `why`.
     """
-    longest = max(len(read.kl) for read in [*before, *after])
-    asked = questions(before), questions(after)
-    tables = padded(before, "kl", longest), padded(after, "kl", longest)
+    reads = {"before": before, "after": after, "same_text": same_text}
+    longest = max(len(read.kl) for each in reads.values() for read in each)
+    tables = {who: padded(each, "kl", longest) for who, each in reads.items()}
     found: Rows = []
-    for who, table_NL, of in zip(("before", "after"), tables, asked, strict=True):
-        found += by_position("reverse_kl", table_NL, of, who)
+    for who, table_NL in tables.items():
+        found += by_position("reverse_kl", table_NL, questions(reads[who]), who)
         count_L = np.isfinite(table_NL).sum(0).tolist()
         found += [row("count", count, who=who, at=at) for at, count in enumerate(count_L, 1)]
     if trained is None:
         return [*found, row("drop", None, why=why)]
-    sums = [_sums(table_NL, of) for table_NL, of in zip(tables, asked, strict=True)]
+    sums = {who: _sums(table_NL, questions(reads[who])) for who, table_NL in tables.items()}
+    for figure, who in DROPS.items():
+        end = min(_reached(tables["before"]), _reached(tables[who]))
+        both = sums["before"], sums[who]
+        found += [_drop(figure, both, *region) for region in _regions(trained, end)]
+    return found
+
+
+def _regions(trained: tuple[int, int], end: int) -> list[tuple[str, int, int]]:
+    """The regions by name: from the first to before the last position, up to before `end`."""
     start, stop = trained
-    end = min(_reached(table_NL) for table_NL in tables)
     regions = [("trained", start, min(stop, end)), ("untrained", stop, end)]
-    if start > 0:
-        regions = [("earlier", 0, min(start, end)), *regions]
-    return found + [_drop(sums, *region) for region in regions]
+    return [("earlier", 0, min(start, end)), *regions] if start > 0 else regions
 
 
 def _reached(table_NL: np.ndarray) -> int:
@@ -51,7 +67,9 @@ def _sums(table_NL: np.ndarray, asked: Sequence[str]) -> np.ndarray:
     return summed_by(asked, np.stack([np.where(known_NL, table_NL, 0.0), known_NL], axis=-1))
 
 
-def _drop(sums: Sequence[np.ndarray], region: str, start: int, stop: int) -> dict[str, Any]:
+def _drop(
+    figure: str, sums: Sequence[np.ndarray], region: str, start: int, stop: int
+) -> dict[str, Any]:
     """1 - (mean KL after) / (mean KL before), over positions `start` to before `stop`.
 
     Both means weight positions by the responses before training, so a mere change of response
@@ -60,7 +78,7 @@ def _drop(sums: Sequence[np.ndarray], region: str, start: int, stop: int) -> dic
     region_fields = {"region": region, "from": start + 1, "to": stop}
     if start >= stop:
         why = f"too few responses {'pass N' if region == 'untrained' else 'reach them'}"
-        return row("drop", None, **region_fields, before=None, after=None, why=why)
+        return row(figure, None, **region_fields, before=None, after=None, why=why)
     parts = [sums_QL2[:, start:stop] for sums_QL2 in sums]
     before, after = _means(*(part_QL2.sum(0) for part_QL2 in parts))
     before_S, after_S = _means(*map(resampled_sums, parts))
@@ -72,7 +90,7 @@ def _drop(sums: Sequence[np.ndarray], region: str, start: int, stop: int) -> dic
         f"tokens_{who}": int(part_QL2[..., 1].sum())
         for who, part_QL2 in zip(("before", "after"), parts, strict=True)
     }
-    return row("drop", drop, **region_fields, **means, **counts, n=len(parts[0]))
+    return row(figure, drop, **region_fields, **means, **counts, n=len(parts[0]))
 
 
 def _means(before_XL2: np.ndarray, after_XL2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -90,15 +108,18 @@ def _means(before_XL2: np.ndarray, after_XL2: np.ndarray) -> tuple[np.ndarray, n
 
 
 def headline(found: Rows) -> str:
-    """The drop at trained and untrained positions, in one line."""
+    """The drops at trained and untrained positions, in one line."""
     parts = []
     for each in found:
-        if each["figure"] != "drop":
+        if each["figure"] not in DROPS:
             continue
         if each["value"] is not None:
             where = f"{each['region']} positions {each['from']}-{each['to']}"
+            where += " of the same text" if each["figure"] == "drop_same_text" else ""
             parts.append(f"KL at {where} fell by {each['value']:.0%} "
                         f"[{each['low']:.0%}, {each['high']:.0%}]")  # fmt: skip
+        elif each["figure"] == "drop_same_text":
+            continue
         elif "region" in each:
             parts.append(f"no {each['region']} positions: {each.get('why', 'the KL was 0')}")
         else:

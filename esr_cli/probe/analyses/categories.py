@@ -4,10 +4,10 @@ The category depends on the token's text, stripped of white space:
 
 - `planning`: words that open a step
 - `math_number`: digits only
-- `math_latex`: contains a backslash or a `$`
+- `math_latex`: delimiters of LaTeX, `\(`, `\)`, `\[`, `\]` and `$`, without a letter or digit
 - `math_operator`: one or several of `+-*/=<>^|~` and similar signs
 - `structural`: punctuation, white space and end-of-text tokens
-- `continuation`: everything else
+- `continuation`: everything else, LaTeX commands and their backslashes included
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from esr_cli.probe.analyses.reads import Read, Rows, questions, row
 
 # The paper's list, unchanged.
 PLANNING = {"To", "Let", "First", "Step", "We", "Given", "Therefore", "Thus", "Since"}
+# Neither the line break of `\\[2pt]` nor the dollar sign of `\$5` is a delimiter.
+DELIMITER = re.compile(r"(?<!\\)(\\[()\[\]]|\$)")
 OPERATORS = re.compile(r"[-+*/=<>^|~%\u00d7\u00f7\u00b1\u00b7\u2264\u2265\u2260\u2248]+")
 RANGES = ((0, 4), (5, 19), (20, 49), (50, 99), (100, 199), (200, 499), (500, None))
 CATEGORIES = (
@@ -38,12 +40,15 @@ def category(token: str) -> str:
         return "planning"
     if text.isdigit():
         return "math_number"
-    if "\\" in text or "$" in text:
+    has_alnum = any(character.isalnum() for character in text)
+    if DELIMITER.search(text) and not has_alnum:
         return "math_latex"
+    if "\\" in text:
+        return "continuation"
     if OPERATORS.fullmatch(text):
         return "math_operator"
     special = re.fullmatch(r"<\|?[\w/]+\|?>", text)
-    if special or not any(character.isalnum() for character in text):
+    if special or not has_alnum:
         return "structural"
     return "continuation"
 
