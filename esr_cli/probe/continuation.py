@@ -43,7 +43,7 @@ def continued(material: Material, k: int, of: str = "before", by: str = "teacher
         response = next(completions) if prefix else material.plan.exams[of].response_of(rollout)
         texts[rollout.prompt.id].append(response)
     count = counted(len(going), "response")
-    message = f"{LABELS[by]} continued {sum(going)} of {count} of {LABELS[of]} from k={k}"
+    message = f"{LABELS[by]} continued {sum(going)} of {count} by {LABELS[of]} from k={k}"
     material.say(f"{message}: {time.perf_counter() - began:.1f} s")
     return Continued(material.grade(texts), going)
 
