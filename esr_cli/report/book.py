@@ -28,11 +28,26 @@ PAPER = conf_dir() / "experiment" / "paper"
 
 @dataclass(frozen=True)
 class Probe:
-    """The rows of one probe, and a label for its owner."""
+    """The rows of one probe, and a label for its owner; `population` is that of its student."""
 
     name: str
     label: str
     rows: Rows
+    population: str = ""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A probe of a condition, or of pairs alone: the rows of each seed or student (`unit`).
+
+    `count` of them are samples of something: 0 for one pair alone, which is a single fact.
+    """
+
+    label: str
+    rows: list[Rows]
+    count: int
+    unit: str = "seed"
+    trained: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,25 +150,38 @@ class Group:
         return f"{x.label} and {y.label} differ in {first}{more}"
 
     def probes(self, name: str) -> list[Probe]:
-        """The probes with this name: those of all runs, then those of the pair alone."""
-        found = [
-            Probe(name, f"{each.label}, seed {run.seed}", run.probes[name])
-            for each in self.conditions for run in each.runs if name in run.probes
-        ]  # fmt: skip
-        return found + [each for each in self.loose if each.name == name]
+        """The probes with this name: those of all runs, then those of pairs alone.
 
-    def probed(self, name: str, role: str | None = None) -> list[tuple[str, list[Rows], bool]]:
-        """One probe by condition: its label, the rows of one run per seed or
-        student, and whether they are
-        from runs. Covers the conditions in a role; without one, all conditions and the pair alone.
+        Of a population it is the first student, who stands for the others in figures.
+        """
+        found = [
+            Probe(name, f"{each.label}, {each.name_of(run)}", run.probes[name])
+            for each in self.conditions for run in each.runs
+            if name in run.probes and (each.unit == "seed" or run in each.first)
+        ]  # fmt: skip
+        loose = [each for each in self.loose if each.name == name]
+        first = {each.population: each for each in reversed(loose) if each.population}
+        return found + [each for each in loose if each is first.get(each.population, each)]
+
+    def probed(self, name: str, role: str | None = None) -> list[Probed]:
+        """A probe of every condition in a role, with the rows of one run per seed or student.
+
+        Without a role, of all conditions and of the pairs alone; a population's pairs are one.
         """
         found = []
-        for condition in self.chosen(role) if role else self.conditions:
-            first = (runs[0] for runs in condition.units.values())
+        for each in self.chosen(role) if role else self.conditions:
+            first = (runs[0] for runs in each.units.values())
             rows = [run.probes[name] for run in first if name in run.probes]
-            found += [(condition.label, rows, True)] if rows else []
+            found += [Probed(each.label, rows, len(rows), each.unit, True)] if rows else []
         loose = [] if role else [each for each in self.loose if each.name == name]
-        return found + [(each.label, [each.rows], False) for each in loose]
+        populations: dict[str, list[Rows]] = {}
+        for probe in loose:
+            populations.setdefault(probe.population, []).append(probe.rows)
+        alone = [Probed(each.label, [each.rows], 0) for each in loose if not each.population]
+        return found + alone + [
+            Probed("the untrained students", rows, len(rows), "student")
+            for name, rows in populations.items() if name
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -234,19 +262,22 @@ def _with_loose(groups: list[Group], found: list[tuple[Path, dict[str, Rows]]]) 
     loose: dict[int, list[Probe]] = {}
     for place, probes in found:
         for name, rows in probes.items():
-            pair, benchmarks = _made_with(place, name)
+            pair, population, benchmarks = _made_with(place, name)
             of_pair = [i for i, group in enumerate(groups) if group.pair == pair]
             fit = [i for i in of_pair if groups[i].benchmark in benchmarks] or of_pair
             for i in fit[:1]:
-                loose.setdefault(i, []).append(Probe(name, place.name, rows))
+                loose.setdefault(i, []).append(Probe(name, place.name, rows, population))
     return [replace(group, loose=tuple(loose.get(i, ()))) for i, group in enumerate(groups)]
 
 
-def _made_with(place: Path, name: str) -> tuple[str, list[str]]:
-    """Pair and benchmarks of a probe, from the settings saved beside its rows. Without them, the
-    parent folder is named after the pair.
+def _made_with(place: Path, name: str) -> tuple[str, str, list[str]]:
+    """Pair, population and benchmarks of a probe, from the settings saved beside its rows.
+
+    Without them, the parent folder is named after the pair.
     """
     saved = settings_at(place / f"{name}.yaml")
     others = [settings_at(path) for path in sorted(place.glob("*.yaml"))]
-    pairs = [(each.get("pair") or {}).get("name") for each in (saved, *others)]
-    return str(next(filter(None, pairs), place.parent.name)), list(saved.get("benchmark") or ())
+    pairs = [each.get("pair") or {} for each in (saved, *others)]
+    names, populations = ([each.get(key) for each in pairs] for key in ("name", "population"))
+    pair = str(next(filter(None, names), place.parent.name))
+    return pair, str(next(filter(None, populations), "")), list(saved.get("benchmark") or ())

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from esr_cli.base.files import hash_of
@@ -99,6 +100,17 @@ class Condition:
     def unit(self) -> str:
         """What the keys of `units` are, in a word."""
         return "student" if self.config["pair"].get("population") else "seed"
+
+    @property
+    def first(self) -> tuple[Run, ...]:
+        """The runs of the first of `units`."""
+        return next(iter(self.units.values()), ())
+
+    def name_of(self, run: Run) -> str:
+        """What distinguishes a run from the others."""
+        if self.unit == "seed":
+            return f"seed {run.seed}"
+        return f"{Path(str(unit_of(run.config))).name} of {len(self.units)}, seed {run.seed}"
 
     @property
     def done(self) -> list[Run]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from esr_cli.base.files import Rows
 from esr_cli.report import numbers
-from esr_cli.report.book import Group
+from esr_cli.report.book import Group, Probed
 from esr_cli.report.conditions import Condition
 from esr_cli.report.number import Number, minus, over_runs, ratio
 from esr_cli.report.verdicts import DOES_NOT, NOISY
@@ -103,17 +103,23 @@ def probe(group: Group, claim: Claim) -> Iterator[Finding]:
     """A figure of a probe with its interval, averaged over the runs of a condition.
 
     A figure of the student before training is one fact, whichever runs measured it: it is taken
-    from the probe of the pair alone if there is one, and else from one run.
+    from the probe of the pair alone if there is one, and else from one run per student.
     """
     if claim.get("where", {}).get("who") == "before":
         yield from _untrained(group, claim)
         return
-    for label, probes, of_runs in group.probed(claim["probe"], claim.get("arm")):
-        figures = [row for rows in probes for row in matching(rows, claim)[:1]]
-        if figures:
-            what = f"probe {claim['probe']} of {label}"
-            doubt = _doubt(probes, claim)
-            yield Finding(_mean(figures), what, of_runs * len(figures), doubt=doubt)
+    for each in group.probed(claim["probe"], claim.get("arm")):
+        if found := _over(each, claim):
+            yield replace(found, doubt=_doubt(each.rows, claim))
+
+
+def _over(probed: Probed, claim: Claim) -> Finding | None:
+    """The mean of a claim's figure over the seeds or students of a probe."""
+    figures = [row for rows in probed.rows for row in matching(rows, claim)[:1]]
+    if not figures:
+        return None
+    what = f"probe {claim['probe']} of {probed.label}"
+    return Finding(_mean(figures), what, min(probed.count, len(figures)), unit=probed.unit)
 
 
 def _doubt(probes: list[Rows], claim: Claim) -> tuple[str, str]:
@@ -135,30 +141,29 @@ def _doubt(probes: list[Rows], claim: Claim) -> tuple[str, str]:
 
 
 def _untrained(group: Group, claim: Claim) -> Iterator[Finding]:
-    found = [
-        rows
-        for _, probes, of_runs in sorted(group.probed(claim["probe"]), key=lambda each: each[2])
-        for rows in probes
-    ]
-    figures = [row for rows in found for row in matching(rows, claim)[:1]]
-    if figures:
-        what = f"probe {claim['probe']} of the untrained student"
-        yield Finding(_mean(figures[:1]), what, 0)
+    for each in sorted(group.probed(claim["probe"]), key=lambda each: each.trained):
+        if each.unit == "seed":  # every seed begins with the same student
+            known = [rows for rows in each.rows if matching(rows, claim)]
+            each = replace(each, rows=known[:1], count=0)
+        if found := _over(each, claim):
+            students = "students" if each.unit == "student" else "student"
+            yield replace(found, what=f"probe {claim['probe']} of the untrained {students}")
+            return
 
 
 def probe_change(group: Group, claim: Claim) -> Iterator[Finding]:
     """A probe's figure after training minus before, averaged over the runs of each condition."""
-    found = [(arm, *of) for arm in claim["arms"] for of in group.probed(claim["probe"], arm)]
-    for arm, label, probes, of_runs in found:
+    found = [(arm, each) for arm in claim["arms"] for each in group.probed(claim["probe"], arm)]
+    for arm, each in found:
         changes = []
-        for rows in probes:
+        for rows in each.rows:
             before, after = (matching(rows, claim, who=who)[:1] for who in ("before", "after"))
             if before and after:
                 delta = minus(_mean(after), _mean(before))
                 changes.append((delta.value, delta.low, delta.high))
         if changes:
-            what = f"probe {claim['probe']} of {label}"
-            yield Finding(over_runs(changes), what, of_runs * len(changes), arm)
+            what = f"probe {claim['probe']} of {each.label}"
+            yield Finding(over_runs(changes), what, len(changes), arm, unit=each.unit)
 
 
 MEASURES: dict[str, Callable[[Group, Claim], Iterator[Finding]]] = {
