@@ -116,7 +116,8 @@ def cascade(axes: Any, rows: Rows) -> None:
             middle = (row["from"] + row["to"]) / 2
             text = f"{region}\n{-row['value']:+.0%}\n{spread}"
             if same.get(region, {}).get("value") is not None:
-                text += f"\nsame text {-same[region]['value']:+.0%}"
+                # A rounded zero has no sign.
+                text += f"\nsame text {round(-same[region]['value'], 2) + 0.0:+.0%}"
             axes.text(middle, 1.27 * top, text, ha="center", va="top", fontsize=8)
         elif region != "trained" and "why" in row:
             place = {"transform": axes.transAxes, "ha": "right", "va": "top", "fontsize": 8}
