@@ -82,6 +82,8 @@ SHORT = (
     "benchmark.lab.samples=1",
     "save_every=2",
 )
+# All in one process, for runs that are not about workers: each worker imports torch anew.
+INLINE = ("rollout=eager", "execution=inline", "tracking=none")
 
 
 def rows(run: Path, name: str = "metrics.jsonl") -> list[dict]:

@@ -111,7 +111,6 @@ def test_the_command_times_the_loop_and_writes_its_results(tmp_path):
     done = esr(
         "bench", "lengths=[4,8,full]", "engines=[eager]", "repeats=2", "warmup=1", *peer,
         "prompts_per_step=4", "pair.max_response_tokens=12", "out=found", cwd=tmp_path,
-        env={"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "found" / "bench.json").read_text())
@@ -178,7 +177,7 @@ def test_a_failing_peer_is_left_out_and_our_results_are_written(
     monkeypatch.setattr(bench, "Trl", FailingPeer)
     overrides = [
         "peer=trl", "engines=[eager]", "rollout_lens=[4]", "repeats=1", "warmup=0", "out=found",
-        "prompts_per_step=2",
+        "prompts_per_step=2", "execution=inline",
     ]  # fmt: skip
     with pytest.raises(WorkerError, match="trl failed and is left out"):
         bench.run(read(*overrides, command="bench", schema=BenchConfig), overrides)
