@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 
 import pytest
 from conftest import esr, read
+from failing_peer import FailingPeer, step_row
 
 from esr_cli.bench import command as bench
 from esr_cli.bench import record
@@ -66,13 +66,6 @@ def test_measured_ceilings_are_plausible_and_give_seconds():
     found = measure("cpu", "float32")
     assert found.bytes_per_s > 1e8 and found.flops_per_s > 1e8
     assert found.seconds(found.bytes_per_s, 0) == 1 and found.seconds(0, 2 * found.flops_per_s) == 2
-
-
-def step_row(seconds, longest, generate=0.25):
-    return {
-        "seconds": {"step": seconds, "generate": generate}, "floor": {"step": 0.5}, "tokens": 10,
-        "longest": longest, "gib": {"trainer": seconds},
-    }  # fmt: skip
 
 
 STEPS = {
@@ -140,31 +133,6 @@ def test_invalid_settings_give_one_error_line(override, message, tmp_path):
     assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, (
         done.stderr
     )
-
-
-class FailingPeer:
-    """A peer that fails in the method named by `FAILS_IN`; it logs each construction to `made`."""
-
-    def __init__(self, config, folder, steps, vllm) -> None:
-        self.fails_in = os.environ["FAILS_IN"]
-        with open("made", "a") as file:
-            file.write("made\n")
-        self._fail("start")
-
-    def _fail(self, place: str) -> None:
-        if place == self.fails_in:
-            raise MemoryError("the card is full")
-
-    def loss(self, _) -> float:
-        self._fail("loss")
-        return 1.0
-
-    def step(self, *_) -> dict:
-        self._fail("step")
-        return step_row(1.0, 8)
-
-    def close(self) -> None:
-        """Nothing to close."""
 
 
 @pytest.mark.parametrize("place", ["start", "loss", "step"])
