@@ -23,7 +23,8 @@ SCALES = ("lab", "paper", "audit")
 # Four cells of the lab: full fine-tuning and LoRA, full rollouts and 32 tokens.
 FOUR_CELLS = (
     "scale=lab", "only=[table_full_finetuning]", "seeds=[0]", "out=all",
-    "overrides=[steps=4,eval_every=2,save_every=1,limit=8,benchmark.lab.samples=1,prompts_per_step=4]",
+    "overrides=[steps=4,eval_every=2,save_every=1,limit=8,benchmark.lab.samples=1,prompts_per_step=4,"
+    "execution=inline]",
 )  # fmt: skip
 CONFIGURATIONS = ("esr_32", "full", "lora_esr_32", "lora_full")
 
