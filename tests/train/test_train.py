@@ -101,7 +101,7 @@ def test_sigterm_saves_a_checkpoint_to_resume_from(unbroken, tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 1
     assert len(rows(tmp_path / "run")) < 30
-    assert esr("train", "resume=run", cwd=tmp_path).returncode == 0
+    assert esr("train", "resume=run", "execution=inline", cwd=tmp_path).returncode == 0
     same_end(tmp_path / "run", unbroken)
 
 
