@@ -26,7 +26,7 @@ reproduce-paper: $(READY) ## run all experiments (SCALE=lab|paper QUICK=true) an
 
 test: $(READY) lint type ## run lint, type checks, all tests and one short training run
 	$(BIN)/python -m pytest
-	dir=$$(mktemp -d) && $(BIN)/esr train +rollout_len=16 steps=3 limit=16 run_dir=$$dir/run \
+	dir=$$(mktemp -d) && $(BIN)/esr train +rollout_len=16 steps=3 limit=16 strict=true run_dir=$$dir/run \
 	    && rm -r $$dir
 
 lint: $(READY) ## run ruff

@@ -11,6 +11,7 @@ that nearly all rooms import.
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,13 +26,19 @@ WIDTH, BOX_WIDTH, BOX_HEIGHT, GAP, FLOOR_HEIGHT = 960, 96, 30, 70, 74
 Graph = dict[str, set[str]]
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file, read once."""
+    return ast.parse(path.read_text())
+
+
 def imported(path: Path, package: str) -> Iterator[tuple[str, int]]:
     """The modules of `package` that a file imports, as dotted names with their lines.
 
     `from package.room import name` gives `package.room.name`, which is a module or a name that
     `package.room` defines.
     """
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

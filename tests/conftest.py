@@ -9,8 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+# The models of the tests are so small that a second thread only waits for the first. torch reads
+# the variable when it is imported, and `esr` passes it on to every process.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
+from fork_server import ForkServer
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 from transformers import AutoConfig
@@ -47,11 +52,21 @@ def tiny_pair(tmp_path_factory) -> Path:
     return folder
 
 
-def esr(*arguments: str, env: dict | None = None, **options) -> subprocess.CompletedProcess:
-    """Runs `esr ARGUMENTS` in a new process and waits for it."""
-    command = [sys.executable, "-m", "esr_cli.cli", *arguments]
+FORKS = ForkServer()
+
+
+def esr(
+    *arguments: str, cwd: Path | None = None, env: dict | None = None, fresh: bool = False
+) -> subprocess.CompletedProcess:
+    """Runs `esr ARGUMENTS` and waits for it, in a process with the imports done.
+
+    `fresh` is for variables that libraries read while they are imported: a new interpreter.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, **options)
+    if not fresh:
+        return FORKS.run([*arguments], cwd or Path.cwd(), environment)
+    command = [sys.executable, "-m", "esr_cli.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd)
 
 
 def read(*overrides, command="train", schema=TrainConfig):
@@ -67,6 +82,8 @@ SHORT = (
     "benchmark.lab.samples=1",
     "save_every=2",
 )
+# All in one process, for runs that are not about workers: each worker imports torch anew.
+INLINE = ("rollout=eager", "execution=inline", "tracking=none")
 
 
 def rows(run: Path, name: str = "metrics.jsonl") -> list[dict]:

@@ -113,7 +113,7 @@ def test_each_verb_is_a_folder_named_as_it_is_typed():
     from esr_cli.cli.main import COMMANDS
 
     for command in COMMANDS:
-        tree = ast.parse((PACKAGE / command / "command.py").read_text())
+        tree = HOUSE["parsed"](PACKAGE / command / "command.py")
         assert "run" in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert {path.parent.name for path in PACKAGE.rglob("command.py")} == set(COMMANDS)
 
@@ -164,7 +164,7 @@ def test_the_picture_shows_the_imports_as_they_are():
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_each_framework_has_one_place(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(HOUSE["parsed"](path)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module]
@@ -182,10 +182,9 @@ def test_tests_have_the_same_rooms():
 def test_files_and_functions_stay_small():
     lengths = []
     for path in FILES:
-        text = path.read_text()
-        lengths.append(text.count("\n"))
+        lengths.append(path.read_text().count("\n"))
         assert lengths[-1] <= 300, f"{name_of(path)} has {lengths[-1]} lines"
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(HOUSE["parsed"](path)):
             if isinstance(node, ast.FunctionDef):
                 size = node.end_lineno - node.lineno + 1
                 limit = 80 if name_of(path) == "train/command.py" else 60
@@ -195,7 +194,7 @@ def test_files_and_functions_stay_small():
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_what_is_public_is_documented(path):
-    tree = ast.parse(path.read_text())
+    tree = HOUSE["parsed"](path)
     assert ast.get_docstring(tree), f"{name_of(path)} does not say what it is"
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     public = [node for node in classes if not node.name.startswith("_")]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 
 import pytest
 from conftest import esr, read
+from failing_peer import FailingPeer, step_row
 
 from esr_cli.bench import command as bench
 from esr_cli.bench import record
@@ -68,13 +68,6 @@ def test_measured_ceilings_are_plausible_and_give_seconds():
     assert found.seconds(found.bytes_per_s, 0) == 1 and found.seconds(0, 2 * found.flops_per_s) == 2
 
 
-def step_row(seconds, longest, generate=0.25):
-    return {
-        "seconds": {"step": seconds, "generate": generate}, "floor": {"step": 0.5}, "tokens": 10,
-        "longest": longest, "gib": {"trainer": seconds},
-    }  # fmt: skip
-
-
 STEPS = {
     ("eager", "8"): [step_row(1.0, 8), step_row(3.0, 8), step_row(2.0, 8)],
     ("eager", "16"): [step_row(4.0, 16)] * 3,
@@ -111,7 +104,6 @@ def test_the_command_times_the_loop_and_writes_its_results(tmp_path):
     done = esr(
         "bench", "lengths=[4,8,full]", "engines=[eager]", "repeats=2", "warmup=1", *peer,
         "prompts_per_step=4", "pair.max_response_tokens=12", "out=found", cwd=tmp_path,
-        env={"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "found" / "bench.json").read_text())
@@ -143,31 +135,6 @@ def test_invalid_settings_give_one_error_line(override, message, tmp_path):
     )
 
 
-class FailingPeer:
-    """A peer that fails in the method named by `FAILS_IN`; it logs each construction to `made`."""
-
-    def __init__(self, config, folder, steps, vllm) -> None:
-        self.fails_in = os.environ["FAILS_IN"]
-        with open("made", "a") as file:
-            file.write("made\n")
-        self._fail("start")
-
-    def _fail(self, place: str) -> None:
-        if place == self.fails_in:
-            raise MemoryError("the card is full")
-
-    def loss(self, _) -> float:
-        self._fail("loss")
-        return 1.0
-
-    def step(self, *_) -> dict:
-        self._fail("step")
-        return step_row(1.0, 8)
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
 @pytest.mark.parametrize("place", ["start", "loss", "step"])
 def test_a_failing_peer_is_left_out_and_our_results_are_written(
     place, tmp_path, monkeypatch, capsys
@@ -178,7 +145,7 @@ def test_a_failing_peer_is_left_out_and_our_results_are_written(
     monkeypatch.setattr(bench, "Trl", FailingPeer)
     overrides = [
         "peer=trl", "engines=[eager]", "rollout_lens=[4]", "repeats=1", "warmup=0", "out=found",
-        "prompts_per_step=2",
+        "prompts_per_step=2", "execution=inline",
     ]  # fmt: skip
     with pytest.raises(WorkerError, match="trl failed and is left out"):
         bench.run(read(*overrides, command="bench", schema=BenchConfig), overrides)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import ROOT, esr, read
+from conftest import INLINE, ROOT, esr, read
 
 from esr_cli.assembly import objective, templates
 from esr_cli.check import limits, machine, tuning
@@ -95,7 +95,7 @@ def test_an_error_is_reported_with_its_remedy_and_train_refuses_it(
 ):
     make, parts = BAD[name]
     arguments = make(tmp_path) if make else [f"pair.teacher.path={bytes_teacher}"]
-    done = esr(command, "rollout=eager", "tracking=none", *arguments, cwd=tmp_path)
+    done = esr(command, *INLINE, *arguments, cwd=tmp_path)
     output = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 2, output
     for part in parts:

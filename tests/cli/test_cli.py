@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import esr
+from conftest import INLINE, esr
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ from conftest import esr
     ],
 )
 def test_a_user_error_is_one_line_and_status_2(arguments, message, tmp_path):
-    done = esr("train", "rollout=eager", *arguments, cwd=tmp_path)
+    done = esr("train", *INLINE, *arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr and done.stderr.count("\n") == 1, done.stderr
 

@@ -8,14 +8,14 @@ import subprocess
 import time
 
 import pytest
-from conftest import SHORT, esr, launch, rows, same_end
+from conftest import INLINE, SHORT, esr, launch, rows, same_end
 
 from esr_cli.cli import sweep
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.runs import folder as run_folder
 from esr_cli.runs.saved import settings as saved_settings
 
-FEW = (*SHORT[1:], "rollout=eager", "tracking=none", "steps=2")
+FEW = (*SHORT[1:], *INLINE, "steps=2")
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def start_sweep(folder, *arguments):
     return launch("train", "-m", *arguments, cwd=folder, stdout=subprocess.PIPE)
 
 
-def wait_until(condition, seconds=120):
+def wait_until(condition, seconds=600):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -126,11 +126,12 @@ def test_an_interrupted_sweep_saves_its_run_and_starts_no_other(number, tmp_path
 
 
 def test_a_killed_sweep_ends_its_run_and_unlocks_the_run_folder(tmp_path):
-    process = start_sweep(tmp_path, *LONG)
+    workers = ("execution.engine=process", "execution.teacher=process")
+    process = start_sweep(tmp_path, *LONG, *workers)
     wait_until(lambda: list(tmp_path.glob("all/*/checkpoints/step-*")))
     [run] = [each for each in tmp_path.glob("all/*") if each.name != "sweeps"]
     # While the run is alive, no other process may write to its folder.
-    for twice in ([f"resume={run}"], ["-m", *LONG]):
+    for twice in ([f"resume={run}"], ["-m", *LONG, *workers]):
         done = esr("train", *twice, cwd=tmp_path)
         assert done.returncode == 2 and "another run is using it" in done.stderr, done.stderr
     process.kill()

@@ -13,8 +13,8 @@ from esr_cli.config import ConfigError
 
 def test_compare_of_the_same_responses_is_within_noise(unbroken, tmp_path):
     evaluated = esr(
-        "eval", f"run={unbroken}", "rollout=eager", "checkpoints=last", "benchmark=lab", "limit=4",
-        "benchmark.lab.samples=1", "out=last", cwd=tmp_path,
+        "eval", f"run={unbroken}", "rollout=eager", "execution=inline", "checkpoints=last",
+        "benchmark=lab", "limit=4", "benchmark.lab.samples=1", "out=last", cwd=tmp_path,
     )  # fmt: skip
     assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
     same = esr("compare", f"a={unbroken}", f"b={tmp_path / 'last'}")

@@ -9,9 +9,10 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, SHORT, esr, rows
+from conftest import INLINE, ROOT, SHORT, esr, rows
 
 LAB = ("benchmark=lab", "limit=4")
+EAGER = ("rollout=eager", "execution=inline")
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +20,7 @@ def evaluated(unbroken):
     """The folder with evaluations of the unbroken run: its student (`last`), every checkpoint."""
     for which in ("last", "all"):
         done = esr(
-            "eval", f"run={unbroken}", "rollout=eager", f"checkpoints={which}", *LAB,
+            "eval", f"run={unbroken}", *EAGER, f"checkpoints={which}", *LAB,
             "benchmark.lab.samples=1", f"out={unbroken.parent / which}",
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
@@ -44,16 +45,14 @@ def evaluate_run(cwd):
     """Evaluates the run in `cwd`: its student into `last`, its checkpoints into `all`."""
     for which in ("last", "all"):
         done = esr(
-            "eval", "run=run", "rollout=eager", f"checkpoints={which}", *LAB, f"out={which}",
-            cwd=cwd,
+            "eval", "run=run", *EAGER, f"checkpoints={which}", *LAB, f"out={which}", cwd=cwd,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
 
 
 def test_lora_checkpoints_merge_as_the_student_does(tmp_path):
     done = esr(
-        "train", "rollout=eager", "tune=lab_lora", "tracking=none", *SHORT, "steps=4",
-        "run_dir=run", cwd=tmp_path,
+        "train", *INLINE, "tune=lab_lora", *SHORT, "steps=4", "run_dir=run", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     evaluate_run(tmp_path)
@@ -64,8 +63,7 @@ def test_lora_checkpoints_merge_as_the_student_does(tmp_path):
 def test_evaluations_stop_at_the_stop_tokens_of_the_run(tmp_path):
     """A stop token that only `pair.stop_tokens` names ends every response of every evaluation."""
     trained = esr(
-        "train", "rollout=eager", *SHORT, "steps=2", 'pair.stop_tokens=[";"]', "tracking=none",
-        "run_dir=run", cwd=tmp_path,
+        "train", *INLINE, *SHORT, "steps=2", 'pair.stop_tokens=[";"]', "run_dir=run", cwd=tmp_path,
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     evaluate_run(tmp_path)
@@ -80,7 +78,7 @@ def test_an_interrupted_evaluation_resumes_and_a_complete_one_does_not_rerun(eva
     early = [row for row in complete[0] if row["step"] == 28]
     (folder / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in early))
     command = (
-        "eval", f"run={evaluated / 'run'}", "rollout=eager", "checkpoints=all", *LAB,
+        "eval", f"run={evaluated / 'run'}", *EAGER, "checkpoints=all", *LAB,
         "benchmark.lab.samples=1",
     )  # fmt: skip
     with (folder / "generations.jsonl").open("a") as file:
@@ -180,7 +178,8 @@ def test_invalid_input_gives_one_error_line(data, made, more, message, tmp_path)
 def test_missing_data_names_the_folder_setting_and_the_download(tmp_path, monkeypatch):
     monkeypatch.delenv("ESR_DATA", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    done = esr("eval", "model=esr:student", "benchmark=math500", cwd=tmp_path)
+    # huggingface_hub reads the variable when it is imported.
+    done = esr("eval", "model=esr:student", "benchmark=math500", cwd=tmp_path, fresh=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert "data_dir=FOLDER" in done.stderr and "HuggingFaceH4/MATH-500 by name" in done.stderr
 

@@ -12,59 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
+from counter import Counter
 
 from esr_cli.base import process as proc
 from esr_cli.execution import processes
 from esr_cli.execution.worker import WorkerError, place
-
-
-class Counter:
-    """A worker that adds tensors, raises, or kills its process."""
-
-    def __init__(self, start: float, more: tuple[int, ...] = ()) -> None:
-        if start < 0:
-            raise ValueError("starts below zero")
-        self.total = torch.tensor([start])
-
-    def set(self, value: torch.Tensor) -> None:
-        """Stores a copy."""
-        self.total = value.clone()
-
-    def plus(self, value: torch.Tensor) -> torch.Tensor:
-        """The sum of the stored value and this one."""
-        return self.total + value
-
-    def fail(self) -> None:
-        """Raises."""
-        raise KeyError("no such thing")
-
-    def say(self, text: str) -> None:
-        """Prints through Python, and to the file descriptor as a C library would."""
-        print(text, flush=True)
-        os.write(2, b"from below\n")
-
-    def sleep(self, seconds: float) -> None:
-        """Blocks."""
-        time.sleep(seconds)
-
-    def count(self, numbers: tuple[int, ...]) -> int:
-        """The number of numbers."""
-        return len(numbers)
-
-    def compute(self) -> None:
-        """Computes for seconds without letting any other thread of this process run."""
-        sum(range(200_000_000))
-
-    def wait_for_a_stopped_child(self, pid_file: str) -> None:
-        """Waits for a process of its own that is stopped, as an engine with processes may."""
-        child = subprocess.Popen(["sleep", "600"])
-        os.kill(child.pid, signal.SIGSTOP)
-        Path(pid_file).write_text(str(child.pid))
-        child.wait()
-
-    def die(self) -> None:
-        """Kills its process."""
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture(params=["inline", "process"])
@@ -141,7 +93,10 @@ def test_settings_larger_than_the_pipe_do_not_block_start():
 def test_a_worker_runs_with_a_closed_stream(closed, tmp_path):
     code = (
         "from pathlib import Path\n"
-        "from test_execution import Counter, place, processes, torch\n"
+        "import torch\n"
+        "from counter import Counter\n"
+        "from esr_cli.execution import processes\n"
+        "from esr_cli.execution.worker import place\n"
         "if __name__ == '__main__':\n"
         "    processes.prelaunch('counter', 'json')\n"
         "    worker = place('process', 'counter', Counter, {'start': 1.0})\n"
@@ -208,7 +163,8 @@ def test_unused_prelaunched_processes_are_ended():
 
 def test_a_busy_worker_ends_if_the_trainer_is_killed():
     code = (
-        "from test_execution import Counter, place\n"
+        "from counter import Counter\n"
+        "from esr_cli.execution.worker import place\n"
         "if __name__ == '__main__':\n"
         "    worker = place('process', 'counter', Counter, {'start': 1.0})\n"
         "    worker.call('say', '')\n"

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import ROOT
-from test_execution import Counter, gone
+from counter import Counter
+from test_execution import gone
 
 from esr_cli.base import process as proc
 from esr_cli.execution import watch
@@ -111,7 +112,8 @@ def test_time_in_which_the_trainer_did_not_run_is_not_silence(sleeping, monkeypa
 def test_ctrl_c_ends_the_wait_for_a_stopped_worker(where):
     code = (
         "import os, signal\n"
-        "from test_execution import Counter, place\n"
+        "from counter import Counter\n"
+        "from esr_cli.execution.worker import place\n"
         "if __name__ == '__main__':\n"
         "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "    worker = place('process', 'counter', Counter, {'start': 1.0})\n"

@@ -25,7 +25,8 @@ SCALES = ("lab", "paper", "audit", "paper_audit", "mixture")
 # Four cells that train the packaged pair in 16-bit weights: with and without masters, at two rates.
 FOUR_CELLS = (
     "scale=audit", "only=[masters]", "seeds=[0]", "out=all",
-    "overrides=[steps=4,eval_every=2,save_every=1,limit=8,benchmark.lab.max_tokens=64,prompts_per_step=4]",
+    "overrides=[steps=4,eval_every=2,save_every=1,limit=8,benchmark.lab.max_tokens=64,"
+    "prompts_per_step=4,execution=inline]",
 )  # fmt: skip
 CONFIGURATIONS = ("master_float32_5e5", "master_none_5e5", "master_float32_2e4", "master_none_2e4")
 NONE = "master_none_5e5"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import SHORT, esr
+from conftest import INLINE, SHORT, esr
 
 from esr_cli.config import AlarmsConfig, ConfigError
 from esr_cli.runs.alarms import Alarms
@@ -113,7 +113,7 @@ def test_an_invalid_limit_is_refused(limit):
 def test_an_alarm_is_written_to_the_terminal_and_the_log(tmp_path):
     """A learning rate that destroys the student, which then does not end its responses."""
     done = esr(
-        "train", *SHORT[1:], "+rollout_len=full", "rollout=eager", "tracking=none", "steps=8",
+        "train", *SHORT[1:], "+rollout_len=full", *INLINE, "steps=8",
         "tune.learning_rate=0.3", "tune.warmup_steps=0", "alarms.window_steps=2",
         "eval_every=8", "run_dir=run", cwd=tmp_path,
     )  # fmt: skip

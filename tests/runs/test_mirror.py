@@ -83,10 +83,11 @@ def test_settings_name_project_group_and_tags(tmp_path):
 
 
 def test_wandb_s_own_variables_are_defaults_and_settings_win(tmp_path):
-    few = ("+rollout_len=8", "rollout=eager", "steps=1", "limit=2", "prompts_per_step=2")
+    few = ("+rollout_len=8", "steps=1", "limit=2", "prompts_per_step=2")
+    inline = ("rollout=eager", "execution=inline")
     env = {"WANDB_PROJECT": "from-the-shell", "WANDB_MODE": "online", "WANDB_RUN_GROUP": "hers"}
     typed = ("tracking.mode=offline", "tracking.group=mine", "run_dir=run")
-    done = esr("train", *few, *typed, env=env, cwd=tmp_path)
+    done = esr("train", *few, *inline, *typed, env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     [file] = wandb_log.files(tmp_path / "run")
     [run] = of(wandb_log.finished(file), "run")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import SHORT, same_end
+from conftest import INLINE, SHORT, same_end
 from training_data import settings, write
 
 from esr_cli.config import ConfigError
@@ -22,8 +22,8 @@ def test_a_resumed_run_on_custom_prompts_equals_an_unbroken_one(tmp_path, monkey
     chain = "Q : start 3 ; a + 2 ; b * 5 ; find b ?"
     write(tmp_path / "my.jsonl", [{"prompt": chain.replace("3", str(i))} for i in range(7)])
     mine = [
-        "task=jsonl", "task.files=[my.jsonl]", "rollout=eager", "execution=inline",
-        "tracking=none", "tune.schedule=constant", "eval_every=2", *SHORT[1:],
+        "task=jsonl", "task.files=[my.jsonl]", *INLINE, "tune.schedule=constant",
+        "eval_every=2", "benchmark.lab.max_tokens=16", *SHORT[1:],
     ]  # fmt: skip
 
     def run(*overrides):

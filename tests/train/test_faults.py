@@ -12,7 +12,7 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT, SHORT, esr, read, rows, same_end, start, wait_for_step
+from conftest import INLINE, ROOT, SHORT, esr, read, rows, same_end, start, wait_for_step
 from safetensors.torch import load_file, save_file
 
 from esr_cli.config import ConfigError, gate
@@ -29,7 +29,7 @@ def test_a_teacher_without_finite_scores_ends_the_run_and_nothing_is_saved(tmp_p
     weights["model.norm.weight"].fill_(float("nan"))
     save_file(weights, tmp_path / "teacher" / "model.safetensors", {"format": "pt"})
     done = esr(
-        "train", "rollout=eager", "tracking=none", *SHORT, "steps=8",
+        "train", *INLINE, *SHORT, "steps=8",
         "pair.teacher.path=./teacher", "run_dir=run", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
@@ -49,7 +49,7 @@ def test_a_checkpoint_that_does_not_fit_costs_no_row(unbroken, tmp_path):
     (folder / "state.json").write_text('{"step": 30}')
     before = (run / "metrics.jsonl").read_text()
     (run / "metrics.jsonl").write_text(before + '{"step": 31}\n')
-    done = esr("train", f"resume={run}", "steps=31", cwd=tmp_path)
+    done = esr("train", f"resume={run}", "steps=31", "execution=inline", cwd=tmp_path)
     assert done.returncode == 1 and "weight model.embed_tokens.weight is" in done.stderr
     assert "Traceback" not in done.stderr
     assert (run / "metrics.jsonl").read_text() == before + '{"step": 31}\n'
@@ -58,7 +58,7 @@ def test_a_checkpoint_that_does_not_fit_costs_no_row(unbroken, tmp_path):
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_resumes(unbroken, tmp_path):
     run = shutil.copytree(unbroken, tmp_path / "run")
     (run / "checkpoints" / "step-000030" / "state.json").unlink()
-    done = esr("train", f"resume={run}", cwd=tmp_path)
+    done = esr("train", f"resume={run}", "execution=inline", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "step-000030 is damaged" in done.stdout and "from step-000028" in done.stdout
     same_end(run, unbroken)
@@ -110,7 +110,7 @@ def test_a_schedule_over_more_steps_says_where_the_rate_goes(given, note, tmp_pa
 
 
 def test_a_run_resumes_after_a_full_disk(unbroken, tmp_path):
-    process = start("rollout=eager", "steps=30", "run_dir=run", cwd=tmp_path)
+    process = start(*INLINE, "steps=30", "run_dir=run", cwd=tmp_path)
     wait_for_step(tmp_path / "run", 3, process)
     # From here on no file may exceed 2 MB; a checkpoint of the lab student has 4 MB.
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
@@ -131,7 +131,7 @@ def test_a_run_interrupted_between_saving_and_evaluating_resumes(unbroken, tmp_p
     for name in ("eval.jsonl", "samples.jsonl"):
         early = [row for row in rows(run, name) if row["step"] < 30]
         (run / name).write_text("".join(json.dumps(row) + "\n" for row in early))
-    done = esr("train", f"resume={run}", cwd=tmp_path)
+    done = esr("train", f"resume={run}", "execution=inline", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     same_end(run, unbroken)
 
@@ -149,7 +149,7 @@ def test_ctrl_c_while_starting_is_one_line(tmp_path):
 
 
 def test_a_second_ctrl_c_exits_at_once(tmp_path):
-    process = start("rollout=eager", "steps=1000", "run_dir=run", cwd=tmp_path)
+    process = start("rollout=eager", "tracking=none", "steps=1000", "run_dir=run", cwd=tmp_path)
     wait_for_step(tmp_path / "run", 1, process)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
@@ -160,7 +160,8 @@ def test_a_second_ctrl_c_exits_at_once(tmp_path):
 
 def test_without_vllm_the_remedy_is_named(tmp_path):
     code = (
-        "import sys; sys.modules['vllm'] = None; sys.argv = ['esr', 'train', 'tracking=none']\n"
+        "import sys; sys.modules['vllm'] = None\n"
+        "sys.argv = ['esr', 'train', 'tracking=none', 'execution=inline']\n"
         "from esr_cli.cli.main import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
