@@ -5,8 +5,8 @@
 A row is a condition, with the values of its seeds at the last step: accuracy by the last and by the
 first box, over all samples; the shares of responses that end, that repeat themselves and that hold
 several boxes; the mean number of boxes a response; the mean length in tokens; the accuracy before
-training; and the step from which on hardly any training rollout ended (full rollouts alone; below
-LEAST for the rest of the run). Values are percent unless they are boxes, tokens or steps.
+training; and the step from which on fewer than half of the training rollouts ended (full rollouts
+alone). Values are percent unless they are boxes, tokens or steps.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from esr_cli.reproduce import matrix
 from esr_cli.reproduce.command import MATRICES, SETTINGS_FILE
 from esr_cli.runs import record
 
-LEAST = 0.05
+# A run whose rollouts end less often than this counts as one that ends no more.
+LEAST = 0.5
 # A metric that ends in @ is that of the largest k: of all samples of a question.
 METRICS = {
     "last box": "avg@", "first box": "first_boxed@", "ended": "ended", "repeats": "repeats",
     "length": "length_tokens/mean",
 }  # fmt: skip
-COLUMNS = (*METRICS, "several boxes", "boxes a response", "untrained", "stopped ending")
+COLUMNS = (*METRICS, "several boxes", "boxes a response", "untrained", "ends no more from step")
 Figure = float | int | None
 
 
@@ -53,7 +54,7 @@ def summary(run: Path) -> dict[str, Figure]:
     figures["untrained"] = round(100 * value("avg@", 0), 1)
     # Also where the length was given as the number of tokens of a full rollout.
     full = gather([found])[0].kind == "full"
-    figures["stopped ending"] = stopped(found.metrics) if full else None
+    figures["ends no more from step"] = stopped(found.metrics) if full else None
     return figures
 
 

@@ -41,8 +41,12 @@ def conditions(out: Path) -> dict[str, Condition]:
     """The complete conditions by the names of their cells."""
     found = {}
     for cell in sorted((out / "runs").iterdir()):
-        gathered = gather([record.read(place) for place in record.places(cell)])
-        if gathered and gathered[0].units:
+        gathered = [
+            each for each in gather(list(map(record.read, record.places(cell)))) if each.units
+        ]
+        if len(gathered) > 1:
+            raise SystemExit(f"{cell}: holds runs of several settings; name a folder of one matrix")
+        if gathered:
             [found[cell.name]] = gathered
     return found
 
@@ -55,7 +59,7 @@ def lab_of(name: str) -> str:
 def summary(name: str, found: dict[str, Condition]) -> dict[str, Any]:
     """The figures of one condition; accuracies are shares, by student in the order of `units`."""
     condition, lab = found[name], lab_of(name)
-    benchmark = condition.runs[0].benchmark
+    benchmark = condition.done[0].benchmark
     last = numbers.accuracy(condition, benchmark, "last")
     assert last
     figures: dict[str, Any] = {
@@ -70,7 +74,11 @@ def summary(name: str, found: dict[str, Condition]) -> dict[str, Any]:
             gap = numbers.difference(condition, reference, benchmark, "last")
             if gap and gap.seeds:
                 p = sign_flip(gap.seeds, null)
-                figures[f"minus {other}"] = {**_plain(gap), "null": null, "p": round(p, 5)}
+                names = [Path(str(unit)).name for unit in _both(condition, reference)]
+                by_name = dict(zip(names, _plain(gap).pop("students"), strict=True))
+                figures[f"minus {other}"] = {
+                    **_plain(gap), "students": by_name, "null": null, "p": round(p, 5)
+                }  # fmt: skip
     return figures
 
 
@@ -78,8 +86,8 @@ def front(out: Path, complete: dict[str, Condition]) -> dict[str, Any]:
     """How front-loaded the KL of each pair is before training, and ESR minus full rollouts.
 
     The first is the mean KL of the first 32 positions divided by that of the rest (esr probe), the
-    second the accuracy after the last step at equal tokens, in points. `correlation` is over all
-    pairs, `within` over those of the first lab, whose pairs differ in the student's seed alone.
+    second the accuracy after the last step at about equal tokens, in points. The correlations are
+    within each lab, whose pairs differ in the student's seed alone: labs differ by design.
     """
     pairs = []
     for lab, folder in FOLDERS.items():
@@ -87,15 +95,14 @@ def front(out: Path, complete: dict[str, Condition]) -> dict[str, Any]:
         gap = numbers.difference(esr, full, "lab", "last") if esr and full else None
         if not esr or not full or not gap:
             continue
-        shared = [unit for unit in esr.units if unit in full.units]
-        for unit, points in zip(shared, gap.seeds, strict=True):
+        for unit, points in zip(_both(esr, full), gap.seeds, strict=True):
             ratio = _front_loading(out / folder / Path(str(unit)).name)
             if ratio is not None:
                 known = {"lab": LABS[lab], "student": Path(str(unit)).name}
                 figures = {"front loading": round(ratio, 4), "gap": round(100 * points, 2)}
                 pairs.append(known | figures)
-    first = [each for each in pairs if each["lab"] == LABS[""]]
-    return {"pairs": pairs, "correlation": _correlated(pairs), "within": _correlated(first)}
+    by_lab = {lab: [each for each in pairs if each["lab"] == lab] for lab in LABS.values()}
+    return {"pairs": pairs, "correlation": {lab: _correlated(by_lab[lab]) for lab in by_lab}}
 
 
 def _front_loading(folder: Path) -> float | None:
@@ -109,6 +116,13 @@ def _front_loading(folder: Path) -> float | None:
 def _correlated(pairs: list[dict[str, Any]]) -> list[float] | None:
     found = correlation([each["front loading"] for each in pairs], [each["gap"] for each in pairs])
     return [round(each, 3) for each in found] if found else None
+
+
+def _both(a: Condition, b: Condition) -> list[int | str]:
+    """The students whose differences `numbers.difference` gives, in its order."""
+    graded = [{unit for unit, runs in each.units.items() if any(run.right for run in runs)}
+              for each in (a, b)]  # fmt: skip
+    return [unit for unit in a.units if unit in graded[0] and unit in graded[1]]
 
 
 def _of_runs(condition: Condition, column: str) -> float:
@@ -130,12 +144,19 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     for name, figures in found.items():
         esr, full = figures.get("minus esr"), figures.get("minus full")
         cells = (
-            str(len(figures["students"])), _interval(figures["last"], "{:.1f}"),
+            _count(figures), _interval(figures["last"], "{:.1f}"),
             f"{100 * min(figures['last']['students']):.1f}", *_gap(esr), *_gap(full),
             f"{figures['tokens'] / 1000:.0f}", f"{figures['seconds']:.1f}",
         )  # fmt: skip
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _count(figures: dict[str, Any]) -> str:
+    """The number of students, and of those in its differences if these are fewer."""
+    whole = len(figures["students"])
+    gaps = [len(figures[key]["students"]) for key in ("minus esr", "minus full") if key in figures]
+    return f"{whole} ({min(gaps)} compared)" if gaps and min(gaps) < whole else str(whole)
 
 
 def _gap(figures: dict[str, Any] | None) -> tuple[str, str]:
@@ -182,6 +203,8 @@ def main() -> None:
     parser.add_argument("--record", type=Path)
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
+    if not (given.out / "runs").is_dir():
+        parser.error(f"{given.out}: holds no runs; esr reproduce scale=mixture makes them")
     complete = conditions(given.out)
     found = {name: summary(name, complete) for name in in_order(complete)}
     print(table(found))

@@ -40,7 +40,9 @@ class ForkServer:
             streams = [str(Path(folder, name)) for name in ("out", "error")]
             print(json.dumps([arguments, str(cwd), env, streams]), file=self.process.stdin)
             self.process.stdin.flush()
-            status = int(self.process.stdout.readline())
+            answer = self.process.stdout.readline()
+            assert answer, f"the server of forks ended with status {self.process.wait()}"
+            status = int(answer)
             out, error = (Path(path).read_text() for path in streams)
         return subprocess.CompletedProcess(["esr", *arguments], status, out, error)
 
@@ -95,6 +97,8 @@ def _run(arguments: list[str], cwd: str, env: dict[str, str], streams: list[str]
         status = 0
     except SystemExit as left:
         status = left.code if isinstance(left.code, int) else int(bool(left.code))
+        if isinstance(left.code, str):
+            print(left.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -63,7 +63,8 @@ class Lengths:
         """The length of each of the step's `count` responses.
 
         The number of full-length responses is exact over the run: the fraction that a step leaves
-        over is carried to the next step. They are chosen at random by seed and step.
+        over is carried to the next step. They are chosen at random by seed and step. One in several
+        steps stands in their middle, so that a run ends neither with it nor long after it.
         """
         lengths = [self.n_at(step)] * count
         if self.schedule == "random":
@@ -71,7 +72,8 @@ class Lengths:
             lengths = [min(draw.randint(1, 2 * self.n - 1), self.full) for _ in lengths]
         at_once = count if self.full_in == "steps" else 1
         units, share = count // at_once, self.full_share
-        full = at_once * (int((step + 1) * units * share) - int(step * units * share))
+        before, after = (int(at * units * share + 0.5) for at in (step, step + 1))
+        full = at_once * (after - before)
         for index in random.Random(f"{self.seed}/{step}").sample(range(count), full):
             lengths[index] = self.full
         return lengths

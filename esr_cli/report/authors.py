@@ -23,10 +23,13 @@ def disagreements(book: Book) -> Table | None:
     """Their figures that differ from the paper's at the same place, for the pairs of the book."""
     printed = {place: value for _, _, place, value in _figures(book.paper["tables"])}
     pairs = {group.pair for group in book.groups}
-    rows = []
+    rows, known = [], set()
     for spec, key, place, value in _figures(book.authors["tables"]):
         paper = printed.get(place, value)
-        if place[0] in pairs and value != paper:
+        # Other seeds, and trainings of other lengths, differ from the paper as they should.
+        alike = "," not in key and spec.get("compared", True)
+        if alike and place[0] in pairs and value != paper and (place, value) not in known:
+            known.add((place, value))
             tuned = "full fine-tuning" if place[1] == "full" else "LoRA"
             cells = (f"{paper:.2f}", f"{value:.2f}", f"{value - paper:+.2f}", spec["title"])
             rows.append(Row(f"{name_of(key)}, {tuned}", tuple(map(Cell, cells)), group=place[0]))

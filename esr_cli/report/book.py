@@ -28,12 +28,16 @@ PAPER = conf_dir() / "experiment" / "paper"
 
 @dataclass(frozen=True)
 class Probe:
-    """The rows of one probe, and a label for its owner; `population` is that of its student."""
+    """The rows of one probe, and a label for its owner.
+
+    `population` and `student` (a path) are empty unless its student is one of a population.
+    """
 
     name: str
     label: str
     rows: Rows
     population: str = ""
+    student: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,13 +178,14 @@ class Group:
             rows = [run.probes[name] for run in first if name in run.probes]
             found += [Probed(each.label, rows, len(rows), each.unit, True)] if rows else []
         loose = [] if role else [each for each in self.loose if each.name == name]
-        populations: dict[str, list[Rows]] = {}
-        for probe in loose:
-            populations.setdefault(probe.population, []).append(probe.rows)
+        populations: dict[str, dict[str, Rows]] = {}
+        for probe in loose:  # two folders may hold the same student, who counts once
+            students = populations.setdefault(probe.population, {})
+            students.setdefault(Path(probe.student).name, probe.rows)
         alone = [Probed(each.label, [each.rows], 0) for each in loose if not each.population]
         return found + alone + [
-            Probed("the untrained students", rows, len(rows), "student")
-            for name, rows in populations.items() if name
+            Probed("the untrained students", list(students.values()), len(students), "student")
+            for name, students in populations.items() if name
         ]  # fmt: skip
 
 
@@ -262,22 +267,28 @@ def _with_loose(groups: list[Group], found: list[tuple[Path, dict[str, Rows]]]) 
     loose: dict[int, list[Probe]] = {}
     for place, probes in found:
         for name, rows in probes.items():
-            pair, population, benchmarks = _made_with(place, name)
-            of_pair = [i for i, group in enumerate(groups) if group.pair == pair]
+            pair, benchmarks = _made_with(place, name)
+            of_pair = [i for i, group in enumerate(groups) if group.pair == pair["name"]]
             fit = [i for i in of_pair if groups[i].benchmark in benchmarks] or of_pair
             for i in fit[:1]:
-                loose.setdefault(i, []).append(Probe(name, place.name, rows, population))
+                loose.setdefault(i, []).append(Probe(name, place.name, rows, **_student(pair)))
     return [replace(group, loose=tuple(loose.get(i, ()))) for i, group in enumerate(groups)]
 
 
-def _made_with(place: Path, name: str) -> tuple[str, str, list[str]]:
-    """Pair, population and benchmarks of a probe, from the settings saved beside its rows.
+def _made_with(place: Path, name: str) -> tuple[dict[str, Any], list[str]]:
+    """The settings of the pair and the benchmarks of a probe, from the file beside its rows.
 
-    Without them, the parent folder is named after the pair.
+    Without it, the parent folder is named after the pair.
     """
     saved = settings_at(place / f"{name}.yaml")
     others = [settings_at(path) for path in sorted(place.glob("*.yaml"))]
     pairs = [each.get("pair") or {} for each in (saved, *others)]
-    names, populations = ([each.get(key) for each in pairs] for key in ("name", "population"))
-    pair = str(next(filter(None, names), place.parent.name))
-    return pair, str(next(filter(None, populations), "")), list(saved.get("benchmark") or ())
+    pair = next((each for each in pairs if each.get("name")), {"name": place.parent.name})
+    return pair, list(saved.get("benchmark") or ())
+
+
+def _student(pair: dict[str, Any]) -> dict[str, str]:
+    """The population of a pair's student, and its path; empty if it is of none."""
+    population = str(pair.get("population") or "")
+    path = str((pair.get("student") or {}).get("path") or "")
+    return {"population": population, "student": path} if population else {}

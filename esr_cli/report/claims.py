@@ -33,6 +33,7 @@ class Judged:
     """One line of the table of verdicts, as text; `number` is in the unit of the claim.
 
     `could` is the smallest effect that could have been shown. `asked` and `unit` are the claim's.
+    `single` says in words that it is of one seed or student.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Judged:
     could: str = "–"
     asked: Rule = NO_RULE
     unit: str = ""
+    single: str = ""
 
 
 def judge(book: Book) -> list[Judged]:
@@ -106,10 +108,8 @@ def _p(each: Judged) -> float:
 def _could(each: Judged, count: int) -> str:
     if each.number is None or each.asked.inside:
         return "–"
-    number = each.what.rpartition(", ")[2]
-    for one in (seeds(1), seeds(1, "student")):
-        if number.startswith(one):
-            return f"none: {one}"
+    if each.single:
+        return f"none: {each.single}"
     found = smallest(*_on_scale(each), count)
     if found is None:
         return "none: no interval"
@@ -150,7 +150,8 @@ def _line(claim: dict[str, Any], group: Group, finding: Finding, book: Book) -> 
         outcome, text = instead, f"{text}; but {why}"
     paper = paper_figure(claim, group, finding, book)
     return Judged(claim["id"], claim["statement"], paper, format_number(number, unit), what,
-                  text, outcome, number, asked=rule, unit=unit)  # fmt: skip
+                  text, outcome, number, asked=rule, unit=unit,
+                  single=_seeds(finding) if finding.seeds == 1 else "")  # fmt: skip
 
 
 def _seeds(finding: Finding) -> str:

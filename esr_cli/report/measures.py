@@ -123,20 +123,22 @@ def _over(probed: Probed, claim: Claim) -> Finding | None:
 
 
 def _doubt(probes: list[Rows], claim: Claim) -> tuple[str, str]:
-    """The worst outcome of the further figures (`also`) of a claim in any run, and the figure."""
+    """The worst outcome of the further figures (`also`) of a claim, and the figure.
+
+    Like the claim's own figure, each is a mean over seeds or students.
+    """
     found = [("", "")]
     for figure, side in claim.get("also", {}).items():
         name = figure.replace("_", " ")
-        for rows in probes:
-            row = next(iter(matching(rows, {"figure": figure})), None)
-            if row is None:
-                found.append((NOISY, f"{name} not measured"))
-                continue
-            _, low, high = interval_of(row)
-            if side == "above" and low <= 0:
-                found.append((DOES_NOT if high < 0 else NOISY, f"{name} not above 0"))
-            elif side == "not above" and low > 0:
-                found.append((DOES_NOT, f"{name} above 0"))
+        known = [row for rows in probes for row in matching(rows, {"figure": figure})[:1]]
+        if not known:
+            found.append((NOISY, f"{name} not measured"))
+            continue
+        mean = _mean(known)
+        if side == "above" and mean.low <= 0:
+            found.append((DOES_NOT if mean.high < 0 else NOISY, f"{name} not above 0"))
+        elif side == "not above" and mean.low > 0:
+            found.append((DOES_NOT, f"{name} above 0"))
     return max(found, key=lambda each: ("", NOISY, DOES_NOT).index(each[0]))
 
 

@@ -222,11 +222,14 @@ def _by_id(
 
 
 def _held_out(run: Run, benchmark: str, scores: Scores) -> dict[str, float] | None:
-    """Each question's figure at the checkpoint that is best on the other half of the questions."""
+    """Each question's figure at the checkpoint that is best on the other half of the questions.
+
+    None with a single checkpoint, which is no choice.
+    """
     steps = [step for step in run.steps(benchmark) if step > 0 and (benchmark, step) in run.right]
     known = [run.right[benchmark, step] for step in steps]
     ids = sorted(name for name in known[0] if all(name in each for each in known)) if known else []
-    if len(ids) < 2:
+    if len(ids) < 2 or len(steps) < 2:
         return None
     found: dict[str, float] = {}
     for scored, choosing in ((ids[::2], ids[1::2]), (ids[1::2], ids[::2])):

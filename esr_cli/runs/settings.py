@@ -24,10 +24,7 @@ def unit_of(config: dict[str, Any]) -> int | str:
 
 
 def of_condition(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings that the runs of a condition share, with the first seed.
-
-    The student of a population is named by the population.
-    """
+    """A run's settings, in which the student of a population is named by the population."""
     if not (name := _population(config)):
         return config
     pair = config["pair"]

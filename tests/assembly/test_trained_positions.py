@@ -17,7 +17,7 @@ from esr_cli.assembly.objective import trained_positions
         (("rollout_len=64", "loss=linear_weights", "loss.span_tokens=16"), (0, 16)),
         # Four steps of 16 responses: only the first stage; no response or one of full length.
         (("rollout_len=64", "lengths=steps", "lengths.stages=[[0,8],[4,32]]"), (0, 8)),
-        (("rollout_len=8", "lengths.full_share=0.01"), (0, 8)),
+        (("rollout_len=8", "lengths.full_share=0.005"), (0, 8)),
         (("rollout_len=8", "lengths.full_share=0.02"), (0, 128)),
         (("rollout_len=full", "loss=top_reverse_kl"), None),
         (("rollout_len=full", "loss=confident"), None),

@@ -11,7 +11,8 @@ from esr_cli.report.book import Group, open_book
 from esr_cli.report.claims import judge
 from esr_cli.report.verdicts import EQUIVALENT, NOISY, SHOWS, UNMEASURED
 
-GOOD, BAD = {0: [[0, 0]] * 200, 2: [[1, 1]] * 200}, {0: [[0, 0]] * 200, 2: [[0, 0]] * 200}
+WRONG, ALL = [[0, 0]] * 200, [[1, 1]] * 200
+GOOD, BAD = {0: WRONG, 1: ALL, 2: ALL}, {0: WRONG, 1: WRONG, 2: WRONG}
 MAIN = "qwen25math_1p5b__qwen3_1p7b"
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from run_folders import write_probe, write_run
 
+from esr_cli.config import gate
 from esr_cli.report import numbers
 from esr_cli.report.book import open_book
 from esr_cli.report.claims import footnotes, judge
-from esr_cli.report.verdicts import UNTESTABLE
+from esr_cli.report.verdicts import UNMEASURED, UNTESTABLE
 
 HALF = [[1, 1]] * 50 + [[0, 0]] * 50
 
@@ -17,7 +18,8 @@ def trained(folder, *overrides, seeds=(0, 1, 2), esr=HALF, full=HALF, **more):
     for seed in seeds:
         for n, last in ((32, esr), ("full", full)):
             write_run(folder / f"{n}-{seed}-{'-'.join(overrides)}", f"+rollout_len={n}",
-                      f"seed={seed}", *overrides, right={0: HALF, 2: last}, **more)  # fmt: skip
+                      f"seed={seed}", *overrides, right={0: HALF, 1: last, 2: last},
+                      **more)  # fmt: skip
 
 
 def lines(folder, claim):
@@ -37,6 +39,33 @@ def test_the_paper_s_figure_is_that_of_the_same_tuning_and_rollouts(tmp_path):
     assert by_setting == {(True, False): "+3.50", (False, False): "-2.00", (False, True): "-1.35"}
     unstable = {"prompt 4" in each.what: each.paper for each in lines(tmp_path, "unstable")}
     assert unstable[True].startswith("21.4") and unstable[False].startswith("– (with LoRA, 16")
+
+
+def test_the_best_of_one_checkpoint_is_not_measured(tmp_path):
+    for seed in (0, 1, 2):
+        for n in (32, "full"):
+            write_run(tmp_path / f"{n}-{seed}", f"+rollout_len={n}", f"seed={seed}",
+                      right={0: HALF, 2: HALF})  # fmt: skip
+    for claim in ("better_best", "unstable"):
+        assert [each.verdict for each in lines(tmp_path, claim)] == [UNMEASURED], claim
+    [last] = lines(tmp_path, "better_last")
+    assert last.verdict != UNMEASURED
+
+
+def test_pairs_of_a_population_are_one_line_over_students_who_count_once(tmp_path):
+    trained(tmp_path / "runs", seeds=(0, 1))
+    shares = {"a/student_02": 0.3, "a/student_03": 0.5, "b/student_02": 0.9}
+    for student, value in shares.items():
+        rows = [{"figure": "kl_in_first_tenth", "who": "before", "value": value,
+                 "low": value - 0.01, "high": value + 0.01}]  # fmt: skip
+        folder = tmp_path / "pair" / student / "probes"
+        write_probe(folder, "profile", rows)
+        pair = {"name": "lab", "population": "all", "student": {"path": student}}
+        gate.write_yaml({"pair": pair, "benchmark": {"lab": {}}}, folder / "profile.yaml")
+    [line] = lines(tmp_path, "early_kl")
+    # The same student in another folder is the same fact.
+    assert line.what == "probe profile of the untrained students, 2 students"
+    assert line.number.value == pytest.approx(0.4)
 
 
 def test_the_untrained_student_is_one_fact_without_seeds(tmp_path):

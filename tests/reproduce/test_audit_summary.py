@@ -51,7 +51,7 @@ def test_figures_are_those_of_the_last_step_and_of_all_samples(out):
     assert found["lora_esr_100"] == {
         "last box": [75.0], "first box": [50.0], "ended": [75.0], "repeats": [0.0],
         "length": [321.0], "several boxes": [0.0], "boxes a response": [1.0],
-        "untrained": [25.0], "stopped ending": [None],
+        "untrained": [25.0], "ends no more from step": [None],
     }  # fmt: skip
     assert found["lora_full"]["ended"] == [75.0, 25.0, 50.0], "seeds 0, 2, 10"
 
@@ -67,7 +67,7 @@ def test_boxes_are_counted_in_the_responses_of_the_last_step(tmp_path):
 
 def test_only_full_rollouts_can_stop_ending(out):
     rows = [{"step": step, "rollout/eos_rate": rate}
-            for step, rate in enumerate((0.9, 0.01, 0.2, 0.04, 0.0), start=1)]  # fmt: skip
+            for step, rate in enumerate((0.9, 0.1, 0.6, 0.4, 0.0), start=1)]  # fmt: skip
     assert HERE["stopped"](rows) == 4 and HERE["stopped"](rows[:3]) is None
     for seed, length in ((0, "full"), (10, "2048")):
         run = out / "runs" / "lora_full" / f"seed={seed}"
@@ -75,7 +75,7 @@ def test_only_full_rollouts_can_stop_ending(out):
         (run / "metrics.jsonl").write_text(
             kept.replace('"rollout/eos_rate": 1.0', '"rollout/eos_rate": 0.0')
         )
-        assert HERE["summary"](run)["stopped ending"] == 1, length
+        assert HERE["summary"](run)["ends no more from step"] == 1, length
         (run / "metrics.jsonl").write_text(kept)
 
 

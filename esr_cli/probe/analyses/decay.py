@@ -17,8 +17,8 @@ from esr_cli.base.statistics import GOING, mean_interval, paired
 from esr_cli.probe.analyses import decline
 from esr_cli.probe.analyses.reads import Rows, row
 
-# The ladder has eighths of that k, which leave the teacher something to write, and quarters of the
-# way from that k to the longest response.
+# The default values of k: eighths of the largest k that 90 % of the responses are longer than, so
+# that the teacher has something to write, and quarters of the way from there to the longest one.
 NEAR, FAR = (0, 1, 2, 3, 4, 6), (1, 2, 3)
 
 Verdicts = Sequence[Sequence[bool]]

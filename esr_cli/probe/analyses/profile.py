@@ -170,7 +170,8 @@ def headline(found: Rows) -> str:
     ratio = one(found, "front_loading", "before")
     if ratio["value"] is None:
         return text
-    return (
-        f"{text}; the mean KL of the first {ratio['first']} positions is {ratio['value']:.2f} "
-        f"[{ratio['low']:.2f}, {ratio['high']:.2f}] times that of the rest ({KNOWN})"
+    text += (
+        f"; the mean KL of the first {ratio['first']} positions is {ratio['value']:.2f} "
+        f"[{ratio['low']:.2f}, {ratio['high']:.2f}] times that of the rest"
     )
+    return f"{text} ({KNOWN})" if ratio["first"] == FIRST else text
