@@ -28,7 +28,7 @@ class Cell:
 
     `student` is the name of the student of a population that it runs with, or empty. `needs` are
     the ids of the cells that must complete first. `settings_hash` covers its settings, independent
-    of `out`.
+    of `out` and of the size of a population, whose folders are `models`.
     """
 
     configuration: str
@@ -43,6 +43,7 @@ class Cell:
     out: Path
     run: Path | None
     gib: float = 0.0
+    models: tuple[Path, ...] = ()
 
     @property
     def id(self) -> str:
@@ -58,9 +59,11 @@ class Cell:
         """The contents of its file: `asked`, `state`, and after its end `seconds` and `reason`."""
         path = self.record_file
         saved = files.read_json(path) if path.is_file() else {"state": TO_DO}
-        # If its run or its probes were removed, it has to run again.
+        # If its run, its probes or a model was removed, or more students are asked for, it has to
+        # run again.
         output = "summary.json" if self.command == "train" else "probes"
-        removed = saved["state"] == COMPLETE and self.run and not (self.run / output).exists()
+        outputs = [*([self.run / output] if self.run else []), *self.models]
+        removed = saved["state"] == COMPLETE and not all(path.exists() for path in outputs)
         return {**saved, "state": TO_DO} if removed else saved
 
     @property
@@ -208,6 +211,9 @@ def _cell(
     arguments = [text if text in config.overrides else _fill(text, values) for text in overrides]
     if config.data_dir and each.command != "lab":
         arguments.append(f"data_dir={jobs.text(config.data_dir)}")
+    # A population can grow: its students are those of a smaller one and more.
+    asked = [text for text in overrides if not text.startswith("students=")]
+    models = _models(each, Path(values["population"]), matrix, config, name)
     needed = [*each.needs, *([each.over] if each.over else []), *([measured] if measured else [])]
     needs = tuple(
         other if matrix.cells[other].once
@@ -216,6 +222,16 @@ def _cell(
     return Cell(
         configuration=f"{name}@{measured}" if measured else name, student=student, seed=seed,
         command=each.command,
-        arguments=tuple(arguments), settings_hash=files.hash_of({"asked": overrides}), needs=needs,
-        seconds=each.seconds, alone=each.alone, out=out, run=run, gib=each.gib,
+        arguments=tuple(arguments), settings_hash=files.hash_of({"asked": asked}), needs=needs,
+        seconds=each.seconds, alone=each.alone, out=out, run=run, gib=each.gib, models=models,
     )  # fmt: skip
+
+
+def _models(
+    each: CellConfig, folder: Path, matrix: MatrixConfig, config: ReproduceConfig, name: str
+) -> tuple[Path, ...]:
+    """The model folders that a population's cell makes; empty for other cells."""
+    if not each.students:
+        return ()
+    students = LabConfig(students=_size(name, matrix, config)).population
+    return tuple(folder / model for model in ("teacher", *students))

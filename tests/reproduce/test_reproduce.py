@@ -201,6 +201,23 @@ def test_a_cell_over_a_population_runs_for_each_student_with_its_pair():
     }
 
 
+def test_a_population_may_grow_and_is_to_do_if_a_student_is_missing(tmp_path):
+    chosen = matrix.read(conf_dir() / "experiment/paper/lab.yaml")
+
+    def population(size: int) -> matrix.Cell:
+        cells = matrix.cells(chosen, ReproduceConfig(students=size), tmp_path)
+        return next(cell for cell in cells if cell.configuration == "students")
+
+    two, three = population(2), population(3)
+    assert two.settings_hash == three.settings_hash
+    two.record_file.parent.mkdir(parents=True)
+    two.record_file.write_text(json.dumps({"asked": two.settings_hash, "state": "complete"}))
+    for name in ("teacher", "student_02", "student_03"):
+        assert not two.complete
+        (tmp_path / "pairs/students" / name).mkdir(parents=True)
+    assert two.complete and not three.complete
+
+
 def test_a_cell_whose_run_was_removed_is_incomplete(tmp_path):
     chosen = matrix.read(conf_dir() / "experiment/paper/lab.yaml")
     cell = next(c for c in matrix.cells(chosen, ReproduceConfig(), tmp_path) if c.run)
