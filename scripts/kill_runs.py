@@ -238,7 +238,8 @@ def main() -> None:
             f"{attack.outcome}: {verdict} ({attack.seconds} s)", flush=True,
         )  # fmt: skip
         if given.record:
-            found = {"seed": given.seed, "steps": given.steps}
+            command = f"python scripts/kill_runs.py OUT --record {given.record}"
+            found = {"command": command, "seed": given.seed, "steps": given.steps}
             found["attacks"] = [asdict(done) for done in attacks[: number + 1]]
             given.record.parent.mkdir(parents=True, exist_ok=True)
             given.record.write_text(json.dumps(found, indent=1) + "\n")

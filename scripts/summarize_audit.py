@@ -6,7 +6,8 @@ A row is a condition, with the values of its seeds at the last step: accuracy by
 first box, over all samples; the shares of responses that end, that repeat themselves and that hold
 several boxes; the mean number of boxes a response; the mean length in tokens; the accuracy before
 training; and the step from which on fewer than half of the training rollouts ended (full rollouts
-alone). Values are percent unless they are boxes, tokens or steps.
+alone). A second table has the accuracy by the last box at every evaluation. Values are percent
+unless they are boxes, tokens or steps.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ METRICS = {
 }  # fmt: skip
 COLUMNS = (*METRICS, "several boxes", "boxes a response", "untrained", "ends no more from step")
 Figure = float | int | None
+# By column, the values of the seeds; `seed` names them, and "at 50" is the accuracy at step 50.
+Columns = dict[str, list[Figure]]
 
 
 def summary(run: Path) -> dict[str, Figure]:
@@ -55,7 +58,9 @@ def summary(run: Path) -> dict[str, Figure]:
     # Also where the length was given as the number of tokens of a full rollout.
     full = gather([found])[0].kind == "full"
     figures["ends no more from step"] = stopped(found.metrics) if full else None
-    return figures
+    for at in found.steps(found.benchmark):
+        figures[f"at {at}"] = round(100 * value("avg@", at), 1)
+    return {"seed": found.seed, **figures}
 
 
 def boxes_a_response(run: Path, benchmark: str, step: int) -> float:
@@ -78,22 +83,28 @@ def stopped(rows: Sequence[dict[str, Any]]) -> int | None:
     return first
 
 
-def conditions(out: Path, scale: str) -> dict[str, dict[str, list[Figure]]]:
+def conditions(out: Path, scale: str) -> dict[str, Columns]:
     """The values of all seeds by condition and column, in the order of the cells of the matrix."""
-    found: dict[str, dict[str, list[Figure]]] = {}
+    found: dict[str, Columns] = {}
     for name in matrix.read(conf_dir() / MATRICES / f"{scale}.yaml").cells:
         seeds = sorted((out / "runs" / name).glob("seed=*"), key=lambda run: int(run.name[5:]))
         figures = [summary(run) for run in seeds if (run / "summary.json").is_file()]
         if figures:
-            found[name] = {column: [each[column] for each in figures] for column in COLUMNS}
+            found[name] = {column: [each.get(column) for each in figures] for column in figures[0]}
     return found
 
 
-def table(found: dict[str, dict[str, list[Figure]]]) -> str:
-    """The conditions as a Markdown table."""
-    lines = [f"| condition | {' | '.join(COLUMNS)} |", "|---" * (1 + len(COLUMNS)) + "|"]
+def tables(found: dict[str, Columns]) -> list[str]:
+    """Two Markdown tables: the figures of each condition, and its accuracy by step."""
+    steps = dict.fromkeys(key for columns in found.values() for key in columns if key[:3] == "at ")
+    return [_table(found, COLUMNS), _table(found, tuple(steps))]
+
+
+def _table(found: dict[str, Columns], shown: Sequence[str]) -> str:
+    lines = [f"| condition | {' | '.join(shown)} |", "|---" * (1 + len(shown)) + "|"]
     for name, columns in found.items():
-        cells = [", ".join("–" if v is None else f"{v:g}" for v in columns[key]) for key in COLUMNS]
+        values = [columns.get(key, [None]) for key in shown]
+        cells = [", ".join("–" if v is None else f"{v:g}" for v in each) for each in values]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -108,7 +119,7 @@ def main() -> None:
         parser.error(f"{given.out}: holds no runs; esr reproduce scale=audit makes them")
     scale = read_json(given.out / SETTINGS_FILE)["scale"]
     found = conditions(given.out, scale)
-    print(table(found))
+    print("\n\n".join(tables(found)))
     if given.record:
         given.record.parent.mkdir(parents=True, exist_ok=True)
         command = f"esr reproduce scale={scale}; python scripts/summarize_audit.py OUT"

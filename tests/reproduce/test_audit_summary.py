@@ -51,9 +51,11 @@ def test_figures_are_those_of_the_last_step_and_of_all_samples(out):
     assert found["lora_esr_100"] == {
         "last box": [75.0], "first box": [50.0], "ended": [75.0], "repeats": [0.0],
         "length": [321.0], "several boxes": [0.0], "boxes a response": [1.0],
-        "untrained": [25.0], "ends no more from step": [None],
+        "untrained": [25.0], "ends no more from step": [None], "seed": [0], "at 0": [25.0],
+        "at 50": [75.0],
     }  # fmt: skip
-    assert found["lora_full"]["ended"] == [75.0, 25.0, 50.0], "seeds 0, 2, 10"
+    assert found["lora_full"]["ended"] == [75.0, 25.0, 50.0]
+    assert found["lora_full"]["seed"] == [0, 2, 10]
 
 
 def test_boxes_are_counted_in_the_responses_of_the_last_step(tmp_path):
@@ -85,6 +87,8 @@ def test_the_table_is_printed_and_recorded(out, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "| lora_full | 75, 75, 75 | 50, 50, 50 | 75, 25, 50 |" in done.stdout
+    assert "| condition | at 0 | at 50 |" in done.stdout
+    assert "| lora_full | 25, 25, 25 | 75, 75, 75 |" in done.stdout
     written = read_json(tmp_path / "audit.json")
     assert written["conditions"] == HERE["conditions"](out, "paper_audit")
     assert "scale=paper_audit" in written["command"]
