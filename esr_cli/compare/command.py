@@ -48,6 +48,11 @@ def _shared(config: CompareConfig, a: Side, b: Side) -> list[str]:
             f"{one}={getattr(config, one)}: is one run, and {many}={getattr(config, many)} holds "
             "runs of several seeds; give two folders of runs, or two runs"
         )
+    if a.unit != b.unit:
+        raise ConfigError(
+            f"b={config.b}: holds runs over {b.unit}s, and a={config.a} over {a.unit}s; compare "
+            "two populations, or two sweeps over seeds"
+        )
     if a.sweep and min(len(a.by_seed), len(b.by_seed)) < 2:
         key = "a" if len(a.by_seed) < 2 else "b"
         raise ConfigError(

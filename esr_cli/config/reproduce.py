@@ -20,10 +20,10 @@ class ReproduceConfig:
     (docs/mixture.md).
 
     `only` selects tables and figures by name. `list` prints them with their state and runs nothing.
-    `quick` runs a smaller matrix with one seed. `seeds` replaces the seeds of the matrix, and
-    `students` the size of its populations of lab students. `jobs` is the number of parallel jobs
-    (null: that of the matrix). `overrides` are passed to every training run. If `out` is null, esr
-    chooses the folder.
+    `quick` runs a smaller matrix with one seed and small populations. `seeds` replaces the seeds of
+    the matrix, and `students` the size of its populations of lab students, if it has any. `jobs` is
+    the number of parallel jobs (null: that of the matrix). `overrides` are passed to every training
+    run. If `out` is null, esr chooses the folder.
     """
 
     scale: str = "auto"
@@ -53,10 +53,11 @@ class CellConfig:
     A `lab` cell with `students` makes a population; a cell `over` that cell runs once per student
     (and seed), with the pair of that student.
 
-    `given` are its overrides, in which `{out}`, `{seed}` and, for commands that measure a run,
-    `{run}` are replaced. `of` names the cells whose runs it measures, `needs` the cells that must
-    finish first. If `alone`, no other job runs at the same time, as timings require. `seconds` is
-    the expected duration, `gib` the required GPU memory.
+    `given` are its overrides, in which `{out}`, `{seed}`, for a cell over a population `{student}`
+    and `{population}` (its folder), and for commands that measure a run `{run}` are replaced. `of`
+    names the cells whose runs it measures, `needs` the cells that must finish first. If `alone`, no
+    other job runs at the same time, as timings require. `seconds` is the expected duration, `gib`
+    the required GPU memory.
     """
 
     given: Texts = field(default_factory=Texts)
@@ -119,5 +120,11 @@ class MatrixConfig:
                 need(other in self.cells, f"cells.{name}", other, "no such cell")
             population = not each.over or self.cells[each.over].students > 1
             need(population, f"cells.{name}.over", each.over, "that cell makes no population")
+            makes = each.command == "lab" and each.once
+            need(makes or not each.students, f"cells.{name}.students", each.students,
+                 "a population is made by command: lab, once: true")  # fmt: skip
+            # Its students have the seeds that the default teacher leaves (config/lab.py).
+            named = any(text.startswith("teacher_seed") for text in each.given)
+            need(not (each.students and named), f"cells.{name}.given", "teacher_seed", "drop it")
         for cell in self.quick.cells:
             need(cell in self.cells, "quick.cells", cell, "no such cell")

@@ -78,6 +78,9 @@ def test_students_of_a_population_are_the_unit_each_the_mean_of_its_seeds(tmp_pa
     # Three students, not six runs: their means of two seeds differ by 0.3 each.
     assert "students" in text and " 100 │ 3 " in text, text
     assert "0.450" in text and "0.750" in text and "+0.300" in text and "b is better" in text
+    seeds = sweep(tmp_path / "seeds", (0.5, 0.6), "+rollout_len=32", seeds=(0, 1))
+    with pytest.raises(ConfigError, match=r"over seeds, and a=.* over students"):
+        run(CompareConfig(a=str(tmp_path / "a"), b=str(seeds)), [])
     side = read_side("a", str(tmp_path / "a"), None)
     assert list(side.by_seed) == ["x", "y", "z"] and side.unit == "student"
     sweep(tmp_path / "a/none", (0.5,), "+rollout_len=32", "pair.student.path=x", seeds=(0,))

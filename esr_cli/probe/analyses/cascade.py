@@ -42,8 +42,9 @@ def rows(
     if trained is None:
         return [*found, row("drop", None, why=why)]
     sums = {who: _sums(table_NL, questions(reads[who])) for who, table_NL in tables.items()}
+    # The same positions for both, though training may have shortened the responses.
+    end = min(map(_reached, tables.values()))
     for figure, who in DROPS.items():
-        end = min(_reached(tables["before"]), _reached(tables[who]))
         both = sums["before"], sums[who]
         found += [_drop(figure, both, *region) for region in _regions(trained, end)]
     return found
