@@ -44,6 +44,6 @@ def test_every_benchmark_composes_names_its_source_and_loads_if_its_files_exist(
     assert config.kind == "lab" or (config.files and config.source)
     if config.kind == "lab" or os.environ.get("ESR_DATA"):
         bench = catalog.load(path.stem, config, None)
-        expected = {"gsm8k": 1319, "math500": 500, "bfcl": 600, "lab": 128}
+        expected = {"gsm8k": 1319, "math500": 500, "bfcl": 600, "lab": 512}
         code_size = 378 if "mbpp" in path.stem else 164
         assert len(bench.questions) == expected.get(path.stem, code_size)
