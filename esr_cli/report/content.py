@@ -143,7 +143,8 @@ def _conditions(group: Group) -> Table:
 
 def _units(condition: Condition) -> tuple[str, str]:
     """The number of seeds, or of students with a word that says so."""
-    return str(len(condition.units)), "students" if condition.unit == "student" else ""
+    count = len(condition.units)
+    return str(count), "" if condition.unit == "seed" else "student" if count == 1 else "students"
 
 
 def _runs(book: Book, out: Path) -> Table:
