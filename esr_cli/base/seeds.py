@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 
@@ -84,6 +85,16 @@ def over_seeds(
     """
     columns = zip(*by_seed, strict=True)
     return _crossed(by_seed, over([sum(column) / len(column) for column in columns]))
+
+
+def keys_of_all(tables: Sequence[Mapping[str, object]]) -> list[str]:
+    """The keys that all of one or more tables have, in the order of the first."""
+    return [key for key in tables[0] if all(key in each for each in tables)]
+
+
+def mean_by_key(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean over tables of the value at each key that all of them have."""
+    return {key: fmean(each[key] for each in tables) for key in keys_of_all(tables)}
 
 
 def seed_error(values: Sequence[float]) -> tuple[float, float]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from esr_cli.base.files import Rows
+from esr_cli.base.seeds import keys_of_all, mean_by_key
 from esr_cli.base.words import counted
 from esr_cli.config import ConfigError
 from esr_cli.runs import record
@@ -45,7 +45,7 @@ class Side:
     @property
     def benchmarks(self) -> list[str]:
         """The benchmarks that every run has."""
-        return [name for name in self.single if all(name in each for each in self.by_seed.values())]
+        return keys_of_all(list(self.by_seed.values()))
 
 
 def read_side(key: str, folder: str, step: int | None) -> Side:
@@ -109,13 +109,10 @@ def load(key: str, folder: str, step: int | None) -> dict[str, Scores]:
 
 def _mean(runs: list[dict[str, Scores]]) -> dict[str, Scores]:
     """The mean of several evaluations, on the questions that all have."""
-    found = {}
-    for name in [name for name in runs[0] if all(name in each for each in runs)]:
-        scores = [each[name].by_id for each in runs]
-        shared = [key for key in scores[0] if all(key in each for each in scores)]
-        by_id = {key: fmean(each[key] for each in scores) for key in shared}
-        found[name] = replace(runs[0][name], by_id=by_id)
-    return found
+    return {
+        name: replace(runs[0][name], by_id=mean_by_key([each[name].by_id for each in runs]))
+        for name in keys_of_all(runs)
+    }
 
 
 def _need_alike(key: str, folder: str, settings: list[dict[str, Any]]) -> None:
@@ -131,7 +128,7 @@ def _need_alike(key: str, folder: str, settings: list[dict[str, Any]]) -> None:
 
 
 def _need_one_evaluation(key: str, folder: str, runs: list[dict[str, Scores]]) -> None:
-    for name in [name for name in runs[0] if all(name in each for each in runs)]:
+    for name in keys_of_all(runs):
         found = [each[name] for each in runs]
         steps = sorted({each.step for each in found})
         if len(steps) > 1:

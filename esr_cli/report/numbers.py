@@ -17,7 +17,7 @@ from functools import partial
 from statistics import fmean, median
 from typing import TypeVar
 
-from esr_cli.base.seeds import over_seeds
+from esr_cli.base.seeds import mean_by_key, over_seeds
 from esr_cli.base.statistics import Interval, mean_difference, mean_interval
 from esr_cli.report.conditions import Condition
 from esr_cli.report.number import (
@@ -189,7 +189,7 @@ def _scores(
 ) -> dict[int | str, dict[str, float]]:
     """The figure of every question by id, for each seed or student, at the selected step."""
     found = _of_units(condition, lambda run: _by_id(run, benchmark, of, moment))
-    return {unit: _mean_of(by_ids) for unit, by_ids in found.items()}
+    return {unit: mean_by_key(by_ids) for unit, by_ids in found.items()}
 
 
 def _of_units(condition: Condition, of: Callable[[Run], T | None]) -> dict[int | str, list[T]]:
@@ -205,11 +205,6 @@ def _of_column(
     """The mean over the runs of each seed or student of a figure of one column of the metrics."""
     found = _of_units(condition, lambda run: run.column(name))
     return [fmean(of(column) for column in columns) for columns in found.values()]
-
-
-def _mean_of(by_ids: Sequence[dict[str, float]]) -> dict[str, float]:
-    shared = [name for name in by_ids[0] if all(name in each for each in by_ids)]
-    return {name: fmean(each[name] for each in by_ids) for name in shared}
 
 
 def _by_id(

@@ -126,12 +126,14 @@ def _students(
 ) -> Sequence[str]:
     """The names of the students that a cell runs with; one empty name if it is over none."""
     over = matrix.cells[measured].over if measured else each.over
-    return list(LabConfig(students=_size(over, matrix, config)).population) if over else [""]
+    return _population(over, matrix, config) if over else [""]
 
 
-def _size(population: str, matrix: MatrixConfig, config: ReproduceConfig) -> int:
-    whole = matrix.cells[population].students
-    return config.students or (min(whole, matrix.quick.students) if config.quick else whole)
+def _population(name: str, matrix: MatrixConfig, config: ReproduceConfig) -> list[str]:
+    """The names of the students that the cell `name` makes."""
+    whole = matrix.cells[name].students
+    size = config.students or (min(whole, matrix.quick.students) if config.quick else whole)
+    return list(LabConfig(students=size).population)
 
 
 def _id(name: str, student: str, seed: int | None) -> str:
@@ -198,7 +200,7 @@ def _cell(
     }  # fmt: skip
     given = [*each.given]
     if each.students:
-        given += [f"students={_size(name, matrix, config)}", "out={population}"]
+        given += [f"students={len(_population(name, matrix, config))}", "out={population}"]
     if each.over:
         given += [
             f"pair.population={each.over}", "pair.student.path={population}/{student}",
@@ -233,5 +235,4 @@ def _models(
     """The model folders that a population's cell makes; empty for other cells."""
     if not each.students:
         return ()
-    students = LabConfig(students=_size(name, matrix, config)).population
-    return tuple(folder / model for model in ("teacher", *students))
+    return tuple(folder / model for model in ("teacher", *_population(name, matrix, config)))
