@@ -74,10 +74,11 @@ def summary(name: str, found: dict[str, Condition]) -> dict[str, Any]:
             gap = numbers.difference(condition, reference, benchmark, "last")
             if gap and gap.seeds:
                 p = sign_flip(gap.seeds, null)
-                names = [Path(str(unit)).name for unit in _both(condition, reference)]
-                by_name = dict(zip(names, _plain(gap).pop("students"), strict=True))
+                plain = _plain(gap)
+                names = [Path(str(unit)).name for unit in gap.units]
+                by_name = dict(zip(names, plain.pop("students"), strict=True))
                 figures[f"minus {other}"] = {
-                    **_plain(gap), "students": by_name, "null": null, "p": round(p, 5)
+                    **plain, "students": by_name, "null": null, "p": round(p, 5)
                 }  # fmt: skip
     return figures
 
@@ -95,7 +96,7 @@ def front(out: Path, complete: dict[str, Condition]) -> dict[str, Any]:
         gap = numbers.difference(esr, full, "lab", "last") if esr and full else None
         if not esr or not full or not gap:
             continue
-        for unit, points in zip(_both(esr, full), gap.seeds, strict=True):
+        for unit, points in zip(gap.units, gap.seeds, strict=True):
             ratio = _front_loading(out / folder / Path(str(unit)).name)
             if ratio is not None:
                 known = {"lab": LABS[lab], "student": Path(str(unit)).name}
@@ -116,13 +117,6 @@ def _front_loading(folder: Path) -> float | None:
 def _correlated(pairs: list[dict[str, Any]]) -> list[float] | None:
     found = correlation([each["front loading"] for each in pairs], [each["gap"] for each in pairs])
     return [round(each, 3) for each in found] if found else None
-
-
-def _both(a: Condition, b: Condition) -> list[int | str]:
-    """The students whose differences `numbers.difference` gives, in its order."""
-    graded = [{unit for unit, runs in each.units.items() if any(run.right for run in runs)}
-              for each in (a, b)]  # fmt: skip
-    return [unit for unit in a.units if unit in graded[0] and unit in graded[1]]
 
 
 def _of_runs(condition: Condition, column: str) -> float:

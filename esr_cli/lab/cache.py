@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import inspect
 import multiprocessing
 import os
@@ -31,8 +32,9 @@ OF_STUDENT = ("student_tokenizer", "careful_share", "slip", "student_steps", "se
 def trained(config: LabConfig, members: Sequence[Member]) -> dict[Member, Path]:
     """The model folder of each member, trained now unless it is in the cache.
 
-    `config.jobs` models are trained at a time, on one thread each. Raises `Failure` if one cannot
-    be trained; the others that are complete stay in the cache.
+    `config.jobs` models are trained at a time, on one thread each. A model that another command
+    is training is waited for. Raises `Failure` if one cannot be trained; the others that are
+    complete stay in the cache.
     """
     folders = {member: folder_of(config, member) for member in members}
     waiting = missing(config, members)
@@ -111,7 +113,12 @@ def _build(role: str, seed: int, config: LabConfig, folder: Path, parent: int) -
     from esr_cli.lab import build
 
     try:
-        files.write_folder(folder, lambda partial: build.build(role, seed, config, partial))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Two commands may need one model, as two populations do with one teacher.
+        with folder.with_name(f".{folder.name}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / ACCURACY).is_file():
+                files.write_folder(folder, lambda partial: build.build(role, seed, config, partial))
     except Exception as error:
         _reason(folder).write_text(failures.explain(error))
         raise SystemExit(1) from None

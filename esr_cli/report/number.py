@@ -15,25 +15,31 @@ MOST_LOG = 709
 
 @dataclass(frozen=True)
 class Number(Estimate):
-    """A mean over seeds, its 95 % interval, and the value of each seed."""
+    """A mean over seeds, its 95 % interval, and the value of each seed.
+
+    `units` names the seeds or students of these values, where the questions of each are known.
+    """
 
     seeds: tuple[float, ...] = ()
+    units: tuple[int | str, ...] = ()
 
     def scaled(self, by: float) -> Number:
         """The number multiplied by `by`, in another unit."""
         seeds = tuple(by * each for each in self.seeds)
         low, high, error = (by * each for each in (self.low, self.high, self.error))
         questions = self.questions and (by * self.questions[0], by * self.questions[1])
-        return Number(by * self.value, low, high, error, self.df, questions, seeds)
+        return Number(by * self.value, low, high, error, self.df, questions, seeds, self.units)
 
     def within(self, low: float, high: float) -> Number:
         """The number with its interval clipped to the range of the figure."""
         return replace(self, low=max(low, self.low), high=min(high, self.high))
 
 
-def number(found: Estimate, seeds: Sequence[float] = ()) -> Number:
-    """An estimate with the value of each seed."""
-    return Number(**vars(found), seeds=tuple(seeds))
+def number(
+    found: Estimate, seeds: Sequence[float] = (), units: Sequence[int | str] = ()
+) -> Number:
+    """An estimate with the value of each seed, and what these are."""
+    return Number(**vars(found), seeds=tuple(seeds), units=tuple(units))
 
 
 def over_runs(intervals: Sequence[Interval]) -> Number:

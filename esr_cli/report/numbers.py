@@ -103,7 +103,7 @@ def difference(
     """
     scores_a = _scores(a, benchmark, _right, MOMENTS[moment_a])
     scores_b = _scores(b, benchmark, _right, MOMENTS[moment_b or moment_a])
-    both = [_minus(scores_a[seed], scores_b[seed]) for seed in scores_a if seed in scores_b]
+    both = {seed: _minus(scores_a[seed], scores_b[seed]) for seed in scores_a if seed in scores_b}
     paired = _over(both, mean_difference)
     if paired:
         return paired.within(-1, 1)
@@ -128,7 +128,7 @@ def fall_difference(a: Condition, b: Condition, benchmark: str) -> Number | None
     shared = [unit for unit in a.units if unit in b.units]
     if not all(unit in each for unit in shared for each in falls):
         return None
-    rows = [_minus(falls[0][unit], falls[1][unit]) for unit in shared]
+    rows = {unit: _minus(falls[0][unit], falls[1][unit]) for unit in shared}
     found = _over(rows, partial(mean_difference, most=2))
     # A true fall lies between none and all.
     return found.within(-1, 1) if found else None
@@ -176,7 +176,7 @@ def _share(
     samples = sum(
         _samples(run, benchmark, moment) for unit in found for run in condition.units[unit]
     )
-    return _over(list(found.values()), partial(mean_interval, samples=samples))
+    return _over(found, partial(mean_interval, samples=samples))
 
 
 def _samples(run: Run, benchmark: str, moment: Moment) -> int:
@@ -243,11 +243,11 @@ def _minus(a: dict[str, float], b: dict[str, float]) -> dict[str, float]:
 
 
 def _over(
-    by_seed: Sequence[dict[str, float]], over: Callable[[Sequence[float]], Interval]
+    by_unit: dict[int | str, dict[str, float]], over: Callable[[Sequence[float]], Interval]
 ) -> Number | None:
-    first = by_seed[0] if by_seed else {}
-    shared = [name for name in first if all(name in row for row in by_seed)]
+    known = list(by_unit.values())
+    shared = [name for name in (known[0] if known else {}) if all(name in row for row in known)]
     if not shared:
         return None
-    rows = [[row[name] for name in shared] for row in by_seed]
-    return number(over_seeds(rows, over), [sum(row) / len(row) for row in rows])
+    rows = [[row[name] for name in shared] for row in known]
+    return number(over_seeds(rows, over), [sum(row) / len(row) for row in rows], list(by_unit))

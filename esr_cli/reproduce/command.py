@@ -110,10 +110,13 @@ class Runner:
         pending = [cell for cell in self.cells if not cell.complete]
         counts = f"{_cells(len(self.cells))}, {len(self.cells) - len(pending)} complete"
         print("; ".join(filter(None, [counts, self._time_left(pending)])), flush=True)
+        several = [cell for cell in pending if not (cell.alone or cell.command == "lab")]
         with jobs.interrupted(), ThreadPoolExecutor(self.parallel) as pool:
-            self._run([cell for cell in pending if not cell.alone], self.parallel, pool)
-            if not self._hopeless:
-                self._run([cell for cell in pending if cell.alone], 1, pool)
+            # A lab command trains as many models at a time itself; all other cells need its models.
+            self._run([cell for cell in pending if cell.command == "lab"], 1, pool)
+            for cells, limit in ((several, self.parallel), ([c for c in pending if c.alone], 1)):
+                if not self._hopeless:
+                    self._run(cells, limit, pool)
         return list(self.failed)
 
     def _run(self, pending: list[Cell], limit: int, pool: ThreadPoolExecutor) -> None:
@@ -181,8 +184,9 @@ class Runner:
         """The estimated time left, scaled by actual over expected time of the cells so far."""
         pace = self._spent / self._expected if self._expected else 1.0
         seconds = sum(
-            cell.seconds / (1 if cell.alone else self.parallel) for cell in pending
-        )  # fmt: skip
+            cell.seconds / (1 if cell.alone or cell.command == "lab" else self.parallel)
+            for cell in pending
+        )
         return f"about {_span(pace * seconds)} left" if pending else ""
 
 

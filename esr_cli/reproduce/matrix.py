@@ -211,7 +211,9 @@ def _cell(
         common = matrix.timed if each.alone else matrix.every
         overrides = [*common, *given, *config.overrides, "seed={seed}"]
     arguments = [text if text in config.overrides else _fill(text, values) for text in overrides]
-    if config.data_dir and each.command != "lab":
+    if each.command == "lab":
+        arguments.append(f"jobs={config.jobs or matrix.jobs}")
+    elif config.data_dir:
         arguments.append(f"data_dir={jobs.text(config.data_dir)}")
     # A population can grow: its students are those of a smaller one and more.
     asked = [text for text in overrides if not text.startswith("students=")]
