@@ -35,9 +35,7 @@ class Number(Estimate):
         return replace(self, low=max(low, self.low), high=min(high, self.high))
 
 
-def number(
-    found: Estimate, seeds: Sequence[float] = (), units: Sequence[int | str] = ()
-) -> Number:
+def number(found: Estimate, seeds: Sequence[float] = (), units: Sequence[int | str] = ()) -> Number:
     """An estimate with the value of each seed, and what these are."""
     return Number(**vars(found), seeds=tuple(seeds), units=tuple(units))
 

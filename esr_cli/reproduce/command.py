@@ -110,14 +110,21 @@ class Runner:
         pending = [cell for cell in self.cells if not cell.complete]
         counts = f"{_cells(len(self.cells))}, {len(self.cells) - len(pending)} complete"
         print("; ".join(filter(None, [counts, self._time_left(pending)])), flush=True)
-        several = [cell for cell in pending if not (cell.alone or cell.command == "lab")]
         with jobs.interrupted(), ThreadPoolExecutor(self.parallel) as pool:
-            # A lab command trains as many models at a time itself; all other cells need its models.
-            self._run([cell for cell in pending if cell.command == "lab"], 1, pool)
-            for cells, limit in ((several, self.parallel), ([c for c in pending if c.alone], 1)):
+            for cells, limit in self.phases(pending):
                 if not self._hopeless:
                     self._run(cells, limit, pool)
         return list(self.failed)
+
+    def phases(self, pending: Sequence[Cell]) -> list[tuple[list[Cell], int]]:
+        """The cells in the order of their phases, each with the number that run at a time.
+
+        First those of `esr lab`, which trains several models at a time itself; timings last.
+        """
+        labs = [cell for cell in pending if cell.command == "lab"]
+        timings = [cell for cell in pending if cell.alone]
+        others = [cell for cell in pending if cell not in (*labs, *timings)]
+        return [(labs, 1), (others, self.parallel), (timings, 1)]
 
     def _run(self, pending: list[Cell], limit: int, pool: ThreadPoolExecutor) -> None:
         running: dict[Future[jobs.Ended], Cell] = {}
@@ -184,8 +191,7 @@ class Runner:
         """The estimated time left, scaled by actual over expected time of the cells so far."""
         pace = self._spent / self._expected if self._expected else 1.0
         seconds = sum(
-            cell.seconds / (1 if cell.alone or cell.command == "lab" else self.parallel)
-            for cell in pending
+            cell.seconds / limit for cells, limit in self.phases(pending) for cell in cells
         )
         return f"about {_span(pace * seconds)} left" if pending else ""
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+import multiprocessing
 import random
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +136,23 @@ def test_a_population_grows_and_goes_on_where_it_was(small: LabConfig) -> None:
         "teacher": ("teacher", 3), "student_02": ("student", 2), "student_04": ("student", 4),
         "student_05": ("student", 5),
     }  # fmt: skip
+
+
+def test_a_model_that_another_command_trains_is_waited_for(small: LabConfig) -> None:
+    member = ("student", 3)
+    folder = cache.folder_of(small, member)
+    folder.parent.mkdir(parents=True)
+    with ThreadPoolExecutor() as pool:
+        with folder.with_name(f".{folder.name}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            waiting = pool.submit(cache.trained, small, [member])
+            while not multiprocessing.active_children():
+                assert not waiting.done()
+                time.sleep(0.05)
+            folder.mkdir()
+            (folder / cache.ACCURACY).write_text("of the other")
+        assert waiting.result() == {member: folder}
+    assert [path.name for path in folder.iterdir()] == [cache.ACCURACY], "trained once"
 
 
 def test_the_cache_knows_what_a_model_depends_on(small: LabConfig) -> None:

@@ -218,6 +218,15 @@ def test_a_population_may_grow_and_is_to_do_if_a_student_is_missing(tmp_path):
     assert two.complete and not three.complete
 
 
+def test_populations_come_first_and_timings_last_one_at_a_time():
+    cells = cells_of("lab", jobs=3)
+    labs, others, timings = reproduce.Runner(cells, 3, 1).phases(cells)
+    assert ({cell.id for cell in labs[0]}, labs[1]) == ({"students", "bytes_students"}, 1)
+    assert all("jobs=3" in cell.arguments for cell in labs[0])
+    assert (timings[1], all(cell.alone for cell in timings[0])) == (1, True)
+    assert others[1] == 3 and sum(len(each[0]) for each in (labs, others, timings)) == len(cells)
+
+
 def test_a_cell_whose_run_was_removed_is_incomplete(tmp_path):
     chosen = matrix.read(conf_dir() / "experiment/paper/lab.yaml")
     cell = next(c for c in matrix.cells(chosen, ReproduceConfig(), tmp_path) if c.run)
