@@ -94,8 +94,9 @@ def conditions(out: Path, scale: str) -> dict[str, Columns]:
     return found
 
 
-def tables(found: dict[str, Columns]) -> list[str]:
+def tables(written: dict[str, dict[str, Columns]]) -> list[str]:
     """Two Markdown tables: the figures of each condition, and its accuracy by step."""
+    found = written["conditions"]
     steps = dict.fromkeys(key for columns in found.values() for key in columns if key[:3] == "at ")
     return [_table(found, COLUMNS), _table(found, tuple(steps))]
 
@@ -119,7 +120,7 @@ def main() -> None:
         parser.error(f"{given.out}: holds no runs; esr reproduce scale=audit makes them")
     scale = read_json(given.out / SETTINGS_FILE)["scale"]
     found = conditions(given.out, scale)
-    print("\n\n".join(tables(found)))
+    print("\n\n".join(tables({"conditions": found})))
     if given.record:
         given.record.parent.mkdir(parents=True, exist_ok=True)
         command = f"esr reproduce scale={scale}; python scripts/summarize_audit.py OUT"

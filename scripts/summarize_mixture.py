@@ -132,8 +132,29 @@ def _plain(found: Number | None) -> dict[str, Any]:
     }
 
 
-def table(found: dict[str, dict[str, Any]]) -> str:
-    """The conditions as a Markdown table."""
+def tables(written: dict[str, Any]) -> list[str]:
+    """Markdown tables: the conditions; the correlations of front-loading with ESR's gain."""
+    return [_conditions(written["conditions"]), _front(written["front loading"])]
+
+
+def _front(found: dict[str, Any]) -> str:
+    lines = [
+        "| lab | pairs | front loading | ESR minus full, points | correlation |",
+        "|---" * 5 + "|",
+    ]
+    for lab, r in found["correlation"].items():
+        pairs = [each for each in found["pairs"] if each["lab"] == lab]
+        if pairs:
+            spans = (
+                f"{min(values):.2f} to {max(values):.2f}"
+                for values in ([each[key] for each in pairs] for key in ("front loading", "gap"))
+            )
+            known = "{:+.2f} [{:+.2f}, {:+.2f}]".format(*r) if r else "–"
+            lines.append(f"| {lab} | {len(pairs)} | {' | '.join(spans)} | {known} |")
+    return "\n".join(lines)
+
+
+def _conditions(found: dict[str, dict[str, Any]]) -> str:
     lines = [f"| condition | {' | '.join(COLUMNS)} |", "|---" * (1 + len(COLUMNS)) + "|"]
     for name, figures in found.items():
         esr, full = figures.get("minus esr"), figures.get("minus full")
@@ -201,15 +222,12 @@ def main() -> None:
         parser.error(f"{given.out}: holds no runs; esr reproduce scale=mixture makes them")
     complete = conditions(given.out)
     found = {name: summary(name, complete) for name in in_order(complete)}
-    print(table(found))
+    command = "esr reproduce scale=mixture; python scripts/summarize_mixture.py"
+    loading = front(given.out, complete)
+    written = {"command": command, "conditions": found, "front loading": loading}
+    print("\n\n".join(tables(written)))
     if given.record:
-        command = "esr reproduce scale=mixture; python scripts/summarize_mixture.py"
         given.record.parent.mkdir(parents=True, exist_ok=True)
-        written = {
-            "command": command,
-            "conditions": found,
-            "front loading": front(given.out, complete),
-        }
         given.record.write_text(json.dumps(written, indent=1) + "\n")
     if given.figure:
         draw(found, given.figure)

@@ -69,7 +69,11 @@ def run(config: BenchConfig, overrides: list[str]) -> None:
         loss = _compare_losses(config, workers)
         steps, memory_steps = _measure(config, workers)
         facts = {name: worker.call("facts") for name, worker in workers.items() if name != PEER}
-    results = _record(config, steps, facts, loss) | {"memory": record.memory(memory_steps)}
+    results = (
+        {"command": " ".join(["esr bench", *overrides])}
+        | _record(config, steps, facts, loss)
+        | {"memory": record.memory(memory_steps)}
+    )
     files.write_json(folder / "bench.json", results)
     show(results)
     print(f"{folder / 'bench.json'}\n{plot.draw(results, folder)}")

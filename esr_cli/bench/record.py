@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from esr_cli.base.files import Rows
-from esr_cli.base.statistics import bootstrap
 
 PHASES = ("generate", "score", "train", "sync", "other", "step")
 # A step of one configuration at one length, as returned by `Ours.step` and `Trl.step`.
@@ -53,7 +52,8 @@ def work(steps: Steps) -> Rows:
 def ratios(steps: Steps, peer: str) -> dict[str, dict[str, dict[str, float]]]:
     """The peer's step time over ours, by our configuration and length.
 
-    The median over pairs of consecutive steps, with its 95 % interval.
+    The median over pairs of consecutive steps, with the lowest and the highest. One run has no
+    interval: its steps resemble each other and are no sample of runs.
     """
     result: dict[str, dict[str, dict[str, float]]] = {}
     for (name, length), taken in steps.items():
@@ -62,8 +62,8 @@ def ratios(steps: Steps, peer: str) -> dict[str, dict[str, dict[str, float]]]:
             continue
         pairs = zip(peer_steps, taken, strict=True)
         each = [_seconds(a, "step") / _seconds(b, "step") for a, b in pairs]
-        value, low, high = bootstrap(each, lambda array: np.median(array, axis=-1))
-        result.setdefault(name, {})[length] = {"ratio": value, "low": low, "high": high}
+        found = {"ratio": median(each), "low": min(each), "high": max(each)}
+        result.setdefault(name, {})[length] = found
     return result
 
 

@@ -37,10 +37,10 @@ def show(record: dict[str, Any]) -> None:
             )
     for name, by_length in record["ratio_to_trl"].items():
         ratios = ", ".join(
-            f"N={length} {each['ratio']:.2f} [{each['low']:.2f}, {each['high']:.2f}]"
+            f"N={length} {each['ratio']:.2f} ({each['low']:.2f} to {each['high']:.2f})"
             for length, each in by_length.items()
         )
-        console.print(f"step time of trl over {name}: {ratios}")
+        console.print(f"step time of trl over {name}, median (range) of rounds: {ratios}")
 
 
 def _table(record: dict[str, Any], configuration: str) -> Table:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import runpy
 
 import pytest
-from conftest import esr, read
+from conftest import ROOT, esr, read
 from failing_peer import FailingPeer, step_row
 
 from esr_cli.bench import command as bench
@@ -89,7 +90,7 @@ def test_rows_are_medians_and_memory_is_the_highest_peak():
 def test_ratios_pair_consecutive_steps():
     found = record.ratios(STEPS, "trl")
     assert list(found) == ["eager"] and list(found["eager"]) == ["8"]
-    assert found["eager"]["8"]["ratio"] == 2.0 and found["eager"]["8"]["high"] == 3.0
+    assert found["eager"]["8"] == {"ratio": 2.0, "low": 2.0, "high": 3.0}
 
 
 def test_the_line_fit_recovers_a_straight_line():
@@ -112,6 +113,10 @@ def test_the_command_times_the_loop_and_writes_its_results(tmp_path):
     assert all(len(row["all"]) == 2 and 0 < row["floor"] < row["seconds"] for row in rows)
     assert {row["process"] for row in found["memory"]} == {"trainer", "engine", "teacher"}
     assert (tmp_path / "found" / "bench.png").is_file()
+    # The table of the pages is made of the same file.
+    made = runpy.run_path(str(ROOT / "scripts/summarize_bench.py"))["tables"](found)
+    assert "| eager | full | " in made[0] and "| eager | 4 | teacher | " in made[1]
+    assert found["command"].startswith("esr bench rollout_lens=[4,8,full] engines=[eager] ")
     if peer:
         # The same loss for the same completions, and a ratio per length.
         assert found["loss"]["relative"] < 1e-5
