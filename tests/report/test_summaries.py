@@ -8,10 +8,11 @@ import pytest
 from conftest import ROOT
 from run_folders import write_run
 
-from esr_cli.base.files import read_rows, write_rows
+from esr_cli.base.files import read_rows, write_json, write_rows
 
-RUNS, MIXTURE = (
-    runpy.run_path(str(ROOT / f"scripts/summarize_{name}.py")) for name in ("runs", "mixture")
+RUNS, MIXTURE, REPRODUCTION = (
+    runpy.run_path(str(ROOT / "scripts" / f"{name}.py"))
+    for name in ("summarize_runs", "summarize_mixture", "record_reproduction")
 )
 
 
@@ -52,3 +53,25 @@ def test_a_mixture_is_compared_by_student_and_without_those_that_lack_a_run(tmp_
     assert list(found) == ["esr", "full", "mixture"]
     written = {"conditions": found, "front loading": MIXTURE["front"](tmp_path, complete)}
     assert "| mixture | 3 (2 compared) | 66.7" in MIXTURE["tables"](written)[0]
+
+
+def test_a_reproduction_is_recorded_with_its_verdicts_and_every_student(tmp_path):
+    for name, given, verdicts in (("esr_32", "+rollout_len=32", [[1], [0]]),
+                                  ("full", "+rollout_len=full", [[1], [1]])):  # fmt: skip
+        for student in (2, 3):
+            write_run(
+                tmp_path / "runs" / name / f"student_{student}", given, "pair.population=students",
+                f"pair.student.path=/x/student_{student}", right={0: [[0], [0]], 2: verdicts},
+            )  # fmt: skip
+    write_json(tmp_path / "reproduction.json", {"scale": "lab", "overrides": []})
+    (tmp_path / "cells").mkdir()
+    write_json(tmp_path / "cells" / "esr_32,seed=0.json", {"state": "complete", "seconds": 3.5})
+    written = REPRODUCTION["figures"](tmp_path)
+    assert written["seconds"] == {"esr_32,seed=0": 3.5}
+    esr = written["conditions"]["lab: ESR N=32"]
+    assert esr["units"] == ["student_2", "student_3"] and esr["last"]["each"] == [50.0, 50.0]
+    counts, verdicts, conditions, students = REPRODUCTION["tables"](written)
+    assert counts.startswith("| shows | does not show |")
+    assert verdicts.count("\n") == len(written["verdicts"]) + 1
+    assert "| lab: full rollouts | 2 | 0.0 " in conditions
+    assert "| lab: ESR N=32 | 50, 50 |" in students
