@@ -26,13 +26,14 @@ BLOCKS = [
     pytest.param(*found, id=f"{page.name}-{at}")
     for page in PAGES for at, found in enumerate(BLOCK.findall(page.read_text()))
 ]  # fmt: skip
-FROM = re.compile(r"<!-- from ((?:docs/results|conf)/\S+?)(?:: ([^>]+))? -->")
+FROM = re.compile(r"<!-- from ((?:docs/results|conf|esr_cli)/\S+?)(?:: ([^>]+))? -->")
 PARAGRAPHS = [
     pytest.param(text, id=f"{page.name}-{at}")
     for page in PAGES for at, text in enumerate(page.read_text().split("\n\n")) if FROM.search(text)
 ]  # fmt: skip
 NOT_FIGURES = re.compile(
-    r"`[^`]*`|\]\([^)]*\)|<!--.*?-->|\d{4}-\d\d-\d\d|\bN=\d+|\d+\.\d+\.\d+", re.DOTALL
+    r"`[^`]*`|\]\([^)]*\)|<!--.*?-->|\d{4}-\d\d-\d\d|\bN=\d+|temperature\s\d\.\d|\d+\.\d+\.\d+",
+    re.DOTALL,
 )
 FIGURE = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w.]*\w)")
 # A whole number is a figure in a unit, perhaps behind another one: "94 to 96 %".
