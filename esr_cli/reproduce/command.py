@@ -136,11 +136,11 @@ class Runner:
             if not running:
                 # The remaining cells need cells that failed.
                 for cell in pending:
-                    self._finish(cell, jobs.Ended(1, 0.0, f"needs {', '.join(cell.needs)}"), [])
+                    self._finish(cell, jobs.Ended(1, 0.0, f"needs {', '.join(cell.needs)}"))
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 cell = running.pop(future)
-                self._finish(cell, future.result(), [*pending, *running.values()])
+                self._finish(cell, future.result())
             if self._hopeless and pending:
                 reason = "cells failed for the same reason; skipping the others"
                 print(f"the first {MAX_SAME_FAILURES} {reason}")
@@ -171,7 +171,7 @@ class Runner:
         except OSError as error:
             return jobs.Ended(1, 0.0, str(error))
 
-    def _finish(self, cell: Cell, ended: jobs.Ended, pending: list[Cell]) -> None:
+    def _finish(self, cell: Cell, ended: jobs.Ended) -> None:
         state = FAILED if ended.status else COMPLETE
         seconds = round(ended.seconds, 1)
         _write_record(cell, {"state": state, "seconds": seconds, "reason": ended.reason})
@@ -180,11 +180,13 @@ class Runner:
             self.failed[cell.id] = ended.reason
         self._spent += ended.seconds
         self._expected += cell.seconds
-        done = sum(each.complete for each in self.cells)
+        open_cells = [each for each in self.cells if not each.complete]
+        done = len(self.cells) - len(open_cells)
+        left = self._time_left([each for each in open_cells if each.id not in self.failed])
         outcome = _accuracy(cell) if state == COMPLETE else ended.reason
         print(
             f"[{done}/{len(self.cells)}] {cell.id:<{self._width}}  {ended.seconds:4.0f} s  "
-            f"{state:<8}  {outcome:<14}  {self._time_left(pending)}", flush=True,
+            f"{state:<8}  {outcome:<14}  {left}", flush=True,
         )  # fmt: skip
 
     def _time_left(self, pending: Sequence[Cell]) -> str:

@@ -16,6 +16,7 @@ import esr_cli.config
 from esr_cli.base.files import conf_dir
 from esr_cli.cli.main import COMMANDS, _quoted
 from esr_cli.config import ConfigError, ReproduceConfig, gate
+from esr_cli.execution import jobs
 from esr_cli.report.verdicts import VERDICTS
 from esr_cli.reproduce import command as reproduce
 from esr_cli.reproduce import matrix
@@ -218,13 +219,21 @@ def test_a_population_may_grow_and_is_to_do_if_a_student_is_missing(tmp_path):
     assert two.complete and not three.complete
 
 
-def test_populations_come_first_and_timings_last_one_at_a_time():
+def test_populations_come_first_and_timings_last_one_at_a_time(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     cells = cells_of("lab", jobs=3)
-    labs, others, timings = reproduce.Runner(cells, 3, 1).phases(cells)
+    runner = reproduce.Runner(cells, 3, 1)
+    labs, others, timings = runner.phases(cells)
     assert ({cell.id for cell in labs[0]}, labs[1]) == ({"students", "bytes_students"}, 1)
     assert all("jobs=3" in cell.arguments for cell in labs[0])
     assert (timings[1], all(cell.alone for cell in timings[0])) == (1, True)
     assert others[1] == 3 and sum(len(each[0]) for each in (labs, others, timings)) == len(cells)
+    # The time left is that of all phases, not only of the first.
+    runner._finish(cells[0], jobs.Ended(1, cells[0].seconds, "a reason"))
+    seconds = sum(
+        cell.seconds / limit for cells, limit in (labs, others, timings) for cell in cells
+    )
+    assert f"about {reproduce._span(seconds - cells[0].seconds)} left" in capsys.readouterr().out
 
 
 def test_a_cell_whose_run_was_removed_is_incomplete(tmp_path):
