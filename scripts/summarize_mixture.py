@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from esr_cli.base.files import read_rows
+from esr_cli.base.files import read_json, read_rows
 from esr_cli.base.paired import correlation, sign_flip
 from esr_cli.plots.style import COLOURS, figure
 from esr_cli.report import numbers
@@ -104,6 +104,15 @@ def front(out: Path, complete: dict[str, Condition]) -> dict[str, Any]:
                 pairs.append(known | figures)
     by_lab = {lab: [each for each in pairs if each["lab"] == lab] for lab in LABS.values()}
     return {"pairs": pairs, "correlation": {lab: _correlated(by_lab[lab]) for lab in by_lab}}
+
+
+def seconds(out: Path) -> dict[str, float]:
+    """Of each population, one after another, and of all other cells together."""
+    taken: dict[str, float] = {}
+    for path in sorted((out / "cells").glob("*.json")):
+        name = path.stem if path.stem.endswith("students") else "all others"
+        taken[name] = round(taken.get(name, 0.0) + read_json(path).get("seconds", 0.0), 1)
+    return taken
 
 
 def _front_loading(folder: Path) -> float | None:
@@ -224,7 +233,10 @@ def main() -> None:
     found = {name: summary(name, complete) for name in in_order(complete)}
     command = "esr reproduce scale=mixture; python scripts/summarize_mixture.py"
     loading = front(given.out, complete)
-    written = {"command": command, "conditions": found, "front loading": loading}
+    written = {
+        "command": command, "conditions": found, "front loading": loading,
+        "seconds": seconds(given.out),
+    }  # fmt: skip
     print("\n\n".join(tables(written)))
     if given.record:
         given.record.parent.mkdir(parents=True, exist_ok=True)
