@@ -13,10 +13,11 @@ unless they are boxes, tokens or steps.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from results import book_of, finished, markdown, sources, write
 
 from esr_cli.base.files import conf_dir, read_json
 from esr_cli.report.conditions import gather
@@ -94,7 +95,7 @@ def conditions(out: Path, scale: str) -> dict[str, Columns]:
     return found
 
 
-def tables(written: dict[str, dict[str, Columns]]) -> list[str]:
+def tables(written: dict[str, Any]) -> list[str]:
     """Two Markdown tables: the figures of each condition, and its accuracy by step."""
     found = written["conditions"]
     steps = dict.fromkeys(key for columns in found.values() for key in columns if key[:3] == "at ")
@@ -102,12 +103,11 @@ def tables(written: dict[str, dict[str, Columns]]) -> list[str]:
 
 
 def _table(found: dict[str, Columns], shown: Sequence[str]) -> str:
-    lines = [f"| condition | {' | '.join(shown)} |", "|---" * (1 + len(shown)) + "|"]
+    rows = []
     for name, columns in found.items():
         values = [columns.get(key, [None]) for key in shown]
-        cells = [", ".join("–" if v is None else f"{v:g}" for v in each) for each in values]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([name, *(", ".join("–" if v is None else f"{v:g}" for v in e) for e in values)])
+    return markdown(("condition", *shown), rows)
 
 
 def main() -> None:
@@ -116,17 +116,14 @@ def main() -> None:
     parser.add_argument("out", type=Path, nargs="?", default=Path("runs/reproduce-audit"))
     parser.add_argument("--record", type=Path)
     given = parser.parse_args()
-    if not (given.out / SETTINGS_FILE).is_file():
-        parser.error(f"{given.out}: holds no runs; esr reproduce scale=audit makes them")
-    scale = read_json(given.out / SETTINGS_FILE)["scale"]
-    found = conditions(given.out, scale)
-    print("\n\n".join(tables({"conditions": found})))
+    asked = finished(parser, given.out, whole=bool(given.record))
+    book = book_of(parser, given.out)
+    found = conditions(given.out, read_json(given.out / SETTINGS_FILE)["scale"])
+    command = f"{asked['command']}; python scripts/summarize_audit.py OUT"
+    written = {"command": command, **sources(book.runs), "conditions": found}
+    print("\n\n".join(tables(written)))
     if given.record:
-        given.record.parent.mkdir(parents=True, exist_ok=True)
-        command = f"esr reproduce scale={scale}; python scripts/summarize_audit.py OUT"
-        written = {"command": command, "conditions": found}
-        lines = json.dumps(written, indent=1).replace("\n    ", " ").replace("\n   ]", "]")
-        given.record.write_text(lines + "\n")
+        write(given.record, written)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ the controls explain them and are not corrected for their number.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from esr_cli.base.files import read_json, read_rows
+from results import book_of, by_unit, finished, markdown, sources, write
+
+from esr_cli.base.files import read_rows
 from esr_cli.base.paired import correlation, sign_flip
 from esr_cli.plots.style import COLOURS, figure
 from esr_cli.report import numbers
@@ -63,8 +64,8 @@ def summary(name: str, found: dict[str, Condition]) -> dict[str, Any]:
     last = numbers.accuracy(condition, benchmark, "last")
     assert last
     figures: dict[str, Any] = {
-        "students": [Path(str(unit)).name for unit in condition.units], "last": _plain(last),
-        "before": _plain(numbers.accuracy(condition, benchmark, "before")),
+        "students": len(condition.units), "last": in_percent(last),
+        "before": in_percent(numbers.accuracy(condition, benchmark, "before")),
         "tokens": _of_runs(condition, "rollout/tokens"),
         "seconds": _of_runs(condition, "time/step_s"),
     }  # fmt: skip
@@ -74,12 +75,11 @@ def summary(name: str, found: dict[str, Condition]) -> dict[str, Any]:
             gap = numbers.difference(condition, reference, benchmark, "last")
             if gap and gap.seeds:
                 p = sign_flip(gap.seeds, null)
-                plain = _plain(gap)
-                names = [Path(str(unit)).name for unit in gap.units]
-                by_name = dict(zip(names, plain.pop("students"), strict=True))
                 figures[f"minus {other}"] = {
-                    **plain, "students": by_name, "null": null, "p": round(p, 5)
-                }  # fmt: skip
+                    **in_percent(gap),
+                    "null": 100 * null,
+                    "p": round(p, 5),
+                }
     return figures
 
 
@@ -106,12 +106,12 @@ def front(out: Path, complete: dict[str, Condition]) -> dict[str, Any]:
     return {"pairs": pairs, "correlation": {lab: _correlated(by_lab[lab]) for lab in by_lab}}
 
 
-def seconds(out: Path) -> dict[str, float]:
-    """Of each population, one after another, and of all other cells together."""
+def _by_kind(seconds: dict[str, float]) -> dict[str, float]:
+    """The seconds of each population, and of all other cells together, which ran two at a time."""
     taken: dict[str, float] = {}
-    for path in sorted((out / "cells").glob("*.json")):
-        name = path.stem if path.stem.endswith("students") else "all others"
-        taken[name] = round(taken.get(name, 0.0) + read_json(path).get("seconds", 0.0), 1)
+    for cell, each in seconds.items():
+        name = cell if cell.endswith("students") else "all others"
+        taken[name] = round(taken.get(name, 0.0) + each, 1)
     return taken
 
 
@@ -128,17 +128,14 @@ def _correlated(pairs: list[dict[str, Any]]) -> list[float] | None:
     return [round(each, 3) for each in found] if found else None
 
 
+def in_percent(found: Number | None) -> dict[str, Any]:
+    """A share in percent, or a difference of shares in points."""
+    return by_unit(found.scaled(100) if found else None, 2) or {}
+
+
 def _of_runs(condition: Condition, column: str) -> float:
     """The median over runs of the sum of a column over the steps."""
     return round(float(median(sum(run.column(column)) for run in condition.done)), 1)
-
-
-def _plain(found: Number | None) -> dict[str, Any]:
-    assert found
-    ends = (("value", found.value), ("low", found.low), ("high", found.high))
-    return {key: round(value, 5) for key, value in ends} | {
-        "students": [round(each, 5) for each in found.seeds]
-    }
 
 
 def tables(written: dict[str, Any]) -> list[str]:
@@ -147,10 +144,7 @@ def tables(written: dict[str, Any]) -> list[str]:
 
 
 def _front(found: dict[str, Any]) -> str:
-    lines = [
-        "| lab | pairs | front loading | ESR minus full, points | correlation |",
-        "|---" * 5 + "|",
-    ]
+    rows = []
     for lab, r in found["correlation"].items():
         pairs = [each for each in found["pairs"] if each["lab"] == lab]
         if pairs:
@@ -159,27 +153,29 @@ def _front(found: dict[str, Any]) -> str:
                 for values in ([each[key] for each in pairs] for key in ("front loading", "gap"))
             )
             known = "{:+.2f} [{:+.2f}, {:+.2f}]".format(*r) if r else "–"
-            lines.append(f"| {lab} | {len(pairs)} | {' | '.join(spans)} | {known} |")
-    return "\n".join(lines)
+            rows.append([lab, str(len(pairs)), *spans, known])
+    return markdown(
+        ("lab", "pairs", "front loading", "ESR minus full, points", "correlation"), rows
+    )
 
 
 def _conditions(found: dict[str, dict[str, Any]]) -> str:
-    lines = [f"| condition | {' | '.join(COLUMNS)} |", "|---" * (1 + len(COLUMNS)) + "|"]
+    rows = []
     for name, figures in found.items():
-        esr, full = figures.get("minus esr"), figures.get("minus full")
         cells = (
             _count(figures), _interval(figures["last"], "{:.1f}"),
-            f"{100 * min(figures['last']['students']):.1f}", *_gap(esr), *_gap(full),
+            f"{min(figures['last']['each'].values()):.1f}",
+            *_gap(figures.get("minus esr")), *_gap(figures.get("minus full")),
             f"{figures['tokens'] / 1000:.0f}", f"{figures['seconds']:.1f}",
         )  # fmt: skip
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([name, *cells])
+    return markdown(("condition", *COLUMNS), rows)
 
 
 def _count(figures: dict[str, Any]) -> str:
     """The number of students, and of those in its differences if these are fewer."""
-    whole = len(figures["students"])
-    gaps = [len(figures[key]["students"]) for key in ("minus esr", "minus full") if key in figures]
+    whole = figures["students"]
+    gaps = [len(figures[key]["each"]) for key in ("minus esr", "minus full") if key in figures]
     return f"{whole} ({min(gaps)} compared)" if gaps and min(gaps) < whole else str(whole)
 
 
@@ -188,7 +184,7 @@ def _gap(figures: dict[str, Any] | None) -> tuple[str, str]:
 
 
 def _interval(figures: dict[str, Any], form: str) -> str:
-    value, low, high = (form.format(100 * figures[key]) for key in ("value", "low", "high"))
+    value, low, high = (form.format(figures[key]) for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
 
 
@@ -199,9 +195,9 @@ def draw(found: dict[str, dict[str, Any]], target: Path) -> None:
         for at, name in enumerate(names):
             last = found[name]["last"]
             colour = COLOURS[list(LABS).index(lab_of(name))]
-            values = [100 * each for each in last["students"]]
+            values = list(last["each"].values())
             axes.plot(values, [at] * len(values), "o", color=colour, alpha=0.35, ms=4)
-            low, value, high = (100 * last[key] for key in ("low", "value", "high"))
+            low, value, high = (last[key] for key in ("low", "value", "high"))
             axes.plot([low, high], [at, at], color=colour, lw=2)
             axes.plot([value], [at], "|", color=colour, ms=12, mew=2)
         axes.set_yticks(range(len(names)), names)
@@ -227,20 +223,19 @@ def main() -> None:
     parser.add_argument("--record", type=Path)
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
-    if not (given.out / "runs").is_dir():
-        parser.error(f"{given.out}: holds no runs; esr reproduce scale=mixture makes them")
+    asked = finished(parser, given.out, whole=bool(given.record))
+    book_of(parser, given.out)
     complete = conditions(given.out)
     found = {name: summary(name, complete) for name in in_order(complete)}
-    command = "esr reproduce scale=mixture; python scripts/summarize_mixture.py"
-    loading = front(given.out, complete)
     written = {
-        "command": command, "conditions": found, "front loading": loading,
-        "seconds": seconds(given.out),
+        "command": f"{asked['command']}; python scripts/summarize_mixture.py OUT",
+        **sources(run for each in complete.values() for run in each.done),
+        "seconds": _by_kind(asked["seconds"]), "front loading": front(given.out, complete),
+        "conditions": found,
     }  # fmt: skip
     print("\n\n".join(tables(written)))
     if given.record:
-        given.record.parent.mkdir(parents=True, exist_ok=True)
-        given.record.write_text(json.dumps(written, indent=1) + "\n")
+        write(given.record, written)
     if given.figure:
         draw(found, given.figure)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -21,3 +24,21 @@ def open_file(path: Path, flags: int) -> IO[bytes]:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "is not a regular file", str(path))
     return os.fdopen(descriptor, "ab+" if flags & os.O_APPEND else "rb+")
+
+
+@contextmanager
+def waited_lock(path: Path) -> Iterator[None]:
+    """Holds the lock of a file, which is made if it is absent; says so if it has to wait.
+
+    The lock ends with the process. Some network file systems have no locks: nothing is held there.
+    """
+    with ExitStack() as held:
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = held.enter_context(open_file(path, 0))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"waiting for another command that holds {path}", flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield

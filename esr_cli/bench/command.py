@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import importlib.util
 import re
+import shlex
 from contextlib import ExitStack, suppress
 from dataclasses import fields, replace
 from pathlib import Path
@@ -70,7 +71,7 @@ def run(config: BenchConfig, overrides: list[str]) -> None:
         steps, memory_steps = _measure(config, workers)
         facts = {name: worker.call("facts") for name, worker in workers.items() if name != PEER}
     results = (
-        {"command": " ".join(["esr bench", *overrides])}
+        {"command": shlex.join(["esr", "bench", *overrides])}
         | _record(config, steps, facts, loss)
         | {"memory": record.memory(memory_steps)}
     )

@@ -17,10 +17,15 @@ Steps = dict[tuple[str, str], list[Step]]
 
 
 def rows(steps: Steps) -> Rows:
-    """One row per configuration, length and phase: median seconds, all seconds, floor if any."""
+    """One row per configuration, length and phase: median seconds, all seconds, floor if any.
+
+    A phase that a configuration does not have (TRL's `sync` on a CPU) has no row.
+    """
     found = []
     for (name, length), taken in steps.items():
         for phase in PHASES:
+            if phase not in ("other", "step") and not any(phase in s["seconds"] for s in taken):
+                continue
             seconds = [_seconds(each, phase) for each in taken]
             floors = [each["floor"][phase] for each in taken if phase in each.get("floor", {})]
             found.append({

@@ -57,7 +57,7 @@ def _table(record: dict[str, Any], configuration: str) -> Table:
         by_phase = {row["phase"]: row for row in rows if row["length"] == length}
         floor = by_phase["step"]["floor"]
         table.add_row(
-            length, *(_cell(by_phase[phase]) for phase in PHASES),
+            length, *(_cell(by_phase[phase]) if phase in by_phase else "–" for phase in PHASES),
             "" if floor is None else f"{floor:.3f}",
             *(f"{peaks[length, process]:.2f}" for process in processes),
         )  # fmt: skip

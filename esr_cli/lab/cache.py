@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import inspect
 import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from esr_cli.base import failures, files
+from esr_cli.base import failures, files, writing
 from esr_cli.base import process as proc
 from esr_cli.base.failures import Failure
 from esr_cli.config import LabConfig
@@ -75,6 +75,12 @@ def folder_of(config: LabConfig, member: Member) -> Path:
     return files.cache_dir() / "lab" / f"{role}-{seed}-{files.hash_of(known)}"
 
 
+def lock(folder: Path) -> AbstractContextManager[None]:
+    """Waits until no other command writes the folder, and keeps others waiting."""
+    name = f".{folder.name}-{files.hash_of({'folder': str(folder.absolute())})}.lock"
+    return writing.waited_lock(files.cache_dir() / "lab" / name)
+
+
 @cache
 def _made_by() -> dict[str, Any]:
     """The code and the torch that train: with others the same settings give other weights."""
@@ -113,10 +119,8 @@ def _build(role: str, seed: int, config: LabConfig, folder: Path, parent: int) -
     from esr_cli.lab import build
 
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         # Two commands may need one model, as two populations do with one teacher.
-        with folder.with_name(f".{folder.name}.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with lock(folder):
             if not (folder / ACCURACY).is_file():
                 files.write_folder(folder, lambda partial: build.build(role, seed, config, partial))
     except Exception as error:

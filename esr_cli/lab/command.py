@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,28 +21,44 @@ NOT_SAVED = ("out", "jobs", "students")
 def run(config: LabConfig, overrides: list[str] | None = None) -> None:
     """Builds pair or population in its folder unless it exists; refuses a folder with another."""
     out = folder_of(config)
-    record = _record(out)
-    if record is not None and record.get("settings") != _settings(config):
-        raise ConfigError(f"out={out}: already holds a lab pair; choose another folder")
-    if record is None and (out / "teacher").exists():
-        raise ConfigError(f"out={out}: holds a teacher, but no whole lab pair; choose another")
     wanted = members(config)
-    if record is None or not all((out / name).is_dir() for name in wanted):
+    _check(out, config)
+    if _missing(out, wanted):
         trained = cache.trained(config, list(wanted.values()))
-        accuracies = {name: files.read_json(trained[member] / cache.ACCURACY)
-                      for name, member in wanted.items()}  # fmt: skip
-        record = {**(record or {}), "settings": _settings(config), **accuracies}
-        # Before the models: what an interrupted command has copied is known as its own.
-        out.mkdir(parents=True, exist_ok=True)
-        files.write_json(out / "lab.json", record)
-        for name, member in wanted.items():
-            if not (out / name).is_dir():
-                files.write_folder(out / name, partial(_copy, trained[member]))
+        with cache.lock(out):  # the same command may run twice
+            _check(out, config)
+            _write(out, config, {name: trained[member] for name, member in wanted.items()})
+    record = _record(out) or {}
     for name in wanted:
         shares = (f"{how} {share:.3f}" for how, share in record[name].items())
         print(f"{name}: " + ", ".join(shares))
     student = list(wanted)[-1]
     print(f"esr train pair.student.path={out}/{student} pair.teacher.path={out}/teacher")
+
+
+def _check(out: Path, config: LabConfig) -> None:
+    """Raises `ConfigError` if the folder holds other models."""
+    record = _record(out)
+    if record is not None and record.get("settings") != _settings(config):
+        raise ConfigError(f"out={out}: already holds a lab pair; choose another folder")
+    if record is None and (out / "teacher").exists():
+        raise ConfigError(f"out={out}: holds a teacher, but no whole lab pair; choose another")
+
+
+def _missing(out: Path, wanted: Iterable[str]) -> bool:
+    return _record(out) is None or not all((out / name).is_dir() for name in wanted)
+
+
+def _write(out: Path, config: LabConfig, trained: dict[str, Path]) -> None:
+    """Copies the models that are missing, after the record of all."""
+    accuracies = {name: files.read_json(model / cache.ACCURACY) for name, model in trained.items()}
+    # Before the models: what an interrupted command has copied is known as its own.
+    out.mkdir(parents=True, exist_ok=True)
+    record = {**(_record(out) or {}), "settings": _settings(config), **accuracies}
+    files.write_json(out / "lab.json", record)
+    for name, model in trained.items():
+        if not (out / name).is_dir():
+            files.write_folder(out / name, partial(_copy, model))
 
 
 def members(config: LabConfig) -> dict[str, cache.Member]:

@@ -5,6 +5,7 @@ It can be stopped or killed at any moment and resumes where it stopped.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -61,7 +62,9 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
         _list(chosen, cells, f"{scale}: {chosen.about}")
         return
     with run_folder.lock(out, "out"):
-        files.write_json(out / SETTINGS_FILE, settings)
+        # The last two are for readers of the folder; a population may grow.
+        asked = {"command": shlex.join(["esr", "reproduce", *overrides]), "cells": len(cells)}
+        files.write_json(out / SETTINGS_FILE, settings | asked)
         try:
             failed = Runner(cells, config.jobs or chosen.jobs, chosen.threads).run()
         except KeyboardInterrupt:
@@ -112,9 +115,15 @@ class Runner:
         print("; ".join(filter(None, [counts, self._time_left(pending)])), flush=True)
         with jobs.interrupted(), ThreadPoolExecutor(self.parallel) as pool:
             for cells, limit in self.phases(pending):
-                if not self._hopeless:
-                    self._run(cells, limit, pool)
+                if self._hopeless and cells:
+                    self._say_hopeless()
+                    break
+                self._run(cells, limit, pool)
         return list(self.failed)
+
+    def _say_hopeless(self) -> None:
+        reason = "cells failed for the same reason; skipping the others"
+        print(f"the first {MAX_SAME_FAILURES} {reason}")
 
     def phases(self, pending: Sequence[Cell]) -> list[tuple[list[Cell], int]]:
         """The cells in the order of their phases, each with the number that run at a time.
@@ -122,7 +131,7 @@ class Runner:
         First those of `esr lab`, which trains several models at a time itself; timings last.
         """
         labs = [cell for cell in pending if cell.command == "lab"]
-        timings = [cell for cell in pending if cell.alone]
+        timings = [cell for cell in pending if cell.alone and cell not in labs]
         others = [cell for cell in pending if cell not in (*labs, *timings)]
         return [(labs, 1), (others, self.parallel), (timings, 1)]
 
@@ -142,8 +151,7 @@ class Runner:
                 cell = running.pop(future)
                 self._finish(cell, future.result())
             if self._hopeless and pending:
-                reason = "cells failed for the same reason; skipping the others"
-                print(f"the first {MAX_SAME_FAILURES} {reason}")
+                self._say_hopeless()
                 pending.clear()
 
     @property
@@ -178,8 +186,10 @@ class Runner:
         self._reasons.append(ended.reason)
         if ended.status:
             self.failed[cell.id] = ended.reason
-        self._spent += ended.seconds
-        self._expected += cell.seconds
+        # Models that are in the cache take no time, and what failed says nothing.
+        if state == COMPLETE and ended.seconds and cell.command != "lab":
+            self._spent += ended.seconds
+            self._expected += cell.seconds
         open_cells = [each for each in self.cells if not each.complete]
         done = len(self.cells) - len(open_cells)
         left = self._time_left([each for each in open_cells if each.id not in self.failed])
@@ -190,7 +200,7 @@ class Runner:
         )  # fmt: skip
 
     def _time_left(self, pending: Sequence[Cell]) -> str:
-        """The estimated time left, scaled by actual over expected time of the cells so far."""
+        """The estimated time left, scaled by actual over expected time of the runs so far."""
         pace = self._spent / self._expected if self._expected else 1.0
         seconds = sum(
             cell.seconds / limit for cells, limit in self.phases(pending) for cell in cells

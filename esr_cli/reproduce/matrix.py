@@ -95,6 +95,9 @@ def cells(matrix: MatrixConfig, config: ReproduceConfig, out: Path) -> list[Cell
     for name, each in matrix.cells.items():
         if name not in wanted:
             continue
+        # Labs run first.
+        where, after = f"cells.{name}.needs", _needed(each)
+        need(each.command != "lab" or not after, where, after, "a lab cell needs no other")
         targets: Sequence[str | None] = each.of or [None]
         seeds: Sequence[int | None] = [None] if each.once else _seeds(each, matrix, config)
         for measured in targets:

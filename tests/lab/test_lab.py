@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import multiprocessing
 import random
 import shutil
 import time
@@ -141,13 +139,11 @@ def test_a_population_grows_and_goes_on_where_it_was(small: LabConfig) -> None:
 def test_a_model_that_another_command_trains_is_waited_for(small: LabConfig) -> None:
     member = ("student", 3)
     folder = cache.folder_of(small, member)
-    folder.parent.mkdir(parents=True)
     with ThreadPoolExecutor() as pool:
-        with folder.with_name(f".{folder.name}.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with cache.lock(folder):
             waiting = pool.submit(cache.trained, small, [member])
-            while not multiprocessing.active_children():
-                assert not waiting.done()
+            while "-> FLOCK" not in Path("/proc/locks").read_text():
+                assert not waiting.done(), "it did not wait"
                 time.sleep(0.05)
             folder.mkdir()
             (folder / cache.ACCURACY).write_text("of the other")

@@ -1,14 +1,17 @@
-"""`scripts/summarize_runs.py` and the tables of `scripts/summarize_mixture.py`, on known runs."""
+"""The scripts that fill docs/results, on known runs: `summarize_runs`, `summarize_mixture`, …"""
 
 from __future__ import annotations
 
+import argparse
 import runpy
 
 import pytest
+import results
 from conftest import ROOT
 from run_folders import write_run
 
-from esr_cli.base.files import read_rows, write_json, write_rows
+from esr_cli.base.files import read_json, read_rows, write_json, write_rows
+from esr_cli.report.book import open_book
 
 RUNS, MIXTURE, REPRODUCTION = (
     runpy.run_path(str(ROOT / "scripts" / f"{name}.py"))
@@ -24,54 +27,90 @@ def test_a_condition_of_runs_has_the_values_of_its_seeds(tmp_path):
         write_rows(run / "metrics.jsonl", [{**row, "rollout/logprob_gap_max": (seed + 1) * 2e-5}
                                            for row in rows])  # fmt: skip
     write_run(tmp_path / "begun", "+rollout_len=8", right={0: [[1]]}, state="unfinished")
-    found = RUNS["conditions"](tmp_path)
-    assert list(found) == ["lab: ESR N=16"]
+    write_run(tmp_path / "timed", "+rollout_len=16", "limit=1", right={0: [[1]], 3: [[1]]})
+    found = RUNS["conditions"](open_book(tmp_path))
+    assert list(found) == ["lab: ESR N=16", "lab: ESR N=16, timed"]
     figures = found["lab: ESR N=16"]
     assert (figures["before"], figures["last"]) == ([50.0, 50.0], [50.0, 100.0])
     assert figures["seconds"]["step"] == 2.5 and figures["gap"] == 4e-5
+    assert found["lab: ESR N=16, timed"]["last"] == [None]
     [table] = RUNS["tables"]({"conditions": found})
-    row = "| lab: ESR N=16 | 0, 1 | 50, 50 | 50, 100 | 0.62 / 0.62 / 0.62 / 0.62 / 2.50 | 4e-05 |"
+    seconds = "0.62 / 0.62 / 0.62 / 0.62 / 2.50"
+    row = f"| lab: ESR N=16 | seed 0, seed 1 | 50, 50 | 50, 100 | {seconds} | 4e-05 |"
     assert row in table and "compared" not in table
 
 
-def test_a_mixture_is_compared_by_student_and_without_those_that_lack_a_run(tmp_path):
-    for name, lasts in (("esr", [0, 0, 0]), ("full", [1, 1]), ("mixture", [1, 0, 1])):
-        given = {"esr": "+rollout_len=8", "full": "+rollout_len=full"}.get(name, "+rollout_len=9")
-        for student, last in enumerate(lasts):
+def write_population(out, **lasts):
+    """A reproduction with a run of each student that has a verdict for a condition."""
+    for name, given in lasts.items():
+        length = {"esr": "+rollout_len=32", "full": "+rollout_len=full"}.get(name, "+rollout_len=9")
+        for student, last in given.items():
             write_run(
-                tmp_path / "runs" / name / f"student_{student}", given, "pair.population=students",
-                f"pair.student.path=/x/student_{student}", right={0: [[0]] * 4, 2: [[last]] * 4},
+                out / "runs" / name / f"student_{student:02d}", length, "pair.population=students",
+                f"pair.student.path=/x/student_{student:02d}", right={0: [[0]] * 4, 2: last},
             )  # fmt: skip
+    (out / "cells").mkdir()
+    write_json(out / "cells" / "full,student_02.json", {"state": "complete", "seconds": 3.5})
+    write_json(out / "cells" / "slip_students.json", {"state": "complete", "seconds": 7.0})
+    asked = {"scale": "mixture", "overrides": [], "command": "esr reproduce x=1", "cells": 3}
+    write_json(out / "reproduction.json", asked)
+
+
+NONE, HALF, ALL = [[0]] * 4, [[1], [0]] * 2, [[1]] * 4
+
+
+def test_a_mixture_is_compared_by_student_and_without_those_that_lack_a_run(tmp_path):
+    write_population(tmp_path, esr={2: NONE, 3: NONE, 4: NONE}, full={3: ALL, 4: HALF},
+                     mixture={2: HALF, 3: NONE, 4: ALL})  # fmt: skip
     complete = MIXTURE["conditions"](tmp_path)
     figures = MIXTURE["summary"]("mixture", complete)
     gap = figures["minus esr"]
-    assert gap["students"] == {"student_0": 1.0, "student_1": 0.0, "student_2": 1.0}
-    # Of the eight patterns of signs two reach the mean in each place of the zero: a quarter.
+    assert gap["each"] == {"student_02": 50.0, "student_03": 0.0, "student_04": 100.0}
+    assert figures["last"]["each"] == gap["each"]
+    # Of the eight patterns of signs two reach the mean, whatever the sign of the zero: a quarter.
     assert gap["p"] == pytest.approx(0.25)
-    assert list(figures["minus full"]["students"]) == ["student_0", "student_1"]
+    assert figures["minus full"]["each"] == {"student_03": -100.0, "student_04": 50.0}
     found = {name: MIXTURE["summary"](name, complete) for name in MIXTURE["in_order"](complete)}
     assert list(found) == ["esr", "full", "mixture"]
     written = {"conditions": found, "front loading": MIXTURE["front"](tmp_path, complete)}
-    assert "| mixture | 3 (2 compared) | 66.7" in MIXTURE["tables"](written)[0]
+    assert "| mixture | 3 (2 compared) | 50.0" in MIXTURE["tables"](written)[0]
 
 
 def test_a_reproduction_is_recorded_with_its_verdicts_and_every_student(tmp_path):
-    for name, given, verdicts in (("esr_32", "+rollout_len=32", [[1], [0]]),
-                                  ("full", "+rollout_len=full", [[1], [1]])):  # fmt: skip
-        for student in (2, 3):
-            write_run(
-                tmp_path / "runs" / name / f"student_{student}", given, "pair.population=students",
-                f"pair.student.path=/x/student_{student}", right={0: [[0], [0]], 2: verdicts},
-            )  # fmt: skip
-    write_json(tmp_path / "reproduction.json", {"scale": "lab", "overrides": []})
-    (tmp_path / "cells").mkdir()
-    write_json(tmp_path / "cells" / "esr_32,seed=0.json", {"state": "complete", "seconds": 3.5})
-    written = REPRODUCTION["figures"](tmp_path)
-    assert written["seconds"] == {"esr_32,seed=0": 3.5}
+    write_population(tmp_path, esr={2: NONE, 3: HALF, 4: ALL}, full={2: ALL, 3: ALL, 4: ALL})
+    # Without its responses nothing is known of the questions of the first.
+    (tmp_path / "runs/esr/student_02/generations.jsonl").unlink()
+    written = REPRODUCTION["figures"](open_book(tmp_path))
     esr = written["conditions"]["lab: ESR N=32"]
-    assert esr["units"] == ["student_2", "student_3"] and esr["last"]["each"] == [50.0, 50.0]
+    assert esr["units"] == 3
+    assert esr["last"]["each"] == {"student_03": 50.0, "student_04": 100.0}
     counts, verdicts, conditions, students = REPRODUCTION["tables"](written)
     assert counts.startswith("| shows | does not show |")
     assert verdicts.count("\n") == len(written["verdicts"]) + 1
-    assert "| lab: full rollouts | 2 | 0.0 " in conditions
-    assert "| lab: ESR N=32 | 50, 50 |" in students
+    assert "| lab: full rollouts | 3 students | 0.0 " in conditions
+    assert "| lab: ESR N=32 | student_03 50, student_04 100 |" in students
+
+
+def test_only_what_ran_to_its_end_is_recorded(tmp_path, capsys):
+    write_population(tmp_path, esr={2: NONE})
+    parser = argparse.ArgumentParser()
+    found = results.finished(parser, tmp_path, whole=False)
+    assert found["command"] == "esr reproduce x=1"
+    assert MIXTURE["_by_kind"](found["seconds"]) == {"all others": 3.5, "slip_students": 7.0}
+    (tmp_path / "empty").mkdir()
+    for refused in (
+        lambda: results.finished(parser, tmp_path, whole=True),
+        lambda: results.finished(parser, tmp_path / "empty", whole=False),
+        lambda: results.book_of(parser, tmp_path / "nowhere"),
+        lambda: results.book_of(parser, tmp_path / "empty"),
+    ):
+        with pytest.raises(SystemExit):
+            refused()
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert "2 of 3 cells are complete" in lines[0] and len(lines) == 4
+
+
+def test_a_file_of_results_reads_as_it_was_written(tmp_path):
+    written = {"command": "esr x", "none": {}, "a": {"b": {"c": [1.5, None]}}, "rows": [{"d": 1}]}
+    results.write(tmp_path / "new" / "file.json", written)
+    assert read_json(tmp_path / "new" / "file.json") == written
