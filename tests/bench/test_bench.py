@@ -116,7 +116,7 @@ def test_the_command_times_the_loop_and_writes_its_results(tmp_path):
     # The table of the pages is made of the same file.
     made = runpy.run_path(str(ROOT / "scripts/summarize_bench.py"))["tables"](found)
     assert "| eager | full | " in made[0] and "| eager | 4 | teacher | " in made[1]
-    assert found["command"].startswith("esr bench rollout_lens=[4,8,full] engines=[eager] ")
+    assert found["command"].startswith("esr bench 'rollout_lens=[4,8,full]' ")
     if peer:
         # The same loss for the same completions, and a ratio per length.
         assert found["loss"]["relative"] < 1e-5
