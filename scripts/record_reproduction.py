@@ -4,12 +4,14 @@
 
 The file has every verdict, the accuracies of every condition by student or seed, the seconds of
 every cell (of its last attempt, two at a time in the lab), versions and machine. The tables: how
-often each verdict was given; all verdicts; a line a condition; and every student's last accuracy.
+often each verdict was given; a line a claim; all verdicts; the sweep over N; a line a condition;
+and every student's last accuracy.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections import Counter
 from pathlib import Path
 from statistics import median
@@ -30,6 +32,11 @@ COLUMNS = (
     "condition", "of", "before, %", "last, %", "best, held out, %", "worst last, %", "s a step",
     "tokens a step",
 )  # fmt: skip
+
+
+CLAIM_HEADS = ("claim", "paper", "verdicts here")
+SWEEP_HEADS = ("N", "before, %", "last, %", "worst last, %", "best, held out, %", "tokens a step")
+SWEEP = re.compile(r"ESR N=(\d+)|(full) rollouts")
 
 
 def figures(book: Book) -> dict[str, Any]:
@@ -56,7 +63,7 @@ def _condition(condition: Condition, group: Group) -> dict[str, Any]:
 
 
 def tables(written: dict[str, Any]) -> list[str]:
-    """The four tables."""
+    """All tables, as the page has them."""
     count = Counter(each["verdict"] for each in written["verdicts"])
     verdicts = [
         [f"{each['statement']}" + (f" ({each['what']})" if each["what"] else ""),
@@ -67,10 +74,46 @@ def tables(written: dict[str, Any]) -> list[str]:
     each_last = ([name, _all(each["last"]["each"])] for name, each in graded.items())
     return [
         markdown(VERDICTS, [[str(count[name]) for name in VERDICTS]]),
+        markdown(CLAIM_HEADS, _by_claim(written["verdicts"])),
         markdown(HEADS, verdicts),
+        *_sweeps(graded),
         markdown(COLUMNS, (_row(name, each) for name, each in graded.items())),
         markdown(("condition", "last, %, of each"), each_last),
     ]
+
+
+def _by_claim(verdicts: list[dict[str, Any]]) -> list[list[str]]:
+    """A line a claim: how often it got each verdict, over pairs and conditions."""
+    of_claim: dict[str, Counter[str]] = {}
+    for each in verdicts:
+        of_claim.setdefault(each["statement"], Counter())[each["verdict"]] += 1
+    papers = {each["statement"]: each["paper"] for each in reversed(verdicts)}
+    return [
+        [claim, papers[claim], ", ".join(f"{name} ({n})" for name, n in count.most_common())]
+        for claim, count in of_claim.items()
+    ]
+
+
+def _sweeps(graded: dict[str, dict[str, Any]]) -> list[str]:
+    """The table of each pair that has more than two N, beside full rollouts."""
+    sweeps: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for name, each in graded.items():
+        group, _, label = name.rpartition(": ")
+        if found := SWEEP.fullmatch(label):
+            sweeps.setdefault(group, []).append((found[1] or found[2], each))
+    longest = {group: sorted(rows, key=_length) for group, rows in sweeps.items() if len(rows) > 3}
+    return [
+        markdown(SWEEP_HEADS, ([n, *_swept(each)] for n, each in rows)) for rows in longest.values()
+    ]
+
+
+def _length(row: tuple[str, dict[str, Any]]) -> float:
+    return float("inf") if row[0] == "full" else int(row[0])
+
+
+def _swept(each: dict[str, Any]) -> list[str]:
+    _, _, before, last, held, worst, _, tokens = _row("", each)
+    return [before, last, worst, held, tokens]
 
 
 def _row(name: str, each: dict[str, Any]) -> list[str]:

@@ -42,8 +42,9 @@ def test_a_condition_of_runs_has_the_values_of_its_seeds(tmp_path):
 
 def write_population(out, **lasts):
     """A reproduction with a run of each student that has a verdict for a condition."""
+    lengths = {"esr": "32", "full": "full", "n_4": "4", "n_8": "8"}
     for name, given in lasts.items():
-        length = {"esr": "+rollout_len=32", "full": "+rollout_len=full"}.get(name, "+rollout_len=9")
+        length = f"+rollout_len={lengths.get(name, 9)}"
         for student, last in given.items():
             write_run(
                 out / "runs" / name / f"student_{student:02d}", length, "pair.population=students",
@@ -84,7 +85,13 @@ def test_a_reproduction_is_recorded_with_its_verdicts_and_every_student(tmp_path
     esr = written["conditions"]["lab: ESR N=32"]
     assert esr["units"] == 3
     assert esr["last"]["each"] == {"student_03": 50.0, "student_04": 100.0}
-    counts, verdicts, conditions, students = REPRODUCTION["tables"](written)
+    short = {2: NONE}
+    write_population(tmp_path / "more", n_4=short, n_8=short, esr=short, full=short)
+    swept = REPRODUCTION["figures"](open_book(tmp_path / "more"))
+    sweep = REPRODUCTION["tables"](swept)[3].splitlines()
+    assert [line.split(" | ")[0] for line in sweep[2:]] == ["| 4", "| 8", "| 32", "| full"]
+    counts, claims, verdicts, conditions, students = REPRODUCTION["tables"](written)
+    assert claims.splitlines()[2].endswith("| cannot be tested here (1) |")
     assert counts.startswith("| shows | does not show |")
     assert verdicts.count("\n") == len(written["verdicts"]) + 1
     assert "| lab: full rollouts | 3 students | 0.0 " in conditions
