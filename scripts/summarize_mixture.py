@@ -33,7 +33,7 @@ LABS = {"": "one strategy for a response", "slip_": "late decisions", "late_": "
 FOLDERS = {"": "pair", "slip_": "slip", "late_": "late"}
 MARGIN = -0.01
 COLUMNS = (
-    "students", "last, %", "worst student, %", "minus ESR, points", "p above 0",
+    "students", "last, %", "worst student, %", "lose", "minus ESR, points", "p above 0",
     "minus full, points", "p above -1", "tokens, thousands", "seconds in steps",
 )  # fmt: skip
 
@@ -61,11 +61,12 @@ def summary(name: str, found: dict[str, Condition]) -> dict[str, Any]:
     """The figures of one condition; accuracies are shares, by student in the order of `units`."""
     condition, lab = found[name], lab_of(name)
     benchmark = condition.done[0].benchmark
-    last = numbers.accuracy(condition, benchmark, "last")
-    assert last
+    last, before = (
+        in_percent(numbers.accuracy(condition, benchmark, moment)) for moment in ("last", "before")
+    )
+    lost = [value < before["each"].get(unit, 0.0) for unit, value in last["each"].items()]
     figures: dict[str, Any] = {
-        "students": len(condition.units), "last": in_percent(last),
-        "before": in_percent(numbers.accuracy(condition, benchmark, "before")),
+        "students": len(condition.units), "last": last, "before": before, "lose": sum(lost),
         "tokens": _of_runs(condition, "rollout/tokens"),
         "seconds": _of_runs(condition, "time/step_s"),
     }  # fmt: skip
@@ -139,8 +140,22 @@ def _of_runs(condition: Condition, column: str) -> float:
 
 
 def tables(written: dict[str, Any]) -> list[str]:
-    """Markdown tables: the conditions; the correlations of front-loading with ESR's gain."""
-    return [_conditions(written["conditions"]), _front(written["front loading"])]
+    """Markdown: the conditions; every student; the correlations of front-loading and ESR's gain."""
+    found = written["conditions"]
+    return [_conditions(found), *_students(found), _front(written["front loading"])]
+
+
+def _students(found: dict[str, dict[str, Any]]) -> list[str]:
+    """A table for each lab: every student before, and after the conditions that were compared."""
+    every = []
+    for lab in LABS:
+        names = [lab + name for name in ("esr", "full", "mixture") if lab + name in found]
+        if names:
+            columns = [found[names[0]]["before"], *(found[name]["last"] for name in names)]
+            units = [unit for unit in columns[0]["each"] if all(unit in c["each"] for c in columns)]
+            rows = ([unit, *(f"{c['each'][unit]:.1f}" for c in columns)] for unit in units)
+            every.append(markdown(("student", "before, %", *names), rows))
+    return every
 
 
 def _front(found: dict[str, Any]) -> str:
@@ -164,7 +179,7 @@ def _conditions(found: dict[str, dict[str, Any]]) -> str:
     for name, figures in found.items():
         cells = (
             _count(figures), _interval(figures["last"], "{:.1f}"),
-            f"{min(figures['last']['each'].values()):.1f}",
+            f"{min(figures['last']['each'].values()):.1f}", str(figures["lose"]),
             *_gap(figures.get("minus esr")), *_gap(figures.get("minus full")),
             f"{figures['tokens'] / 1000:.0f}", f"{figures['seconds']:.1f}",
         )  # fmt: skip

@@ -130,8 +130,7 @@ def test_every_comment_of_a_page_is_understood(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_of_results_that_a_page_names_exist(page):
     for name in re.findall(r"docs/results/[\w.]+\w", TEXTS[page]):
-        if name != "docs/results/mixture.json":  # the design was published before the runs
-            assert (ROOT / name).is_file(), name
+        assert (ROOT / name).is_file(), name
 
 
 def test_every_file_of_results_names_its_command_and_is_listed():
