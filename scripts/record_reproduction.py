@@ -10,14 +10,12 @@ and every student's last accuracy.
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections import Counter
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from results import book_of, by_unit, finished, markdown, sources, write
+from results import by_unit, markdown, summarize
 
 from esr_cli.report import numbers
 from esr_cli.report.book import Book, Group
@@ -134,22 +132,8 @@ def _all(each: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in each.items())
 
 
-def main() -> None:
-    """Prints the tables; writes the file."""
-    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    parser.add_argument("out", type=Path, nargs="?", default=Path("runs/reproduce-lab"))
-    parser.add_argument("--record", type=Path)
-    given = parser.parse_args()
-    asked = finished(parser, given.out, whole=bool(given.record))
-    book = book_of(parser, given.out)
-    command = f"{asked['command']}; python scripts/record_reproduction.py OUT"
-    written = {
-        "command": command, **sources(book.runs), "seconds": asked["seconds"], **figures(book)
-    }  # fmt: skip
-    print("\n\n".join(tables(written)))
-    if given.record:
-        write(given.record, written)
-
-
 if __name__ == "__main__":
-    main()
+    summarize(
+        str(__doc__), "lab", lambda _, asked, book: {"seconds": asked["seconds"], **figures(book)},
+        tables,
+    )  # fmt: skip

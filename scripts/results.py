@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,36 @@ from esr_cli.report.book import Book, open_book
 from esr_cli.report.number import Number
 from esr_cli.reproduce.command import SETTINGS_FILE
 from esr_cli.runs.record import Run
+
+Figures = dict[str, Any]
+
+
+def summarize(
+    doc: str,
+    scale: str,
+    figures: Callable[[Path, Figures, Book], Figures],
+    tables: Callable[[Figures], list[str]],
+    draw: Callable[[Figures, Path], None] | None = None,
+) -> None:
+    """The command line of a script: prints the tables of a reproduction, records its figures.
+
+    `figures` gets the folder, what `finished` knows of it, and its runs.
+    """
+    parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
+    parser.add_argument("out", type=Path, nargs="?", default=Path(f"runs/reproduce-{scale}"))
+    parser.add_argument("--record", type=Path)
+    if draw:
+        parser.add_argument("--figure", type=Path)
+    given = parser.parse_args()
+    asked = finished(parser, given.out, whole=bool(given.record))
+    book = book_of(parser, given.out)
+    command = f"{asked['command']}; python scripts/{Path(sys.argv[0]).name} OUT"
+    written = {"command": command, **sources(book.runs), **figures(given.out, asked, book)}
+    print("\n\n".join(tables(written)))
+    if given.record:
+        write(given.record, written)
+    if draw and given.figure:
+        draw(written, given.figure)
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -37,8 +68,8 @@ def book_of(parser: argparse.ArgumentParser, folder: Path) -> Book:
     return book
 
 
-def finished(parser: argparse.ArgumentParser, out: Path, whole: bool) -> dict[str, Any]:
-    """The command of a reproduction, and the seconds of its cells (the last attempt of each).
+def finished(parser: argparse.ArgumentParser, out: Path, whole: bool) -> Figures:
+    """The scale and command of a reproduction, and its cells' seconds (the last attempt of each).
 
     Ends the script if `out` is none, or if it is not complete and must be `whole`.
     """
@@ -52,6 +83,7 @@ def finished(parser: argparse.ArgumentParser, out: Path, whole: bool) -> dict[st
         parser.error(f"{out}: {len(complete)} of {wanted} cells are complete; run it to its end")
     command = asked.get("command", f"esr reproduce scale={asked['scale']}")
     return {
+        "scale": asked["scale"],
         "command": command,
         "seconds": {name: each["seconds"] for name, each in complete.items()},
     }

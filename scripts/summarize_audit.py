@@ -12,17 +12,17 @@ unless they are boxes, tokens or steps.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from results import book_of, finished, markdown, sources, write
+from results import markdown, summarize
 
-from esr_cli.base.files import conf_dir, read_json
+from esr_cli.base.files import conf_dir
+from esr_cli.report.book import Book
 from esr_cli.report.conditions import gather
 from esr_cli.reproduce import matrix
-from esr_cli.reproduce.command import MATRICES, SETTINGS_FILE
+from esr_cli.reproduce.command import MATRICES
 from esr_cli.runs import record
 
 # A run whose rollouts end less often than this counts as one that ends no more.
@@ -110,21 +110,10 @@ def _table(found: dict[str, Columns], shown: Sequence[str]) -> str:
     return markdown(("condition", *shown), rows)
 
 
-def main() -> None:
-    """Prints the table; records the values as JSON."""
-    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    parser.add_argument("out", type=Path, nargs="?", default=Path("runs/reproduce-audit"))
-    parser.add_argument("--record", type=Path)
-    given = parser.parse_args()
-    asked = finished(parser, given.out, whole=bool(given.record))
-    book = book_of(parser, given.out)
-    found = conditions(given.out, read_json(given.out / SETTINGS_FILE)["scale"])
-    command = f"{asked['command']}; python scripts/summarize_audit.py OUT"
-    written = {"command": command, **sources(book.runs), "conditions": found}
-    print("\n\n".join(tables(written)))
-    if given.record:
-        write(given.record, written)
+def figures(out: Path, asked: dict[str, Any], book: Book) -> dict[str, Any]:
+    """The values of all conditions."""
+    return {"conditions": conditions(out, asked["scale"])}
 
 
 if __name__ == "__main__":
-    main()
+    summarize(str(__doc__), "audit", figures, tables)

@@ -11,18 +11,18 @@ the controls explain them and are not corrected for their number.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from results import book_of, by_unit, finished, markdown, sources, write
+from results import by_unit, markdown, summarize
 
 from esr_cli.base.files import read_rows
 from esr_cli.base.paired import correlation, sign_flip
 from esr_cli.plots.style import COLOURS, figure
 from esr_cli.report import numbers
+from esr_cli.report.book import Book
 from esr_cli.report.conditions import Condition, gather
 from esr_cli.report.number import Number
 from esr_cli.runs import record
@@ -231,29 +231,17 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=key)
 
 
-def main() -> None:
-    """Prints the table; records the figures as JSON and draws them."""
-    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    parser.add_argument("out", type=Path, nargs="?", default=Path("runs/reproduce-mixture"))
-    parser.add_argument("--record", type=Path)
-    parser.add_argument("--figure", type=Path)
-    given = parser.parse_args()
-    asked = finished(parser, given.out, whole=bool(given.record))
-    book_of(parser, given.out)
-    complete = conditions(given.out)
-    found = {name: summary(name, complete) for name in in_order(complete)}
-    written = {
-        "command": f"{asked['command']}; python scripts/summarize_mixture.py OUT",
-        **sources(run for each in complete.values() for run in each.done),
-        "seconds": _by_kind(asked["seconds"]), "front loading": front(given.out, complete),
-        "conditions": found,
+def figures(out: Path, asked: dict[str, Any], book: Book) -> dict[str, Any]:
+    """The seconds, the correlations and the conditions."""
+    complete = conditions(out)
+    return {
+        "seconds": _by_kind(asked["seconds"]), "front loading": front(out, complete),
+        "conditions": {name: summary(name, complete) for name in in_order(complete)},
     }  # fmt: skip
-    print("\n\n".join(tables(written)))
-    if given.record:
-        write(given.record, written)
-    if given.figure:
-        draw(found, given.figure)
 
 
 if __name__ == "__main__":
-    main()
+    summarize(
+        str(__doc__), "mixture", figures, tables,
+        lambda written, target: draw(written["conditions"], target),
+    )  # fmt: skip

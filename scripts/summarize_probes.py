@@ -2,10 +2,9 @@
 
     python scripts/summarize_probes.py PROBES [PROBES ...] --record FILE --command TEXT
 
-PROBES is a folder with the rows of `esr probe`; a later one replaces what an earlier one has. A
-figure is [value, low, high] below `probe/figure/who/…`, with what else tells rows of one name
-apart: the k of decay, the kind and place of a token, the text that a prefix holds. TEXT is the
-command that made the folders.
+PROBES is a folder with the rows of `esr probe`. A figure is [value, low, high] below the folder's
+and the probe's name, named by what tells it from others: the figure, who, the k of decay, the kind
+and place of a token, the text that a prefix holds. TEXT is the command that made the folders.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ from results import write
 
 from esr_cli.base.files import read_rows
 
-# What is about a figure and does not tell it from others.
-ABOUT = {"value", "low", "high", "n", "from", "to", "at_k", "share_going"}
 # Rows of other shapes (texts), and curves with a row for each position.
 LEFT_OUT = ("samples", "stability")
 BY_POSITION = ("profile", "cascade")
@@ -38,8 +35,8 @@ def figures(folder: Path) -> dict[str, dict[str, list[float | None]]]:
 
 
 def _name(row: dict[str, Any]) -> str:
-    parts = [row["figure"], *(str(row[key]) for key in row if key not in {*ABOUT, "figure"})]
-    return " ".join(part.strip() for part in parts)
+    told = (str(row[key]) for key in row if key == "at" or isinstance(row[key], str))
+    return " ".join(part.strip() for part in told)
 
 
 def _span(row: dict[str, Any]) -> list[float | None]:
@@ -58,10 +55,11 @@ def main() -> None:
         found = figures(folder) if folder.is_dir() else {}
         if not found:
             parser.error(f"{folder}: holds no rows of a probe; esr probe makes them")
-        written.update(found)
-    for probe, rows in written.items():
-        for name, span in rows.items() if isinstance(rows, dict) else ():
-            print(probe, name, *("–" if each is None else f"{each:.4g}" for each in span))
+        written.update({f"{folder.name} {probe}": rows for probe, rows in found.items()})
+        for probe, rows in found.items():
+            for name, span in rows.items():
+                told = ("–" if each is None else f"{each:.4g}" for each in span)
+                print(folder.name, probe, name, *told)
     if given.record:
         write(given.record, written)
 
