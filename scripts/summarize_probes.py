@@ -31,6 +31,7 @@ def figures(folder: Path) -> dict[str, dict[str, list[float | None]]]:
             curves = path.stem in BY_POSITION
             kept = [row for row in rows if not (curves and "at" in row)]
             found[path.stem] = {_name(row): _span(row) for row in kept}
+            assert len(found[path.stem]) == len(kept), f"{path}: two figures have one name"
     return found
 
 

@@ -13,10 +13,13 @@ from run_folders import write_run
 from esr_cli.base.files import read_json, read_rows, write_json, write_rows
 from esr_cli.report.book import open_book
 
-RUNS, MIXTURE, REPRODUCTION = (
+RUNS, MIXTURE, FORGETTING, PROBES, REPRODUCTION = (
     runpy.run_path(str(ROOT / "scripts" / f"{name}.py"))
-    for name in ("summarize_runs", "summarize_mixture", "record_reproduction")
-)
+    for name in (
+        "summarize_runs", "summarize_mixture", "summarize_forgetting", "summarize_probes",
+        "record_reproduction",
+    )
+)  # fmt: skip
 
 
 def test_a_condition_of_runs_has_the_values_of_its_seeds(tmp_path):
@@ -74,7 +77,10 @@ def test_a_mixture_is_compared_by_student_and_without_those_that_lack_a_run(tmp_
     found = {name: MIXTURE["summary"](name, complete) for name in MIXTURE["in_order"](complete)}
     assert list(found) == ["esr", "full", "mixture"]
     written = {"conditions": found, "front loading": MIXTURE["front"](tmp_path, complete)}
-    assert "| mixture | 3 (2 compared) | 50.0" in MIXTURE["tables"](written)[0]
+    assert "| mixture | 3 (2 compared) | 0.0 | 50.0" in MIXTURE["tables"](written)[0]
+    # Student 4 of the seeds 2 to 5, whose outcome was known before, is the last of all here.
+    assert "without 2 to 5" not in gap and found["esr"]["lose"] == 0
+    assert found["esr"]["minus mixture"]["value"] == -50
 
 
 def test_a_reproduction_is_recorded_with_its_verdicts_and_every_student(tmp_path):
@@ -96,6 +102,49 @@ def test_a_reproduction_is_recorded_with_its_verdicts_and_every_student(tmp_path
     assert verdicts.count("\n") == len(written["verdicts"]) + 1
     assert "| lab: full rollouts | 3 students | 0.0 " in conditions
     assert "| lab: ESR N=32 | student_03 50, student_04 100 |" in students
+
+
+ASKED = "Q : start 6 ; a + 5 ; b * 3 ; c - 2 ; find c ?"
+CAREFUL = "plan : careful , one by one . \n a : 6 + 5 = 4 ; b : 4 * 3 = 5 ; c : 5 - 2 = 3 ; \n so"
+
+
+@pytest.mark.parametrize(("old", "new", "number"), [
+    ("", "", None), ("= 4", "= 5", 1), ("5 - 2 = 3", "5 - 2 = 2", 3), ("b : 4 * 3", "b : 4 + 3", 2),
+    ("b : 4", "b : 3", 2), ("b :", "c :", 2), ("c : 5 - 2 = 3 ;", "", 3),
+])  # fmt: skip
+def test_the_first_wrong_operation_is_found(old, new, number):
+    assert FORGETTING["first_error"](ASKED, CAREFUL.replace(old, new, 1)) == number
+
+
+def test_an_operation_is_right_if_it_goes_on_from_what_was_stated():
+    response = CAREFUL.replace(
+        "= 4 ; b : 4 * 3 = 5 ; c : 5 - 2 = 3", "= 4 ; b : 4 * 3 = 6 ; c : 6 - 2 = 4"
+    )
+    assert FORGETTING["first_error"](ASKED, response) == 2
+
+
+def test_responses_are_counted_by_where_they_go_wrong():
+    quick = "plan : quick , three at once . \n a : 6 + 5 = 4"
+    rows = [
+        {"prompt": ASKED, "responses": [CAREFUL, quick], "correct": [True, False]},
+        {"prompt": ASKED, "responses": [CAREFUL, CAREFUL.replace("= 3", "= 2")],
+         "correct": [False, False]},
+    ]  # fmt: skip
+    counts = FORGETTING["of_student"](rows)
+    expected = {"responses": 4, "careful": 3, "right": 1, "c or d": 1, "answer": 1}
+    assert {name: count for name, count in counts.items() if count} == expected
+
+
+def test_figures_of_probes_are_named_by_what_tells_them_apart(tmp_path):
+    rows = [
+        {"figure": "mass", "who": "before", "at": 3, "value": 1.0},
+        {"figure": "suggested", "who": "before", "share": 0.45, "value": 38, "low": 37, "high": 39},
+    ]
+    write_rows(tmp_path / "profile.jsonl", rows)
+    write_rows(tmp_path / "decay.jsonl", rows)
+    found = PROBES["figures"](tmp_path)
+    assert found["profile"] == {"suggested before": [38, 37, 39]}
+    assert list(found["decay"]) == ["mass before 3", "suggested before"]
 
 
 def test_only_what_ran_to_its_end_is_recorded(tmp_path, capsys):
