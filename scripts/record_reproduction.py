@@ -30,8 +30,6 @@ COLUMNS = (
     "condition", "of", "before, %", "last, %", "best, held out, %", "worst last, %", "s a step",
     "tokens a step",
 )  # fmt: skip
-
-
 CLAIM_HEADS = ("claim", "paper", "verdicts here")
 SWEEP_HEADS = ("N", "before, %", "last, %", "worst last, %", "best, held out, %", "tokens a step")
 SWEEP = re.compile(r"ESR N=(\d+)|(full) rollouts")

@@ -6,7 +6,7 @@ Of each student before training, and at the last step of each condition: the sha
 announce the careful strategy, and the share of these that are right. Of careful responses that are
 wrong, where the first wrong operation stands: within the first 32 tokens (a and b); at c, whose
 result is token 33, or d, the first operation past them; later; or nowhere, and the answer alone is
-wrong. An operation is right if it continues from the result that the response stated before.
+wrong.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from results import markdown, summarize
 
 from esr_cli.base.files import read_rows
 from esr_cli.report.book import Book
+from esr_cli.tasks.lab import CAREFUL, apply
 
 CONDITIONS = ("esr", "mixture", "full", "full_22_steps")
-ASKED = re.compile(r"([-+*]) (\d+) ;")
+START = re.compile(r"start (\d+)")
+ASKED = re.compile(r"(\w) ([-+*]) (\d+) ;")
 STATED = re.compile(r"(\w) : (\d+) ([-+*]) (\d+) = (\d+) ;")
 MODULUS = 7
 # The last operation of each place, by number.
@@ -37,20 +39,13 @@ COLUMNS = (
 
 def first_error(prompt: str, response: str) -> int | None:
     """The number of the first wrong operation, from 1; None if there is none."""
-    operations = [(sign, int(operand)) for sign, operand in ASKED.findall(prompt)]
-    stated = STATED.findall(response)
-    found = re.search(r"start (\d+)", prompt)
+    found, stated = START.search(prompt), STATED.findall(response)
     assert found, prompt
     value = int(found[1])
-    for number, (sign, operand) in enumerate(operations, 1):
-        if number > len(stated):
-            return number
-        value = {"+": value + operand, "-": value - operand, "*": value * operand}[sign] % MODULUS
-        letter, first, *rest = stated[number - 1]
-        before = int(stated[number - 2][4]) if number > 1 else int(found[1])
-        if (letter, int(first)) != (chr(ord("a") + number - 1), before) or rest != [
-            sign, str(operand), str(value)
-        ]:  # fmt: skip
+    for number, (letter, sign, operand) in enumerate(ASKED.findall(prompt), 1):
+        before, value = value, apply(sign, value, int(operand), MODULUS)
+        right = (letter, str(before), sign, operand, str(value))
+        if stated[number - 1 : number] != [right]:
             return number
     return None
 
@@ -61,7 +56,7 @@ def of_student(rows: list[dict[str, Any]]) -> dict[str, int]:
     for row in rows:
         for response, correct in zip(row["responses"], row["correct"], strict=True):
             counts["responses"] += 1
-            if response.startswith("plan : careful"):
+            if response.startswith(CAREFUL.strip()):
                 counts["careful"] += 1
                 error = None if correct else first_error(row["prompt"], response)
                 counts["right" if correct else _place(error)] += 1

@@ -35,10 +35,10 @@ LABS = {"": "one strategy for a response", "slip_": "late decisions", "late_": "
 # The folders of the probes of a lab's pairs, in the folder of the reproduction.
 FOLDERS = {"": "pair", "slip_": "slip", "late_": "late"}
 MARGIN = -0.01
-# Points that a student must lose to be counted, and the students whose outcome was known before.
-LOSS = 6.0
 # The first positions of the profiles, as in the matrix.
 FIRST = 32
+# Points that a student must lose to be counted, and the students whose outcome was known before.
+LOSS = 6.0
 KNOWN = {f"student_{seed:02d}" for seed in (2, 3, 4, 5)}
 # What a condition is compared with, and the null hypothesis of its test, if it has one.
 COMPARED = {"esr": 0.0, "mixture": None, "full": MARGIN}
@@ -235,8 +235,9 @@ def _interval(figures: dict[str, Any], form: str) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def draw(found: dict[str, dict[str, Any]], target: Path) -> None:
+def draw(written: dict[str, Any], target: Path) -> None:
     """Draws every student of every condition, with the means and their intervals."""
+    found = written["conditions"]
     names = list(found)[::-1]
     with figure(target.parent, target.stem, (6.4, 0.32 * len(names) + 0.8), kinds=("svg",)) as axes:
         for at, name in enumerate(names):
@@ -273,7 +274,4 @@ def figures(out: Path, asked: dict[str, Any], book: Book) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    summarize(
-        str(__doc__), "mixture", figures, tables,
-        lambda written, target: draw(written["conditions"], target),
-    )  # fmt: skip
+    summarize(str(__doc__), "mixture", figures, tables, draw)
