@@ -147,7 +147,8 @@ class Rollout:
     """A sampled response; `finish` is `stop` (it ended) or `length` (it reached its limit).
 
     `logprobs` holds the log-probability (nats) of every response token under the distribution
-    that it was sampled from: at the sampling temperature, after top-p and top-k.
+    that it was sampled from: at the sampling temperature, after top-p and top-k. `replica` counts
+    the engines of a run; it is the one that sampled.
     """
 
     prompt: Prompt
@@ -155,6 +156,7 @@ class Rollout:
     response_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish: str
+    replica: int = 0
 
 
 @dataclass(frozen=True)
@@ -163,10 +165,12 @@ class HiddenScores:
 
     With different tokenizers, `aligned_R` (bool) marks the tokens at which the teacher predicts at
     the same place of the text; the other rows are undefined. None: all tokens are aligned.
+    `metrics` are the teacher's own figures of the step.
     """
 
     hidden_RD: torch.Tensor
     aligned_R: torch.Tensor | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,7 @@ class LogitScores:
 
     logits_RV: torch.Tensor
     aligned_R: torch.Tensor | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 Scores = HiddenScores | LogitScores

@@ -36,7 +36,7 @@ from the dataclasses in `esr_cli/config` and the files in `conf`: change those, 
 # The option of each group whose comments describe its settings.
 REFERENCE = {
     "rollout": "vllm", "tracking": "wandb", "execution": "process", "benchmark": "math500",
-    "wording": "default",
+    "wording": "default", "teacher": "local",
 }  # fmt: skip
 LINE = re.compile(r"^( *)([\w-]+):(?: *(.*?))?(?: +# (.*))?$")
 SAME_AS_TRAIN = ("check",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -124,6 +125,13 @@ def launch(*arguments: str, cwd: Path, stdout: int = subprocess.DEVNULL) -> subp
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen:
     return launch("train", *SHORT, *arguments, cwd=cwd)
+
+
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
 
 
 def wait_for_step(run: Path, step: int, process: subprocess.Popen) -> None:

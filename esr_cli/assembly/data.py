@@ -18,7 +18,7 @@ from esr_cli.base.words import counted
 from esr_cli.config import ConfigError, TaskConfig, TrainConfig
 from esr_cli.graders.boxed import last_box
 from esr_cli.tasks import code, filters, glaive, math, own, rows
-from esr_cli.tasks.chat import Chat, chats
+from esr_cli.tasks.chat import REFERENCE, Chat, chats
 from esr_cli.tasks.lab import LabTask
 from esr_cli.tasks.rows import Row
 from esr_cli.tasks.training import DataTask, Manner
@@ -52,8 +52,10 @@ def fingerprint(task: Task) -> str:
     """
     asked = task.questions if isinstance(task, DataTask) else []
     digest = hashlib.sha256(repr(task.train(0, 1)).encode())
+    told = isinstance(task, DataTask) and REFERENCE in (task.manner.teacher.system or "")
     for each in asked:
-        digest.update(repr((each.id, each.messages, each.tools)).encode())
+        read = (each.id, each.messages, each.tools)
+        digest.update(repr((*read, each.reference) if told else read).encode())
     return digest.hexdigest()[:16]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from esr_cli.assembly.seats import beside_trainer
 from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.distill.divergence import Options
@@ -48,7 +49,8 @@ def needs(
     def fixed(part: str, count: float) -> Need:
         return Need(part, count / GIB, count / GIB, sure=True)
 
-    student_count, teacher_count = _count(student), _count(teacher)
+    engines, teachers = beside_trainer(config)
+    student_count, teacher_count = weight_count(student), weight_count(teacher)
     rows = config.prompts_per_step * config.rollouts_per_prompt
 
     def micro_batch(n: int) -> int:
@@ -61,9 +63,12 @@ def needs(
     return [
         fixed("student's weights", student_count * size),
         fixed("optimizer and gradients", _optimizer(config, student, size)),
-        fixed("teacher's weights", teacher_count * size),
-        fixed("engine's weights", student_count * size),
-        both("engine's cache", lambda n: reserved or cache * rows * (prompt_tokens + n)),
+        fixed("teacher's weights", teachers * _teacher(config, teacher_count * size)),
+        fixed("engine's weights", engines * student_count * size),
+        both(
+            "engine's cache",
+            lambda n: bool(engines) * (reserved or cache * rows * (prompt_tokens + n)),
+        ),
         both("activations", lambda n: _activations(config, student, size) * micro_batch(n)),
         fixed("weights being handed over", _merged_layers(config, student, size)),
         both("teacher's hidden states", lambda n: rows * n * _shape(teacher).hidden_size * size),
@@ -116,7 +121,17 @@ def _reserved(config: TrainConfig, student: Any, size: int) -> float:
     share *= torch.cuda.get_device_properties(0).total_memory
     shape, most = _shape(student), config.rollout.max_sequences
     cache = engine_cache(shape, size, config.pair.context_tokens, most, share)
-    return cache + ENGINE_ROOM if cache else share - _count(student) * size
+    return cache + ENGINE_ROOM if cache else share - weight_count(student) * size
+
+
+def _teacher(config: TrainConfig, weights: float) -> float:
+    """Bytes of the teacher on this machine: all that vLLM takes on a GPU, none behind a server."""
+    if config.teacher.engine == "server":
+        return 0
+    if config.teacher.engine == "vllm" and torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        return total * config.teacher.gpu_memory_utilization
+    return weights
 
 
 def _optimizer(config: TrainConfig, student: Any, size: int) -> float:
@@ -161,7 +176,8 @@ def _shape(model: Any) -> Any:
     return model.config.get_text_config()
 
 
-def _count(model: Any) -> int:
+def weight_count(model: Any) -> int:
+    """The number of parameters; tied ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 

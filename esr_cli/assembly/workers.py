@@ -8,15 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from esr_cli.assembly import seats
 from esr_cli.assembly.objective import lengths_of, objective_of
 from esr_cli.assembly.pairing import Pairing
 from esr_cli.assembly.patience import patience
+from esr_cli.assembly.teachers import place_teachers
 from esr_cli.base import process
-from esr_cli.config import ExecutionConfig, ModelConfig, RolloutConfig, TrainConfig
+from esr_cli.base.words import numbered
+from esr_cli.config import (
+    ExecutionConfig,
+    ModelConfig,
+    RolloutConfig,
+    TeacherEngineConfig,
+    TrainConfig,
+)
 from esr_cli.distill.lengths import Lengths
 from esr_cli.execution import processes
-from esr_cli.execution.remote import RemoteEngine, RemoteTeacher, RestorableEngine
-from esr_cli.execution.worker import Worker, place
+from esr_cli.execution.remote import RestorableEngine
+from esr_cli.execution.seat import Seat
+from esr_cli.execution.several import Engines, Teachers, log_of
+from esr_cli.execution.worker import place
 from esr_cli.models import loading
 from esr_cli.student.student import Student
 from esr_cli.types import Sampling
@@ -26,31 +37,29 @@ from esr_cli.types import Sampling
 class Parts:
     """The parts that the training loop uses."""
 
-    engine: RemoteEngine
-    teacher: RemoteTeacher
+    engine: Engines
+    teacher: Teachers
     student: Student
     sampling: Sampling
     lengths: Lengths
 
+    def wire(self) -> dict[str, float]:
+        """The MiB of tensors to and from other machines since the last call; empty if none."""
+        roles = {"engine": self.engine, "teacher": self.teacher}
+        found = {f"wire/{name}_mib": role.take_wire_mib() for name, role in roles.items()}
+        return {key: value for key, value in found.items() if value}
 
-def build_engine(kind: str, settings: dict[str, Any]) -> Any:
+
+def build_engine(kind: str, settings: dict[str, Any], seat: Seat) -> Any:
     """Builds the engine in its own process, so that vLLM is imported only there."""
-    process.keep_freed_memory()
+    seat.take()
     if kind == "vllm":
         from esr_cli.rollout.vllm import VllmEngine
 
         return RestorableEngine(VllmEngine(**settings))
     from esr_cli.rollout.eager import EagerEngine
 
-    return RestorableEngine(EagerEngine(**settings))
-
-
-def build_teacher(**settings: Any) -> Any:
-    """Builds the teacher in its own process."""
-    process.keep_freed_memory()
-    from esr_cli.teacher.teacher import Teacher
-
-    return Teacher(**settings)
+    return RestorableEngine(EagerEngine(**settings, device=loading.pick_device(seat.device)))
 
 
 def assemble(
@@ -59,24 +68,24 @@ def assemble(
 ) -> Parts:  # fmt: skip
     """Starts the workers in parallel and loads the student meanwhile; `stack` closes them.
 
-    The workers' output goes to `engine.log` and `teacher.log` in the run's folder.
+    The workers' output goes to `engine.log`, `engine-2.log`, … and `teacher.log`, … in the run's
+    folder.
     """
     process.keep_freed_memory()
     pair, execution = config.pair, config.execution
     device = loading.pick_device(execution.device)
     dtype = loading.pick_dtype(pair.dtype, device)
-    engine = place_engine(
+    engine = place_engines(
         config.rollout, execution, pair.student, dtype, pair.context_tokens, folder, warn,
-        masked_ids(pair.student, pairing),
+        masked_ids(pair.student, pairing), config.teacher,
     )  # fmt: skip
-    teacher = place_teacher(config, dtype, pairing, folder, warn)
+    teacher = place_teachers(config, dtype, pairing, folder, warn)
     for worker in (engine, teacher):
         stack.callback(worker.close)
         worker.start()
     # A resumed run may need fewer processes than its command line suggested.
     processes.discard_prelaunched()
-    remote_teacher = RemoteTeacher(teacher)
-    student = _student(config, dtype, device, remote_teacher, pairing, warn)
+    student = _student(config, dtype, device, teacher, pairing, warn)
     sampling = Sampling(
         max_tokens=config.rollout_tokens,
         temperature=config.rollout.temperature,
@@ -87,7 +96,7 @@ def assemble(
         seed=config.seed,
         shared_only=True,
     )
-    return Parts(RemoteEngine(engine), remote_teacher, student, sampling, lengths_of(config))
+    return Parts(engine, teacher, student, sampling, lengths_of(config))
 
 
 def masked_ids(student: ModelConfig, pairing: Pairing) -> tuple[int, ...]:
@@ -96,12 +105,15 @@ def masked_ids(student: ModelConfig, pairing: Pairing) -> tuple[int, ...]:
     return pairing.shared.masked(shape.vocab_size)
 
 
-def place_engine(
+def place_engines(
     rollout: RolloutConfig, execution: ExecutionConfig, model: ModelConfig, dtype: str,
     context_tokens: int, folder: Path, warn: Callable[[str], None],
-    masked_ids: tuple[int, ...] = (),
-) -> Worker:  # fmt: skip
-    """The engine as a worker, not started yet; its output goes to `engine.log`."""
+    masked_ids: tuple[int, ...] = (), teacher: TeacherEngineConfig | None = None,
+) -> Engines:  # fmt: skip
+    """The engines as workers, not started yet; the output of each goes to a log.
+
+    `teacher` is given if teachers compute in the same run.
+    """
     settings: dict[str, Any] = {
         "path": loading.resolve(model.path),
         "revision": model.revision,
@@ -110,46 +122,25 @@ def place_engine(
         "max_sequences": rollout.max_sequences,
         "masked_ids": masked_ids,
     }
-    if rollout.engine == "eager":
-        settings |= {"device": loading.pick_device(execution.device)}
-    else:
+    if rollout.engine == "vllm":
         settings |= {
             "max_model_len": context_tokens,
             "gpu_memory_utilization": rollout.gpu_memory_utilization,
         }
-    return place(
-        execution.engine, "engine", build_engine,
-        {"kind": rollout.engine, "settings": settings},
-        restarts=execution.restarts, remember=("load_weights",), warn=warn,
-        log=str(folder / "engine.log"), patience=patience(execution, model, execution.device),
-    )  # fmt: skip
-
-
-def place_teacher(
-    config: TrainConfig, dtype: str, pairing: Pairing, folder: Path, warn: Callable[[str], None]
-) -> Worker:
-    """The teacher as a worker, not started yet; its output goes to `teacher.log`."""
-    teacher, execution = config.pair.teacher, config.execution
-    return place(
-        execution.teacher, "teacher", build_teacher,
-        {
-            "path": teacher.path,
-            "dtype": dtype,
-            "device": execution.teacher_device,
-            "micro_batch_tokens": config.tune.micro_batch_tokens,
-            "revision": teacher.revision,
-            "reader": pairing.reader,
-            "columns": pairing.columns,
-            "trust_remote_code": teacher.trust_remote_code,
-            "compiled": config.tune.compile,
-        },
-        restarts=execution.restarts, warn=warn, log=str(folder / "teacher.log"),
-        patience=patience(execution, teacher, execution.teacher_device),
-    )  # fmt: skip
+    waits = patience(execution, model, execution.device)
+    return Engines([
+        place(
+            execution.engine, numbered("engine", replica), build_engine,
+            {"kind": rollout.engine, "settings": settings, "seat": seat}, seat,
+            restarts=execution.restarts, remember=("load_weights",), warn=warn, patience=waits,
+            log=str(folder / log_of("engine", replica)),
+        )
+        for replica, seat in enumerate(seats.of_engines(rollout, execution, teacher))
+    ])  # fmt: skip
 
 
 def _student(
-    config: TrainConfig, dtype: str, device: str, teacher: RemoteTeacher, pairing: Pairing,
+    config: TrainConfig, dtype: str, device: str, teacher: Teachers, pairing: Pairing,
     warn: Callable[[str], None],
 ) -> Student:  # fmt: skip
     import torch

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-SET_PARENT_DEATH_SIGNAL = 1
+SET_PARENT_DEATH_SIGNAL, SET_CHILD_SUBREAPER = 1, 36
 FORGET_PEAK = "5"
 # Spins of an idle OpenMP thread before it sleeps. The default is 300,000.
 SPINS = "10000"
@@ -42,6 +42,19 @@ def end_with(parent: int) -> None:
     # The parent may have ended before the call to prctl.
     if os.getppid() != parent:
         os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Has descendants whose parent dies become children of this process (Linux only)."""
+    if (libc := _libc()) is not None:
+        libc.prctl(SET_CHILD_SUBREAPER, 1)
+
+
+def kill_descendants() -> None:
+    """Kills all that this process has started, or adopted."""
+    for each in descendants(os.getpid()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
 
 
 def keep_freed_memory() -> None:

@@ -44,7 +44,7 @@ class Ours:
         self.ceilings: ceilings.Ceilings | None = None
         # Blocks until the workers are ready.
         for each in (self.parts.engine, self.parts.teacher):
-            each.worker.call("peak_gib")
+            each.peak_gib()
 
     def measure_ceilings(self) -> None:
         """Measures the ceilings; call it before the first step, while the machine is idle."""
@@ -56,17 +56,17 @@ class Ours:
         With `measure_memory` also returns peak memory, which costs time to reset. `rollouts` can
         be passed to a peer's `loss`.
         """
-        workers = {"engine": self.parts.engine.worker, "teacher": self.parts.teacher.worker}
+        workers = {"engine": self.parts.engine, "teacher": self.parts.teacher}
         if measure_memory:
             process.reset_peak()
             for worker in workers.values():
-                worker.call("reset_peak")
+                worker.reset_peak()
         count = self.config.prompts_per_step * self.parts.sampling.samples
         rollouts, update, times = self._steps.take(number, (tokens,) * count)
         peaks = {}
         if measure_memory:
             peaks = {"trainer": process.peak_gib()}
-            peaks |= {name: worker.call("peak_gib") for name, worker in workers.items()}
+            peaks |= {name: worker.peak_gib() for name, worker in workers.items()}
         seconds = {name.removeprefix("time/")[:-2]: value for name, value in times.items()}
         return {
             "seconds": seconds, "gib": peaks, "floor": self._floors(rollouts),

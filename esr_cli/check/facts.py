@@ -9,7 +9,7 @@ from typing import Any
 from esr_cli.assembly import memory
 from esr_cli.assembly.objective import lengths_of
 from esr_cli.assembly.pairing import Pairing
-from esr_cli.check import compatibility, limits, machine, tuning
+from esr_cli.check import compatibility, limits, machine, placement, teachers, tuning, wire
 from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.models import outlines
@@ -73,6 +73,9 @@ def findings(run_facts: RunFacts) -> list[Finding]:
         *tuning.compiling(run_facts.models, config.tune),
         *memory.against_machine(config, run_facts.needs),
         *machine.devices(config),
+        *teachers.findings(config),
+        *placement.findings(config),
+        *wire.findings(config, run_facts.models, lengths_of(config).longest),
         *machine.disk(config, size, trained),
         *(
             Finding("warning", "remote code", f"the {role}'s own code runs here, as your user")

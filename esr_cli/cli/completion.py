@@ -69,6 +69,8 @@ def words(command: str, current: str, place: int, commands: Commands) -> list[st
         candidates = [*commands, "completion"]
     elif command == "completion":
         candidates = list(SCRIPTS)
+    elif command == "teacher" and place == 2:
+        candidates = ["serve"]
     elif command not in commands:
         return []
     else:

@@ -27,6 +27,10 @@ COMMANDS = {
         "reproduce the paper:  esr reproduce scale=lab quick=true",
     ),
     "bench": ("BenchConfig", "time the training loop:  esr bench lengths=[16,64,full] peer=trl"),
+    "teacher": (
+        "TeacherServeConfig",
+        "serve a teacher of any size:  esr teacher serve pair=lab",
+    ),
     "lab": ("LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
 }
 # Arguments that request a sweep.
@@ -71,6 +75,10 @@ def _main() -> None:
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
         raise ConfigError(f"{command}: no such command; {hint}")
+    if command == "teacher":
+        if arguments[1:2] not in (["serve"], ["--help"], ["-h"]):
+            raise ConfigError("esr teacher: say what it shall do; esr teacher serve pair=NAME")
+        arguments = [each for each in arguments if each != "serve"]
     arguments = [_normalized(_quoted(each)) for each in arguments[1:]]
     if command == "probe" and any(each.startswith("run=") for each in arguments):
         # These override the run's own benchmark, which is not in the tree composed here.

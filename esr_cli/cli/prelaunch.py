@@ -10,6 +10,12 @@ ENGINE_MODULES = {
     "eager": ("esr_cli.rollout.eager",),
     "vllm": ("esr_cli.rollout.vllm", "vllm.entrypoints.llm"),
 }
+# A client of servers runs in the trainer's process.
+TEACHER_MODULES: dict[str, tuple[str, ...]] = {
+    "local": ("esr_cli.teacher.teacher",),
+    "vllm": ("esr_cli.teacher.vllm_states", "vllm.entrypoints.llm"),
+    "server": (),
+}
 
 
 def launch(config: TrainConfig | EvalConfig) -> None:
@@ -21,5 +27,7 @@ def launch(config: TrainConfig | EvalConfig) -> None:
         return
     if config.execution.engine == "process":
         processes.prelaunch("engine", *ENGINE_MODULES[config.rollout.engine])
-    if isinstance(config, TrainConfig) and config.execution.teacher == "process":
-        processes.prelaunch("teacher", "esr_cli.teacher.teacher")
+    if not isinstance(config, TrainConfig) or config.execution.teacher != "process":
+        return
+    if modules := TEACHER_MODULES[config.teacher.engine]:
+        processes.prelaunch("teacher", *modules)

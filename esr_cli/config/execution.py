@@ -7,15 +7,18 @@ from dataclasses import dataclass
 
 from esr_cli.config.errors import need, need_choice
 
-PLACES = ("process", "inline")
+PLACES = ("process", "inline", "ray")
 # A worker shows a sign of life every second. The longest is as good as no limit.
 LEAST_SILENCE_S, LONGEST_SILENCE_S = 4.0, 1e9
 
 
 @dataclass
 class ExecutionConfig:
-    """`engine` and `teacher` run `inline` or each in its own `process`.
+    """`engine` and `teacher` run `inline`, each in its own `process`, or as actors of `ray`.
 
+    `rollouts` engines share the prompts of a step, and `teachers` teachers its responses. `address`
+    is that of Ray: `local` starts it on this machine, `auto` joins the cluster of this machine, and
+    HOST:PORT another.
     `restarts` is the maximum number of times that a run restarts a worker that died. A worker whose
     process shows no sign of life for `silence_s` seconds is killed, and then it has died. So is one
     whose call does not return in time; `patience` multiplies these time limits, which grow with the
@@ -25,6 +28,9 @@ class ExecutionConfig:
 
     engine: str = "process"
     teacher: str = "process"
+    rollouts: int = 1
+    teachers: int = 1
+    address: str = "local"
     restarts: int = 3
     silence_s: float = 120.0
     patience: float = 1.0
@@ -38,6 +44,13 @@ class ExecutionConfig:
             wanted = getattr(self, key)
             named = re.fullmatch(r"auto|cpu|cuda(:\d+)?", wanted)
             need(bool(named), f"execution.{key}", wanted, "give auto, cpu, cuda or cuda:1")
+        for key, place in (("rollouts", self.engine), ("teachers", self.teacher)):
+            count = getattr(self, key)
+            need(count > 0, f"execution.{key}", count, "give 1 or more")
+            several = "several need execution=process or execution=ray"
+            need(count == 1 or place != "inline", f"execution.{key}", count, several)
+        known = re.fullmatch(r"local|auto|[^:\s]+:\d+", self.address)
+        need(bool(known), "execution.address", self.address, "give local, auto or HOST:PORT")
         need(self.restarts >= 0, "execution.restarts", self.restarts, "give 0 or more")
         silence, patience = self.silence_s, self.patience
         fits = LEAST_SILENCE_S <= silence <= LONGEST_SILENCE_S

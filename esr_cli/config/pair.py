@@ -41,7 +41,8 @@ class ModelConfig:
 class TeacherConfig(ModelConfig):
     """The teacher: `reads` is the prompt before the responses that it scores.
 
-    `own` is made by its own chat template; `student` is the ids of the student's prompt.
+    `own` is made by its own chat template; `student` is the ids of the student's prompt. In its
+    `system` text, `{reference}` stands for the question's reference answer.
     """
 
     reads: str = "own"
@@ -85,6 +86,11 @@ class PairConfig:
     population: str = ""
 
     def __post_init__(self) -> None:
+        system = self.student.system
+        need(
+            "{reference}" not in (system or ""), "pair.student.system", system,
+            "only pair.teacher.system may hold {reference}",
+        )  # fmt: skip
         need_choice("pair.dtype", self.dtype, ("auto", "float32", "bfloat16"))
         need_choice("pair.alignment", self.alignment, ALIGNMENTS)
         need_choice("pair.stop", self.stop, ("both", "student"))

@@ -14,12 +14,15 @@ from esr_cli.config.loss import LossConfig
 from esr_cli.config.pair import PairConfig
 from esr_cli.config.rollout import RolloutConfig
 from esr_cli.config.task import TaskConfig
+from esr_cli.config.teacher import TeacherEngineConfig
 from esr_cli.config.tracking import TrackingConfig
 from esr_cli.config.tune import TuneConfig
 
 # The settings and groups that do not affect the results of a run.
 NO_DIFFERENCE = (
     "run_dir", "resume", "strict", "data_dir", "sandbox", "tracking", "execution", "alarms",
+    "teacher.urls", "teacher.timeout_s", "teacher.patience_s", "teacher.in_flight",
+    "teacher.tensor_parallel", "teacher.gpu_memory_utilization",
 )  # fmt: skip
 # What a resumed run may be given anew, beside more `steps`.
 FREE_ON_RESUME = (*NO_DIFFERENCE, "save_every", "keep_checkpoints")
@@ -38,6 +41,7 @@ class TrainConfig:
     pair: PairConfig = field(default_factory=PairConfig)
     task: TaskConfig = field(default_factory=TaskConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    teacher: TeacherEngineConfig = field(default_factory=TeacherEngineConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     lengths: LengthsConfig = field(default_factory=LengthsConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
@@ -72,8 +76,8 @@ class TrainConfig:
         check_evaluation(self.benchmark, self.limit, self.sandbox)
         stale, place = self.rollout.staleness, self.execution.engine
         need(
-            not stale or place == "process", "rollout.staleness", stale,
-            f"prefetching rollouts needs execution.engine=process, not {place}",
+            not stale or place != "inline", "rollout.staleness", stale,
+            f"prefetching rollouts needs execution=process or execution=ray, not {place}",
         )  # fmt: skip
         kind = self.loss.divergence
         need(

@@ -18,7 +18,7 @@ from esr_cli.benchmarks.exam import Exam, Responses
 from esr_cli.config import ConfigError, EvalConfig, ModelConfig, TrainConfig, gate
 from esr_cli.config.finding import refuse
 from esr_cli.eval.folder import Done
-from esr_cli.execution.remote import RemoteEngine
+from esr_cli.execution.several import Engines
 from esr_cli.models import loading
 from esr_cli.runs import record, saved
 from esr_cli.student import snapshot, tuning
@@ -61,17 +61,17 @@ class Plan:
                 loaded = state
             yield state.step, each.benchmark, each.ask(engine, state.step)
 
-    def _engine(self, folder: Path, stack: ExitStack) -> RemoteEngine:
+    def _engine(self, folder: Path, stack: ExitStack) -> Engines:
         device = loading.pick_device(self.config.execution.device)
-        worker = workers.place_engine(
+        engines = workers.place_engines(
             self.config.rollout, self.config.execution, self.model,
             loading.pick_dtype(self.config.dtype, device), self.context_tokens, folder,
             partial(print, flush=True),
         )  # fmt: skip
-        stack.callback(worker.close)
+        stack.callback(engines.close)
         print(f"starting the engine ({self.config.rollout.engine})", flush=True)
-        worker.start()
-        return RemoteEngine(worker)
+        engines.start()
+        return engines
 
 
 def plan(config: EvalConfig, chosen: list[Benchmark]) -> Plan:

@@ -115,14 +115,14 @@ def _serve(pipe: Connection, beats: Any, parent: int, modules: tuple[str, ...]) 
             if log:
                 # By file descriptor, since C libraries bypass Python's streams.
                 with writing.open_file(Path(log), os.O_APPEND) as file:
-                    _redirect(file.fileno(), file.fileno())
+                    redirect(file.fileno(), file.fileno())
             if output:
                 os.write(2, output)
             worker = build(**settings)
         except GONE:
             raise
         except BaseException as error:
-            pipe.send((False, _raised(error)))
+            pipe.send((False, raised(error)))
             return
         _serve_calls(pipe, worker)
 
@@ -140,12 +140,12 @@ def _import(modules: tuple[str, ...]) -> bytes:
         return b""
     before = _duplicate(1), _duplicate(2)
     with tempfile.TemporaryFile() as file:
-        _redirect(file.fileno(), file.fileno())
+        redirect(file.fileno(), file.fileno())
         for module in modules:
             # An import error is raised again when the worker needs the module.
             with contextlib.suppress(Exception):
                 importlib.import_module(module)
-        _redirect(*before)
+        redirect(*before)
         for descriptor in before:
             os.close(descriptor)
         file.seek(0)
@@ -159,7 +159,7 @@ def _duplicate(descriptor: int) -> int:
         return os.open(os.devnull, os.O_WRONLY)
 
 
-def _redirect(out: int, error: int) -> None:
+def redirect(out: int, error: int) -> None:
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
     os.dup2(out, 1)
@@ -174,7 +174,7 @@ def _serve_calls(pipe: Connection, worker: Any) -> None:
         except GONE:
             raise
         except Exception as error:  # tensors on a device arrive as handles, which may fail to open
-            pipe.send((False, _raised(error)))
+            pipe.send((False, raised(error)))
             continue
         if message is None:
             return
@@ -182,12 +182,12 @@ def _serve_calls(pipe: Connection, worker: Any) -> None:
         try:
             reply = (True, method_of(worker, method)(*arguments))
         except Exception as error:
-            reply = (False, _raised(error))
+            reply = (False, raised(error))
         pipe.send(reply)
         del message, arguments, reply
 
 
-def _raised(error: BaseException) -> tuple[str, str]:
+def raised(error: BaseException) -> tuple[str, str]:
     """What `Worker` raises: the exception in one line, and its traceback."""
     return failures.summary(error), "".join(traceback.format_exception(error))
 

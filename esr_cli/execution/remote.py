@@ -1,48 +1,73 @@
-"""Engine and teacher behind workers, inline or in a process, with the same interfaces."""
+"""Engine and teacher behind workers, with the same interfaces."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from esr_cli.base import process
 from esr_cli.distill.head import Head
+from esr_cli.execution.restarting import WorkerError
 from esr_cli.execution.worker import Worker
 from esr_cli.types import Engine, Prompt, Rollout, Sampling, Scores
 
+Weights = dict[str, torch.Tensor]
+
 
 class RemoteEngine:
-    """An `Engine` behind a worker, which holds a `RestorableEngine`."""
+    """An `Engine` behind a worker, which holds a `RestorableEngine`.
+
+    The weights that it is given have a version, which counts up; it returns the version with its
+    rollouts, so that a response from other weights than the last is never used.
+    """
 
     def __init__(self, worker: Worker) -> None:
         self.worker, self._sent = worker, dict[str, torch.Tensor]()
-
-    def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
-        """See `Engine.generate`."""
-        self.begin(prompts, sampling)
-        return self.finish()
+        # Shared with the engine, where it shares memory: it changes there as the weights do.
+        self._version = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._wanted = 0
 
     def begin(self, prompts: list[Prompt], sampling: Sampling) -> None:
         """Starts sampling without waiting. No other call is allowed before `finish`."""
+        self._wanted = int(self._version)
         self.worker.begin("generate", prompts, sampling)
 
     def finish(self, fresh: bool = True) -> list[Rollout]:
         """Waits for the rollouts that `begin` started.
 
         Raises `WorkerError` if the engine died and the trainer's weights are not `fresh`, but have
-        changed since: the engine reads them where they are, so it would sample other rollouts.
+        changed since: the engine reads them where they are, so it would sample other rollouts. Also
+        raises it if the rollouts are from other weights than the last that the engine was given.
         """
-        return self.worker.finish(repeatable=fresh)
+        version, rollouts = self.worker.finish(fresh or not self.worker.shares_memory)
+        if version != self._wanted:
+            raise WorkerError(
+                f"the {self.worker.name} sampled with weights of version {version}, and not with "
+                f"the last that it was given (version {self._wanted})"
+            )
+        return rollouts
 
-    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
-        """See `Engine.load_weights`. Tensors in the same memory as last time are not sent again."""
-        # The engine must not read weights that a kernel is still writing.
-        process.synchronize()
+    def begin_load(self, weights: Weights, share: Callable[[Worker, Weights], Any]) -> None:
+        """Starts to load weights. Tensors in the same memory as last time are not sent again.
+
+        `share` makes of the weights what a worker that shares no memory is sent.
+        """
+        self._version += 1
+        if not self.worker.shares_memory:
+            self.worker.begin("load_weights", share(self.worker, weights), self._version.clone())
         # Holds the sent tensors, so that no other tensor can reuse their addresses.
-        if _addresses(weights) == _addresses(self._sent):
-            self.worker.call("load_again")
+        elif _addresses(weights) == _addresses(self._sent):
+            self.worker.begin("load_again")
         else:
-            self.worker.call("load_weights", weights)
+            self._sent = {}
+            self.worker.begin("load_weights", weights, self._version)
             self._sent = weights
+
+    def finish_load(self) -> None:
+        """Waits until the engine has loaded the weights."""
+        self.worker.finish()
 
 
 class RestorableEngine:
@@ -54,24 +79,26 @@ class RestorableEngine:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self._weights = engine, dict[str, torch.Tensor]()
+        self._version, self._loaded = torch.zeros((), dtype=torch.int64), 0
 
-    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
-        """See `Engine.load_weights`."""
-        self._weights = weights
+    def load_weights(self, weights: Weights, version: torch.Tensor) -> None:
+        """See `Engine.load_weights`; `version` is read whenever the weights are."""
+        self._weights, self._version = weights, version
         self.load_again()
 
     def load_again(self) -> None:
         """Loads the present values of the weights that were given last."""
+        self._loaded = int(self._version)
         self.engine.load_weights(self._weights)
         # The trainer may move its weights once this returns.
         process.synchronize()
 
-    def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
-        """See `Engine.generate`."""
-        return self.engine.generate(prompts, sampling)
+    def generate(self, prompts: list[Prompt], sampling: Sampling) -> tuple[int, list[Rollout]]:
+        """The version of the weights, and the rollouts; see `Engine.generate`."""
+        return self._loaded, self.engine.generate(prompts, sampling)
 
 
-def _addresses(weights: dict[str, torch.Tensor]) -> dict[str, int]:
+def _addresses(weights: Weights) -> dict[str, int]:
     return {name: tensor.data_ptr() for name, tensor in weights.items()}
 
 
@@ -85,6 +112,10 @@ class RemoteTeacher:
         """See `Teacher.head`."""
         return self.worker.call("head")
 
-    def score(self, rollouts: list[Rollout]) -> Scores:
-        """See `Teacher.score`."""
-        return self.worker.call("score", rollouts)
+    def begin(self, rollouts: list[Rollout]) -> None:
+        """Starts scoring without waiting. No other call is allowed before `finish`."""
+        self.worker.begin("score", rollouts)
+
+    def finish(self) -> Scores:
+        """Waits for the scores that `begin` started."""
+        return self.worker.finish()

@@ -33,18 +33,31 @@ class Patience:
     limit_s: Callable[[str, tuple[Any, ...]], float] = _no_limit
 
 
-class Watch:
-    """Watches the process `pid` during one wait for `method`; `name` appears in the warnings.
+def process_signs(pid: int, beats: Any) -> Callable[[], Any]:
+    """What reads the signs of life of a process: the beats of its own thread, and processor time.
 
-    Signs of life are the beats of the worker's own thread and the processor time that it uses. A
-    process that is stopped, or has a stopped descendant, shows none.
+    A process that is stopped, or has a stopped descendant, shows none.
+    """
+
+    def read() -> tuple[int, int] | None:
+        if any(map(proc.is_stopped, [pid, *proc.descendants(pid)])):
+            return None
+        return beats.value, proc.cpu_ticks(pid)
+
+    return read
+
+
+class Watch:
+    """Watches the worker `who` during one wait for `method`.
+
+    `signs` reads its signs of life: anything that changes while it lives, None if it is stopped.
     """
 
     def __init__(
-        self, name: str, pid: int, beats: Any, method: str, silence_s: float, limit_s: float,
+        self, who: str, signs: Callable[[], Any], method: str, silence_s: float, limit_s: float,
         warn: Callable[[str], None],
     ) -> None:  # fmt: skip
-        self.who, self.pid, self.beats, self.method = f"the {name} (pid {pid})", pid, beats, method
+        self.who, self.method, self._read = who, method, signs
         self.silence_s, self.limit_s, self.warn = silence_s, limit_s, warn
         self.silent_s = self.waited_s = 0.0
         self._warned_silent = self._warned_late = False
@@ -72,12 +85,6 @@ class Watch:
             return f"did not return from {self.method} within {self.limit_s:.0f} s"
         self._warn()
         return ""
-
-    def _read(self) -> tuple[int, int] | None:
-        """The signs of life, None if the process or a descendant is stopped."""
-        if any(map(proc.is_stopped, [self.pid, *proc.descendants(self.pid)])):
-            return None
-        return self.beats.value, proc.cpu_ticks(self.pid)
 
     def _warn(self) -> None:
         if self.silent_s >= min(WARN_S, self.silence_s / 4) and not self._warned_silent:

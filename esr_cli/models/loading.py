@@ -129,15 +129,15 @@ def hidden_states(model: Any, input_ids_BL: torch.Tensor) -> torch.Tensor:
 def head_of(model: Any) -> Head:
     """The output projection, with the scaling and soft-capping of the configuration."""
     layer = model.get_output_embeddings()
-    config = model.config.get_text_config()
-    scale = getattr(config, "logit_scale", None) or 1.0
-    scale /= getattr(config, "logits_scaling", None) or 1.0
-    return Head(
-        weight_VD=layer.weight,
-        bias_V=getattr(layer, "bias", None),
-        scale=scale,
-        softcap=getattr(config, "final_logit_softcapping", None),
-    )
+    return head_like(model.config, layer.weight, getattr(layer, "bias", None))
+
+
+def head_like(config: Any, weight_VD: torch.Tensor, bias_V: torch.Tensor | None) -> Head:
+    """A head of these numbers, with the scaling and soft-capping of a configuration."""
+    shape = config.get_text_config()
+    scale = getattr(shape, "logit_scale", None) or 1.0
+    scale /= getattr(shape, "logits_scaling", None) or 1.0
+    return Head(weight_VD, bias_V, scale, getattr(shape, "final_logit_softcapping", None))
 
 
 @torch.no_grad()

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from esr_cli.assembly import workers
+from esr_cli.assembly import teachers, workers
 from esr_cli.base.words import counted
 from esr_cli.benchmarks.exam import unjudged
 from esr_cli.distill.divergence import Options
-from esr_cli.execution.remote import RemoteEngine, RemoteTeacher
+from esr_cli.execution.several import Engines
 from esr_cli.graders.figures import Graded, Response, grade_all
 from esr_cli.models import loading
 from esr_cli.models.spelling import Spelling
@@ -59,7 +59,7 @@ class Material:
         reader = by or who
         return self._cached(f"reads by {reader}", who, lambda: self._read(who, reader))
 
-    def engine(self, who: str) -> RemoteEngine:
+    def engine(self, who: str) -> Engines:
         """The engine with the weights of `who`; stops the previous engine or readers."""
         if self._active != who:
             self.close()
@@ -67,11 +67,11 @@ class Material:
             masked: tuple[int, ...] = ()
             if plan.exams[who].sampling.shared_only:
                 masked = workers.masked_ids(plan.models[who], plan.pairing)
-            worker = workers.place_engine(
+            engines = workers.place_engines(
                 config.rollout, config.execution, plan.models[who], self.dtype,
                 config.pair.context_tokens, self.folder, self.say, masked,
             )  # fmt: skip
-            self._start(who, worker, RemoteEngine(worker))
+            self._start(who, engines)
         return self._handle
 
     def grade(self, texts: dict[str, list[Response]]) -> list[Graded]:
@@ -95,9 +95,9 @@ class Material:
             self._cache[what, who] = make()
         return self._cache[what, who]
 
-    def _start(self, name: str, worker: Any, handle: Any) -> None:
-        self._worker.callback(worker.close)
-        worker.start()
+    def _start(self, name: str, handle: Any) -> None:
+        self._worker.callback(handle.close)
+        handle.start()
         self._active, self._handle = name, handle
 
     def _sample(self, who: str) -> list[Rollout]:
@@ -119,10 +119,10 @@ class Material:
         plan = self.plan
         if self._active != "readers":
             self.close()
-            worker = workers.place_teacher(
+            placed = teachers.place_teachers(
                 plan.config, self.dtype, plan.pairing, self.folder, self.say
             )
-            self._start("readers", worker, RemoteTeacher(worker))
+            self._start("readers", placed)
         student = plan.models[by]
         model = loading.load_model(
             student.path, self.dtype, self.device, student.revision, student.trust_remote_code

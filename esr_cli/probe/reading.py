@@ -10,7 +10,7 @@ import torch
 from esr_cli.distill.divergence import Options, Side, figures
 from esr_cli.distill.head import Head
 from esr_cli.distill.ranks import ranks
-from esr_cli.execution.remote import RemoteTeacher
+from esr_cli.execution.several import Teachers
 from esr_cli.models import batching, loading
 from esr_cli.models.spelling import Spelling
 from esr_cli.probe.analyses.reads import Read
@@ -19,7 +19,7 @@ from esr_cli.types import HiddenScores, Rollout
 
 @torch.no_grad()
 def read(
-    model: Any, teacher: RemoteTeacher, rollouts: list[Rollout], spelling: Spelling,
+    model: Any, teacher: Teachers, rollouts: list[Rollout], spelling: Spelling,
     options: Options, budget_tokens: int,
 ) -> list[Read]:  # fmt: skip
     """One `Read` per rollout, in their order; `budget_tokens` bounds a padded batch."""
@@ -48,7 +48,7 @@ def read(
 
 
 def _values(
-    student: Side, teacher: RemoteTeacher, head: Head | None, chosen: list[Rollout],
+    student: Side, teacher: Teachers, head: Head | None, chosen: list[Rollout],
     options: Options,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """The figures of a batch, by name, for its concatenated response tokens.

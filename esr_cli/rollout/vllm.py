@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
+from esr_cli.base.states import preserved
 from esr_cli.models import loading
 from esr_cli.models.shapes import engine_cache, engine_share, plain, whole_cache
 from esr_cli.types import Prompt, Rollout, Sampling
@@ -50,7 +47,7 @@ class VllmEngine:
         else:
             options = _on_cuda(shape, size, max_model_len, max_sequences, gpu_memory_utilization)
         options["dtype"] = dtype
-        with _preserved_state():
+        with preserved():
             from vllm import LLM
 
             self.llm: Any = LLM(
@@ -197,17 +194,3 @@ def _on_cuda(
         taken = engine_share(shape, size, cache) / card
         options |= {"kv_cache_memory_bytes": cache, "gpu_memory_utilization": taken}
     return options
-
-
-@contextmanager
-def _preserved_state() -> Iterator[None]:
-    """Restores the random states and the CUDA stream, which starting an engine overwrites."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with ExitStack() as kept:
-        kept.enter_context(torch.random.fork_rng(devices))
-        if devices:
-            kept.enter_context(torch.cuda.stream(torch.cuda.current_stream()))
-        yield
-    random.setstate(python_state)
-    np.random.set_state(numpy_state)

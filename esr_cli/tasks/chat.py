@@ -13,6 +13,8 @@ from esr_cli.tasks import tools
 from esr_cli.types import Prompt, Question, without_ends
 
 Turns = Sequence[Mapping[str, str]]
+# Stands in pair.teacher.system for the reference answer of a question.
+REFERENCE = "{reference}"
 # A string that no template contains.
 MARKER = "esr-marker-6cb9"
 PROBE = ({"role": "user", "content": "x"},)
@@ -145,11 +147,12 @@ class Chat:
                     "give a text with {functions} and {problem}"
                 )
             question = tools.in_text(question, wording_in_text)
-        turns = self._with_system(question.messages)
+        turns = self._with_system(question)
         return Question(question.id, turns, question.reference, question.tools)
 
-    def _with_system(self, turns: Turns) -> tuple[Mapping[str, str], ...]:
-        configured = [] if self.system is None else [self.system]
+    def _with_system(self, question: Question) -> tuple[Mapping[str, str], ...]:
+        turns = question.messages
+        configured = [] if self.system is None else [_told(self.system, question)]
         existing = [turn["content"] for turn in turns[:1] if turn["role"] == "system"]
         rest, given = tuple(turns[len(existing) :]), [*configured, *existing]
         text = "\n\n".join(filter(None, given))
@@ -186,6 +189,18 @@ class Chat:
             [dict(turn) for turn in turns], tools=[dict(each) for each in functions] or None,
             add_generation_prompt=True, enable_thinking=self.thinking, tokenize=False,
         )  # fmt: skip
+
+
+def _told(system: str, question: Question) -> str:
+    """The system text, in which a placeholder stands for the question's reference answer."""
+    if REFERENCE not in system:
+        return system
+    if not isinstance(question.reference, str | int | float):
+        raise ConfigError(
+            f"pair.teacher.system: question {question.id} has no reference answer for {REFERENCE}; "
+            "drop the row, or the placeholder"
+        )
+    return system.replace(REFERENCE, str(question.reference))
 
 
 class StudentsPrompt(Chat):

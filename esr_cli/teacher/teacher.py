@@ -8,8 +8,9 @@ import torch
 
 from esr_cli.distill.head import Head
 from esr_cli.models import batching, loading
-from esr_cli.models.reading import Reading, SameText, SameTokens
-from esr_cli.types import HiddenScores, LogitScores, Rollout, Scores
+from esr_cli.models.reading import SameText, SameTokens
+from esr_cli.teacher.scoring import Batch
+from esr_cli.types import Rollout, Scores
 
 
 class Teacher:
@@ -43,34 +44,18 @@ class Teacher:
     @torch.no_grad()
     def score(self, rollouts: list[Rollout]) -> Scores:
         """One row per response token, in the order of the rollouts."""
-        readings = [self.reader.read(rollout.response_ids) for rollout in rollouts]
-        sequences = [
-            r.prompt.teacher_ids + reading.ids
-            for r, reading in zip(rollouts, readings, strict=True)
-        ]
-        lengths = list(map(len, sequences))
+        batch = Batch.of(rollouts, self.reader)
+        lengths = list(map(len, batch.sequences))
         groups = batching.micro_batches(lengths, self.micro_batch_tokens, self.device)
         rows_of: list[torch.Tensor] = [torch.empty(0)] * len(rollouts)
         for group in groups:
-            states_BLX = self._read(batching.pad([sequences[i] for i in group], self.device))
-            for row, i in zip(states_BLX, group, strict=True):
-                rows_of[i] = _rows(row, len(rollouts[i].prompt.teacher_ids), readings[i])
-        states_RX = torch.cat(rows_of)
-        rows_R = torch.tensor([row for reading in readings for row in reading.rows])
-        aligned_R = None if bool((rows_R >= 0).all()) else rows_R >= 0
-        if self.splits:
-            return HiddenScores(states_RX, aligned_R)
-        return LogitScores(states_RX, aligned_R)
+            states_BLX = self._read(batching.pad([batch.sequences[i] for i in group], self.device))
+            for states_LX, i in zip(states_BLX, group, strict=True):
+                rows_of[i] = batch.rows(i, states_LX)
+        return batch.scores(rows_of, self.splits)
 
     def _read(self, input_ids_BL: torch.Tensor) -> torch.Tensor:
         if self.splits:
             return loading.hidden_states(self.model, input_ids_BL)
         logits_BLV = self.model(input_ids=input_ids_BL, use_cache=False).logits
         return logits_BLV[..., self._columns_V]
-
-
-def _rows(states_LX: torch.Tensor, prompt_tokens: int, reading: Reading) -> torch.Tensor:
-    """The state that predicts each student token; an arbitrary row for tokens not aligned."""
-    first = prompt_tokens - 1
-    rows = torch.tensor(reading.rows, device=states_LX.device, dtype=torch.long).clamp(min=0)
-    return states_LX[first + rows]

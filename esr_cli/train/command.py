@@ -113,7 +113,8 @@ def _run(
     config, plain = replace(config, rollout=original.rollout), gate.as_plain(original)
     if not saved:
         run_folder.open_new(folder, plain)
-    environment.note(folder, start, gpu_name())
+    served = [each.said for each in findings if each.topic == "teacher"]
+    environment.note(folder, start, gpu_name(), served)
     stack.callback(examiner.close)
     tracker = stack.enter_context(
         Tracker(folder, plain, config.tracking, config.steps, start, _tags(config))
@@ -261,7 +262,7 @@ class Loop:
         else:
             self.skipped_in_a_row = 0
             if self.comparable and self.steps.fresh:
-                self.gauge.check(update.metrics)
+                self.gauge.check(update.gaps)
             self.outside_check.check(update.metrics)
         if self.skipped_in_a_row >= MOST_SKIPS:
             raise SkippedError(f"{MOST_SKIPS} steps in a row were skipped: {update.skipped}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from esr_cli.base.failures import Failure
+from esr_cli.base.words import numbered
 from esr_cli.config import TrainConfig
 
 # Largest mean and maximal log-probability gap (nats) that rounding alone explains.
@@ -27,15 +28,26 @@ class Gauge:
         self.mean_limit, self.max_limit = LIMITS.get(dtype, LIMITS["bfloat16"])
         self.strict, self._warn, self._warned = strict, warn, False
 
-    def check(self, metrics: dict[str, float]) -> None:
-        """Warns once above the limits; raises `Failure` instead if `strict`."""
-        mean, most = metrics["rollout/logprob_gap_mean"], metrics["rollout/logprob_gap_max"]
-        if mean <= self.mean_limit and most <= self.max_limit:
+    def check(self, gaps: Mapping[int, tuple[float, float]]) -> None:
+        """Takes the mean and largest gap of each engine; see `Update.gaps`.
+
+        Warns once above the limits; raises `Failure` instead if `strict`.
+        """
+        beyond = {
+            replica: gap
+            for replica, gap in gaps.items()
+            if not (gap[0] <= self.mean_limit and gap[1] <= self.max_limit)
+        }
+        if not beyond:
             return
+        replica, (mean, most) = max(beyond.items(), key=lambda each: each[1])
+        # Of several engines, the one that disagrees is named.
+        name = numbered("engine", replica)
+        engine = f"{name} (of {len(gaps)})" if len(gaps) > 1 else name
         message = (
-            f"engine and trainer disagree on the sampled tokens by {mean:.2g} nats on average and "
-            f"{most:.2g} at most (limits {self.mean_limit:g}, {self.max_limit:g}): most likely the "
-            "engine holds old weights, or samples at another temperature, top_p or top_k"
+            f"{engine} and trainer disagree on the sampled tokens by {mean:.2g} nats on average "
+            f"and {most:.2g} at most (limits {self.mean_limit:g}, {self.max_limit:g}): most likely "
+            "the engine holds old weights, or samples at another temperature, top_p or top_k"
         )
         if self.strict:
             raise Failure(message)

@@ -26,7 +26,8 @@ class Steps:
     def take(
         self, step: int, limits: Sequence[int], next_limits: Sequence[int] = ()
     ) -> tuple[list[Rollout], Update, dict[str, float]]:
-        """Takes one step; returns its rollouts, the update, and the seconds of each phase.
+        """Takes one step; returns its rollouts, the update, the seconds of each phase, and the MiB
+        that went over a wire.
 
         `limits` are the maximal response lengths in tokens. If `next_limits` is given, the engine
         samples the next step's rollouts meanwhile, from the weights before this update.
@@ -47,7 +48,7 @@ class Steps:
             scores = self.parts.teacher.score(trained)
         with clock.phase("train"):
             update = self.parts.student.update(trained, scores, step)
-        return rollouts, update, clock.times()
+        return rollouts, update, clock.times() | self.parts.wire()
 
     def _begin(self, step: int, limits: Sequence[int], clock: Clock) -> None:
         with clock.phase("sync"):

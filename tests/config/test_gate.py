@@ -70,6 +70,8 @@ def test_every_option_composes_passes_the_gate_and_takes_a_length(group, option)
         chosen.append("pair=qwen3_4b__qwen3_8b")
     if option == "own":
         chosen += ["pair.student.path=some/student", "pair.teacher.path=some/teacher"]
+    if (group, option) == ("teacher", "server"):
+        chosen.append("teacher.urls=[http://some.where:8000]")
     if group == "wording":
         chosen.append("task=math")
     config = read(*chosen, "+rollout_len=7")

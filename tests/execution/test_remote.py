@@ -1,4 +1,4 @@
-"""Weights of a remote engine: sent once, shared afterwards, and restored after a restart."""
+"""Weights of engines behind workers: sent once, shared afterwards, restored after a restart."""
 
 from __future__ import annotations
 
@@ -8,52 +8,141 @@ import signal
 import pytest
 import torch
 
-from esr_cli.execution.remote import RemoteEngine, RestorableEngine
+from esr_cli.base.words import numbered
+from esr_cli.execution.remote import RestorableEngine
+from esr_cli.execution.restarting import WorkerError
+from esr_cli.execution.several import Engines, Teachers, log_of
 from esr_cli.execution.worker import place
+from esr_cli.train.gauge import Gauge
+from esr_cli.types import HiddenScores, Prompt, Rollout, Sampling
 
 
 class Echo:
-    """An engine whose rollouts are its weights."""
+    """An engine whose rollouts hold its weights, and the limit of each response."""
 
     def load_weights(self, weights):
         """Stores copies, as an engine does."""
         self.held = {name: tensor.clone() for name, tensor in weights.items()}
 
     def generate(self, prompts, sampling):
-        """The stored weights."""
-        return self.held
+        """A response per sample: the pid, the limit, and the first weight."""
+        limits = iter(sampling.limits(len(prompts) * sampling.samples))
+        found = float(self.held["w"][0])
+        return [
+            Rollout(prompt, sample, (next(limits),), (found,), str(os.getpid()))
+            for prompt in prompts for sample in range(sampling.samples)
+        ]  # fmt: skip
+
+
+class Reader:
+    """A teacher whose states are the first response tokens."""
+
+    def score(self, rollouts):
+        """One row per rollout."""
+        rows = torch.tensor([[float(each.response_ids[0])] for each in rollouts]).reshape(-1, 1)
+        aligned = None if all(each.sample == 0 for each in rollouts) else rows[:, 0] > 2
+        failed = {"teacher/failed_requests": 1.0, "teacher/canary_gap": float(len(rollouts))}
+        return HiddenScores(rows, aligned, failed)
 
 
 def build_echo():
     return RestorableEngine(Echo())
 
 
+def prompts(count):
+    return [Prompt(str(at), "", (1,), (1,)) for at in range(count)]
+
+
+def engines(where, count=1, **options):
+    if where == "process":
+        options = {"restarts": 1, "remember": ("load_weights",), "warn": str, **options}
+    return Engines([place(where, numbered("engine", at), build_echo, {}, **options)
+                    for at in range(count)])  # fmt: skip
+
+
+def held(found):
+    return {rollout.logprobs[0] for rollout in found.generate(prompts(1), Sampling(4))}
+
+
 @pytest.fixture(params=["inline", "process"])
-def worker(request):
-    options = {"restarts": 1, "remember": ("load_weights",)} if request.param == "process" else {}
-    made = place(request.param, "engine", build_echo, {}, **options)
+def one(request):
+    made = engines(request.param)
     yield made
     made.close()
 
 
-def test_the_engine_sees_an_update_without_sending_the_weights_again(worker):
-    engine, weights = RemoteEngine(worker), {"w": torch.zeros(3), "v": torch.ones(2)}
+def test_the_engine_sees_an_update_without_sending_the_weights_again(one):
+    weights = {"w": torch.zeros(3), "v": torch.ones(2)}
     for value in (1.0, 2.0, 3.0):
         weights["w"].fill_(value)
-        engine.load_weights(weights)
-        assert engine.generate([], None)["w"].tolist() == [value] * 3
+        one.load_weights(weights)
+        assert held(one) == {value}
     # Another tensor under the same name is sent.
-    engine.load_weights({"w": torch.full((3,), 9.0), "v": weights["v"]})
-    assert engine.generate([], None)["w"].tolist() == [9.0] * 3
+    one.load_weights({"w": torch.full((3,), 9.0), "v": weights["v"]})
+    assert held(one) == {9.0}
 
 
 def test_a_restarted_engine_sees_the_present_weights():
-    worker = place("process", "engine", build_echo, {}, restarts=1, remember=("load_weights",),
-                   warn=lambda _: None)  # fmt: skip
-    engine, weights = RemoteEngine(worker), {"w": torch.zeros(3)}
-    engine.load_weights(weights)
-    os.kill(worker.pid, signal.SIGKILL)
+    one, weights = engines("process"), {"w": torch.zeros(3)}
+    one.load_weights(weights)
+    os.kill(one.workers[0].pid, signal.SIGKILL)
     weights["w"].fill_(5.0)
-    engine.load_weights(weights)
-    assert engine.generate([], None)["w"].tolist() == [5.0] * 3
-    worker.close()
+    one.load_weights(weights)
+    assert held(one) == {5.0}
+    one.close()
+
+
+def test_rollouts_from_other_weights_than_the_last_are_never_used():
+    one, weights = engines("inline"), {"w": torch.zeros(3)}
+    one.load_weights(weights)
+    one.generate(prompts(1), Sampling(4))
+    # An engine that lost a hand-over still answers.
+    one.workers[0]._worker._loaded -= 1
+    with pytest.raises(WorkerError, match=r"engine sampled with weights of version 0, .*version 1"):
+        one.generate(prompts(1), Sampling(4))
+
+
+def test_several_engines_share_the_prompts_and_answer_in_order():
+    three = engines("process", 3)
+    three.load_weights({"w": torch.ones(1)})
+    limits = tuple(range(1, 11))
+    found = three.generate(prompts(5), Sampling(4, samples=2, lengths=limits))
+    assert [each.prompt.id for each in found] == [str(at // 2) for at in range(10)]
+    assert [each.response_ids[0] for each in found] == list(limits)
+    assert [each.replica for each in found] == [0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
+    assert len({each.finish for each in found}) == 3
+    # Fewer prompts than engines; the death of one is mended.
+    os.kill(three.workers[2].pid, signal.SIGKILL)
+    assert [each.prompt.id for each in three.generate(prompts(2), Sampling(4))] == ["0", "1"]
+    assert three.generate([], Sampling(4)) == []
+    assert three.peak_gib() > 0
+    three.close()
+
+
+def test_several_teachers_share_the_rollouts():
+    names = [numbered("teacher", at) for at in range(3)]
+    three = Teachers([place("inline", name, Reader, {}) for name in names])
+    rollouts = [Rollout(prompt, 0, (at,), (0.0,), "stop") for at, prompt in enumerate(prompts(5))]
+    scores = three.score(rollouts)
+    assert scores.hidden_RD[:, 0].tolist() == [0, 1, 2, 3, 4] and scores.aligned_R is None
+    assert scores.metrics == {"teacher/failed_requests": 3.0, "teacher/canary_gap": 2.0}
+    # One of them is not aligned everywhere.
+    rollouts[4] = Rollout(prompts(1)[0], 1, (4,), (0.0,), "stop")
+    assert three.score(rollouts).aligned_R.tolist() == [True, True, True, True, True]
+    rollouts[3] = Rollout(prompts(1)[0], 1, (1,), (0.0,), "stop")
+    assert three.score(rollouts).aligned_R.tolist() == [True, True, True, False, True]
+    assert three.score([]).hidden_RD.shape == (0, 1)
+
+
+def test_workers_are_numbered_from_the_second():
+    assert [numbered("engine", at) for at in range(2)] == ["engine", "engine 2"]
+    assert [log_of("teacher", at) for at in range(2)] == ["teacher.log", "teacher-2.log"]
+
+
+def test_the_gauge_names_the_engine_that_disagrees():
+    said = []
+    gauge = Gauge("float32", strict=False, warn=said.append)
+    gauge.check({0: (1e-6, 1e-5), 1: (1e-6, 1e-5)})
+    assert said == []
+    gauge.check({0: (1e-6, 1e-5), 1: (0.5, float("nan")), 2: (1e-6, 1e-5)})
+    assert said[0].startswith("engine 2 (of 3) and trainer disagree")

@@ -18,7 +18,7 @@ from test_execution import gone
 
 from esr_cli.base import process as proc
 from esr_cli.execution import watch
-from esr_cli.execution.watch import Patience, Watch
+from esr_cli.execution.watch import Patience, Watch, process_signs
 from esr_cli.execution.worker import WorkerError, place
 
 
@@ -89,7 +89,7 @@ def test_time_in_which_the_trainer_did_not_run_is_not_silence(sleeping, monkeypa
     monkeypatch.setattr(watch, "time", clock)
     said, beats = [], SimpleNamespace(value=0)
     time.sleep(0.3)  # it uses the processor until it sleeps
-    seen = Watch("x", sleeping, beats, "m", 10.0, 100.0, said.append)
+    seen = Watch("x", process_signs(sleeping, beats), "m", 10.0, 100.0, said.append)
     clock.now += 3600.0
     assert seen.look() == "" and said == []
     for _ in range(7):

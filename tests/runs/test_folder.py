@@ -19,6 +19,7 @@ from esr_cli.runs import folder as run_folder
         (["+rollout_len=64"], "rollout_len=64"),
         (["seed=1", "+rollout_len=64", "tracking=none", "strict=true"], "rollout_len=64,seed=1"),
         (["pair.student.path=/a/b"], "pair.student.path=-a-b"),
+        (["teacher=server", "teacher.urls=[http://a:1]", "teacher.in_flight=2"], "teacher=server"),
     ],
 )
 def test_a_run_folder_is_named_after_its_overrides(overrides, name, tmp_path, monkeypatch):
@@ -49,6 +50,19 @@ def test_a_group_given_on_resume_must_agree_in_every_setting(tmp_path):
         resumed(run, "rollout=eager")
     with pytest.raises(ConfigError, match=r"rollout.max_tokens=8, not 16"):
         resumed(run, "rollout=eager", "rollout.top_k=5", "rollout_len=16")
+
+
+def test_a_run_may_resume_with_other_servers_of_its_teacher(tmp_path):
+    run, here, there = tmp_path / "run", "teacher.urls=[http://a:1]", "teacher.urls=[http://b:1]"
+    write_run(run, "+rollout_len=8", "teacher=server", here, right={0: [[1]]})
+    (run / "checkpoints" / "step-000001").mkdir(parents=True)
+    assert resumed(run, there).teacher.urls == ["http://b:1"]
+    assert resumed(run, "teacher=server", there).teacher.urls == ["http://b:1"]
+    assert resumed(run).teacher.urls == ["http://a:1"]
+    with pytest.raises(ConfigError, match=r"teacher.engine=server, not local"):
+        resumed(run, "teacher=local")
+    with pytest.raises(ConfigError, match=r"teacher.wire=bfloat16: the saved run has auto"):
+        resumed(run, "teacher.wire=bfloat16")
 
 
 def test_settings_that_change_no_result_may_be_given_on_resume(tmp_path, monkeypatch):

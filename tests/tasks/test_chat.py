@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from transformers import AutoTokenizer
 
-from esr_cli.config import ConfigError, PairConfig
+from esr_cli.config import ConfigError, ModelConfig, PairConfig
 from esr_cli.models.loading import PACKAGED
 from esr_cli.tasks.chat import Chat, chats, prompt
 from esr_cli.tasks.filters import too_long
@@ -107,6 +107,16 @@ def test_student_and_teacher_use_their_own_templates():
     student, teacher = chat("{{ 'plan : careful' }}"), chat("{{ 'plan : quick' }}")
     both = prompt(ASKED, student, teacher)
     assert both.student_ids == student.encode(ASKED) != teacher.encode(ASKED) == both.teacher_ids
+
+
+def test_the_teacher_may_be_told_the_reference_answer():
+    told = chat(QWEN3, "The answer is {reference}.")
+    known = Question("q", ASKED.messages, "here, {problem}")
+    assert told.text(known).startswith("<system>The answer is here, {problem}.</><user>Where?</>")
+    with pytest.raises(ConfigError, match=r"question q has no reference answer for \{reference\}"):
+        told.text(ASKED)
+    with pytest.raises(ConfigError, match=r"pair.student.system=.*only pair.teacher.system"):
+        PairConfig(student=ModelConfig(system="It is {reference}."))
 
 
 def test_a_template_error_names_the_question():

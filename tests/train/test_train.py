@@ -128,12 +128,12 @@ def test_the_gauge_fires_if_the_engine_keeps_old_weights(engine, tmp_path):
         pytest.importorskip("vllm")
     code = (
         "from esr_cli.cli.main import main\n"
-        "from esr_cli.execution.remote import RemoteEngine\n"
-        "load, updates = RemoteEngine.load_weights, iter(range(3))\n"
+        "from esr_cli.execution.several import Engines\n"
+        "load, updates = Engines.load_weights, iter(range(3))\n"
         "def first_three(self, weights):\n"
         "    if next(updates, None) is not None:\n"
         "        load(self, weights)\n"
-        "RemoteEngine.load_weights = first_three\n"
+        "Engines.load_weights = first_three\n"
         "if __name__ == '__main__': main()\n"
     )
     script = tmp_path / "without.py"
@@ -152,7 +152,7 @@ def test_the_gauge_warns_once():
     warnings = []
     gauge = Gauge("float32", strict=False, warn=warnings.append)
     for gap in (1e-6, 0.5, 0.5):
-        gauge.check({"rollout/logprob_gap_mean": gap, "rollout/logprob_gap_max": gap})
+        gauge.check({0: (gap, gap)})
     assert len(warnings) == 1 and "old weights" in warnings[0]
 
 

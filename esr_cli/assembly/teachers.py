@@ -1,0 +1,155 @@
+"""Places the teacher: our own passes or vLLM in a worker, or a client of vLLM servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from esr_cli.assembly import seats
+from esr_cli.assembly.pairing import Pairing
+from esr_cli.assembly.patience import patience
+from esr_cli.base.words import numbered
+from esr_cli.config import ConfigError, TrainConfig
+from esr_cli.execution.seat import Seat
+from esr_cli.execution.several import Teachers, log_of
+from esr_cli.execution.worker import place
+from esr_cli.models import loading, outlines
+from esr_cli.teacher.canary import Canary
+from esr_cli.teacher.servers import KEY, ServerError, Servers
+
+# What a state of each type loses nothing in, of what a server can answer in.
+WIRES = {"float32": "float32", "float16": "float32"}
+
+
+def build(kind: str, settings: dict[str, Any], seat: Seat) -> Any:
+    """Builds the teacher in its own process."""
+    seat.take()
+    if kind == "local":
+        from esr_cli.teacher.teacher import Teacher
+
+        return Teacher(**settings, device=seat.device)
+    from esr_cli.models import head_file
+    from esr_cli.teacher.states_teacher import StatesTeacher
+
+    load_head = partial(head_file.load, **settings["head"])
+    return StatesTeacher(_source(kind, settings["source"]), load_head, settings["reader"])
+
+
+def _source(kind: str, settings: dict[str, Any]) -> Any:
+    if kind == "vllm":
+        from esr_cli.teacher.vllm_states import VllmStates
+
+        return VllmStates(**settings)
+    return Servers(**settings)
+
+
+def place_teachers(
+    config: TrainConfig, dtype: str, pairing: Pairing, folder: Path, warn: Callable[[str], None]
+) -> Teachers:
+    """The teachers as workers, not started yet; the output of each goes to a log."""
+    model, execution, kind = config.pair.teacher, config.execution, config.teacher.engine
+    settings: dict[str, Any] = {"reader": pairing.reader}
+    if kind == "local":
+        settings |= {
+            "path": model.path, "dtype": dtype, "revision": model.revision,
+            "columns": pairing.columns,
+            "micro_batch_tokens": config.tune.micro_batch_tokens,
+            "trust_remote_code": model.trust_remote_code, "compiled": config.tune.compile,
+        }  # fmt: skip
+    else:
+        settings["head"] = {
+            "path": model.path, "skeleton": outlines.skeleton(model), "columns": pairing.columns,
+            "dtype": dtype, "revision": model.revision,
+        }  # fmt: skip
+        source = server_settings(config, dtype) | {"warn": warn} if kind == "server" else None
+        settings["source"] = source or _vllm_settings(config, dtype)
+    # A client of servers needs no process of its own.
+    where = "inline" if kind == "server" else execution.teacher
+    waits = patience(execution, model, execution.teacher_device)
+    return Teachers([
+        place(
+            where, numbered("teacher", replica), build,
+            {"kind": kind, "settings": settings, "seat": seat}, seat,
+            restarts=execution.restarts, warn=warn, patience=waits,
+            log=str(folder / log_of("teacher", replica)),
+        )
+        for replica, seat in enumerate(
+            seats.of_teachers(config.rollout, execution, config.teacher)
+        )
+    ])  # fmt: skip
+
+
+def _vllm_settings(config: TrainConfig, dtype: str) -> dict[str, Any]:
+    """The arguments of `VllmStates`."""
+    model, engine = config.pair.teacher, config.teacher
+    return {
+        "path": loading.resolve(model.path), "dtype": dtype, "canary": _canary(config, dtype),
+        "revision": model.revision, "trust_remote_code": model.trust_remote_code,
+        "max_model_len": config.pair.context_tokens,
+        "max_sequences": config.rollout.max_sequences,
+        "gpu_memory_utilization": engine.gpu_memory_utilization,
+        "tensor_parallel": engine.tensor_parallel, "quantization": engine.quantization,
+    }  # fmt: skip
+
+
+def server_settings(config: TrainConfig, dtype: str) -> dict[str, Any]:
+    """The arguments of `Servers`."""
+    engine = config.teacher
+    wire = engine.wire if engine.wire != "auto" else WIRES.get(dtype, "bfloat16")
+    return {
+        "urls": engine.urls, "key": os.environ.get(KEY, ""), "wire": wire,
+        "timeout_s": engine.timeout_s, "patience_s": engine.patience_s,
+        "in_flight": engine.in_flight, "canary": _canary(config, wire),
+    }  # fmt: skip
+
+
+def _canary(config: TrainConfig, dtype: str) -> Canary:
+    model = config.pair.teacher
+    shape = loading.load_shape(model.path, model.revision, model.trust_remote_code)
+    return Canary(shape.vocab_size, dtype)
+
+
+def check_servers(config: TrainConfig) -> list[str]:
+    """A line for each server, which serves the pair's teacher; else raises `ConfigError`."""
+    device = loading.pick_device(config.execution.device)
+    dtype = loading.pick_dtype(config.pair.dtype, device)
+    servers = Servers(**server_settings(config, dtype))
+    try:
+        return [_check(config, servers, url) for url in servers.urls]
+    except ServerError as error:
+        raise ConfigError(str(error)) from None
+    finally:
+        servers.close()
+
+
+def _last(path: str) -> str:
+    """The last part of a path or hub id; a name of the package's own is one part."""
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def _check(config: TrainConfig, servers: Any, url: str) -> str:
+    found, pair = servers.describe(url), config.pair
+    if found.max_model_len < pair.context_tokens:
+        raise ConfigError(
+            f"teacher.urls={url}: reads {found.max_model_len} tokens, pair.context_tokens="
+            f"{pair.context_tokens}; start it with --max-model-len {pair.context_tokens}"
+        )
+    model = pair.teacher
+    if not {_last(found.model), _last(found.root)} & {model.path, _last(model.path)}:
+        raise ConfigError(
+            f"teacher.urls={url}: serves {found.model}, not pair.teacher.path={model.path}; if it "
+            f"is that model, start it with --served-model-name {model.path}"
+        )
+    shape = loading.load_shape(model.path, model.revision, model.trust_remote_code)
+    [states_LD] = servers.states_at(url, [[0, 0]])
+    width = states_LD.shape[-1]
+    if width != shape.hidden_size:
+        raise ConfigError(
+            f"teacher.urls={url}: serves {found.root}, whose states have {width} numbers, and "
+            f"pair.teacher.path={model.path} has {shape.hidden_size}; serve that model"
+        )
+    version = f" by vLLM {found.version}" if found.version else ""
+    return f"{url}: {found.root}{version}, up to {found.max_model_len} tokens"

@@ -1,0 +1,49 @@
+"""The bytes that a step sends to other machines, by role, from the shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from esr_cli.assembly import seats, teachers
+from esr_cli.assembly.memory import GIB, weight_count
+from esr_cli.config import TrainConfig
+from esr_cli.config.finding import Finding
+from esr_cli.models import loading
+
+MIB = GIB / 1024
+
+
+def mib_a_step(config: TrainConfig, student: Any, teacher: Any, longest: int) -> dict[str, float]:
+    """MiB of tensors by role in a step whose responses all have `longest` tokens.
+
+    Engines get the weights; from teachers come the states. Token ids are small beside them.
+    """
+    execution, pair = config.execution, config.pair
+    dtype = loading.pick_dtype(pair.dtype, loading.pick_device(execution.device))
+    found = {}
+    if execution.engine == "ray":
+        engines = seats.of_engines(config.rollout, execution, config.teacher)
+        found["engine"] = len(engines) * weight_count(student) * _size(dtype) / MIB
+    tokens = config.prompts_per_step * config.rollouts_per_prompt * longest
+    width = teacher.config.get_text_config().hidden_size
+    if config.teacher.engine == "server":
+        wire = teachers.server_settings(config, dtype)["wire"]
+        found["teacher"] = tokens * width * _size(wire) / MIB
+    elif execution.teacher == "ray":
+        found["teacher"] = tokens * width * _size(dtype) / MIB
+    return found
+
+
+def findings(config: TrainConfig, models: dict[str, Any], longest: int) -> list[Finding]:
+    """A line on the bytes of a step, if any leave this machine."""
+    found = mib_a_step(config, models["student"], models["teacher"], longest)
+    said = {"engine": "weights to the engines", "teacher": "states from the teachers"}
+    parts = [f"{mib:,.2f} MiB of {said[role]}" for role, mib in found.items()]
+    text = f"a step sends at most {' and '.join(parts)} (N={longest})"
+    return [Finding("ok", "wire", text)] if found else []
+
+
+def _size(dtype: str) -> int:
+    return torch.empty(0, dtype=getattr(torch, dtype)).element_size()

@@ -1,0 +1,83 @@
+"""Settings of what runs the teacher: our own passes, vLLM in a worker, or vLLM servers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from esr_cli.config.errors import need, need_choice
+from esr_cli.config.pair import PairConfig
+
+ENGINES = ("local", "vllm", "server")
+
+
+@dataclass
+class TeacherEngineConfig:
+    """What computes the teacher's hidden states; the model is `pair.teacher`.
+
+    `local` is transformers in a worker of ours. `vllm` is vLLM's pooling runner in that worker:
+    `tensor_parallel` GPUs of one machine, weights in a `quantization` that vLLM knows, and a share
+    `gpu_memory_utilization` of the GPU memory. `server` asks the vLLM servers at `urls`, which
+    `esr teacher serve` starts: `in_flight` requests at a time for each, another address if one does
+    not answer within `timeout_s` seconds or fails. If none answers, a step waits for one up to
+    `patience_s` seconds, before the run stops, resumable. Answers have the dtype `wire` (`auto`:
+    bfloat16 for a bfloat16 teacher). A key for the servers is read from the environment variable
+    ESR_TEACHER_KEY.
+    """
+
+    engine: str = "local"
+    urls: list[str] = field(default_factory=list)
+    wire: str = "auto"
+    timeout_s: float = 120.0
+    patience_s: float = 600.0
+    in_flight: int = 4
+    tensor_parallel: int = 1
+    quantization: str | None = None
+    gpu_memory_utilization: float = 0.4
+
+    def __post_init__(self) -> None:
+        need_choice("teacher", self.engine, ENGINES)
+        need_choice("teacher.wire", self.wire, ("auto", "float32", "bfloat16"))
+        server = self.engine == "server"
+        remedy = "name the servers: teacher.urls=[http://HOST:8000]"
+        need(bool(self.urls) or not server, "teacher.urls", self.urls, remedy)
+        for url in self.urls:
+            known = re.fullmatch(r"https?://[^/\s]+(/\S*)?", url)
+            need(bool(known), "teacher.urls", url, "give http://HOST:PORT")
+        twice = len(set(self.urls)) < len(self.urls)
+        need(not twice, "teacher.urls", self.urls, "name each address once")
+        need(self.timeout_s > 0, "teacher.timeout_s", self.timeout_s, "give seconds above 0")
+        need(self.patience_s >= 0, "teacher.patience_s", self.patience_s, "give 0 or more")
+        for key in ("in_flight", "tensor_parallel"):
+            need(getattr(self, key) > 0, f"teacher.{key}", getattr(self, key), "give 1 or more")
+        share = self.gpu_memory_utilization
+        need(0 < share <= 1, "teacher.gpu_memory_utilization", share, "give a share in (0, 1]")
+
+
+@dataclass
+class TeacherServeConfig:
+    """Settings of `esr teacher serve`: a vLLM server of the pair's teacher, for `teacher=server`.
+
+    It listens at `host` and `port`. `max_model_len` null: `pair.context_tokens`. `sequences` are
+    read at a time. Weights are split over `tensor_parallel` GPUs, in a `quantization` that vLLM
+    knows, and get a share `gpu_memory_utilization` of the GPU memory. Requests need the key in the
+    environment variable ESR_TEACHER_KEY, if it is set.
+    """
+
+    pair: PairConfig = field(default_factory=PairConfig)
+    host: str = "127.0.0.1"
+    port: int = 8000
+    max_model_len: int | None = None
+    sequences: int = 64
+    tensor_parallel: int = 1
+    quantization: str | None = None
+    gpu_memory_utilization: float = 0.9
+
+    def __post_init__(self) -> None:
+        need(0 < self.port < 65536, "port", self.port, "give a port from 1 to 65535")
+        longest = self.max_model_len or self.pair.context_tokens
+        need(longest > 1, "max_model_len", longest, "give 2 or more")
+        for key in ("sequences", "tensor_parallel"):
+            need(getattr(self, key) > 0, key, getattr(self, key), "give 1 or more")
+        share = self.gpu_memory_utilization
+        need(0 < share <= 1, "gpu_memory_utilization", share, "give a share in (0, 1]")

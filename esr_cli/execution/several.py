@@ -1,0 +1,166 @@
+"""The engines of a run as one, and the teachers: the work is split, and joined in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from esr_cli.base import process
+from esr_cli.base.words import numbered
+from esr_cli.distill.head import Head
+from esr_cli.execution.remote import RemoteEngine, RemoteTeacher, Weights
+from esr_cli.execution.worker import Worker
+from esr_cli.types import HiddenScores, LogitScores, Prompt, Rollout, Sampling, Scores
+
+# Metrics of a teacher that count: those of several are added, of the others the largest is kept.
+MIB = 2**20
+COUNTS = ("teacher/failed_requests", "wire/teacher_mib")
+
+
+def log_of(role: str, replica: int) -> str:
+    """The file of a worker's output: `engine.log`, `engine-2.log`."""
+    return f"{numbered(role, replica).replace(' ', '-')}.log"
+
+
+class _Workers:
+    """Workers of one role, which start and end together."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self.workers = list(workers)
+
+    def start(self) -> None:
+        """Launches the workers without waiting for them."""
+        for worker in self.workers:
+            worker.start()
+
+    def close(self) -> None:
+        """Ends the workers."""
+        for worker in self.workers:
+            worker.close()
+
+    def reset_peak(self) -> None:
+        """Forgets the peak memory of each worker."""
+        for worker in self.workers:
+            worker.call("reset_peak")
+
+    def peak_gib(self) -> float:
+        """The peak memory of all workers in GiB; waits until they are built."""
+        return sum(worker.call("peak_gib") for worker in self.workers)
+
+    def take_wire_mib(self) -> float:
+        """The MiB of tensors to and from all workers since the last call."""
+        return sum(worker.take_wire_bytes() for worker in self.workers) / MIB
+
+
+class Engines(_Workers):
+    """One or more engines that hold the same student, as one `Engine`.
+
+    A response depends on its own seed alone, so it is the same whichever engine samples it.
+    """
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        super().__init__(workers)
+        self._engines = [RemoteEngine(worker) for worker in workers]
+        self._begun: list[int] = []
+
+    def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
+        """See `Engine.generate`."""
+        self.begin(prompts, sampling)
+        return self.finish()
+
+    def begin(self, prompts: list[Prompt], sampling: Sampling) -> None:
+        """Starts sampling without waiting; each engine gets some of the prompts."""
+        self._begun = []
+        for replica, share in enumerate(_shares(len(prompts), len(self._engines))):
+            if prompts[share]:
+                self._engines[replica].begin(prompts[share], _limited(sampling, share))
+                self._begun.append(replica)
+
+    def finish(self, fresh: bool = True) -> list[Rollout]:
+        """See `RemoteEngine.finish`; the rollouts are in the order of the prompts."""
+        begun, self._begun, found = self._begun, [], []
+        for replica in begun:
+            rollouts = self._engines[replica].finish(fresh)
+            found += [replace(each, replica=replica) for each in rollouts] if replica else rollouts
+        return found
+
+    def load_weights(self, weights: Weights) -> None:
+        """See `Engine.load_weights`; all engines load at the same time."""
+        shared: list[Any] = []
+
+        def share(worker: Worker, weights: Weights) -> Any:
+            # The same place in memory serves every engine.
+            if not shared:
+                shared.append(worker.shared(weights))
+            return shared[0]
+
+        # Before an engine may read what a kernel is still writing.
+        process.synchronize()
+        for engine in self._engines:
+            engine.begin_load(weights, share)
+        for engine in self._engines:
+            engine.finish_load()
+
+
+class Teachers(_Workers):
+    """One or more teachers that hold the same model, as one."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        super().__init__(workers)
+        self._teachers = [RemoteTeacher(worker) for worker in workers]
+
+    def head(self) -> Head | None:
+        """See `Teacher.head`."""
+        return self._teachers[0].head()
+
+    def score(self, rollouts: list[Rollout]) -> Scores:
+        """See `Teacher.score`; each teacher scores some of the rollouts."""
+        begun: list[RemoteTeacher] = []
+        for teacher, share in zip(
+            self._teachers, _shares(len(rollouts), len(self._teachers)), strict=True
+        ):
+            # One of them answers for a batch without rollouts.
+            if rollouts[share] or (not rollouts and not begun):
+                teacher.begin(rollouts[share])
+                begun.append(teacher)
+        return _joined([teacher.finish() for teacher in begun])
+
+
+def _shares(count: int, parts: int) -> Iterator[slice]:
+    """Consecutive slices of `count` things for `parts` workers, of equal size up to one."""
+    for part in range(parts):
+        yield slice(part * count // parts, (part + 1) * count // parts)
+
+
+def _joined(parts: Sequence[Scores]) -> Scores:
+    """The scores of consecutive parts of a batch as those of the batch."""
+    if len(parts) == 1:
+        return parts[0]
+    hidden = all(isinstance(part, HiddenScores) for part in parts)
+    states = [p.hidden_RD if isinstance(p, HiddenScores) else p.logits_RV for p in parts]
+    # Each teacher may have a GPU of its own.
+    states = [rows.to(states[0].device) for rows in states]
+    aligned_R = None
+    if any(part.aligned_R is not None for part in parts):
+        aligned_R = torch.cat([
+            torch.ones(len(rows), dtype=torch.bool) if part.aligned_R is None else part.aligned_R
+            for part, rows in zip(parts, states, strict=True)
+        ])  # fmt: skip
+    metrics: dict[str, float] = {}
+    for part in parts:
+        for name, value in part.metrics.items():
+            known = metrics.get(name, 0.0)
+            metrics[name] = known + value if name in COUNTS else max(known, value)
+    kind = HiddenScores if hidden else LogitScores
+    return kind(torch.cat(states), aligned_R, metrics)
+
+
+def _limited(sampling: Sampling, share: slice) -> Sampling:
+    """The sampling with the limits of the prompts in `share`, if each response has its own."""
+    if not sampling.lengths:
+        return sampling
+    first, last = share.start * sampling.samples, share.stop * sampling.samples
+    return replace(sampling, lengths=sampling.lengths[first:last])
