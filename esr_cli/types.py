@@ -143,6 +143,19 @@ def without_ends(ids: Sequence[int], ends: Collection[int | None]) -> Sequence[i
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """The LoRA adapter that an engine is given in place of merged weights."""
+
+    rank: int
+    alpha: int
+
+    @property
+    def scale(self) -> float:
+        """The factor of the product of both factors."""
+        return self.alpha / self.rank
+
+
+@dataclass(frozen=True)
 class Rollout:
     """A sampled response; `finish` is `stop` (it ended) or `length` (it reached its limit).
 

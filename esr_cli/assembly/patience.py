@@ -41,7 +41,7 @@ class Limits:
             return CALL_S + COPY_S * self.billions
         tokens = 0
         if method == "generate":
-            tokens = _sampled(*arguments)
+            tokens = sum(_sampled(*batch) for batch in arguments[0])
         elif method == "score":
             tokens = _scored(*arguments)
         a_token = TOKEN_S + TOKEN_AND_BILLION_S[self.device.partition(":")[0]] * self.billions

@@ -30,7 +30,7 @@ from esr_cli.execution.several import Engines, Teachers, log_of
 from esr_cli.execution.worker import place
 from esr_cli.models import loading
 from esr_cli.student.student import Student
-from esr_cli.types import Sampling
+from esr_cli.types import Adapter, Sampling
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def assemble(
     dtype = loading.pick_dtype(pair.dtype, device)
     engine = place_engines(
         config.rollout, execution, pair.student, dtype, pair.context_tokens, folder, warn,
-        masked_ids(pair.student, pairing), config.teacher,
+        masked_ids(pair.student, pairing), config.teacher, adapter_of(config),
     )  # fmt: skip
     teacher = place_teachers(config, dtype, pairing, folder, warn)
     for worker in (engine, teacher):
@@ -99,6 +99,13 @@ def assemble(
     return Parts(engine, teacher, student, sampling, lengths_of(config))
 
 
+def adapter_of(config: TrainConfig) -> Adapter | None:
+    """The LoRA adapter that the engines get in place of merged weights, if they get one."""
+    tune, weights = config.tune, config.rollout.weights
+    alone = weights == "adapter" or (weights == "auto" and config.execution.engine == "ray")
+    return Adapter(tune.rank, tune.alpha) if alone and tune.method == "lora" else None
+
+
 def masked_ids(student: ModelConfig, pairing: Pairing) -> tuple[int, ...]:
     """The student's ids that are masked out in training rollouts, as the teacher lacks them."""
     shape = loading.load_shape(student.path, student.revision, student.trust_remote_code)
@@ -109,6 +116,7 @@ def place_engines(
     rollout: RolloutConfig, execution: ExecutionConfig, model: ModelConfig, dtype: str,
     context_tokens: int, folder: Path, warn: Callable[[str], None],
     masked_ids: tuple[int, ...] = (), teacher: TeacherEngineConfig | None = None,
+    adapter: Adapter | None = None,
 ) -> Engines:  # fmt: skip
     """The engines as workers, not started yet; the output of each goes to a log.
 
@@ -121,6 +129,7 @@ def place_engines(
         "dtype": dtype,
         "max_sequences": rollout.max_sequences,
         "masked_ids": masked_ids,
+        "adapter": adapter,
     }
     if rollout.engine == "vllm":
         settings |= {
@@ -157,7 +166,9 @@ def _student(
         separate = config.execution.teacher == "process" and device.startswith("cuda")
         head = head.to(device, copy=separate)
     objective = objective_of(config, pairing.shared.to(device))
-    student = Student(model, head, config.tune, objective, config.steps)
+    student = Student(
+        model, head, config.tune, objective, config.steps, adapter_of(config) is not None
+    )
     for role, splits in (("student", student.splits), ("teacher", head is not None)):
         if not splits:
             warn(f"the {role}'s output head is more than a projection: its exact logits are used")

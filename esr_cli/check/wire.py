@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 
-from esr_cli.assembly import seats, teachers
+from esr_cli.assembly import seats, teachers, workers
 from esr_cli.assembly.memory import GIB, weight_count
 from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.models import loading
+from esr_cli.models.outlines import trained_parameters
 
 MIB = GIB / 1024
 
@@ -25,7 +26,11 @@ def mib_a_step(config: TrainConfig, student: Any, teacher: Any, longest: int) ->
     found = {}
     if execution.engine == "ray":
         engines = seats.of_engines(config.rollout, execution, config.teacher)
-        found["engine"] = len(engines) * weight_count(student) * _size(dtype) / MIB
+        # Adapters are in fp32.
+        alone = workers.adapter_of(config) is not None
+        count = trained_parameters(student, config.tune) if alone else weight_count(student)
+        size = 4 if alone else _size(dtype)
+        found["engine"] = len(engines) * count * size / MIB
     tokens = config.prompts_per_step * config.rollouts_per_prompt * longest
     width = teacher.config.get_text_config().hidden_size
     if config.teacher.engine == "server":

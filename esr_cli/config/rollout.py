@@ -22,14 +22,19 @@ def check_temperature(key: str, value: float) -> None:
     need(fits, key, value, "give 0 (always the likeliest token) or a number in [0.01, 2]")
 
 
+# The most updates between the weights that sampled and those that are trained.
+MOST_STALE = 4
+
+
 @dataclass
 class RolloutConfig:
     """`max_tokens` is the rollout length N (`rollout_len` on the command line): a number of tokens,
     `full`, or `auto`, which measures N before the run starts.
 
-    `max_sequences` is the maximum number of responses that are decoded in parallel. `staleness=1`
-    generates the next step's rollouts during the current step, from the weights before its update
-    (docs/performance.md).
+    `max_sequences` is the maximum number of responses that are decoded in parallel. With
+    `staleness` k the rollouts of a step are sampled from the weights k updates earlier, while the
+    steps before it are trained (docs/scale.md). `weights` is what the engine gets of a LoRA
+    student: its `merged` weights, or the `adapter` alone; `auto` is the adapter on Ray.
     """
 
     engine: str = "vllm"
@@ -40,14 +45,17 @@ class RolloutConfig:
     max_sequences: int = 128
     gpu_memory_utilization: float = 0.4
     staleness: int = 0
+    weights: str = "auto"
 
     def __post_init__(self) -> None:
         need_choice("rollout", self.engine, ("vllm", "eager"))
+        need_choice("rollout.weights", self.weights, ("auto", "merged", "adapter"))
         check_length("rollout_len", self.max_tokens)
         check_temperature("rollout.temperature", self.temperature)
         need(0 < self.top_p <= 1, "rollout.top_p", self.top_p, "give a number in (0, 1]")
         need(self.top_k >= 0, "rollout.top_k", self.top_k, "give 0 (all tokens) or more")
-        need(self.staleness in (0, 1), "rollout.staleness", self.staleness, "give 0 or 1")
+        stale = self.staleness
+        need(0 <= stale <= MOST_STALE, "rollout.staleness", stale, f"give 0 to {MOST_STALE}")
         share = self.gpu_memory_utilization
         need(0 < share <= 1, "rollout.gpu_memory_utilization", share, "give a share in (0, 1]")
         need(self.max_sequences > 0, "rollout.max_sequences", self.max_sequences, "give 1 or more")

@@ -79,6 +79,11 @@ class TrainConfig:
             not stale or place != "inline", "rollout.staleness", stale,
             f"prefetching rollouts needs execution=process or execution=ray, not {place}",
         )  # fmt: skip
+        weights = self.rollout.weights
+        need(
+            weights != "adapter" or self.tune.method == "lora", "rollout.weights", weights,
+            "full fine-tuning has no adapter; give merged, or tune=lora",
+        )  # fmt: skip
         kind = self.loss.divergence
         need(
             not stale or kind != "policy_gradient", "rollout.staleness", stale,

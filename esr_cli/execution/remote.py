@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from esr_cli.execution.worker import Worker
 from esr_cli.types import Engine, Prompt, Rollout, Sampling, Scores
 
 Weights = dict[str, torch.Tensor]
+# Prompts, and how to sample their responses.
+Batch = tuple[list[Prompt], Sampling]
 
 
 class RemoteEngine:
@@ -29,25 +31,25 @@ class RemoteEngine:
         self._version = torch.zeros((), dtype=torch.int64).share_memory_()
         self._wanted = 0
 
-    def begin(self, prompts: list[Prompt], sampling: Sampling) -> None:
+    def begin(self, batches: Sequence[Batch]) -> None:
         """Starts sampling without waiting. No other call is allowed before `finish`."""
         self._wanted = int(self._version)
-        self.worker.begin("generate", prompts, sampling)
+        self.worker.begin("generate", list(batches))
 
-    def finish(self, fresh: bool = True) -> list[Rollout]:
-        """Waits for the rollouts that `begin` started.
+    def finish(self, fresh: bool = True) -> list[list[Rollout]]:
+        """Waits for the rollouts of each batch that `begin` started.
 
         Raises `WorkerError` if the engine died and the trainer's weights are not `fresh`, but have
         changed since: the engine reads them where they are, so it would sample other rollouts. Also
         raises it if the rollouts are from other weights than the last that the engine was given.
         """
-        version, rollouts = self.worker.finish(fresh or not self.worker.shares_memory)
+        version, found = self.worker.finish(fresh or not self.worker.shares_memory)
         if version != self._wanted:
             raise WorkerError(
                 f"the {self.worker.name} sampled with weights of version {version}, and not with "
                 f"the last that it was given (version {self._wanted})"
             )
-        return rollouts
+        return found
 
     def begin_load(self, weights: Weights, share: Callable[[Worker, Weights], Any]) -> None:
         """Starts to load weights. Tensors in the same memory as last time are not sent again.
@@ -93,9 +95,9 @@ class RestorableEngine:
         # The trainer may move its weights once this returns.
         process.synchronize()
 
-    def generate(self, prompts: list[Prompt], sampling: Sampling) -> tuple[int, list[Rollout]]:
-        """The version of the weights, and the rollouts; see `Engine.generate`."""
-        return self._loaded, self.engine.generate(prompts, sampling)
+    def generate(self, batches: Sequence[Batch]) -> tuple[int, list[list[Rollout]]]:
+        """The version of the weights, and the rollouts of each batch; see `Engine.generate`."""
+        return self._loaded, [self.engine.generate(*batch) for batch in batches]
 
 
 def _addresses(weights: Weights) -> dict[str, int]:

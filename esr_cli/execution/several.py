@@ -11,7 +11,7 @@ import torch
 from esr_cli.base import process
 from esr_cli.base.words import numbered
 from esr_cli.distill.head import Head
-from esr_cli.execution.remote import RemoteEngine, RemoteTeacher, Weights
+from esr_cli.execution.remote import Batch, RemoteEngine, RemoteTeacher, Weights
 from esr_cli.execution.worker import Worker
 from esr_cli.types import HiddenScores, LogitScores, Prompt, Rollout, Sampling, Scores
 
@@ -65,26 +65,30 @@ class Engines(_Workers):
         super().__init__(workers)
         self._engines = [RemoteEngine(worker) for worker in workers]
         self._begun: list[int] = []
+        self._batches = 0
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
         """See `Engine.generate`."""
-        self.begin(prompts, sampling)
-        return self.finish()
+        self.begin([(prompts, sampling)])
+        return self.finish()[0]
 
-    def begin(self, prompts: list[Prompt], sampling: Sampling) -> None:
-        """Starts sampling without waiting; each engine gets some of the prompts."""
+    def begin(self, batches: Sequence[Batch]) -> None:
+        """Starts sampling without waiting; each engine gets some of the prompts of every batch."""
         self._begun = []
-        for replica, share in enumerate(_shares(len(prompts), len(self._engines))):
-            if prompts[share]:
-                self._engines[replica].begin(prompts[share], _limited(sampling, share))
+        parts = [_parts(*batch, len(self._engines)) for batch in batches]
+        for replica, own in enumerate(zip(*parts, strict=True)):
+            if any(prompts for prompts, _ in own):
+                self._engines[replica].begin(own)
                 self._begun.append(replica)
+        self._batches = len(batches)
 
-    def finish(self, fresh: bool = True) -> list[Rollout]:
-        """See `RemoteEngine.finish`; the rollouts are in the order of the prompts."""
-        begun, self._begun, found = self._begun, [], []
+    def finish(self, fresh: bool = True) -> list[list[Rollout]]:
+        """See `RemoteEngine.finish`; the rollouts of a batch are in the order of its prompts."""
+        begun, self._begun = self._begun, []
+        found: list[list[Rollout]] = [[] for _ in range(self._batches)]
         for replica in begun:
-            rollouts = self._engines[replica].finish(fresh)
-            found += [replace(each, replica=replica) for each in rollouts] if replica else rollouts
+            for batch, own in zip(found, self._engines[replica].finish(fresh), strict=True):
+                batch += [replace(each, replica=replica) for each in own] if replica else own
         return found
 
     def load_weights(self, weights: Weights) -> None:
@@ -158,9 +162,11 @@ def _joined(parts: Sequence[Scores]) -> Scores:
     return kind(torch.cat(states), aligned_R, metrics)
 
 
-def _limited(sampling: Sampling, share: slice) -> Sampling:
-    """The sampling with the limits of the prompts in `share`, if each response has its own."""
-    if not sampling.lengths:
-        return sampling
-    first, last = share.start * sampling.samples, share.stop * sampling.samples
-    return replace(sampling, lengths=sampling.lengths[first:last])
+def _parts(prompts: list[Prompt], sampling: Sampling, count: int) -> list[Batch]:
+    """A batch for each engine, with the limits of its prompts if each response has its own."""
+    found = []
+    for share in _shares(len(prompts), count):
+        first, last = share.start * sampling.samples, share.stop * sampling.samples
+        own = replace(sampling, lengths=sampling.lengths[first:last])
+        found.append((prompts[share], own))
+    return found

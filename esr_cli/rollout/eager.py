@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from esr_cli.models import loading
+from esr_cli.models import loading, lora
 from esr_cli.rollout import graphs
 from esr_cli.rollout.decoder import Decoder
-from esr_cli.types import Prompt, Rollout, Sampling
+from esr_cli.types import Adapter, Prompt, Rollout, Sampling
 
 # With this many rows or fewer, a step takes a GPU equally long: it reads all weights.
 MIN_GPU_ROWS = 32
@@ -24,9 +24,10 @@ class EagerEngine:
     def __init__(
         self, path: str, dtype: str, max_sequences: int, device: str = "cpu",
         revision: str | None = None, masked_ids: tuple[int, ...] = (),
-        trust_remote_code: bool = False,
+        trust_remote_code: bool = False, adapter: Adapter | None = None,
     ) -> None:  # fmt: skip
         self.model = loading.load_model(path, dtype, device, revision, trust_remote_code)
+        self.adapter, self._base = adapter, dict[str, torch.Tensor]()
         self.max_sequences, self.decoder = max_sequences, Decoder.of(self.model)
         if device != "cpu":
             # Frees the copies of the weights that the decoder has concatenated.
@@ -38,8 +39,16 @@ class EagerEngine:
 
     @torch.no_grad()
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
-        """Copies the named weights in place. Each name must exist in the model."""
+        """Copies the named weights in place. Each name must exist in the model.
+
+        With an adapter, the weights are its factors, which are added to the model's first weights.
+        """
         parameters = self.model.state_dict()
+        if self.adapter:
+            for name in (f"{layer}.weight" for layer in lora.layers_of(weights)):
+                if name not in self._base:
+                    self._base[name] = parameters[name].clone()
+            weights = lora.merged(self._base, weights, self.adapter)
         unknown = [name for name in weights if name not in parameters]
         assert not unknown, f"the engine's model has no weight {unknown[0]}"
         torch._foreach_copy_([parameters[name] for name in weights], list(weights.values()))

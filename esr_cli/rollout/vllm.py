@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from esr_cli.base.states import preserved
-from esr_cli.models import loading
+from esr_cli.models import loading, lora
 from esr_cli.models.shapes import engine_cache, engine_share, plain, whole_cache
-from esr_cli.types import Prompt, Rollout, Sampling
+from esr_cli.types import Adapter, Prompt, Rollout, Sampling
 
 # vLLM reads these on import. With a separate engine process, weights could not be handed over.
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -23,6 +25,8 @@ os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
 GIB = 2**30
 # Prompt tokens per prefill batch. More would only take more memory for activations.
 PREFILL_TOKENS = 8192
+# The ranks that vLLM reserves room for.
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 # Batch sizes with a captured CUDA graph; other sizes are padded up. vLLM's default has many more,
 # which take longer to capture than they save.
 GRAPHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -35,6 +39,7 @@ class VllmEngine:
         self, path: str, dtype: str, max_model_len: int, max_sequences: int,
         gpu_memory_utilization: float = 0.4, revision: str | None = None,
         masked_ids: tuple[int, ...] = (), trust_remote_code: bool = False,
+        adapter: Adapter | None = None,
     ) -> None:  # fmt: skip
         self.on_cpu, self.mask = not torch.cuda.is_available(), _TokenMask(masked_ids)
         shape = loading.load_shape(path, revision, trust_remote_code)
@@ -47,6 +52,10 @@ class VllmEngine:
         else:
             options = _on_cuda(shape, size, max_model_len, max_sequences, gpu_memory_utilization)
         options["dtype"] = dtype
+        self._adapter = _Loaded(adapter) if adapter else None
+        if adapter:
+            rank = next(each for each in RANKS if each >= adapter.rank)
+            options |= {"enable_lora": True, "max_lora_rank": rank, "max_loras": 1}
         with preserved():
             from vllm import LLM
 
@@ -64,15 +73,20 @@ class VllmEngine:
                 self.generate([Prompt("", "", (0,), ())], Sampling(2, temperature=1.0))
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
-        """Loads new weights and resets the prefix cache, which is stale with them."""
-        if self.in_place:
+        """Loads new weights and resets the prefix cache, which is stale with them.
+
+        With an adapter, the weights are its factors.
+        """
+        if self._adapter:
+            self._adapter.load(self.llm, weights)
+        elif self.in_place:
             # `reload_weights` rebuilds whole layers, which takes five times as long.
             self.llm.apply_model(lambda model: model.load_weights(iter(weights.items())))
         else:
             self.llm.collective_rpc(
                 "reload_weights", kwargs={"weights_iterator": iter(weights.items())}
             )
-        if self.on_cpu:
+        if self.on_cpu and not self._adapter:
             self.llm.apply_model(_repack_tied_head)
         reset = self.llm.reset_prefix_cache()
         assert reset, "vLLM did not reset its prefix cache after a weight load"
@@ -90,11 +104,32 @@ class VllmEngine:
                 for limit, (prompt, sample) in zip(limits, wanted, strict=True)
             ],
             use_tqdm=False,
+            lora_request=self._adapter and self._adapter.request,
         )
         return [
             _rollout(prompt, sample, output.outputs[0])
             for (prompt, sample), output in zip(wanted, outputs, strict=True)
         ]
+
+
+class _Loaded:
+    """A LoRA adapter that vLLM reads from a folder in memory, anew at every hand-over."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self.adapter = adapter
+        self.request: Any = None
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self._folder = tempfile.TemporaryDirectory(prefix="esr-adapter-", dir=memory)
+
+    def load(self, llm: Any, factors: dict[str, torch.Tensor]) -> None:
+        """Has the engine read the factors; later requests use them."""
+        from vllm.lora.request import LoRARequest
+
+        lora.write(Path(self._folder.name), factors, self.adapter)
+        wanted: Any = LoRARequest("student", 1, self._folder.name, load_inplace=True)
+        assert llm.llm_engine.add_lora(wanted), "vLLM did not load the adapter"
+        # Requests name it; they do not read it again.
+        self.request = LoRARequest("student", 1, self._folder.name)
 
 
 class _TokenMask:

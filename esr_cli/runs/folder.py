@@ -144,7 +144,7 @@ def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
             continue
         if key == "save_every" and old != new and plain["rollout"]["staleness"]:
             raise ConfigError(
-                f"save_every={new}: the saved run has {old}, and with rollout.staleness=1 it "
+                f"save_every={new}: the saved run has {old}, and with rollout.staleness it "
                 "decides which rollouts are fresh; drop it"
             )
         if under(key, FREE_ON_RESUME):

@@ -68,8 +68,9 @@ class Student:
 
     def __init__(
         self, model: Any, teacher_head: Head | None, config: TuneConfig, objective: Objective,
-        total_steps: int,
+        total_steps: int, sends_adapter: bool = False,
     ) -> None:  # fmt: skip
+        self.sends_adapter = sends_adapter
         self.model, self.teacher_head = model, teacher_head
         self.config, self.objective, self.total_steps = config, objective, total_steps
         loading.without_dropout(model)
@@ -93,8 +94,11 @@ class Student:
         )
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The present weights for the engine, always under the same names."""
-        return self.tuning.merged()
+        """The present weights for the engine, always under the same names.
+
+        Of a LoRA student, these are the factors of the adapter if it `sends_adapter`.
+        """
+        return self.tuning.factors() if self.sends_adapter else self.tuning.merged()
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, see `TuneConfig.rate`."""

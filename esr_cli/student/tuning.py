@@ -10,6 +10,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 
 from esr_cli.config import TuneConfig
+from esr_cli.models import lora
 from esr_cli.student.adapted import SeededDropout, read_through
 
 # peft's default adapter name.
@@ -56,6 +57,10 @@ class FullTuning:
         for name, parameter in self._parameters.items():
             if self._masters[name] is not parameter:
                 parameter.copy_(self._masters[name])
+
+    def factors(self) -> dict[str, torch.Tensor]:
+        """All weights: full tuning has no adapter."""
+        return self.merged()
 
     def merged(self) -> dict[str, torch.Tensor]:
         """All weights by their Hugging Face names, without copies."""
@@ -121,6 +126,14 @@ class LoraTuning:
         for name, layer in self._layers:
             base, delta = layer.get_base_layer().weight, layer.get_delta_weight(ADAPTER)
             torch.add(base, delta, out=self._merged[f"{name}.weight"])
+
+    def factors(self) -> dict[str, torch.Tensor]:
+        """Both factors of each adapted layer by peft's names, always in the same memory."""
+        return {
+            f"{lora.PREFIX}{name}{suffix}": getattr(layer, side)[ADAPTER].weight.detach()
+            for name, layer in self._layers
+            for side, suffix in (("lora_A", lora.A), ("lora_B", lora.B))
+        }
 
     def merged(self) -> dict[str, torch.Tensor]:
         """The merged weights as last published, always in the same memory.

@@ -31,7 +31,7 @@ from esr_cli.student.student import WeightsError
 from esr_cli.train import auto_length
 from esr_cli.train.gauge import Gauge, OutsideCheck, comparable
 from esr_cli.train.outcome import check_saves, finish
-from esr_cli.train.steps import Steps
+from esr_cli.train.steps import Steps, ahead_of
 
 MOST_SKIPS = 5
 
@@ -188,11 +188,12 @@ class Loop:
         interrupts.waiting = True
         self.tracker.begin()
         for step in range(start, self.config.steps):
-            next_limits = self._limits(step + 1) if self._samples_early(step + 1) else ()
-            rollouts, update, times = self.steps.take(step, self._limits(step), next_limits)
+            later = ahead_of(step, step == start, self.config, self._due)
+            ahead = {each: self._limits(each) for each in later}
+            rollouts, update, times = self.steps.take(step, self._limits(step), ahead)
             metrics = update.metrics | rollout_metrics(rollouts) | times
             if self.config.rollout.staleness:
-                metrics["rollout/stale"] = float(not self.steps.fresh)
+                metrics["rollout/stale"] = float(self.steps.lag)
             if not update.skipped:
                 profile = kl_profile(update.kl_by_rollout)
                 self.tracker.append("kl_by_position.jsonl", {"step": step + 1, **profile})
@@ -210,14 +211,8 @@ class Loop:
         count = self.config.prompts_per_step * self.parts.sampling.samples
         return self.parts.lengths.lengths_at(step, count)
 
-    def _samples_early(self, step: int) -> bool:
-        """Whether the rollouts of a step are sampled before the previous update is done.
-
-        Not across a checkpoint or an evaluation, so that a run resumed from a checkpoint samples
-        the same rollouts. A run stopped between two checkpoints resumes with fresh rollouts.
-        """
-        due = self._save_due(step) or self._eval_due(step)
-        return self.config.rollout.staleness == 1 and not due
+    def _due(self, step: int) -> bool:
+        return self._save_due(step) or self._eval_due(step)
 
     def _save_due(self, step: int) -> bool:
         return step == self.config.steps or step % self.config.save_every == 0
@@ -261,7 +256,7 @@ class Loop:
             self.tracker.warn(f"{update.skipped}; the step is skipped")
         else:
             self.skipped_in_a_row = 0
-            if self.comparable and self.steps.fresh:
+            if self.comparable and not self.steps.lag:
                 self.gauge.check(update.gaps)
             self.outside_check.check(update.metrics)
         if self.skipped_in_a_row >= MOST_SKIPS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,35 +12,44 @@ from esr_cli.runs.metrics import Clock
 from esr_cli.student.student import Update
 from esr_cli.types import Rollout, without_ends
 
+Limits = Sequence[int]
+NOTHING: Mapping[int, Limits] = {}
+
 
 class Steps:
     """Takes training steps.
 
-    `fresh` is whether the rollouts of the last step were sampled from the weights it updated.
+    `lag` is the number of updates between the weights that the rollouts of the last step were
+    sampled from and those that it updated.
     """
 
     def __init__(self, parts: Parts, task: Any, config: TrainConfig) -> None:
         self.parts, self.task, self.config = parts, task, config
-        self.fresh, self._begun = True, -1
+        self.lag = 0
+        # The steps that the engine samples, those that it has sampled, and the step of its weights.
+        self._begun: list[int] = []
+        self._sampled: dict[int, tuple[int, list[Rollout]]] = {}
+        self._loaded = -1
 
     def take(
-        self, step: int, limits: Sequence[int], next_limits: Sequence[int] = ()
+        self, step: int, limits: Limits, ahead: Mapping[int, Limits] = NOTHING
     ) -> tuple[list[Rollout], Update, dict[str, float]]:
         """Takes one step; returns its rollouts, the update, the seconds of each phase, and the MiB
         that went over a wire.
 
-        `limits` are the maximal response lengths in tokens. If `next_limits` is given, the engine
-        samples the next step's rollouts meanwhile, from the weights before this update.
+        `limits` are the maximal response lengths in tokens. The rollouts of the steps `ahead`, with
+        their limits, are sampled meanwhile, from the weights before this update.
         """
         clock = Clock("sync")
-        self.fresh = self._begun != step
-        if self.fresh:
-            self._begin(step, limits, clock)
+        if step not in self._sampled and step not in self._begun:
+            self._begin(step, {step: limits}, clock)
         with clock.phase("generate"):
-            rollouts = self.parts.engine.finish(self.fresh)
-        self._begun = -1
-        if next_limits:
-            self._begin(step + 1, next_limits, clock)
+            if step not in self._sampled:
+                self._collect(step)
+            sampled_at, rollouts = self._sampled.pop(step)
+        self.lag = step - sampled_at
+        if ahead:
+            self._begin(step, ahead, clock)
         trained = rollouts
         if not self.config.pair.train_ends:
             trained = [without_end(each, self.parts.sampling.stop_ids) for each in rollouts]
@@ -50,13 +59,47 @@ class Steps:
             update = self.parts.student.update(trained, scores, step)
         return rollouts, update, clock.times() | self.parts.wire()
 
-    def _begin(self, step: int, limits: Sequence[int], clock: Clock) -> None:
+    def _begin(self, step: int, wanted: Mapping[int, Limits], clock: Clock) -> None:
+        """Has the engine sample for the `wanted` steps, with the weights before update `step`."""
+        with clock.phase("generate"):
+            if self._begun:
+                self._collect(step)
         with clock.phase("sync"):
             self.parts.engine.load_weights(self.parts.student.weights())
-        prompts = self.task.train(step, self.config.prompts_per_step)
+        count, sampling = self.config.prompts_per_step, self.parts.sampling
+        batches = [
+            (self.task.train(each, count), sampling.at(each, limits))
+            for each, limits in wanted.items()
+        ]
         with clock.phase("generate"):
-            self.parts.engine.begin(prompts, self.parts.sampling.at(step, limits))
-        self._begun = step
+            self.parts.engine.begin(batches)
+        self._begun, self._loaded = list(wanted), step
+
+    def _collect(self, step: int) -> None:
+        """Waits for the rollouts that the engine samples; `step` is the next to be updated."""
+        found = self.parts.engine.finish(fresh=self._loaded == step)
+        self._sampled |= {
+            each: (self._loaded, rollouts)
+            for each, rollouts in zip(self._begun, found, strict=True)
+        }
+        self._begun = []
+
+
+def ahead_of(step: int, first: bool, config: TrainConfig, due: Callable[[int], bool]) -> list[int]:
+    """The later steps whose rollouts are sampled from the weights before the update of `step`.
+
+    Rollouts are never sampled across a step at which a checkpoint or an evaluation is `due`, so
+    that a run resumed from a checkpoint samples the same; after it, or in the `first` step, all
+    that may lag begin. A run stopped between two checkpoints resumes with fresh rollouts.
+    """
+    furthest, anew = step + config.rollout.staleness, first or due(step)
+    found = []
+    for later in range(step + 1, min(furthest + 1, config.steps)):
+        if due(later):
+            break
+        if anew or later == furthest:
+            found.append(later)
+    return found
 
 
 def without_end(rollout: Rollout, stop_ids: Sequence[int]) -> Rollout:

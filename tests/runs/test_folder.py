@@ -104,7 +104,7 @@ def test_with_stale_rollouts_save_every_changes_the_result(tmp_path):
     write_run(run, "+rollout_len=8", "rollout=eager", "rollout.staleness=1", right={0: [[1]]})
     (run / "checkpoints" / "step-000001").mkdir(parents=True)
     assert resumed(run, "save_every=10").save_every == 10
-    with pytest.raises(ConfigError, match=r"save_every=5: .*staleness=1"):
+    with pytest.raises(ConfigError, match=r"save_every=5: .*staleness"):
         resumed(run, "save_every=5")
 
 

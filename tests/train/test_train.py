@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +54,25 @@ def test_early_rollouts_are_sampled_from_the_weights_before_the_update(unbroken,
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["logprob_gap_max"] < 1e-4
     assert rows(tmp_path / "run")[0]["train/loss"] == rows(unbroken)[0]["train/loss"]
+
+
+@pytest.mark.parametrize(("save_every", "lags"), [(6, [0, 1, 2, 2, 2, 2]), (4, [0, 1, 2, 2, 0, 1])])
+def test_rollouts_may_lag_several_updates_and_resume_as_they_were(save_every, lags, tmp_path):
+    run = ("train", "rollout=eager", "tracking=none", "execution.teacher=inline", *SHORT,
+           "rollout.staleness=2", f"save_every={save_every}")  # fmt: skip
+    done = esr(*run, "steps=6", "run_dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = rows(tmp_path / "run")
+    assert [row["rollout/stale"] for row in found] == lags
+    assert [row["rollout/logprob_gap_max"] > 1e-4 for row in found] == list(map(bool, lags))
+    if save_every == 6:
+        return
+    # From the checkpoint of step 4 on, the same rollouts are sampled again.
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000006")
+    done = esr("train", f"resume={tmp_path / 'run'}", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = rows(tmp_path / "run")
+    assert [row["train/loss"] for row in again] == [row["train/loss"] for row in found]
 
 
 def test_a_complete_run_is_not_overwritten(unbroken):
