@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
+from esr_cli.base.words import counted
 from esr_cli.config import (
     ConfigError,
     ExecutionConfig,
@@ -24,124 +26,175 @@ CPUS_WITH_GPU, CPUS_WITHOUT = 1.0, 0.5
 
 @dataclass(frozen=True)
 class Role:
-    """`count` workers of `width` GPUs each; `masked` ones see no other GPUs."""
+    """`count` workers in `place`, of `width` GPUs each; `masked` ones see no other GPUs."""
 
     key: str
+    place: str
     count: int
     width: int
     masked: bool
     device: str
 
+    @property
+    def alone(self) -> bool:
+        """Whether it is one worker on one device, which is the configured one."""
+        return self.count == 1 and self.width == 1
+
+    @property
+    def gpus(self) -> int:
+        """The GPUs of this machine that its processes take."""
+        here = self.place != "ray" and self.device.startswith("cuda")
+        return self.count * self.width if here else 0
+
 
 def of_engines(
     rollout: RolloutConfig, execution: ExecutionConfig, teacher: TeacherEngineConfig | None = None
 ) -> list[Seat]:
-    """A seat for each engine; `teacher` is given if teachers compute in the same run."""
-    return _seats(execution, 0, _engines(rollout, execution), _teachers(teacher, execution))
+    """A seat for each engine; `teacher` is given if teachers compute in the same run.
+
+    Raises `ConfigError` if one finds no place.
+    """
+    return _seats(rollout, execution, teacher)[0]
 
 
 def of_teachers(
     rollout: RolloutConfig, execution: ExecutionConfig, teacher: TeacherEngineConfig
 ) -> list[Seat]:
     """A seat for each teacher."""
-    return _seats(execution, 1, _engines(rollout, execution), _teachers(teacher, execution))
+    return _seats(rollout, execution, teacher)[1]
 
 
 def check_places(config: TrainConfig) -> str:
-    """A line on the cluster on which the workers find their places, empty without Ray.
+    """Reserves the places of all workers on Ray; a line on the cluster, empty without Ray.
 
-    Raises `ConfigError` if one finds none, or if Ray is missing.
+    Raises `ConfigError` if a worker finds no place, or if Ray is missing.
     """
-    execution = config.execution
-    on_ray = "ray" in (execution.engine, execution.teacher)
-    if on_ray and importlib.util.find_spec("ray") is None:
-        raise ConfigError('execution=ray: Ray is not installed; pip install "esr-cli[ray]"')
-    places = of_engines(config.rollout, execution, config.teacher)
-    places += of_teachers(config.rollout, execution, config.teacher)
+    engines, teachers = _seats(config.rollout, config.execution, config.teacher)
+    on_ray = [each for each in (*engines, *teachers) if each.cpus]
     if not on_ray:
         return ""
     from esr_cli.execution import cluster
 
-    return cluster.need_room(execution.address, [each for each in places if each.cpus])
+    trainer = loading.pick_device(config.execution.device)
+    used = _number(trainer) if trainer.startswith("cuda") else None
+    return cluster.reserve(config.execution.address, on_ray, used)
+
+
+def described(config: TrainConfig) -> str:
+    """Where trainer, engines and teachers compute, in words."""
+    engines, teachers = _seats(config.rollout, config.execution, config.teacher)
+    engine = _said("engine", config.rollout.engine, config.execution.engine, engines)
+    if config.teacher.engine == "server":
+        teacher = f"{counted(len(config.teacher.urls), 'server')} as teacher"
+    else:
+        teacher = _said("teacher", config.teacher.engine, config.execution.teacher, teachers)
+    return f"trainer on {loading.pick_device(config.execution.device)}; {engine}; {teacher}"
+
+
+def _said(role: str, kind: str, place: str, seats: Sequence[Seat]) -> str:
+    """`2 engines (vllm), process, on cpu with 1 thread each`."""
+    seat = seats[0]
+    if place == "ray":
+        share = f"{seat.gpu_count} GPUs" if seat.gpu_count else f"{seat.cpus:g} CPUs"
+        where = f"{share} each"
+    else:
+        devices = [",".join(map(str, each.gpus)) or each.device for each in seats]
+        where = f"on {' and '.join(dict.fromkeys(devices))}"
+        where += f" with {counted(seat.threads, 'thread')} each" if seat.threads else ""
+    return f"{counted(len(seats), role)} ({kind}), {place}, {where}"
 
 
 def beside_trainer(config: TrainConfig) -> tuple[int, int]:
-    """How many engines and how many teachers take memory of the trainer's device.
-
-    Raises `ConfigError` if a worker finds no place.
-    """
+    """How many engines and how many teachers take memory of the trainer's device."""
     execution = config.execution
     trainer = loading.pick_device(execution.device)
-    number = int(trainer.partition(":")[2] or 0)
+    on_gpu = trainer.startswith("cuda")
 
     def count(place: str, seats: Sequence[Seat]) -> int:
-        if place == "ray" and execution.address != "local":
-            return 0
-        if not trainer.startswith("cuda"):
+        if place == "ray":
+            return 0 if on_gpu or execution.address != "local" else len(seats)
+        if not on_gpu:
             return sum(not each.gpus and not each.device.startswith("cuda") for each in seats)
-        apart = [each.gpus or tuple(map(int, each.device.split(":")[1:])) for each in seats]
-        return sum(not gpus or number in gpus for gpus in apart)
+        taken = [each.gpus or (_number(each.device),) for each in seats if each.device != "cpu"]
+        return sum(_number(trainer) in gpus for gpus in taken)
 
-    engines = of_engines(config.rollout, execution, config.teacher)
-    teachers = of_teachers(config.rollout, execution, config.teacher)
+    engines, teachers = _seats(config.rollout, execution, config.teacher)
     return count(execution.engine, engines), count(execution.teacher, teachers)
 
 
-def _engines(rollout: RolloutConfig, execution: ExecutionConfig) -> Role:
-    masked = rollout.engine == "vllm"
-    return Role("execution.rollouts", execution.rollouts, 1, masked, execution.device)
-
-
-def _teachers(teacher: TeacherEngineConfig | None, execution: ExecutionConfig) -> Role | None:
-    if teacher is None or teacher.engine == "server":
-        return None
-    masked = teacher.engine == "vllm"
-    width = teacher.tensor_parallel if masked else 1
-    return Role("execution.teachers", execution.teachers, width, masked, execution.teacher_device)
-
-
 def _seats(
-    execution: ExecutionConfig, which: int, engines: Role, teachers: Role | None
-) -> list[Seat]:  # fmt: skip
-    roles = [engines, *([teachers] if teachers else [])]
-    if which >= len(roles):
-        return [Seat()]
-    role = roles[which]
-    place = execution.engine if role is engines else execution.teacher
-    on_gpu = loading.pick_device(role.device).startswith("cuda")
+    rollout: RolloutConfig, execution: ExecutionConfig, teacher: TeacherEngineConfig | None
+) -> tuple[list[Seat], list[Seat]]:
+    """The seats of engines and of teachers."""
+    masked = rollout.engine == "vllm"
+    device = loading.pick_device(execution.device)
+    engines = Role("execution.rollouts", execution.engine, execution.rollouts, 1, masked, device)
+    if teacher is None or teacher.engine == "server":
+        return _of(engines, [engines], execution), [Seat()]
+    masked = teacher.engine == "vllm"
+    teachers = Role(
+        "execution.teachers", execution.teacher, execution.teachers,
+        teacher.tensor_parallel if masked else 1, masked,
+        loading.pick_device(execution.teacher_device),
+    )  # fmt: skip
+    roles = [engines, teachers]
+    found = _of(engines, roles, execution), _of(teachers, roles, execution)
+    numbers = iter(range(len(found[0]) + len(found[1])))
+    return tuple(
+        [  # type: ignore[return-value]
+            [replace(each, bundle=next(numbers)) if each.cpus else each for each in seats]
+            for seats in found
+        ]
+    )
+
+
+def _of(role: Role, roles: list[Role], execution: ExecutionConfig) -> list[Seat]:
+    on_gpu = role.device.startswith("cuda")
     threads = max(1, torch.get_num_threads() // role.count)
-    if place == "ray":
-        cpus = CPUS_WITH_GPU if on_gpu else CPUS_WITHOUT
-        width = role.width if on_gpu else 0
-        seat = Seat("auto" if on_gpu else "cpu", (), threads, execution.address, cpus, width)
-        return [seat] * role.count
-    if role.count == 1 and role.width == 1:
-        return [Seat(loading.pick_device(role.device))]
+    if role.place == "ray":
+        if importlib.util.find_spec("ray") is None:
+            raise ConfigError('execution=ray: Ray is not installed; pip install "esr-cli[ray]"')
+        cpus, width = (CPUS_WITH_GPU, role.width) if on_gpu else (CPUS_WITHOUT, 0)
+        device = "auto" if on_gpu else "cpu"
+        return [Seat(device, (), threads, execution.address, cpus, width)] * role.count
     if not on_gpu:
-        if role.count > torch.get_num_threads():
+        if role.count > _cores():
             raise ConfigError(
-                f"{role.key}={role.count}: this machine computes with "
-                f"{torch.get_num_threads()} threads; give at most as many workers"
+                f"{role.key}={role.count}: this machine has {_cores()} cores; give at most as many "
+                "workers, or execution=ray on several machines"
             )
-        return [Seat("cpu", (), threads)] * role.count
-    return list(_on_gpus(roles, role))
+        return [Seat(role.device, (), 0 if role.alone else threads)] * role.count
+    return _on_gpus(role, roles, _number(loading.pick_device(execution.device)))
 
 
-def _on_gpus(roles: list[Role], role: Role) -> Iterator[Seat]:
-    """GPUs apart from those of the trainer and the other role, if there are enough of them.
+def _on_gpus(role: Role, roles: list[Role], trainer: int) -> list[Seat]:
+    """Seats on GPUs apart from the trainer's and from each other, if there are enough.
 
-    Otherwise each role begins with the first GPU, where the trainer is: the roles take turns.
+    Otherwise each role begins with the trainer's GPU: the roles take turns. A run with one engine
+    and one teacher has them where they are configured.
     """
     there = torch.cuda.device_count()
-    apart = 1 + sum(each.count * each.width for each in roles) <= there
-    before = sum(each.count * each.width for each in roles[: roles.index(role)])
-    first = 1 + before if apart else 0
-    wanted = role.count * role.width
-    if first + wanted > there:
+    others = [number for number in range(there) if number != trainer]
+    apart = sum(each.gpus for each in roles) <= len(others)
+    if all(each.alone for each in roles) or (role.alone and not apart):
+        explicit = ":" in role.device and role.masked
+        return [Seat(role.device, (_number(role.device),) if explicit else ())]
+    before = sum(each.gpus for each in roles[: roles.index(role)])
+    chosen = others[before:] if apart else [trainer, *others]
+    if role.gpus > len(chosen):
         raise ConfigError(
-            f"{role.key}={role.count}: they need {wanted} GPUs, and there are {there}; give fewer, "
-            "or execution=ray on several machines"
+            f"{role.key}={role.count}: they need {role.gpus} GPUs, and there are {there}; give "
+            "fewer, or execution=ray on several machines"
         )
-    for at in range(first, first + wanted, role.width):
-        gpus = tuple(range(at, at + role.width))
-        yield Seat("auto", gpus) if role.masked else Seat(f"cuda:{at}")
+    groups = [tuple(chosen[at : at + role.width]) for at in range(0, role.gpus, role.width)]
+    return [Seat(f"cuda:{gpus[0]}", gpus if role.masked else ()) for gpus in groups]
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    known = getattr(os, "sched_getaffinity", None)
+    return len(known(0)) if known else os.cpu_count() or 1
+
+
+def _number(device: str) -> int:
+    return int(device.partition(":")[2] or 0)

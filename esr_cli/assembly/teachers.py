@@ -17,11 +17,8 @@ from esr_cli.execution.seat import Seat
 from esr_cli.execution.several import Teachers, log_of
 from esr_cli.execution.worker import place
 from esr_cli.models import loading, outlines
-from esr_cli.teacher.canary import Canary
+from esr_cli.teacher.canary import FILE, Canary
 from esr_cli.teacher.servers import KEY, ServerError, Servers
-
-# What a state of each type loses nothing in, of what a server can answer in.
-WIRES = {"float32": "float32", "float16": "float32"}
 
 
 def build(kind: str, settings: dict[str, Any], seat: Seat) -> Any:
@@ -34,8 +31,11 @@ def build(kind: str, settings: dict[str, Any], seat: Seat) -> Any:
     from esr_cli.models import head_file
     from esr_cli.teacher.states_teacher import StatesTeacher
 
-    load_head = partial(head_file.load, **settings["head"])
-    return StatesTeacher(_source(kind, settings["source"]), load_head, settings["reader"])
+    head = settings["head"]
+    return StatesTeacher(
+        _source(kind, settings["source"]), partial(head_file.load, **head), settings["reader"],
+        head["dtype"], settings["longest"],
+    )  # fmt: skip
 
 
 def _source(kind: str, settings: dict[str, Any]) -> Any:
@@ -64,8 +64,11 @@ def place_teachers(
             "path": model.path, "skeleton": outlines.skeleton(model), "columns": pairing.columns,
             "dtype": dtype, "revision": model.revision,
         }  # fmt: skip
-        source = server_settings(config, dtype) | {"warn": warn} if kind == "server" else None
-        settings["source"] = source or _vllm_settings(config, dtype)
+        settings["longest"] = config.pair.context_tokens
+        if kind == "server":
+            settings["source"] = server_settings(config, dtype, folder) | {"warn": warn}
+        else:
+            settings["source"] = _vllm_settings(config, dtype, folder)
     # A client of servers needs no process of its own.
     where = "inline" if kind == "server" else execution.teacher
     waits = patience(execution, model, execution.teacher_device)
@@ -82,34 +85,70 @@ def place_teachers(
     ])  # fmt: skip
 
 
-def _vllm_settings(config: TrainConfig, dtype: str) -> dict[str, Any]:
+def _vllm_settings(config: TrainConfig, dtype: str, folder: Path) -> dict[str, Any]:
     """The arguments of `VllmStates`."""
     model, engine = config.pair.teacher, config.teacher
+    config_of = loading.load_config(model.path, model.revision, model.trust_remote_code)
     return {
-        "path": loading.resolve(model.path), "dtype": dtype, "canary": _canary(config, dtype),
+        "path": loading.resolve(model.path), "dtype": dtype,
+        "canary": _canary(config, dtype, folder),
         "revision": model.revision, "trust_remote_code": model.trust_remote_code,
         "max_model_len": config.pair.context_tokens,
         "max_sequences": config.rollout.max_sequences,
         "gpu_memory_utilization": engine.gpu_memory_utilization,
         "tensor_parallel": engine.tensor_parallel, "quantization": engine.quantization,
+        "quantized": hasattr(config_of, "quantization_config"),
     }  # fmt: skip
 
 
-def server_settings(config: TrainConfig, dtype: str) -> dict[str, Any]:
+def server_settings(config: TrainConfig, dtype: str, folder: Path | None = None) -> dict[str, Any]:
     """The arguments of `Servers`."""
     engine = config.teacher
-    wire = engine.wire if engine.wire != "auto" else WIRES.get(dtype, "bfloat16")
+    wire = engine.wire if engine.wire != "auto" else dtype
+    coarser = "bfloat16" if "bfloat16" in (dtype, wire) else wire
     return {
         "urls": engine.urls, "key": os.environ.get(KEY, ""), "wire": wire,
         "timeout_s": engine.timeout_s, "patience_s": engine.patience_s,
-        "in_flight": engine.in_flight, "canary": _canary(config, wire),
+        "in_flight": engine.in_flight, "canary": _canary(config, coarser, folder),
     }  # fmt: skip
 
 
-def _canary(config: TrainConfig, dtype: str) -> Canary:
+def _canary(config: TrainConfig, dtype: str, folder: Path | None) -> Canary:
     model = config.pair.teacher
     shape = loading.load_shape(model.path, model.revision, model.trust_remote_code)
-    return Canary(shape.vocab_size, dtype)
+    # The run folder is that of the driver alone, which a worker on Ray may not see.
+    far = config.execution.teacher == "ray" and config.teacher.engine == "vllm"
+    file = folder / FILE if folder and not far else None
+    return Canary(shape.vocab_size, dtype, file)
+
+
+def check_head(config: TrainConfig) -> str:
+    """A warning if the teacher's head could not be tried; raises `ConfigError` if it is no use.
+
+    Its states come from elsewhere, so its logits must be a projection of them, which stands in the
+    model's files.
+    """
+    from esr_cli.models import head_file
+
+    model = config.pair.teacher
+    if config.pair.weights == "random":
+        raise ConfigError(
+            f"teacher={config.teacher.engine}: pair.weights=random has no teacher on disk; give "
+            "teacher=local"
+        )
+    skeleton = outlines.skeleton(model)
+    try:
+        head_file.find(model.path, skeleton, model.revision)
+    except head_file.HeadError as error:
+        raise ConfigError(f"pair.teacher.path={error}, or teacher=local") from None
+    plain = head_file.is_plain(skeleton.config, model.trust_remote_code)
+    if plain is False:
+        raise ConfigError(
+            f"pair.teacher.path={model.path}: its logits are not the projection of its states "
+            "that its files hold; give teacher=local"
+        )
+    untried = "its output head could not be tried on a small model of its kind"
+    return "" if plain else f"pair.teacher.path={model.path}: {untried}"
 
 
 def check_servers(config: TrainConfig) -> list[str]:

@@ -137,15 +137,17 @@ def place_engines(
             "gpu_memory_utilization": rollout.gpu_memory_utilization,
         }
     waits = patience(execution, model, execution.device)
-    return Engines([
+    chosen = seats.of_engines(rollout, execution, teacher)
+    placed = [
         place(
             execution.engine, numbered("engine", replica), build_engine,
             {"kind": rollout.engine, "settings": settings, "seat": seat}, seat,
             restarts=execution.restarts, remember=("load_weights",), warn=warn, patience=waits,
             log=str(folder / log_of("engine", replica)),
         )
-        for replica, seat in enumerate(seats.of_engines(rollout, execution, teacher))
-    ])  # fmt: skip
+        for replica, seat in enumerate(chosen)
+    ]  # fmt: skip
+    return Engines(placed, by_host=any(seat.gpus for seat in chosen))
 
 
 def _student(

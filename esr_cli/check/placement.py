@@ -8,9 +8,9 @@ from esr_cli.config.finding import Finding
 
 
 def findings(config: TrainConfig) -> list[Finding]:
-    """An error if a worker has no place, and a line on the cluster that a run computes on."""
+    """A line on where each worker computes, and one on Ray's cluster; or an error."""
     try:
-        found = seats.check_places(config)
+        found = [seats.described(config), seats.check_places(config)]
     except ConfigError as error:
         return [Finding("error", "workers", str(error))]
-    return [Finding("ok", "workers", found)] if found else []
+    return [Finding("ok", "workers", line) for line in found if line]

@@ -91,6 +91,11 @@ class PairConfig:
             "{reference}" not in (system or ""), "pair.student.system", system,
             "only pair.teacher.system may hold {reference}",
         )  # fmt: skip
+        told = "{reference}" in (self.teacher.system or "")
+        need(
+            not told or self.teacher.reads == "own", "pair.teacher.reads", self.teacher.reads,
+            "{reference} in pair.teacher.system needs own",
+        )  # fmt: skip
         need_choice("pair.dtype", self.dtype, ("auto", "float32", "bfloat16"))
         need_choice("pair.alignment", self.alignment, ALIGNMENTS)
         need_choice("pair.stop", self.stop, ("both", "student"))

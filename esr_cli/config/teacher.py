@@ -42,8 +42,8 @@ class TeacherEngineConfig:
         remedy = "name the servers: teacher.urls=[http://HOST:8000]"
         need(bool(self.urls) or not server, "teacher.urls", self.urls, remedy)
         for url in self.urls:
-            known = re.fullmatch(r"https?://[^/\s]+(/\S*)?", url)
-            need(bool(known), "teacher.urls", url, "give http://HOST:PORT")
+            known = re.fullmatch(r"https?://[^/\s@]+(/[^\s@]*)?", url)
+            need(bool(known), "teacher.urls", url, "give http://HOST:PORT, without a password")
         twice = len(set(self.urls)) < len(self.urls)
         need(not twice, "teacher.urls", self.urls, "name each address once")
         need(self.timeout_s > 0, "teacher.timeout_s", self.timeout_s, "give seconds above 0")
@@ -76,7 +76,7 @@ class TeacherServeConfig:
     def __post_init__(self) -> None:
         need(0 < self.port < 65536, "port", self.port, "give a port from 1 to 65535")
         longest = self.max_model_len or self.pair.context_tokens
-        need(longest > 1, "max_model_len", longest, "give 2 or more")
+        need(longest >= 16, "max_model_len", longest, "give 16 or more")
         for key in ("sequences", "tensor_parallel"):
             need(getattr(self, key) > 0, key, getattr(self, key), "give 1 or more")
         share = self.gpu_memory_utilization

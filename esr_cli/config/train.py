@@ -20,8 +20,8 @@ from esr_cli.config.tune import TuneConfig
 
 # The settings and groups that do not affect the results of a run.
 NO_DIFFERENCE = (
-    "run_dir", "resume", "strict", "data_dir", "sandbox", "tracking", "execution", "alarms",
-    "teacher.urls", "teacher.timeout_s", "teacher.patience_s", "teacher.in_flight",
+    "run_dir", "resume", "strict", "dry_run", "data_dir", "sandbox", "tracking", "execution",
+    "alarms", "teacher.urls", "teacher.timeout_s", "teacher.patience_s", "teacher.in_flight",
     "teacher.tensor_parallel", "teacher.gpu_memory_utilization",
 )  # fmt: skip
 # What a resumed run may be given anew, beside more `steps`.
@@ -35,7 +35,8 @@ class TrainConfig:
     If `run_dir` is null, esr chooses the folder. `eval_every=0` evaluates only before and after
     training. Evaluations use the first `limit` questions of each benchmark, whose files are in
     `data_dir` (null: the environment variable ESR_DATA). `strict` raises an error, instead of a
-    warning, if engine and trainer disagree on the log-probabilities of sampled tokens.
+    warning, if engine and trainer disagree on the log-probabilities of sampled tokens. `dry_run`
+    prints what `esr check` does, and ends.
     """
 
     pair: PairConfig = field(default_factory=PairConfig)
@@ -63,6 +64,7 @@ class TrainConfig:
     keep_checkpoints: int = 2
     resume: str | None = None
     strict: bool = False
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         for role in ("student", "teacher"):
@@ -78,6 +80,11 @@ class TrainConfig:
         need(
             not stale or place != "inline", "rollout.staleness", stale,
             f"prefetching rollouts needs execution=process or execution=ray, not {place}",
+        )  # fmt: skip
+        several = self.execution.teachers
+        need(
+            several == 1 or self.teacher.engine != "server", "execution.teachers", several,
+            "with teacher=server, give several teacher.urls",
         )  # fmt: skip
         weights = self.rollout.weights
         need(

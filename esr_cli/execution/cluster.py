@@ -7,26 +7,38 @@ import os
 import platform
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
 import ray
+import torch
 from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    remove_placement_group,
+)
+from ray.util.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+)
 
 from esr_cli.base.failures import one_line
 from esr_cli.config import ConfigError
-from esr_cli.execution.seat import Seat
+from esr_cli.execution.seat import VISIBLE, Seat
 
 # Seconds for an address to answer.
 ANSWER_S = 10.0
+# Seconds for Ray to find places for all workers.
+PLACES_S = 30.0
 # Seconds that the machines of a cluster get to tell their versions.
 VERSIONS_S = 60.0
 
 
-def connect(address: str) -> None:
-    """Connects to Ray, once; `local` starts it on this machine.
+def connect(address: str, trainer_gpu: int | None = None) -> None:
+    """Connects to Ray, once; `local` starts it on this machine, without the trainer's GPU.
 
     Raises `ConfigError` if no cluster answers.
     """
@@ -36,17 +48,35 @@ def connect(address: str) -> None:
     _need_answer(address)
     # Ray takes over SIGTERM, on which a run saves and ends.
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    # Its messages on deaths are ours to tell, in one line.
+    # Its messages on deaths are ours to print, in one line.
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == "local":
         options["include_dashboard"] = False
     try:
-        ray.init(address, configure_logging=False, **options)
+        with _hidden(trainer_gpu if address == "local" else None):
+            ray.init(address, configure_logging=False, **options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise _no_cluster(address, error) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _hidden(gpu: int | None) -> Iterator[None]:
+    """Hides a GPU of this process from the processes that it starts."""
+    if gpu is None:
+        yield
+        return
+    seen = os.environ.get(VISIBLE)
+    names = seen.split(",") if seen else list(map(str, range(torch.cuda.device_count())))
+    os.environ[VISIBLE] = ",".join(name for at, name in enumerate(names) if at != gpu)
+    try:
+        yield
+    finally:
+        os.environ.pop(VISIBLE)
+        if seen is not None:
+            os.environ[VISIBLE] = seen
 
 
 def _need_answer(address: str) -> None:
@@ -67,15 +97,25 @@ def _no_cluster(address: str, error: Exception) -> ConfigError:
     )
 
 
-def need_room(address: str, seats: Sequence[Seat]) -> str:
-    """A line on the cluster, in which all seats find a place now; else raises `ConfigError`."""
-    connect(address)
+class _Reserved:
+    """The placement group of this process's workers."""
+
+    group: PlacementGroup | None = None
+
+
+def reserve(address: str, seats: Sequence[Seat], trainer_gpu: int | None = None) -> str:
+    """Reserves all seats at once; a line on the cluster. Raises `ConfigError` if they do not fit.
+
+    A worker's GPUs are those of one machine.
+    """
+    connect(address, trainer_gpu)
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if address != "local":
         _need_versions(nodes)
-    there, free = ray.cluster_resources(), ray.available_resources()
-    wanted = {"GPU": sum(each.gpu_count for each in seats), "CPU": sum(each.cpus for each in seats)}
     machines = f"{len(nodes)} machine{'s' if len(nodes) > 1 else ''}"
+    bundles = [{"CPU": each.cpus, "GPU": float(each.gpu_count)} for each in seats]
+    wanted = {what: sum(bundle[what] for bundle in bundles) for what in ("GPU", "CPU")}
+    there, free = ray.cluster_resources(), ray.available_resources()
     for what, count in wanted.items():
         if count > free.get(what, 0):
             raise ConfigError(
@@ -83,15 +123,26 @@ def need_room(address: str, seats: Sequence[Seat]) -> str:
                 f"{there.get(what, 0):g} on {machines} {free.get(what, 0):g} are free; lower "
                 "execution.rollouts or execution.teachers, or add machines"
             )
-    widest = max(each.gpu_count for each in seats)
-    most = max(node["Resources"].get("GPU", 0) for node in nodes)
-    if widest > most:
+    filled = [{what: count for what, count in bundle.items() if count} for bundle in bundles]
+    group = placement_group(filled, strategy="SPREAD")
+    if not group.wait(PLACES_S):
+        remove_placement_group(group)
+        widest = max(each.gpu_count for each in seats)
         raise ConfigError(
-            f"execution=ray: a worker needs {widest} GPUs of one machine, and none has more than "
-            f"{most:g}; lower teacher.tensor_parallel"
+            f"execution=ray: {machines} cannot hold {len(seats)} workers of up to {widest} GPUs, "
+            "each inside one machine; lower execution.rollouts or teacher.tensor_parallel"
         )
+    _Reserved.group = group
     places = f"{wanted['GPU']:g} GPUs" if wanted["GPU"] else f"{wanted['CPU']:g} CPUs"
     return f"{len(seats)} workers on {machines}, {places}"
+
+
+def strategy(bundle: int) -> Any:
+    """How Ray places the worker of a bundle: where that is reserved, or on any machine."""
+    group = _Reserved.group
+    if group is None or not 0 <= bundle < group.bundle_count:
+        return "SPREAD"
+    return PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=bundle)
 
 
 def versions() -> dict[str, str]:

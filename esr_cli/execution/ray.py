@@ -17,25 +17,34 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from esr_cli.base import writing
-from esr_cli.execution.cluster import connect
+from esr_cli.execution.cluster import connect, strategy
 from esr_cli.execution.packing import pack, size_of, unpack
 from esr_cli.execution.processes import method_of, raised, redirect
 from esr_cli.execution.restarting import RestartingWorker
 from esr_cli.execution.seat import Seat
 from esr_cli.execution.watch import TICK_S, Watch
 
-# What Ray raises for the death of an actor, of its node, or of a result that it held.
-DEATHS = (RayActorError, ObjectLostError)
 # Bytes of output that one look takes, and seconds for the last look at a worker that ends.
 OUTPUT_BYTES, LAST_LOOK_S = 1 << 20, 5.0
 # Seconds that Ray has to start the process of an actor.
 START_S = 120.0
+
+
+class Where(NamedTuple):
+    """The machine, process and output file of an actor."""
+
+    host: str
+    pid: int
+    output: str
+
+
+NOWHERE = Where("", 0, "")
 
 
 class Served:
@@ -44,16 +53,18 @@ class Served:
     def __init__(self) -> None:
         self._worker: Any = None
         # By file descriptor, since C libraries bypass Python's streams.
-        self._output = tempfile.NamedTemporaryFile(prefix="esr-worker-")  # noqa: SIM115
+        self._output = tempfile.NamedTemporaryFile(  # noqa: SIM115
+            prefix="esr-worker-", delete=False
+        )
         redirect(self._output.fileno(), self._output.fileno())
 
     def build(self, build: Callable[..., Any], settings: dict[str, Any]) -> tuple[bool, Any]:
-        """Builds the worker; whether that succeeded, and why not."""
+        """Builds the worker; whether that succeeded, and where it is or why not."""
         try:
             self._worker = build(**settings)
         except Exception as error:
             return False, raised(error)
-        return True, None
+        return True, self._where()
 
     def call(self, method: str, *arguments: Any) -> tuple[bool, Any]:
         """Calls a method; whether it succeeded, and the result or the error."""
@@ -64,15 +75,18 @@ class Served:
             return False, raised(error)
 
     @ray.method(concurrency_group="looks")
-    def look(self, read: int) -> tuple[str, int, bytes]:
-        """Host, process id, and the output after the first `read` bytes."""
+    def look(self, read: int) -> tuple[Where, bytes]:
+        """Where the worker is, and its output after the first `read` bytes."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        return (
-            socket.gethostname(),
-            os.getpid(),
-            os.pread(self._output.fileno(), OUTPUT_BYTES, read),
-        )
+        return self._where(), os.pread(self._output.fileno(), OUTPUT_BYTES, read)
+
+    def forget_output(self) -> None:
+        """Deletes the file of the output."""
+        os.unlink(self._output.name)
+
+    def _where(self) -> Where:
+        return Where(socket.gethostname(), os.getpid(), self._output.name)
 
 
 @dataclass(frozen=True)
@@ -95,13 +109,13 @@ class RayWorker(RestartingWorker):
         self._actor: Any = None
         self._answer: Any = None
         self._look: Any = None
-        self._looks, self._read, self._killed, self._where = 0, 0, "", ("", 0)
+        self._looks, self._read, self._killed, self._where = 0, 0, "", NOWHERE
         self._wire_bytes = 0
 
     @property
     def pid(self) -> int | None:
         """The actor's process id on its machine, or None if it is not known yet."""
-        return self._where[1] or None
+        return self._where.pid or None
 
     def start(self) -> None:
         """Has Ray create the actor, without waiting."""
@@ -112,10 +126,11 @@ class RayWorker(RestartingWorker):
         threads = {"OMP_NUM_THREADS": str(self._seat.threads)} if self._seat.threads else {}
         self._actor = kind.options(
             num_cpus=self._seat.cpus, num_gpus=self._seat.gpu_count, max_restarts=0,
-            max_task_retries=0, scheduling_strategy="SPREAD", runtime_env={"env_vars": threads},
+            max_task_retries=0, scheduling_strategy=strategy(self._seat.bundle),
+            runtime_env={"env_vars": threads},
         ).remote()  # fmt: skip
         self._launched_once, self._ready, self._killed = True, False, ""
-        self._look, self._read, self._where = None, 0, ("", 0)
+        self._look, self._read, self._where = None, 0, NOWHERE
         self._answer = self._actor.build.remote(self._build, self._settings)
 
     def shared(self, value: Any) -> Any:
@@ -134,9 +149,12 @@ class RayWorker(RestartingWorker):
             return
         if self.ready:
             self._take_last_output()
+            with suppress(RayError):
+                ray.get(self._actor.forget_output.remote(), timeout=LAST_LOOK_S)
             ray.kill(self._actor)
         else:
             self._kill()
+            self._read_left_output()
         self._actor, self._launched_once, self._ready = None, False, False
 
     def _send(self, message: Any) -> None:
@@ -168,12 +186,14 @@ class RayWorker(RestartingWorker):
                 raise ConnectionError(self._killed)
         try:
             succeeded, value = ray.get(self._answer)
-        except DEATHS as error:
-            raise ConnectionError(str(error)) from None
         except RayTaskError as error:  # an argument or a result that cannot be passed
             return False, raised(error.cause if isinstance(error.cause, Exception) else error)
-        if not succeeded:
-            return False, value
+        except RayError as error:  # the actor or its machine died, or ran out of memory
+            raise ConnectionError(str(error)) from None
+        if method == "start" and succeeded:
+            self._where = value
+        if method == "start" or not succeeded:
+            return succeeded, value
         self._wire_bytes += size_of(value)
         return True, unpack(value)
 
@@ -187,10 +207,10 @@ class RayWorker(RestartingWorker):
         if self._look is None:
             self._look = self._actor.look.remote(self._read)
         try:
-            host, pid, output = ray.get(self._look, timeout=wait_s)
-        except (*DEATHS, GetTimeoutError, RayTaskError):
+            where, output = ray.get(self._look, timeout=wait_s)
+        except RayError:
             return 0
-        self._where = host, pid
+        self._where = where
         self._look, self._looks, self._read = None, self._looks + 1, self._read + len(output)
         self._log(output)
         return len(output)
@@ -208,15 +228,23 @@ class RayWorker(RestartingWorker):
                 file.write(output)
 
     def _kill(self) -> None:
-        with suppress(*DEATHS):
+        with suppress(RayError):
             ray.kill(self._actor)
         # Ray does not end a process that is stopped.
-        host, pid = self._where
-        if pid and host == socket.gethostname():
+        if self.pid and self._where.host == socket.gethostname():
             with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(self.pid, signal.SIGKILL)
+
+    def _read_left_output(self) -> None:
+        """Takes what a dead actor has left, if it was on this machine, and deletes it."""
+        if self._where.host == socket.gethostname():
+            with suppress(OSError):
+                left = Path(self._where.output)
+                self._log(left.read_bytes()[self._read :])
+                left.unlink()
 
     def _ended(self) -> str:
+        self._read_left_output()
         if self._killed and not self.pid:
             return (
                 f"the {self.name}'s actor did not start on Ray: no machine has room for it, or its "

@@ -16,7 +16,8 @@ class Seat:
 
     `gpus` are the only GPUs that a process of its own sees, by their numbers among those that this
     process sees; empty: all. `device` is the one for a worker that sees all. `threads` computes on
-    a CPU; 0: the default of torch. On Ray, `cpus` and `gpu_count` are reserved at `address`.
+    a CPU; 0: the default of torch. On Ray, `cpus` and `gpu_count` are taken at `address`, of the
+    reserved `bundle` if there is one.
     """
 
     device: str = "auto"
@@ -25,6 +26,7 @@ class Seat:
     address: str = ""
     cpus: float = 0.0
     gpu_count: int = 0
+    bundle: int = -1
 
     def take(self) -> None:
         """Called in the worker's process, before it uses a GPU."""

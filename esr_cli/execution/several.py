@@ -15,8 +15,8 @@ from esr_cli.execution.remote import Batch, RemoteEngine, RemoteTeacher, Weights
 from esr_cli.execution.worker import Worker
 from esr_cli.types import HiddenScores, LogitScores, Prompt, Rollout, Sampling, Scores
 
-# Metrics of a teacher that count: those of several are added, of the others the largest is kept.
 MIB = 2**20
+# Metrics of a teacher that count: those of several are added, of the others the largest is kept.
 COUNTS = ("teacher/failed_requests", "wire/teacher_mib")
 
 
@@ -58,11 +58,13 @@ class _Workers:
 class Engines(_Workers):
     """One or more engines that hold the same student, as one `Engine`.
 
-    A response depends on its own seed alone, so it is the same whichever engine samples it.
+    A response depends on its own seed alone, so it is the same whichever engine samples it. With
+    `by_host` weights pass through memory of the host: to engines that do not see the trainer's GPU.
     """
 
-    def __init__(self, workers: Sequence[Worker]) -> None:
+    def __init__(self, workers: Sequence[Worker], by_host: bool = False) -> None:
         super().__init__(workers)
+        self._by_host, self._host = by_host, dict[str, torch.Tensor]()
         self._engines = [RemoteEngine(worker) for worker in workers]
         self._begun: list[int] = []
         self._batches = 0
@@ -93,6 +95,7 @@ class Engines(_Workers):
 
     def load_weights(self, weights: Weights) -> None:
         """See `Engine.load_weights`; all engines load at the same time."""
+        weights = self._on_host(weights) if self._by_host else weights
         shared: list[Any] = []
 
         def share(worker: Worker, weights: Weights) -> Any:
@@ -107,6 +110,17 @@ class Engines(_Workers):
             engine.begin_load(weights, share)
         for engine in self._engines:
             engine.finish_load()
+
+    def _on_host(self, weights: Weights) -> Weights:
+        """The weights in memory that all processes of this machine share, always the same."""
+        if not self._host:
+            self._host = {
+                name: torch.empty(tensor.shape, dtype=tensor.dtype).share_memory_()
+                for name, tensor in weights.items()
+            }
+        for name, tensor in weights.items():
+            self._host[name].copy_(tensor)
+        return self._host
 
 
 class Teachers(_Workers):

@@ -70,7 +70,9 @@ class InlineWorker:
         return value
 
     def close(self) -> None:
-        """Releases the worker."""
+        """Releases the worker, which may have something to close itself."""
+        if close := getattr(self._worker, "close", None):
+            close()
         self._worker = None
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
+from transformers import AutoModelForCausalLM
 from transformers.utils import cached_file
 
 from esr_cli.base.failures import Failure
@@ -16,6 +20,14 @@ from esr_cli.distill.head import Head
 from esr_cli.models import loading
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+# Types of numbers that are not quantized, as safetensors names them.
+PLAIN = ("F64", "F32", "F16", "BF16")
+WRAPPERS = ("model", "language_model", "text_model", "transformer", "decoder")
+# Settings of a model that is as small as its architecture allows with states of the same width.
+SMALL = {
+    "num_hidden_layers": 1, "vocab_size": 64, "intermediate_size": 64, "moe_intermediate_size": 64,
+    "pad_token_id": None, "bos_token_id": None, "eos_token_id": None,
+}  # fmt: skip
 
 
 class HeadError(Failure):
@@ -30,20 +42,55 @@ def load(
     `skeleton` is the model without weights, which knows the names. `path` is a folder or a hub id.
     Raises `HeadError` if the head is not a projection, or is not stored as plain numbers.
     """
+    kind, (weight, bias) = getattr(torch, dtype), find(path, skeleton, revision)
+    bias_V = None if bias is None else bias.read().to(kind)
+    return loading.head_like(skeleton.config, weight.read().to(kind), bias_V).picked(columns)
+
+
+def find(path: str, skeleton: Any, revision: str | None = None) -> tuple[Stored, Stored | None]:
+    """Where the weight of the head and its bias stand; raises `HeadError`, see `load`."""
     layer = skeleton.get_output_embeddings()
     if not isinstance(layer, torch.nn.Linear):
         raise HeadError(f"{path}: its output head is more than a projection")
     files = _Files(loading.resolve(path), revision)
-    weight_VD = files.tensor(_names(skeleton, layer.weight))
-    bias_V = files.tensor(_names(skeleton, layer.bias)) if layer.bias is not None else None
-    if weight_VD.shape != layer.weight.shape or not weight_VD.is_floating_point():
-        found = f"{tuple(weight_VD.shape)} of {weight_VD.dtype}"
+    weight = files.stored(_names(skeleton, layer.weight))
+    bias = files.stored(_names(skeleton, layer.bias)) if layer.bias is not None else None
+    if weight.shape != tuple(layer.weight.shape) or weight.dtype not in PLAIN:
         raise HeadError(
-            f"{path}: its head is stored as {found}; name a folder without quantization"
+            f"{path}: its head is stored as {weight.shape} of {weight.dtype}, not as plain "
+            f"{tuple(layer.weight.shape)}; name a folder without quantization"
         )
-    kind = getattr(torch, dtype)
-    bias_V = None if bias_V is None else bias_V.to(kind)
-    return loading.head_like(skeleton.config, weight_VD.to(kind), bias_V).picked(columns)
+    return weight, bias
+
+
+@torch.no_grad()
+def is_plain(config: Any, trust_remote_code: bool = False) -> bool | None:
+    """Whether a model's logits are its head's product with the last states, as `head_like` knows.
+
+    Tried on a model of one layer with random weights; None if the architecture takes none so small.
+    """
+    try:
+        small = _shrunk(config)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            model = AutoModelForCausalLM.from_config(
+                small, trust_remote_code=trust_remote_code, dtype=torch.float32
+            )
+            return loading.head_agrees(model.eval(), loading.head_of(model))
+    except Exception:  # whatever an architecture refuses
+        return None
+
+
+def _shrunk(config: Any) -> Any:
+    small = copy.deepcopy(config)
+    shape = small.get_text_config()
+    for name, value in SMALL.items():
+        if hasattr(shape, name):
+            setattr(shape, name, value)
+    if getattr(shape, "layer_types", None):
+        with suppress(AttributeError):  # it may follow from other settings
+            shape.layer_types = shape.layer_types[:1]
+    return small
 
 
 def _names(skeleton: Any, wanted: torch.Tensor) -> list[str]:
@@ -52,30 +99,53 @@ def _names(skeleton: Any, wanted: torch.Tensor) -> list[str]:
     return [name for name, parameter in named if parameter is wanted]
 
 
+def _bare(name: str) -> str:
+    """A name without the wrappers around a language model, which differ between versions."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor in a safetensors file."""
+
+    file: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    def read(self) -> torch.Tensor:
+        """The tensor; the rest of the file is not read."""
+        with safe_open(self.file, "pt") as opened:
+            return opened.get_tensor(self.name)
+
+
 class _Files:
     """The safetensors files of a folder or a hub id; only those that are asked for are fetched."""
 
     def __init__(self, path: str, revision: str | None) -> None:
         self.path, self.revision = path, revision
-        index = self._file(INDEX)
-        if index:
-            self.file_of: dict[str, str] = json.loads(Path(index).read_text())["weight_map"]
-        elif single := self._file(SINGLE):
+        if single := self._file(SINGLE):
             with safe_open(single, "pt") as opened:
                 self.file_of = dict.fromkeys(opened.keys(), SINGLE)
+        elif index := self._file(INDEX):
+            self.file_of = json.loads(Path(index).read_text())["weight_map"]
         else:
             raise HeadError(f"{path}: holds no {SINGLE}; save the model with transformers")
 
-    def tensor(self, names: Sequence[str]) -> torch.Tensor:
-        """The tensor with one of these names, or one that ends in it (a multimodal model's)."""
-        ends = [f".{name.removeprefix('model.')}" for name in names]
+    def stored(self, names: Sequence[str]) -> Stored:
+        """The tensor with one of these names, perhaps in other wrappers."""
+        bare = {_bare(name) for name in names}
         known = [name for name in names if name in self.file_of] or [
-            name for name in self.file_of if any(f".{name}".endswith(end) for end in ends)
+            name for name in self.file_of if _bare(name) in bare
         ]
         if not known:
             raise HeadError(f"{self.path}: holds none of the tensors {', '.join(names)}")
-        with safe_open(str(self._file(self.file_of[known[0]])), "pt") as opened:
-            return opened.get_tensor(known[0])
+        if len(known) > 1 and not set(known) <= set(names):
+            raise HeadError(f"{self.path}: {', '.join(known)} may all be its head")
+        file = str(self._file(self.file_of[known[0]]))
+        with safe_open(file, "pt") as opened:
+            found = opened.get_slice(known[0])
+            return Stored(file, known[0], tuple(found.get_shape()), found.get_dtype())
 
     def _file(self, name: str) -> str | None:
         return cached_file(

@@ -18,7 +18,7 @@ from esr_cli.benchmarks.exam import Exam
 from esr_cli.config import BenchmarkConfig, ConfigError, ModelConfig, ProbeCommandConfig, gate
 from esr_cli.runs import folder as run_folder
 from esr_cli.runs import record, saved
-from esr_cli.tasks.chat import chats
+from esr_cli.tasks.chat import chats, untold
 from esr_cli.types import Question
 
 # Settings that `esr probe run=` always takes from the command line ...
@@ -138,7 +138,7 @@ def plan(config: ProbeCommandConfig, task: Task | None = None) -> Plan:
         benchmark, pair.student, student, config.seed, pairing.stop_ids, pair.stop == "student"
     )
     teacher_exam = preflight.exam(
-        benchmark, pair.teacher, teacher, config.seed, pairing.teacher_ends
+        benchmark, untold(pair.teacher), teacher, config.seed, pairing.teacher_ends
     )
     if config.source == "task":
         task = task or make_task(config, student, teacher)

@@ -20,11 +20,11 @@ from esr_cli.runs.settings import under
 FREE = "|".join(map(re.escape, NO_DIFFERENCE))
 NOT_IN_NAME = re.compile(rf"({FREE})[.=]|(pair|sweep|cluster)=")
 CUT_BACK = tuple(lines.OF_FILE)
-# What a run writes into its folder, besides CUT_BACK.
+CANARY = "teacher_canary.safetensors"
 # What a run writes besides `CUT_BACK`.
 FILES = (
     ".lock", "config.yaml", "engine.log", environment.FILE, "esr.log", "summary.json",
-    "teacher.log", wandb_mirror.ID,
+    "teacher.log", CANARY, wandb_mirror.ID,
 )  # fmt: skip
 FOLDERS = (
     ".trial", "adapter", "checkpoints", "eval", "plots", "probes", "probes-before", "student",
@@ -36,7 +36,7 @@ MOST_CHARS = 120
 def open_new(folder: Path, plain: dict[str, Any]) -> None:
     """Starts a new run in its folder; the caller holds the lock."""
     # Records of a run that died before its first checkpoint would mix with the new ones.
-    for name in (*CUT_BACK, environment.FILE, wandb_mirror.ID):
+    for name in (*CUT_BACK, CANARY, environment.FILE, wandb_mirror.ID):
         (folder / name).unlink(missing_ok=True)
     _write_config(folder, plain)
 

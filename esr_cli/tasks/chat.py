@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -189,6 +189,11 @@ class Chat:
             [dict(turn) for turn in turns], tools=[dict(each) for each in functions] or None,
             add_generation_prompt=True, enable_thinking=self.thinking, tokenize=False,
         )  # fmt: skip
+
+
+def untold(model: ModelConfig) -> ModelConfig:
+    """The model without a system text that tells the answer, for an exam of its own."""
+    return replace(model, system=None) if REFERENCE in (model.system or "") else model
 
 
 def _told(system: str, question: Question) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -18,9 +19,12 @@ from esr_cli.base import process
 from esr_cli.base.failures import Failure
 from esr_cli.config import ConfigError, TeacherServeConfig
 from esr_cli.models import loading
+from esr_cli.teacher.guard import SERVED_KEY
 from esr_cli.teacher.servers import KEY
 
 LOOK_S = 0.5
+# Hosts that stand for every address of this machine.
+ANY = ("0.0.0.0", "::")
 
 
 def run(config: TeacherServeConfig, overrides: list[str]) -> None:
@@ -68,8 +72,9 @@ def command(config: TeacherServeConfig) -> list[str]:
     # A cached state is not returned again, and a prompt is read in one piece.
     whole = ["--no-enable-prefix-caching", "--no-enable-chunked-prefill"]
     trusted = ["--trust-remote-code"] if teacher.trust_remote_code else []
+    guarded = ["--middleware=esr_cli.teacher.guard.Guard"] if os.environ.get(KEY) else []
     server = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-    return [*server, *given, *whole, *trusted]
+    return [*server, *given, *whole, *trusted, *guarded]
 
 
 def environment() -> dict[str, str]:
@@ -77,12 +82,12 @@ def environment() -> dict[str, str]:
     wanted = {"VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     found = {name: value for name, value in wanted.items() if name not in os.environ}
     key = os.environ.get(KEY)
-    return {**found, "VLLM_API_KEY": key} if key else found
+    return {**found, SERVED_KEY: key} if key else found
 
 
 def need_free(host: str, port: int) -> None:
     """Raises `ConfigError` if the port is taken, or the host is not of this machine."""
-    with socket.socket() as tried:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             tried.bind((host, port))
@@ -94,17 +99,18 @@ def need_free(host: str, port: int) -> None:
 
 
 def line(config: TeacherServeConfig, overrides: list[str]) -> str:
-    """The command that trains with this server."""
-    host = socket.gethostname() if config.host in ("0.0.0.0", "::") else config.host
-    pair = " ".join(each for each in overrides if each.lstrip("+").startswith("pair"))
-    return f"esr train {pair} teacher=server teacher.urls=[http://{host}:{config.port}]".replace(
-        "  ", " "
-    )
+    """The command that trains with this server, for a shell."""
+    host = socket.gethostname() if config.host in ANY else config.host
+    host = f"[{host}]" if ":" in host else host
+    pair = [each for each in overrides if each.lstrip("+").startswith("pair")]
+    address = f"teacher.urls=[http://{host}:{config.port}]"
+    return " ".join(["esr train", *map(shlex.quote, pair), "teacher=server", address])
 
 
 def _wait(config: TeacherServeConfig, server: subprocess.Popen[bytes]) -> None:
     """Waits until the server answers."""
-    host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host
+    host = "localhost" if config.host in ANY else config.host
+    host = f"[{host}]" if ":" in host else host
     while server.poll() is None:
         try:
             if httpx.get(f"http://{host}:{config.port}/health", timeout=5).is_success:

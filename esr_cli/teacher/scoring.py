@@ -23,10 +23,19 @@ class Batch:
     readings: tuple[Reading, ...]
 
     @classmethod
-    def of(cls, rollouts: Sequence[Rollout], reader: SameTokens | SameText) -> Batch:
-        """The batch of these rollouts."""
-        readings = tuple(reader.read(rollout.response_ids) for rollout in rollouts)
+    def of(
+        cls, rollouts: Sequence[Rollout], reader: SameTokens | SameText, longest: int | None = None
+    ) -> Batch:
+        """The batch of these rollouts; what is beyond `longest` tokens is not read.
+
+        Another tokenizer may need more tokens for a response than the student did.
+        """
         prompts = [rollout.prompt.teacher_ids for rollout in rollouts]
+        rooms = [None if longest is None else longest - len(ids) for ids in prompts]
+        readings = tuple(
+            _cut(reader.read(rollout.response_ids), room)
+            for rollout, room in zip(rollouts, rooms, strict=True)
+        )
         sequences = (p + r.ids for p, r in zip(prompts, readings, strict=True))
         return cls(tuple(sequences), tuple(map(len, prompts)), readings)
 
@@ -48,3 +57,11 @@ class Batch:
         aligned_R = None if bool((rows_R >= 0).all()) else rows_R >= 0
         kind = HiddenScores if hidden else LogitScores
         return kind(states_RX, aligned_R, metrics or {})
+
+
+def _cut(reading: Reading, room: int | None) -> Reading:
+    """The first `room` tokens of a reading; the state after them still predicts."""
+    if room is None or len(reading.ids) <= room:
+        return reading
+    rows = tuple(row if row <= room else -1 for row in reading.rows)
+    return Reading(reading.ids[:room], rows)

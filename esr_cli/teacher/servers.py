@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +24,8 @@ KEY = "ESR_TEACHER_KEY"
 # Tokens and sequences per request: enough to keep a GPU busy, and rows whose description still fits
 # into a header of 8 KiB, which proxies cut.
 REQUEST_TOKENS, REQUEST_SEQUENCES = 16384, 32
+# Statuses of a server that is too busy; and seconds in which an address that failed is asked last.
+BUSY, AVOID_S = (408, 429), 60.0
 # Seconds before the addresses are tried again: the first, doubled each time up to the last.
 PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 # How a vLLM server without the pooling runner, or with another task, refuses a request for states.
@@ -49,8 +54,8 @@ class Servers:
 
     `wire` is the dtype of the answers, `float32` or `bfloat16`. A request that fails (no answer
     within `timeout_s`, status 5xx, a canary that is off) goes to the next address, and around all
-    of them for `patience_s` seconds. `in_flight` requests are open per address. `key` is a bearer
-    token. `warn` takes a line when no address answers.
+    of them for `patience_s` seconds. At most `in_flight` requests for each address are open at a
+    time. `key` is a bearer token. `warn` takes a line when no address answers.
     """
 
     def __init__(
@@ -62,6 +67,10 @@ class Servers:
         self.urls, self.wire, self.canary = [url.rstrip("/") for url in urls], wire, canary
         self.timeout_s, self.patience_s, self._warn = timeout_s, patience_s, warn
         self._names: dict[str, str] = {}
+        # Addresses that failed, and when they failed: they are asked last for a while.
+        self._failed_at: dict[str, float] = {}
+        # Requests run in threads.
+        self._lock, self._closed = threading.Lock(), threading.Event()
         self._failures, self._received, self._waiting = 0, 0, False
         self._pool = ThreadPoolExecutor(in_flight * len(self.urls))
 
@@ -88,7 +97,8 @@ class Servers:
 
     def states(self, sequences: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """See `StateSource.states`."""
-        found = self._pool.map(self._ask, range(len(sequences)), _requests(sequences))
+        parts = _requests(sequences, len(self.urls))
+        found = self._pool.map(self._ask, itertools.count(), parts)
         return [states for part in found for states in part]
 
     def states_at(self, url: str, sequences: Sequence[Sequence[int]]) -> list[torch.Tensor]:
@@ -117,7 +127,8 @@ class Servers:
         return found
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections, and ends all waiting."""
+        self._closed.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.client.close()
 
@@ -128,13 +139,13 @@ class Servers:
     def _ask(self, number: int, part: list[list[int]]) -> list[torch.Tensor]:
         """One request, to the addresses in turn until one answers or the patience is over."""
         until, pause_s = time.monotonic() + self.patience_s, PAUSE_S
-        turns = self.urls[number % len(self.urls) :] + self.urls[: number % len(self.urls)]
         while True:
             reasons = {}
-            for url in turns:
+            for url in self._turns(number):
                 try:
                     states = self._post(url, part)
                     self._waiting = False
+                    self._failed_at.pop(url, None)
                     return states
                 except (httpx.HTTPError, CanaryError, ServerError) as error:
                     reasons[url] = _told(error, self.timeout_s).removeprefix(
@@ -145,17 +156,26 @@ class Servers:
             if time.monotonic() + pause_s > until:
                 raise ServerError(f"no teacher answers ({told}); start one of teacher.urls again")
             self._tell_once(f"no teacher answers ({told}); asking again")
-            time.sleep(pause_s)
+            if self._closed.wait(pause_s):
+                raise ServerError("the run ends")
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _turns(self, number: int) -> list[str]:
+        """The addresses in the order in which a request asks them: those that failed come last."""
+        first, now = number % len(self.urls), time.monotonic()
+        turns = self.urls[first:] + self.urls[:first]
+        return sorted(turns, key=lambda url: now - self._failed_at.get(url, -math.inf) < AVOID_S)
 
     def _refused(self, url: str, error: Exception) -> None:
         """Counts a failure; raises `ServerError` if asking again cannot help."""
-        self._failures += 1
+        with self._lock:
+            self._failures += 1
+        self._failed_at[url] = time.monotonic()
         if not isinstance(error, httpx.HTTPStatusError):
             return
         if error.response.status_code == 404:  # restarted with another name, perhaps
             self._names.pop(url, None)
-        elif error.response.status_code < 500:
+        elif error.response.status_code < 500 and error.response.status_code not in BUSY:
             raise ServerError(f"teacher.urls={url}: {_told(error, self.timeout_s)}") from None
 
     def _tell_once(self, message: str) -> None:
@@ -173,9 +193,10 @@ class Servers:
             "embed_dtype": self.wire, "endianness": "little",
         }  # fmt: skip
         answer = self.client.post(f"{url}/pooling", json=body).raise_for_status()
-        self._received += len(answer.content)
         *states, canary_LD = _tensors(answer, self.wire)
-        self.canary.check(canary_LD)
+        with self._lock:
+            self._received += len(answer.content)
+            self.canary.check(canary_LD)
         if [len(each) for each in states] != list(map(len, part)):
             raise ServerError("returns other numbers of states than tokens")
         return states
@@ -191,12 +212,13 @@ def _told(error: Exception, timeout_s: float) -> str:
     return one_line(str(error))[:200] or type(error).__name__
 
 
-def _requests(sequences: Sequence[Sequence[int]]) -> Iterator[list[list[int]]]:
-    """Consecutive sequences, as many as one request takes."""
+def _requests(sequences: Sequence[Sequence[int]], servers: int) -> Iterator[list[list[int]]]:
+    """Consecutive sequences, as many as one request takes; at least one request for each server."""
+    most = min(REQUEST_SEQUENCES, -(-len(sequences) // servers))
     part: list[list[int]] = []
     for ids in sequences:
         tokens = sum(map(len, part)) + len(ids)
-        if part and (tokens > REQUEST_TOKENS or len(part) == REQUEST_SEQUENCES):
+        if part and (tokens > REQUEST_TOKENS or len(part) == most):
             yield part
             part = []
         part.append(list(ids))

@@ -24,15 +24,16 @@ class VllmStates:
     """The states of a model that vLLM holds in this process.
 
     `tensor_parallel` splits it over GPUs of one machine; `quantization` is a kind that vLLM knows.
+    `quantized` is whether the files hold quantized weights.
     """
 
     def __init__(
         self, path: str, dtype: Any, canary: Canary, max_model_len: int, max_sequences: int,
         gpu_memory_utilization: float = 0.4, tensor_parallel: int = 1,
         quantization: str | None = None, revision: str | None = None,
-        trust_remote_code: bool = False,
+        trust_remote_code: bool = False, quantized: bool = False,
     ) -> None:  # fmt: skip
-        self.canary, self.quantized = canary, quantization is not None
+        self.canary, self.quantized = canary, quantized or quantization is not None
         if not torch.cuda.is_available():
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
             os.environ.setdefault("VLLM_USE_AOT_COMPILE", "0")

@@ -18,6 +18,7 @@ from esr_cli.base import files
 from esr_cli.base.failures import Failure, Resumable, summary
 from esr_cli.base.process import peak_gib
 from esr_cli.base.words import counted
+from esr_cli.check import command as check_command
 from esr_cli.check import facts
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.config.finding import refuse
@@ -42,6 +43,9 @@ class SkippedError(Failure):
 
 def run(config: TrainConfig, overrides: list[str]) -> None:
     """Trains as configured; raises `ConfigError` before a model loads, `Resumable` afterwards."""
+    if config.dry_run:
+        check_command.run(config, overrides)
+        return
     with ExitStack() as stack:
         saved = None
         if config.resume:

@@ -26,12 +26,12 @@ class Gauge:
 
     def __init__(self, dtype: str, strict: bool, warn: Callable[[str], None]) -> None:
         self.mean_limit, self.max_limit = LIMITS.get(dtype, LIMITS["bfloat16"])
-        self.strict, self._warn, self._warned = strict, warn, False
+        self.strict, self._warn, self._warned = strict, warn, set[int]()
 
     def check(self, gaps: Mapping[int, tuple[float, float]]) -> None:
         """Takes the mean and largest gap of each engine; see `Update.gaps`.
 
-        Warns once above the limits; raises `Failure` instead if `strict`.
+        Warns once for each engine above the limits; raises `Failure` instead if `strict`.
         """
         beyond = {
             replica: gap
@@ -51,9 +51,9 @@ class Gauge:
         )
         if self.strict:
             raise Failure(message)
-        if not self._warned:
+        if replica not in self._warned:
             self._warn(message)
-            self._warned = True
+            self._warned.add(replica)
 
 
 class OutsideCheck:

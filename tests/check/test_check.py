@@ -37,6 +37,7 @@ def test_a_good_pair(tmp_path):
         "prompts task lab: chat; lab: chat",
         "0.0002, linear to 0 over 40 steps (the last: 5e-06), after 5 steps of warm-up",
         "the first prompt as the teacher reads it <bos> Q : start",
+        "trainer on cpu; 1 engine (eager), process, on cpu; 1 teacher (local), process, on cpu",
         "esr train would start",
     ):
         assert part in out, (part, out)
@@ -102,6 +103,15 @@ def test_an_error_is_reported_with_its_remedy_and_train_refuses_it(
         assert part in output, (part, output)
     if command == "train":
         assert done.stderr.count("\n") == 1 and not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_says_who_computes_where_and_writes_nothing(tmp_path):
+    done = esr("train", "+rollout_len=16", "dry_run=true", "rollout=eager", "teacher=vllm",
+               "execution.rollouts=2", "run_dir=run", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert "2 engines (eager), process, on cpu with" in told and "1 teacher (vllm)" in told
+    assert "esr train would start" in told and not list(tmp_path.iterdir())
 
 
 def test_errors_are_counted(tmp_path):

@@ -119,6 +119,19 @@ def test_several_engines_share_the_prompts_and_answer_in_order():
     three.close()
 
 
+def test_weights_may_pass_through_the_host():
+    one = Engines([place("process", "engine", build_echo, {})], by_host=True)
+    weights = {"w": torch.zeros(3)}
+    for value in (1.0, 2.0):
+        weights["w"].fill_(value)
+        one.load_weights(weights)
+        assert held(one) == {value}
+        # The engine sees the copy, and not what the trainer does meanwhile.
+        weights["w"].fill_(9.0)
+        assert held(one) == {value}
+    one.close()
+
+
 def test_several_teachers_share_the_rollouts():
     names = [numbered("teacher", at) for at in range(3)]
     three = Teachers([place("inline", name, Reader, {}) for name in names])

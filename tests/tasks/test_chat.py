@@ -9,8 +9,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from esr_cli.config import ConfigError, ModelConfig, PairConfig
+from esr_cli.config.pair import TeacherConfig
 from esr_cli.models.loading import PACKAGED
-from esr_cli.tasks.chat import Chat, chats, prompt
+from esr_cli.tasks.chat import Chat, chats, prompt, untold
 from esr_cli.tasks.filters import too_long
 from esr_cli.types import Question
 
@@ -115,6 +116,10 @@ def test_the_teacher_may_be_told_the_reference_answer():
     assert told.text(known).startswith("<system>The answer is here, {problem}.</><user>Where?</>")
     with pytest.raises(ConfigError, match=r"question q has no reference answer for \{reference\}"):
         told.text(ASKED)
+    assert untold(ModelConfig(system="It is {reference}.")).system is None
+    assert untold(ModelConfig(system="Be brief.")).system == "Be brief."
+    with pytest.raises(ConfigError, match=r"pair.teacher.reads=student: \{reference\}"):
+        PairConfig(teacher=TeacherConfig(system="It is {reference}.", reads="student"))
     with pytest.raises(ConfigError, match=r"pair.student.system=.*only pair.teacher.system"):
         PairConfig(student=ModelConfig(system="It is {reference}."))
 

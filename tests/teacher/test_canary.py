@@ -24,6 +24,17 @@ def test_rounding_passes_and_is_told():
     assert 0 < canary.take() < 2e-5 and canary.take() == 0
 
 
+def test_a_resumed_run_knows_the_first_states(tmp_path):
+    file, states_LD = tmp_path / "canary", torch.randn(TOKENS, 8)
+    Canary(108, "float32", file).check(states_LD)
+    Canary(108, "float32", file).check(states_LD)
+    with pytest.raises(CanaryError, match=r"differ by .* of their norm from the first"):
+        Canary(108, "float32", file).check(states_LD * 1.01)
+    file.write_bytes(b"no")
+    with pytest.raises(CanaryError, match=r"cannot be read .*; delete it"):
+        Canary(108, "float32", file).check(states_LD)
+
+
 @pytest.mark.parametrize("changed", [
     lambda states: states + 0.1, lambda states: states * torch.nan, lambda states: states[:-1],
 ], ids=["other", "nan", "short"])  # fmt: skip

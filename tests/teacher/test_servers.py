@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.server
 import threading
+import time
 
+import httpx
 import pytest
 import torch
 from conftest import INLINE, SHORT, SameIds, esr, free_port, launch, rows, wait_for_step
@@ -13,6 +15,7 @@ from serving import Server, damaging
 
 from esr_cli.assembly import teachers
 from esr_cli.config import ModelConfig
+from esr_cli.execution.seat import Seat
 from esr_cli.models import outlines
 from esr_cli.teacher.canary import Canary
 from esr_cli.teacher.servers import ServerError, Servers
@@ -65,15 +68,16 @@ def servers_of(*urls, patience_s=0.0, key="", timeout_s=60.0):
 def built(kind, source, columns=tuple(range(108))):
     head = {"path": "esr:teacher", "skeleton": outlines.skeleton(ModelConfig("esr:teacher")),
             "columns": columns, "dtype": "float32"}  # fmt: skip
-    return teachers.build(kind, {"reader": SameIds(), "head": head, "source": source})
+    settings = {"reader": SameIds(), "head": head, "source": source, "longest": 256}
+    return teachers.build(kind, settings, Seat("cpu"))
 
 
 @pytest.fixture(scope="module")
 def ours():
     return teachers.build("local", {
-        "path": "esr:teacher", "dtype": "float32", "device": "cpu", "micro_batch_tokens": 512,
-        "revision": None, "reader": SameIds(), "columns": tuple(range(108)),
-    })  # fmt: skip
+        "path": "esr:teacher", "dtype": "float32", "micro_batch_tokens": 512, "revision": None,
+        "reader": SameIds(), "columns": tuple(range(108)),
+    }, Seat("cpu"))  # fmt: skip
 
 
 def source(*urls, **more):
@@ -93,9 +97,10 @@ def test_scores_and_head_are_those_of_our_own_passes(server, ours):
 def test_answers_in_bfloat16_are_the_rounded_states(server, ours):
     served = built("server", source(server.url, wire="bfloat16", canary=Canary(108, "bfloat16")))
     states = served.score(rollouts()).hidden_RD
-    assert states.dtype == torch.bfloat16
+    # They get the type of the head.
+    assert states.dtype == torch.float32 and (states == states.bfloat16()).all()
     expected = ours.score(rollouts()).hidden_RD
-    assert ((states.float() - expected).abs() <= expected.abs() / 128 + 1e-5).all()
+    assert ((states - expected).abs() <= expected.abs() / 128 + 1e-5).all()
 
 
 def ends_like(run, local):
@@ -113,6 +118,43 @@ def test_a_run_ends_as_one_with_our_own_passes(server, local, tmp_path):
     assert "/lab_pair/teacher by vLLM " in served
     metrics = rows(tmp_path / "run")
     assert len(metrics) == STEPS and max(row["teacher/canary_gap"] for row in metrics) < 1e-5
+
+
+@pytest.mark.parametrize(("dtype", "wire"), [("float32", "bfloat16"), ("bfloat16", "float32")])
+def test_the_wire_may_have_another_type_than_the_pair(server, dtype, wire, tmp_path):
+    done = esr("train", *SHORT, *INLINE, "steps=2", "run_dir=run", "teacher=server",
+               f"teacher.urls=[{server.url}]", f"pair.dtype={dtype}", f"teacher.wire={wire}",
+               cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_server_with_a_key_answers_nothing_without_it(second):
+    body = {"model": "esr:teacher", "input": [[1, 2]], "task": "token_embed"}
+    for path in ("pooling", "v1/models", "version", "tokenize"):
+        answer = httpx.post(f"{second.url}/{path}", json=body)
+        assert answer.status_code == 401, (path, answer.text)
+    headers = {"Authorization": f"Bearer {second.key}"}
+    assert httpx.post(f"{second.url}/pooling", json=body, headers=headers).status_code == 200
+    assert httpx.get(f"{second.url}/health").status_code == 200
+
+
+def test_requests_are_spread_over_the_servers_and_a_dead_one_is_asked_last(server):
+    nobody = f"http://127.0.0.1:{free_port()}"
+    asked = servers_of(nobody, server.url)
+    for expected in (1, 0):
+        assert len(asked.states([[1, 2], [3, 4]])) == 2
+        # Both requests may meet the dead one before it is known to be dead.
+        assert asked.figures()["teacher/failed_requests"] == pytest.approx(expected, abs=0.1)
+    asked.close()
+
+
+def test_closing_ends_the_wait_for_a_server():
+    waiting = servers_of(f"http://127.0.0.1:{free_port()}", patience_s=600.0)
+    waiting._warn = lambda _: waiting.close()
+    began = time.monotonic()
+    with pytest.raises(ServerError, match="the run ends"):
+        waiting.states([[1, 2]])
+    assert time.monotonic() - began < 5
 
 
 def test_the_line_to_paste_names_pair_and_address(server):
