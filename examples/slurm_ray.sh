@@ -1,0 +1,30 @@
+#!/bin/bash
+# One run over several machines of a SLURM cluster: engines and teachers on Ray, the trainer on the
+# first machine. Submit it with: sbatch examples/slurm_ray.sh
+#SBATCH --job-name=esr
+#SBATCH --nodes=4
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=32
+#SBATCH --time=12:00:00
+# A job that is stopped gets SIGTERM first, saves, and resumes when it is queued again.
+#SBATCH --requeue
+#SBATCH --signal=B:TERM@300
+set -euo pipefail
+
+run=runs/slurm
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+if compgen -G "$run/checkpoints/step-*" > /dev/null; then
+    what=(resume="$run")
+else
+    what=(pair=qwen25math_1p5b__qwen3_8b task=math +rollout_len=100 run_dir="$run")
+fi
+
+# Ray hands out the GPUs 0 to 6 of each machine; the trainer has GPU 7 of the first.
+trap 'kill -TERM "$steps" && wait "$steps"' TERM
+srun --kill-on-bad-exit=1 ray symmetric-run --address "$head:6379" --min-nodes "$SLURM_NNODES" \
+    --num-gpus 7 -- esr train "${what[@]}" \
+    execution=ray execution.address=auto execution.device=cuda:7 \
+    execution.rollouts=20 execution.teachers=8 &
+steps=$!
+wait "$steps"
