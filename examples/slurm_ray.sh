@@ -7,9 +7,8 @@
 #SBATCH --gpus-per-node=8
 #SBATCH --cpus-per-task=32
 #SBATCH --time=12:00:00
-# A job that is stopped gets SIGTERM first, saves, and resumes when it is queued again.
+# A job that is stopped resumes from its last checkpoint when it is queued again.
 #SBATCH --requeue
-#SBATCH --signal=B:TERM@300
 set -euo pipefail
 
 run=runs/slurm
@@ -21,10 +20,7 @@ else
 fi
 
 # Ray hands out the GPUs 0 to 6 of each machine; the trainer has GPU 7 of the first.
-trap 'kill -TERM "$steps" && wait "$steps"' TERM
 srun --kill-on-bad-exit=1 ray symmetric-run --address "$head:6379" --min-nodes "$SLURM_NNODES" \
     --num-gpus 7 -- esr train "${what[@]}" \
     execution=ray execution.address=auto execution.device=cuda:7 \
-    execution.rollouts=20 execution.teachers=8 &
-steps=$!
-wait "$steps"
+    execution.rollouts=20 execution.teachers=8 save_every=5

@@ -95,7 +95,8 @@ def sections(command: str) -> Iterator[str]:
     texts, values = meanings(command), defaults(command)
     hints = get_type_hints(schema)
     inner = {name: _dataclass(hint) for name, hint in hints.items()}
-    known = set(get_type_hints(esr_cli.config.TrainConfig)) if command == "probe" else set()
+    trains = command in ("probe", "teacher")
+    known = set(get_type_hints(esr_cli.config.TrainConfig)) if trains else set()
     own = [name for name in hints if inner[name] is None and name not in known]
     yield described(schema)
     yield _table(schema, own, "", texts, values)

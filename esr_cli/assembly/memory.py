@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from esr_cli.assembly.seats import beside_trainer
+from esr_cli.assembly.workers import weights_of
 from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.distill.divergence import Options
@@ -64,7 +65,7 @@ def needs(
         fixed("student's weights", student_count * size),
         fixed("optimizer and gradients", _optimizer(config, student, size)),
         fixed("teacher's weights", teachers * _teacher(config, teacher_count * size)),
-        fixed("engine's weights", engines * student_count * size),
+        fixed("engine's weights", engines * _copies(config) * student_count * size),
         both(
             "engine's cache",
             lambda n: bool(engines) * (reserved or cache * rows * (prompt_tokens + n)),
@@ -122,6 +123,11 @@ def _reserved(config: TrainConfig, student: Any, size: int) -> float:
     shape, most = _shape(student), config.rollout.max_sequences
     cache = engine_cache(shape, size, config.pair.context_tokens, most, share)
     return cache + ENGINE_ROOM if cache else share - weight_count(student) * size
+
+
+def _copies(config: TrainConfig) -> int:
+    """Copies of the student that an engine holds: two if it adds an adapter to the first."""
+    return 1 + (config.rollout.engine == "eager" and weights_of(config) == "adapter")
 
 
 def _teacher(config: TrainConfig, weights: float) -> float:

@@ -75,9 +75,21 @@ def check_places(config: TrainConfig) -> str:
         return ""
     from esr_cli.execution import cluster
 
-    trainer = loading.pick_device(config.execution.device)
-    used = _number(trainer) if trainer.startswith("cuda") else None
-    return cluster.reserve(config.execution.address, on_ray, used)
+    return cluster.reserve(config.execution.address, on_ray, _trainer_gpu(config.execution))
+
+
+def need_free(execution: ExecutionConfig, seats: Sequence[Seat]) -> None:
+    """Raises `ConfigError` if seats on Ray do not fit now, unless this run has reserved them."""
+    on_ray = [each for each in seats if each.cpus]
+    if on_ray:
+        from esr_cli.execution import cluster
+
+        cluster.need_free(execution.address, on_ray, _trainer_gpu(execution))
+
+
+def _trainer_gpu(execution: ExecutionConfig) -> int | None:
+    trainer = loading.pick_device(execution.device)
+    return _number(trainer) if trainer.startswith("cuda") else None
 
 
 def described(config: TrainConfig) -> str:
@@ -130,7 +142,7 @@ def _seats(
     device = loading.pick_device(execution.device)
     engines = Role("execution.rollouts", execution.engine, execution.rollouts, 1, masked, device)
     if teacher is None or teacher.engine == "server":
-        return _of(engines, [engines], execution), [Seat()]
+        return _numbered(_of(engines, [engines], execution), 0), [Seat()]
     masked = teacher.engine == "vllm"
     teachers = Role(
         "execution.teachers", execution.teacher, execution.teachers,
@@ -138,14 +150,16 @@ def _seats(
         loading.pick_device(execution.teacher_device),
     )  # fmt: skip
     roles = [engines, teachers]
-    found = _of(engines, roles, execution), _of(teachers, roles, execution)
-    numbers = iter(range(len(found[0]) + len(found[1])))
-    return tuple(
-        [  # type: ignore[return-value]
-            [replace(each, bundle=next(numbers)) if each.cpus else each for each in seats]
-            for seats in found
-        ]
-    )
+    found = _of(engines, roles, execution)
+    return _numbered(found, 0), _numbered(_of(teachers, roles, execution), len(found))
+
+
+def _numbered(seats: list[Seat], first: int) -> list[Seat]:
+    """The seats with the numbers of their bundles, if they are on Ray."""
+    return [
+        replace(each, bundle=number) if each.cpus else each
+        for number, each in enumerate(seats, first)
+    ]
 
 
 def _of(role: Role, roles: list[Role], execution: ExecutionConfig) -> list[Seat]:

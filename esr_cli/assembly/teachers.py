@@ -17,7 +17,7 @@ from esr_cli.execution.seat import Seat
 from esr_cli.execution.several import Teachers, log_of
 from esr_cli.execution.worker import place
 from esr_cli.models import loading, outlines
-from esr_cli.teacher.canary import FILE, Canary
+from esr_cli.teacher.canary import Canary
 from esr_cli.teacher.servers import KEY, ServerError, Servers
 
 
@@ -47,9 +47,13 @@ def _source(kind: str, settings: dict[str, Any]) -> Any:
 
 
 def place_teachers(
-    config: TrainConfig, dtype: str, pairing: Pairing, folder: Path, warn: Callable[[str], None]
-) -> Teachers:
-    """The teachers as workers, not started yet; the output of each goes to a log."""
+    config: TrainConfig, dtype: str, pairing: Pairing, folder: Path, warn: Callable[[str], None],
+    canary: Path | None = None,
+) -> Teachers:  # fmt: skip
+    """The teachers as workers, not started yet; the output of each goes to a log.
+
+    The first states of the canary are kept in the file `canary`, for a run that is resumed.
+    """
     model, execution, kind = config.pair.teacher, config.execution, config.teacher.engine
     settings: dict[str, Any] = {"reader": pairing.reader}
     if kind == "local":
@@ -66,12 +70,14 @@ def place_teachers(
         }  # fmt: skip
         settings["longest"] = config.pair.context_tokens
         if kind == "server":
-            settings["source"] = server_settings(config, dtype, folder) | {"warn": warn}
+            settings["source"] = server_settings(config, dtype, canary) | {"warn": warn}
         else:
-            settings["source"] = _vllm_settings(config, dtype, folder)
+            settings["source"] = _vllm_settings(config, dtype, canary)
     # A client of servers needs no process of its own.
     where = "inline" if kind == "server" else execution.teacher
     waits = patience(execution, model, execution.teacher_device)
+    chosen = seats.of_teachers(config.rollout, execution, config.teacher)
+    seats.need_free(execution, chosen)
     return Teachers([
         place(
             where, numbered("teacher", replica), build,
@@ -79,19 +85,17 @@ def place_teachers(
             restarts=execution.restarts, warn=warn, patience=waits,
             log=str(folder / log_of("teacher", replica)),
         )
-        for replica, seat in enumerate(
-            seats.of_teachers(config.rollout, execution, config.teacher)
-        )
+        for replica, seat in enumerate(chosen)
     ])  # fmt: skip
 
 
-def _vllm_settings(config: TrainConfig, dtype: str, folder: Path) -> dict[str, Any]:
+def _vllm_settings(config: TrainConfig, dtype: str, file: Path | None) -> dict[str, Any]:
     """The arguments of `VllmStates`."""
     model, engine = config.pair.teacher, config.teacher
     config_of = loading.load_config(model.path, model.revision, model.trust_remote_code)
     return {
         "path": loading.resolve(model.path), "dtype": dtype,
-        "canary": _canary(config, dtype, folder),
+        "canary": _canary(config, dtype, file),
         "revision": model.revision, "trust_remote_code": model.trust_remote_code,
         "max_model_len": config.pair.context_tokens,
         "max_sequences": config.rollout.max_sequences,
@@ -101,7 +105,7 @@ def _vllm_settings(config: TrainConfig, dtype: str, folder: Path) -> dict[str, A
     }  # fmt: skip
 
 
-def server_settings(config: TrainConfig, dtype: str, folder: Path | None = None) -> dict[str, Any]:
+def server_settings(config: TrainConfig, dtype: str, file: Path | None = None) -> dict[str, Any]:
     """The arguments of `Servers`."""
     engine = config.teacher
     wire = engine.wire if engine.wire != "auto" else dtype
@@ -109,17 +113,16 @@ def server_settings(config: TrainConfig, dtype: str, folder: Path | None = None)
     return {
         "urls": engine.urls, "key": os.environ.get(KEY, ""), "wire": wire,
         "timeout_s": engine.timeout_s, "patience_s": engine.patience_s,
-        "in_flight": engine.in_flight, "canary": _canary(config, coarser, folder),
+        "in_flight": engine.in_flight, "canary": _canary(config, coarser, file),
     }  # fmt: skip
 
 
-def _canary(config: TrainConfig, dtype: str, folder: Path | None) -> Canary:
+def _canary(config: TrainConfig, dtype: str, file: Path | None) -> Canary:
     model = config.pair.teacher
     shape = loading.load_shape(model.path, model.revision, model.trust_remote_code)
     # The run folder is that of the driver alone, which a worker on Ray may not see.
     far = config.execution.teacher == "ray" and config.teacher.engine == "vllm"
-    file = folder / FILE if folder and not far else None
-    return Canary(shape.vocab_size, dtype, file)
+    return Canary(shape.vocab_size, dtype, None if far else file)
 
 
 def check_head(config: TrainConfig) -> str:
@@ -183,7 +186,9 @@ def _check(config: TrainConfig, servers: Any, url: str) -> str:
             f"is that model, start it with --served-model-name {model.path}"
         )
     shape = loading.load_shape(model.path, model.revision, model.trust_remote_code)
-    [states_LD] = servers.states_at(url, [[0, 0]])
+    states_LD, *_ = servers.states_at(url, [[0, 0]])
+    # In another batch the canary must stay what it was.
+    servers.states_at(url, [[0] * each for each in (3, 20, 9)])
     width = states_LD.shape[-1]
     if width != shape.hidden_size:
         raise ConfigError(

@@ -22,6 +22,7 @@ from esr_cli.config import (
     TeacherEngineConfig,
     TrainConfig,
 )
+from esr_cli.config.train import MOST_RANK
 from esr_cli.distill.lengths import Lengths
 from esr_cli.execution import processes
 from esr_cli.execution.remote import RestorableEngine
@@ -64,12 +65,12 @@ def build_engine(kind: str, settings: dict[str, Any], seat: Seat) -> Any:
 
 def assemble(
     config: TrainConfig, folder: Path, pairing: Pairing, stack: ExitStack,
-    warn: Callable[[str], None],
+    warn: Callable[[str], None], canary: Path | None = None,
 ) -> Parts:  # fmt: skip
     """Starts the workers in parallel and loads the student meanwhile; `stack` closes them.
 
     The workers' output goes to `engine.log`, `engine-2.log`, … and `teacher.log`, … in the run's
-    folder.
+    folder; the teacher's first states for a fixed text into the file `canary`.
     """
     process.keep_freed_memory()
     pair, execution = config.pair, config.execution
@@ -79,7 +80,7 @@ def assemble(
         config.rollout, execution, pair.student, dtype, pair.context_tokens, folder, warn,
         masked_ids(pair.student, pairing), config.teacher, adapter_of(config),
     )  # fmt: skip
-    teacher = place_teachers(config, dtype, pairing, folder, warn)
+    teacher = place_teachers(config, dtype, pairing, folder, warn, canary)
     for worker in (engine, teacher):
         stack.callback(worker.close)
         worker.start()
@@ -99,11 +100,19 @@ def assemble(
     return Parts(engine, teacher, student, sampling, lengths_of(config))
 
 
+def weights_of(config: TrainConfig) -> str:
+    """What the engines get: `merged` weights, or the `adapter` of a LoRA student alone."""
+    tune, weights = config.tune, config.rollout.weights
+    if weights != "auto":
+        return weights
+    fits = tune.method == "lora" and tune.rank <= MOST_RANK
+    return "adapter" if fits and config.execution.engine == "ray" else "merged"
+
+
 def adapter_of(config: TrainConfig) -> Adapter | None:
     """The LoRA adapter that the engines get in place of merged weights, if they get one."""
-    tune, weights = config.tune, config.rollout.weights
-    alone = weights == "adapter" or (weights == "auto" and config.execution.engine == "ray")
-    return Adapter(tune.rank, tune.alpha) if alone and tune.method == "lora" else None
+    alone = weights_of(config) == "adapter"
+    return Adapter(config.tune.rank, config.tune.alpha) if alone else None
 
 
 def masked_ids(student: ModelConfig, pairing: Pairing) -> tuple[int, ...]:
@@ -138,6 +147,7 @@ def place_engines(
         }
     waits = patience(execution, model, execution.device)
     chosen = seats.of_engines(rollout, execution, teacher)
+    seats.need_free(execution, chosen)
     placed = [
         place(
             execution.engine, numbered("engine", replica), build_engine,

@@ -14,8 +14,9 @@ from esr_cli.config.probe import ProbeCommandConfig, ProbeConfig
 from esr_cli.config.report import ReportConfig
 from esr_cli.config.reproduce import CellConfig, ItemConfig, MatrixConfig, ReproduceConfig
 from esr_cli.config.rollout import RolloutConfig
+from esr_cli.config.serve import TeacherServeConfig
 from esr_cli.config.task import TaskConfig
-from esr_cli.config.teacher import TeacherEngineConfig, TeacherServeConfig
+from esr_cli.config.teacher import TeacherEngineConfig
 from esr_cli.config.tracking import TrackingConfig
 from esr_cli.config.train import TrainConfig
 from esr_cli.config.tune import TuneConfig

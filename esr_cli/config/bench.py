@@ -44,6 +44,8 @@ class BenchConfig(TrainConfig):
         need(self.warmup >= 0, "warmup", self.warmup, "give 0 or more")
         stale = self.rollout.staleness
         need(not stale, "rollout.staleness", stale, "steps are timed one by one; leave it out")
+        places = (self.execution.engine, self.execution.teacher)
+        need("ray" not in places, "execution", "ray", "esr bench times one machine; leave it out")
         need(self.resume is None, "resume", self.resume, "goes with esr train; leave it out")
 
     def tokens(self, length: Any) -> int:

@@ -18,6 +18,8 @@ from esr_cli.config.teacher import TeacherEngineConfig
 from esr_cli.config.tracking import TrackingConfig
 from esr_cli.config.tune import TuneConfig
 
+# The largest adapter that vLLM takes.
+MOST_RANK = 512
 # The settings and groups that do not affect the results of a run.
 NO_DIFFERENCE = (
     "run_dir", "resume", "strict", "dry_run", "data_dir", "sandbox", "tracking", "execution",
@@ -86,10 +88,14 @@ class TrainConfig:
             several == 1 or self.teacher.engine != "server", "execution.teachers", several,
             "with teacher=server, give several teacher.urls",
         )  # fmt: skip
-        weights = self.rollout.weights
+        weights, alone = self.rollout.weights, self.rollout.weights == "adapter"
         need(
-            weights != "adapter" or self.tune.method == "lora", "rollout.weights", weights,
+            not alone or self.tune.method == "lora", "rollout.weights", weights,
             "full fine-tuning has no adapter; give merged, or tune=lora",
+        )  # fmt: skip
+        need(
+            not alone or self.tune.rank <= MOST_RANK, "rollout.weights", weights,
+            f"vLLM takes adapters of rank {MOST_RANK} at most; give merged",
         )  # fmt: skip
         kind = self.loss.divergence
         need(

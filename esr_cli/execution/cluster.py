@@ -26,6 +26,7 @@ from ray.util.scheduling_strategies import (
 )
 
 from esr_cli.base.failures import one_line
+from esr_cli.base.words import counted
 from esr_cli.config import ConfigError
 from esr_cli.execution.seat import VISIBLE, Seat
 
@@ -108,33 +109,47 @@ def reserve(address: str, seats: Sequence[Seat], trainer_gpu: int | None = None)
 
     A worker's GPUs are those of one machine.
     """
-    connect(address, trainer_gpu)
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    if address != "local":
-        _need_versions(nodes)
-    machines = f"{len(nodes)} machine{'s' if len(nodes) > 1 else ''}"
+    need_free(address, seats, trainer_gpu)
     bundles = [{"CPU": each.cpus, "GPU": float(each.gpu_count)} for each in seats]
-    wanted = {what: sum(bundle[what] for bundle in bundles) for what in ("GPU", "CPU")}
-    there, free = ray.cluster_resources(), ray.available_resources()
-    for what, count in wanted.items():
-        if count > free.get(what, 0):
-            raise ConfigError(
-                f"execution=ray: {len(seats)} workers need {count:g} {what}s, and of the "
-                f"{there.get(what, 0):g} on {machines} {free.get(what, 0):g} are free; lower "
-                "execution.rollouts or execution.teachers, or add machines"
-            )
     filled = [{what: count for what, count in bundle.items() if count} for bundle in bundles]
     group = placement_group(filled, strategy="SPREAD")
     if not group.wait(PLACES_S):
         remove_placement_group(group)
         widest = max(each.gpu_count for each in seats)
         raise ConfigError(
-            f"execution=ray: {machines} cannot hold {len(seats)} workers of up to {widest} GPUs, "
-            "each inside one machine; lower execution.rollouts or teacher.tensor_parallel"
+            f"execution=ray: {_machines()} cannot hold {len(seats)} workers of up to {widest} GPUs,"
+            " each inside one machine; lower execution.rollouts or teacher.tensor_parallel"
         )
     _Reserved.group = group
+    wanted = _wanted(seats)
     places = f"{wanted['GPU']:g} GPUs" if wanted["GPU"] else f"{wanted['CPU']:g} CPUs"
-    return f"{len(seats)} workers on {machines}, {places}"
+    return f"{len(seats)} workers on {_machines()}, {places}"
+
+
+def need_free(address: str, seats: Sequence[Seat], trainer_gpu: int | None = None) -> None:
+    """Raises `ConfigError` if the seats are neither reserved nor free, or if machines differ."""
+    connect(address, trainer_gpu)
+    if _Reserved.group is not None:
+        return
+    if address != "local":
+        _need_versions([node for node in ray.nodes() if node["Alive"]])
+    there, free = ray.cluster_resources(), ray.available_resources()
+    for what, count in _wanted(seats).items():
+        if count > free.get(what, 0):
+            raise ConfigError(
+                f"execution=ray: {counted(len(seats), 'worker')} need {count:g} {what}s, and of "
+                f"the {there.get(what, 0):g} on {_machines()} {free.get(what, 0):g} are free; "
+                "lower execution.rollouts or execution.teachers, or add machines"
+            )
+
+
+def _wanted(seats: Sequence[Seat]) -> dict[str, float]:
+    gpus, cpus = sum(each.gpu_count for each in seats), sum(each.cpus for each in seats)
+    return {"GPU": gpus, "CPU": cpus}
+
+
+def _machines() -> str:
+    return counted(sum(node["Alive"] for node in ray.nodes()), "machine")
 
 
 def strategy(bundle: int) -> Any:

@@ -192,6 +192,8 @@ class RayWorker(RestartingWorker):
             raise ConnectionError(str(error)) from None
         if method == "start" and succeeded:
             self._where = value
+        elif method == "start":
+            self._take_last_output()
         if method == "start" or not succeeded:
             return succeeded, value
         self._wire_bytes += size_of(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -21,18 +21,16 @@ def layers_of(factors: Mapping[str, torch.Tensor]) -> list[str]:
 
 def merged(
     base: Mapping[str, torch.Tensor], factors: Mapping[str, torch.Tensor], adapter: Adapter
-) -> dict[str, torch.Tensor]:
-    """The weights `(O, I)` of the adapted layers: base plus scaled product of the factors.
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weight `(O, I)` of each adapted layer: base plus scaled product of the factors.
 
     Computed as by the trainer, so that the numbers are the same.
     """
-    found = {}
     for layer in layers_of(factors):
         weight_OI = base[f"{layer}.weight"]
         a_RI, b_OR = (factors[f"{PREFIX}{layer}{side}"].to(weight_OI.device) for side in (A, B))
         delta_OI = (b_OR @ a_RI) * adapter.scale
-        found[f"{layer}.weight"] = torch.add(weight_OI, delta_OI, out=torch.empty_like(weight_OI))
-    return found
+        yield f"{layer}.weight", torch.add(weight_OI, delta_OI, out=torch.empty_like(weight_OI))
 
 
 def write(folder: Path, factors: Mapping[str, torch.Tensor], adapter: Adapter) -> None:

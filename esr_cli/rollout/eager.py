@@ -48,7 +48,9 @@ class EagerEngine:
             for name in (f"{layer}.weight" for layer in lora.layers_of(weights)):
                 if name not in self._base:
                     self._base[name] = parameters[name].clone()
-            weights = lora.merged(self._base, weights, self.adapter)
+            for name, merged in lora.merged(self._base, weights, self.adapter):
+                parameters[name].copy_(merged)
+            return
         unknown = [name for name in weights if name not in parameters]
         assert not unknown, f"the engine's model has no weight {unknown[0]}"
         torch._foreach_copy_([parameters[name] for name in weights], list(weights.values()))

@@ -118,18 +118,18 @@ class _Loaded:
     def __init__(self, adapter: Adapter) -> None:
         self.adapter = adapter
         self.request: Any = None
-        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        self._folder = tempfile.TemporaryDirectory(prefix="esr-adapter-", dir=memory)
+        self._memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
     def load(self, llm: Any, factors: dict[str, torch.Tensor]) -> None:
         """Has the engine read the factors; later requests use them."""
         from vllm.lora.request import LoRARequest
 
-        lora.write(Path(self._folder.name), factors, self.adapter)
-        wanted: Any = LoRARequest("student", 1, self._folder.name, load_inplace=True)
-        assert llm.llm_engine.add_lora(wanted), "vLLM did not load the adapter"
-        # Requests name it; they do not read it again.
-        self.request = LoRARequest("student", 1, self._folder.name)
+        # vLLM reads the folder at once; requests only name the adapter.
+        with tempfile.TemporaryDirectory(prefix="esr-adapter-", dir=self._memory) as folder:
+            lora.write(Path(folder), factors, self.adapter)
+            wanted: Any = LoRARequest("student", 1, folder, load_inplace=True)
+            assert llm.llm_engine.add_lora(wanted), "vLLM did not load the adapter"
+        self.request = LoRARequest("student", 1, folder)
 
 
 class _TokenMask:

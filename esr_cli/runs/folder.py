@@ -31,6 +31,8 @@ FOLDERS = (
     "wandb",
 )  # fmt: skip
 MOST_CHARS = 120
+# What `auto` has become in the settings of a run that began.
+RESOLVED = ("rollout.max_tokens", "rollout.weights")
 
 
 def open_new(folder: Path, plain: dict[str, Any]) -> None:
@@ -75,9 +77,10 @@ def difference(folder: Path, config: TrainConfig) -> str:
         return ""
     old_run, wanted = saved.settings(folder), gate.as_plain(config)
     for key, old, new in _differing(old_run, wanted):
-        if under(key, FREE_ON_RESUME):
+        lags = key == "save_every" and old_run["rollout"].get("staleness")
+        if under(key, FREE_ON_RESUME) and not lags:
             continue
-        if key == "rollout.max_tokens" and new == "auto":
+        if key in RESOLVED and new == "auto":
             continue
         return f"run_dir={folder}: holds a run with {key}={old}, not {new}; choose another run_dir"
     return ""
@@ -153,7 +156,7 @@ def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
             if new < old:
                 raise ConfigError(f"steps={new}: the saved run has steps={old}; it may only grow")
             plain["steps"] = new
-        elif key == "rollout.max_tokens" and new == "auto":
+        elif key in RESOLVED and new == "auto":
             continue  # resolved when the run began
         elif old != new:
             override = next(text for text in overrides if _keys([text]) == [key]).lstrip("+~")

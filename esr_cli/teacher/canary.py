@@ -12,7 +12,6 @@ from esr_cli.base import files
 from esr_cli.base.failures import Failure
 
 TOKENS = 16
-FILE = "teacher_canary.safetensors"
 # Largest change of a state, relative to its norm, that rounding in another batch explains.
 LIMITS = {"float32": 1e-3}
 LIMIT_16_BIT = 0.05
@@ -39,6 +38,8 @@ class Canary:
     def check(self, states_LD: torch.Tensor) -> None:
         """Compares with the first states; raises `CanaryError` beyond the limit."""
         states_LD = states_LD.float().cpu()
+        if not states_LD.isfinite().all():
+            raise CanaryError("its states for a fixed text are not finite")
         if self._first_LD is None:
             self._first_LD = self._known(states_LD)
         if states_LD.shape != self._first_LD.shape:
@@ -50,7 +51,8 @@ class Canary:
         if not gap <= self.limit:
             raise CanaryError(
                 f"its states for a fixed text differ by {gap:.2g} of their norm from the first "
-                f"(limit {self.limit:g}): other weights, another model, or another precision"
+                f"(limit {self.limit:g}): other weights, another model, or another precision "
+                "(a server in 16 bits needs pair.dtype=bfloat16)"
             )
         self._gap = max(self._gap, gap)
 

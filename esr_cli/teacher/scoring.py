@@ -31,7 +31,7 @@ class Batch:
         Another tokenizer may need more tokens for a response than the student did.
         """
         prompts = [rollout.prompt.teacher_ids for rollout in rollouts]
-        rooms = [None if longest is None else longest - len(ids) for ids in prompts]
+        rooms = [None if longest is None else max(0, longest - len(ids)) for ids in prompts]
         readings = tuple(
             _cut(reader.read(rollout.response_ids), room)
             for rollout, room in zip(rollouts, rooms, strict=True)

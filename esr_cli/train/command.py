@@ -114,7 +114,10 @@ def _run(
         run_folder.need_free(folder)
     start = saved.step if saved else 0
     original, measured = auto_length.resolve(original, folder, task)
-    config, plain = replace(config, rollout=original.rollout), gate.as_plain(original)
+    # The record says what the engines get, so that no other place to compute changes it later.
+    rollout = replace(original.rollout, weights=workers.weights_of(original))
+    original, config = replace(original, rollout=rollout), replace(config, rollout=rollout)
+    plain = gate.as_plain(original)
     if not saved:
         run_folder.open_new(folder, plain)
     served = [each.said for each in findings if each.topic == "teacher"]
@@ -133,7 +136,9 @@ def _run(
     for line in [*saved.notes, *_changed(saved, data)] if saved else []:
         tracker.warn(line)
     tracker.note(f"starting the engine ({config.rollout.engine}) and the teacher")
-    parts = workers.assemble(config, folder, pairing, stack, tracker.warn)
+    parts = workers.assemble(
+        config, folder, pairing, stack, tracker.warn, folder / run_folder.CANARY
+    )
     check_saves(parts.student, tokenizer, folder)
     if saved:
         snapshot.restore(saved.checkpoint, parts.student)

@@ -13,10 +13,12 @@ def test_limits_grow_with_tokens_and_parameters():
     prompts = [Prompt(str(n), "", (1,) * 50, (1,) * 60) for n in range(4)]
     short = Sampling(16, samples=2)
     calls = [
-        ("generate", (prompts, short)),
-        ("generate", (prompts, dataclasses.replace(short, max_tokens=1024))),
-        ("generate", (prompts, dataclasses.replace(short, lengths=(1,) * 7 + (9000,)))),
+        ("generate", ([(prompts, short)],)),
+        ("generate", ([(prompts, dataclasses.replace(short, max_tokens=1024))],)),
+        ("generate", ([(prompts, dataclasses.replace(short, lengths=(1,) * 7 + (9000,)))],)),
     ]
+    both = ("generate", ([(prompts, short), (prompts, short)],))
+    assert large(*calls[0]) < large(*both) < 2 * large(*calls[0])
     for limits in (small, large):
         found = [limits(*call) for call in calls]
         assert found == sorted(found) and found[0] >= 900

@@ -66,7 +66,7 @@ def test_the_factors_are_what_trains_and_merge_to_the_same_bits(tuning, tiny_pai
     config = TuneConfig(method="lora", rank=RANK, targets=["all-linear"])
     plain = AutoModelForCausalLM.from_pretrained(tiny_pair / "student", dtype=torch.float32)
     assert sum(map(torch.Tensor.numel, factors.values())) == trained_parameters(plain, config)
-    found = lora.merged(plain.state_dict(), factors, Adapter(RANK, ALPHA))
+    found = dict(lora.merged(plain.state_dict(), factors, Adapter(RANK, ALPHA)))
     assert all(torch.equal(found[name], merged[name]) for name in found) and len(found) == 14
     change(tuning)
     assert [factor.data_ptr() for factor in tuning.factors().values()] == kept
