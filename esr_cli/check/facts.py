@@ -66,6 +66,7 @@ def findings(run_facts: RunFacts) -> list[Finding]:
         *compatibility.prompts(pair, run_facts.prompts, run_facts.teacher),
         *limits.context(config, shapes, run_facts.prompts),
         *limits.lengths(config, lengths_of(config)),
+        *limits.staleness(config),
         *limits.positions(config, lengths_of(config).longest),
         *tuning.targets(run_facts.models["student"], config.tune),
         *tuning.precision(config),

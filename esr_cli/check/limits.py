@@ -74,3 +74,14 @@ def lengths(config: TrainConfig, planned: Lengths) -> list[Finding]:
             Finding("warning", "rollout length", f"{text}: full rollouts", "a shorter N is ESR")
         ]
     return [Finding("ok", "rollout length", text)]
+
+
+def staleness(config: TrainConfig) -> list[Finding]:
+    """A warning if rollouts cannot lag as far as asked, as none lags across a step that is due."""
+    stale = config.rollout.staleness
+    every = {"save_every": config.save_every, "eval_every": config.eval_every}
+    key, steps = min(((k, n) for k, n in every.items() if n), key=lambda each: each[1])
+    if not stale or steps > stale:
+        return []
+    text = f"rollout.staleness={stale}: with {key}={steps} no rollout lags more than {steps - 1}"
+    return [Finding("warning", "staleness", text, f"raise {key}")]

@@ -114,6 +114,18 @@ def test_a_dry_run_says_who_computes_where_and_writes_nothing(tmp_path):
     assert "esr train would start" in told and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("settings", "said"), [
+    (["rollout.staleness=4", "save_every=10", "eval_every=3"],
+     "with eval_every=3 no rollout lags more than 2"),
+    (["rollout.staleness=2", "save_every=1"], "with save_every=1 no rollout lags more than 0"),
+    (["rollout.staleness=2", "save_every=3"], ""), (["save_every=1"], ""),
+])  # fmt: skip
+def test_a_lag_that_cannot_be_reached_is_a_warning(settings, said):
+    found = limits.staleness(read("+rollout_len=8", *settings))
+    assert [each.status for each in found] == ["warning"] * bool(said)
+    assert said in "".join(each.text for each in found)
+
+
 def test_errors_are_counted(tmp_path):
     code, out, err = check(
         *endless(tmp_path), "tune=lab_lora", "tune.targets=[query]", cwd=tmp_path
