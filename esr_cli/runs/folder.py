@@ -139,6 +139,8 @@ def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
     plain = saved.settings(folder, given)
     if "rollout.max_tokens" not in _keys(overrides):
         given["rollout"]["max_tokens"] = plain["rollout"]["max_tokens"]
+    if given["rollout"]["weights"] == "auto":
+        given["rollout"]["weights"] = plain["rollout"]["weights"]
     if os.environ.get("WANDB_MODE") and plain["tracking"]["mode"] != "disabled":
         plain["tracking"]["mode"] = given["tracking"]["mode"]
     for key in _keys(overrides):

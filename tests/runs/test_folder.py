@@ -52,6 +52,14 @@ def test_a_group_given_on_resume_must_agree_in_every_setting(tmp_path):
         resumed(run, "rollout=eager", "rollout.top_k=5", "rollout_len=16")
 
 
+def test_what_the_engines_get_is_resolved_once(tmp_path):
+    run = tmp_path / "run"
+    write_run(run, "+rollout_len=8", "rollout=eager", "rollout.weights=merged", right={0: [[1]]})
+    (run / "checkpoints" / "step-000001").mkdir(parents=True)
+    for given in ((), ("rollout=eager",), ("rollout.weights=auto",), ("execution=ray",)):
+        assert resumed(run, *given).rollout.weights == "merged"
+
+
 def test_a_run_may_resume_with_other_servers_of_its_teacher(tmp_path):
     run, here, there = tmp_path / "run", "teacher.urls=[http://a:1]", "teacher.urls=[http://b:1]"
     write_run(run, "+rollout_len=8", "teacher=server", here, right={0: [[1]]})
