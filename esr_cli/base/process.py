@@ -52,9 +52,7 @@ def adopt_orphans() -> None:
 
 def kill_descendants() -> None:
     """Kills all that this process has started, or adopted."""
-    for each in descendants(os.getpid()):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(each, signal.SIGKILL)
+    _kill(descendants(os.getpid()))
 
 
 def keep_freed_memory() -> None:
@@ -178,7 +176,11 @@ def cpu_seconds(pid: int) -> float:
 
 def kill_tree(pid: int) -> None:
     """Kills a process that this one started, and its descendants, which may outlive it."""
-    for each in [pid, *descendants(pid)]:
+    _kill([pid, *descendants(pid)])
+
+
+def _kill(pids: list[int]) -> None:
+    for each in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(each, signal.SIGKILL)
 

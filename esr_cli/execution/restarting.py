@@ -23,16 +23,43 @@ class WorkerError(Failure):
     """A worker raised, could not start, or died more often than allowed."""
 
 
-class RestartingWorker(ABC):
+class CalledWorker(ABC):
+    """What every worker does alike, wherever it lives.
+
+    `shares_memory` is whether a tensor that was passed to the worker stays shared with it.
+    """
+
+    shares_memory: bool
+
+    @abstractmethod
+    def begin(self, method: str, *arguments: Any) -> None:
+        """Begins a call. No other call is allowed before `finish`."""
+
+    @abstractmethod
+    def finish(self, repeatable: bool = True) -> Any:
+        """The result of the call that `begin` began."""
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Calls the method and waits for its result."""
+        self.begin(method, *arguments)
+        return self.finish()
+
+    def take_wire_bytes(self) -> int:
+        """The bytes of tensors that went over a wire since the last call: none in shared memory."""
+        return 0
+
+    def shared(self, value: Any) -> Any:
+        """What to pass for a value that several workers get, so that it is sent once."""
+        return value
+
+
+class RestartingWorker(CalledWorker):
     """A worker elsewhere, built there by `build(**settings)`.
 
     `remember` names methods whose last call is repeated after a restart, which restores the
     worker's state. `restarts` limits restarts. The worker's output goes to the file `log`, if any.
     `warn` takes a line about a restart or a silent worker.
     """
-
-    # Whether a tensor that was passed to the worker stays shared with it.
-    shares_memory: bool
 
     def __init__(
         self, name: str, build: Callable[..., Any], settings: dict[str, Any], restarts: int = 0,
@@ -74,19 +101,6 @@ class RestartingWorker(ABC):
     def ready(self) -> bool:
         """Whether the worker is built and idle, so that a call does not wait for it."""
         return self._ready and self._pending is None
-
-    def take_wire_bytes(self) -> int:
-        """The bytes of tensors that went over a wire since the last call: none in shared memory."""
-        return 0
-
-    def shared(self, value: Any) -> Any:
-        """What to pass for a value that several workers get, so that it is sent once."""
-        return value
-
-    def call(self, method: str, *arguments: Any) -> Any:
-        """Calls the method; restarts a dead worker and repeats the call, up to the limit."""
-        self.begin(method, *arguments)
-        return self.finish()
 
     def begin(self, method: str, *arguments: Any) -> None:
         """Sends the call without waiting. No other call is allowed before `finish`."""

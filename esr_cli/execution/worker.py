@@ -21,7 +21,7 @@ import torch.multiprocessing  # noqa: F401
 
 from esr_cli.base import process as proc
 from esr_cli.execution.processes import GONE, Launched, method_of, take_process
-from esr_cli.execution.restarting import Call, RestartingWorker, WorkerError
+from esr_cli.execution.restarting import Call, CalledWorker, RestartingWorker, WorkerError
 from esr_cli.execution.seat import Seat
 from esr_cli.execution.watch import TICK_S, Watch, process_signs
 
@@ -29,7 +29,7 @@ from esr_cli.execution.watch import TICK_S, Watch, process_signs
 EXIT_S, KILL_S = 10.0, 20.0
 
 
-class InlineWorker:
+class InlineWorker(CalledWorker):
     """A worker in this process, with the interface of `RestartingWorker`."""
 
     shares_memory = True
@@ -43,11 +43,6 @@ class InlineWorker:
     def start(self) -> None:
         """Does nothing: there is no process to launch."""
 
-    def call(self, method: str, *arguments: Any) -> Any:
-        """Calls the method; builds the worker first if needed."""
-        self.begin(method, *arguments)
-        return self.finish()
-
     def begin(self, method: str, *arguments: Any) -> None:
         """Records the call, which `finish` runs."""
         assert self._pending is None, f"{self._pending} is not finished"
@@ -60,14 +55,6 @@ class InlineWorker:
         if self._worker is None:
             self._worker = self._build(**self._settings)
         return method_of(self._worker, method)(*arguments)
-
-    def take_wire_bytes(self) -> int:
-        """The bytes of tensors that went over a wire since the last call: none in shared memory."""
-        return 0
-
-    def shared(self, value: Any) -> Any:
-        """The value itself, which is in memory that the worker sees."""
-        return value
 
     def close(self) -> None:
         """Releases the worker, which may have something to close itself."""
