@@ -19,7 +19,11 @@ LOAD_S, COPY_S = 600.0, 60.0
 # Further seconds for a token: of any model, and of a model with a billion parameters. Several times
 # what one response at a time takes on a laptop and on a small GPU.
 TOKEN_S = 0.02
+# An update reads a token forward, backward, and perhaps forward again.
+UPDATE_FACTOR = 4
 TOKEN_AND_BILLION_S = {"cpu": 4.0, "cuda": 0.1}
+# Calls in which a rank copies its trained weights and the state of the optimizer.
+OF_STATE = ("tensors", "load_tensors", "complete", "factors")
 
 
 @dataclass(frozen=True)
@@ -35,15 +39,17 @@ class Limits:
         return self.factor * self._limit_s(method, arguments)
 
     def _limit_s(self, method: str, arguments: tuple[Any, ...]) -> float:
-        if method == "start":
+        if method in ("start", "join"):
             return START_S + LOAD_S * self.billions
-        if method in ("load_weights", "load_again"):
+        if method in ("load_weights", "load_again", "weights", "hand_over", *OF_STATE):
             return CALL_S + COPY_S * self.billions
         tokens = 0
         if method == "generate":
             tokens = sum(_sampled(*batch) for batch in arguments[0])
         elif method == "score":
             tokens = _scored(*arguments)
+        elif method == "update":
+            tokens = UPDATE_FACTOR * _scored(arguments[0])
         a_token = TOKEN_S + TOKEN_AND_BILLION_S[self.device.partition(":")[0]] * self.billions
         return CALL_S + a_token * tokens
 

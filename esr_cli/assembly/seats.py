@@ -64,13 +64,18 @@ def of_teachers(
     return _seats(rollout, execution, teacher)[1]
 
 
+def of_trainers(config: TrainConfig) -> list[Seat]:
+    """A seat for each rank of several trainers; none if one trains in this process."""
+    return _seats(config.rollout, config.execution, config.teacher)[2]
+
+
 def check_places(config: TrainConfig) -> str:
     """Reserves the places of all workers on Ray; a line on the cluster, empty without Ray.
 
     Raises `ConfigError` if a worker finds no place, or if Ray is missing.
     """
-    engines, teachers = _seats(config.rollout, config.execution, config.teacher)
-    on_ray = [each for each in (*engines, *teachers) if each.cpus]
+    roles = _seats(config.rollout, config.execution, config.teacher)
+    on_ray = [each for seats in roles for each in seats if each.cpus]
     if not on_ray:
         return ""
     from esr_cli.execution import cluster
@@ -89,18 +94,22 @@ def need_free(execution: ExecutionConfig, seats: Sequence[Seat]) -> None:
 
 def _trainer_gpu(execution: ExecutionConfig) -> int | None:
     trainer = loading.pick_device(execution.device)
-    return _number(trainer) if trainer.startswith("cuda") else None
+    here = execution.trainers == 1 or execution.engine != "ray"
+    return _number(trainer) if here and trainer.startswith("cuda") else None
 
 
 def described(config: TrainConfig) -> str:
     """Where trainer, engines and teachers compute, in words."""
-    engines, teachers = _seats(config.rollout, config.execution, config.teacher)
+    engines, teachers, trainers = _seats(config.rollout, config.execution, config.teacher)
     engine = _said("engine", config.rollout.engine, config.execution.engine, engines)
     if config.teacher.engine == "server":
         teacher = f"{counted(len(config.teacher.urls), 'server')} as teacher"
     else:
         teacher = _said("teacher", config.teacher.engine, config.execution.teacher, teachers)
-    return f"trainer on {loading.pick_device(config.execution.device)}; {engine}; {teacher}"
+    trainer = f"trainer on {loading.pick_device(config.execution.device)}"
+    if trainers:
+        trainer = _said("trainer", "FSDP2", config.execution.engine, trainers)
+    return f"{trainer}; {engine}; {teacher}"
 
 
 def _said(role: str, kind: str, place: str, seats: Sequence[Seat]) -> str:
@@ -128,21 +137,24 @@ def beside_trainer(config: TrainConfig) -> tuple[int, int]:
         if not on_gpu:
             return sum(not each.gpus and not each.device.startswith("cuda") for each in seats)
         taken = [each.gpus or (_number(each.device),) for each in seats if each.device != "cpu"]
-        return sum(_number(trainer) in gpus for gpus in taken)
+        return sum(bool(set(_trainers_gpus(execution)) & set(gpus)) for gpus in taken)
 
-    engines, teachers = _seats(config.rollout, execution, config.teacher)
+    engines, teachers, _ = _seats(config.rollout, execution, config.teacher)
     return count(execution.engine, engines), count(execution.teacher, teachers)
 
 
 def _seats(
     rollout: RolloutConfig, execution: ExecutionConfig, teacher: TeacherEngineConfig | None
-) -> tuple[list[Seat], list[Seat]]:
-    """The seats of engines and of teachers."""
+) -> tuple[list[Seat], list[Seat], list[Seat]]:
+    """The seats of engines, of teachers, and of the ranks if there are several."""
     masked = rollout.engine == "vllm"
     device = loading.pick_device(execution.device)
     engines = Role("execution.rollouts", execution.engine, execution.rollouts, 1, masked, device)
-    if teacher is None or teacher.engine == "server":
-        return _numbered(_of(engines, [engines], execution), 0), [Seat()]
+    if teacher is None:
+        return _numbered(_of(engines, [engines], execution), 0), [Seat()], []
+    if teacher.engine == "server":
+        found = _of(engines, [engines], execution)
+        return _numbered(found, 0), [Seat()], _numbered(_ranks(execution), len(found))
     masked = teacher.engine == "vllm"
     teachers = Role(
         "execution.teachers", execution.teacher, execution.teachers,
@@ -150,8 +162,30 @@ def _seats(
         loading.pick_device(execution.teacher_device),
     )  # fmt: skip
     roles = [engines, teachers]
-    found = _of(engines, roles, execution)
-    return _numbered(found, 0), _numbered(_of(teachers, roles, execution), len(found))
+    first, second = (_of(role, roles, execution) for role in roles)
+    third = _numbered(_ranks(execution), len(first) + len(second))
+    return _numbered(first, 0), _numbered(second, len(first)), third
+
+
+def _ranks(execution: ExecutionConfig) -> list[Seat]:
+    """The seats of several trainers: on GPUs of this machine, from the configured one on."""
+    if execution.trainers == 1:
+        return []
+    device = loading.pick_device(execution.device)
+    role = Role("execution.trainers", execution.engine, execution.trainers, 1, False, device)
+    if role.place == "ray" or not device.startswith("cuda"):
+        return _of(role, [role], execution)
+    _need_gpus(role, torch.cuda.device_count() - _number(device))
+    return [Seat(f"cuda:{number}") for number in _trainers_gpus(execution)]
+
+
+def _trainers_gpus(execution: ExecutionConfig) -> list[int]:
+    """The numbers of this machine's GPUs on which the student trains."""
+    device = loading.pick_device(execution.device)
+    first = _number(device)
+    far = execution.trainers > 1 and execution.engine == "ray"
+    on_gpu = device.startswith("cuda") and not far
+    return list(range(first, first + execution.trainers)) if on_gpu else []
 
 
 def _numbered(seats: list[Seat], first: int) -> list[Seat]:
@@ -178,30 +212,34 @@ def _of(role: Role, roles: list[Role], execution: ExecutionConfig) -> list[Seat]
                 "workers, or execution=ray on several machines"
             )
         return [Seat(role.device, (), 0 if role.alone else threads)] * role.count
-    return _on_gpus(role, roles, _number(loading.pick_device(execution.device)))
+    return _on_gpus(role, roles, _trainers_gpus(execution) or [0])
 
 
-def _on_gpus(role: Role, roles: list[Role], trainer: int) -> list[Seat]:
-    """Seats on GPUs apart from the trainer's and from each other, if there are enough.
+def _on_gpus(role: Role, roles: list[Role], trainers: list[int]) -> list[Seat]:
+    """Seats on GPUs apart from the trainers' and from each other, if there are enough.
 
-    Otherwise each role begins with the trainer's GPU: the roles take turns. A run with one engine
+    Otherwise each role begins with the trainers' GPUs: the roles take turns. A run with one engine
     and one teacher has them where they are configured.
     """
     there = torch.cuda.device_count()
-    others = [number for number in range(there) if number != trainer]
+    others = [number for number in range(there) if number not in trainers]
     apart = sum(each.gpus for each in roles) <= len(others)
     if all(each.alone for each in roles) or (role.alone and not apart):
         explicit = ":" in role.device and role.masked
         return [Seat(role.device, (_number(role.device),) if explicit else ())]
     before = sum(each.gpus for each in roles[: roles.index(role)])
-    chosen = others[before:] if apart else [trainer, *others]
-    if role.gpus > len(chosen):
+    chosen = others[before:] if apart else [*trainers, *others]
+    _need_gpus(role, len(chosen))
+    groups = [tuple(chosen[at : at + role.width]) for at in range(0, role.gpus, role.width)]
+    return [Seat(f"cuda:{gpus[0]}", gpus if role.masked else ()) for gpus in groups]
+
+
+def _need_gpus(role: Role, there: int) -> None:
+    if role.gpus > there:
         raise ConfigError(
             f"{role.key}={role.count}: they need {role.gpus} GPUs, and there are {there}; give "
             "fewer, or execution=ray on several machines"
         )
-    groups = [tuple(chosen[at : at + role.width]) for at in range(0, role.gpus, role.width)]
-    return [Seat(f"cuda:{gpus[0]}", gpus if role.masked else ()) for gpus in groups]
 
 
 def _cores() -> int:

@@ -12,6 +12,7 @@ from esr_cli.assembly import seats
 from esr_cli.assembly.objective import lengths_of, objective_of
 from esr_cli.assembly.pairing import Pairing
 from esr_cli.assembly.patience import patience
+from esr_cli.assembly.students import make_student, place_trainers
 from esr_cli.assembly.teachers import place_teachers
 from esr_cli.base import process
 from esr_cli.base.words import numbered
@@ -27,10 +28,11 @@ from esr_cli.distill.lengths import Lengths
 from esr_cli.execution import processes
 from esr_cli.execution.remote import RestorableEngine
 from esr_cli.execution.seat import Seat
-from esr_cli.execution.several import Engines, Teachers, log_of
+from esr_cli.execution.several import Engines, Teachers, Workers, log_of
 from esr_cli.execution.worker import place
 from esr_cli.models import loading
 from esr_cli.student.student import Student
+from esr_cli.student.trainers import Trainers
 from esr_cli.types import Adapter, Sampling
 
 
@@ -40,13 +42,15 @@ class Parts:
 
     engine: Engines
     teacher: Teachers
-    student: Student
+    student: Student | Trainers
     sampling: Sampling
     lengths: Lengths
 
     def wire(self) -> dict[str, float]:
         """The MiB of tensors to and from other machines since the last call; empty if none."""
-        roles = {"engine": self.engine, "teacher": self.teacher}
+        roles: dict[str, Workers] = {"engine": self.engine, "teacher": self.teacher}
+        if isinstance(self.student, Trainers):
+            roles["trainer"] = self.student
         found = {f"wire/{name}_mib": role.take_wire_mib() for name, role in roles.items()}
         return {key: value for key, value in found.items() if value}
 
@@ -81,12 +85,32 @@ def assemble(
         masked_ids(pair.student, pairing), config.teacher, adapter_of(config),
     )  # fmt: skip
     teacher = place_teachers(config, dtype, pairing, folder, warn, canary)
-    for worker in (engine, teacher):
+    sends_adapter = adapter_of(config) is not None
+    trainers = None
+    if execution.trainers > 1:
+        trainers = place_trainers(config, dtype, pairing, sends_adapter, folder, warn)
+    for worker in filter(None, (engine, teacher, trainers)):
         stack.callback(worker.close)
         worker.start()
     # A resumed run may need fewer processes than its command line suggested.
     processes.discard_prelaunched()
-    student = _student(config, dtype, device, teacher, pairing, warn)
+    head = teacher.head()
+    student: Student | Trainers
+    if trainers:
+        trainers.join(head.to("cpu") if head else None)
+        student = trainers
+    else:
+        if head is not None:
+            # Device memory shared by another process is undefined once that process has exited.
+            separate = execution.teacher == "process" and device.startswith("cuda")
+            head = head.to(device, copy=separate)
+        objective = objective_of(config, pairing.shared.to(device))
+        student = make_student(
+            config, dtype, device, objective, pairing.stop_ids, sends_adapter, head
+        )
+    for role, splits in (("student", student.splits), ("teacher", head is not None)):
+        if not splits:
+            warn(f"the {role}'s output head is more than a projection: its exact logits are used")
     sampling = Sampling(
         max_tokens=config.rollout_tokens,
         temperature=config.rollout.temperature,
@@ -158,30 +182,3 @@ def place_engines(
         for replica, seat in enumerate(chosen)
     ]  # fmt: skip
     return Engines(placed, by_host=any(seat.gpus for seat in chosen))
-
-
-def _student(
-    config: TrainConfig, dtype: str, device: str, teacher: Teachers, pairing: Pairing,
-    warn: Callable[[str], None],
-) -> Student:  # fmt: skip
-    import torch
-
-    # LoRA is initialized at random; the same seed must give the same run.
-    torch.manual_seed(config.seed)
-    spec = config.pair.student
-    model = loading.load_model(spec.path, dtype, device, spec.revision, spec.trust_remote_code)
-    # The saved model stops at the tokens that its training rollouts stopped at.
-    model.generation_config.eos_token_id = list(pairing.stop_ids)
-    head = teacher.head()
-    if head is not None:
-        # Device memory shared by another process is undefined once that process has exited.
-        separate = config.execution.teacher == "process" and device.startswith("cuda")
-        head = head.to(device, copy=separate)
-    objective = objective_of(config, pairing.shared.to(device))
-    student = Student(
-        model, head, config.tune, objective, config.steps, adapter_of(config) is not None
-    )
-    for role, splits in (("student", student.splits), ("teacher", head is not None)):
-        if not splits:
-            warn(f"the {role}'s output head is more than a projection: its exact logits are used")
-    return student

@@ -16,7 +16,9 @@ LEAST_SILENCE_S, LONGEST_SILENCE_S = 4.0, 1e9
 class ExecutionConfig:
     """`engine` and `teacher` run `inline`, each in its own `process`, or as actors of `ray`.
 
-    `rollouts` engines share the prompts of a step, and `teachers` teachers its responses. `address`
+    `rollouts` engines share the prompts of a step, and `teachers` teachers its responses. With
+    several `trainers`, each holds a shard of the student (FSDP2), where the engines are: in a
+    process of its own, or as an actor; one trains in the process of the command. `address`
     is that of Ray: `local` starts it on this machine, `auto` joins the cluster of this machine, and
     HOST:PORT another.
     `restarts` is the maximum number of times that a run restarts a worker that died. A worker whose
@@ -30,6 +32,7 @@ class ExecutionConfig:
     teacher: str = "process"
     rollouts: int = 1
     teachers: int = 1
+    trainers: int = 1
     address: str = "local"
     restarts: int = 3
     silence_s: float = 120.0
@@ -44,7 +47,8 @@ class ExecutionConfig:
             wanted = getattr(self, key)
             named = re.fullmatch(r"auto|cpu|cuda(:\d+)?", wanted)
             need(bool(named), f"execution.{key}", wanted, "give auto, cpu, cuda or cuda:1")
-        for key, place in (("rollouts", self.engine), ("teachers", self.teacher)):
+        places = {"rollouts": self.engine, "teachers": self.teacher, "trainers": self.engine}
+        for key, place in places.items():
             count = getattr(self, key)
             need(count > 0, f"execution.{key}", count, "give 1 or more")
             several = "several need execution=process or execution=ray"

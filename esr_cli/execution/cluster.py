@@ -98,6 +98,11 @@ def _no_cluster(address: str, error: Exception) -> ConfigError:
     )
 
 
+def address_here() -> str:
+    """The address of this worker's machine within the cluster."""
+    return ray.util.get_node_ip_address()
+
+
 class _Reserved:
     """The placement group of this process's workers."""
 
@@ -139,7 +144,8 @@ def need_free(address: str, seats: Sequence[Seat], trainer_gpu: int | None = Non
             raise ConfigError(
                 f"execution=ray: {counted(len(seats), 'worker')} need {count:g} {what}s, and of "
                 f"the {there.get(what, 0):g} on {_machines()} {free.get(what, 0):g} are free; "
-                "lower execution.rollouts or execution.teachers, or add machines"
+                "lower execution.rollouts, execution.teachers or execution.trainers, or add "
+                "machines"
             )
 
 

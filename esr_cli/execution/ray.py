@@ -153,7 +153,7 @@ class RayWorker(RestartingWorker):
                 ray.get(self._actor.forget_output.remote(), timeout=LAST_LOOK_S)
             ray.kill(self._actor)
         else:
-            self._kill()
+            self.kill()
             self._read_left_output()
         self._actor, self._launched_once, self._ready = None, False, False
 
@@ -182,7 +182,7 @@ class RayWorker(RestartingWorker):
             watch.silence_s = max(self._patience.silence_s, START_S if waiting else 0)
             self._killed = watch.look()
             if self._killed:
-                self._kill()
+                self.kill()
                 raise ConnectionError(self._killed)
         try:
             succeeded, value = ray.get(self._answer)
@@ -229,7 +229,8 @@ class RayWorker(RestartingWorker):
             with writing.open_file(Path(self.log), os.O_APPEND) as file:
                 file.write(output)
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """Kills the actor, even if it is stopped."""
         with suppress(RayError):
             ray.kill(self._actor)
         # Ray does not end a process that is stopped.

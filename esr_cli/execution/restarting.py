@@ -23,6 +23,10 @@ class WorkerError(Failure):
     """A worker raised, could not start, or died more often than allowed."""
 
 
+class DiedError(WorkerError):
+    """A worker died more often than allowed, or in a call that cannot be repeated."""
+
+
 class CalledWorker(ABC):
     """What every worker does alike, wherever it lives.
 
@@ -81,6 +85,10 @@ class RestartingWorker(CalledWorker):
     @abstractmethod
     def close(self) -> None:
         """Ends the worker, even if it is busy."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """Kills the worker if it is alive; a wait for it notices that it died."""
 
     @abstractmethod
     def _send(self, message: Any) -> None:
@@ -164,12 +172,12 @@ class RestartingWorker(CalledWorker):
         died = self._ended()
         where = f"; its last output is in {self.log}" if self.log else ""
         if not repeatable:
-            raise WorkerError(
+            raise DiedError(
                 f"{died}{where}; what it was computing cannot be repeated, as the weights have "
                 "changed since it began"
             )
         if self._restarts_left == 0:
-            raise WorkerError(died + where)
+            raise DiedError(died + where)
         self._restarts_left -= 1
         self._warn(f"{died}; restarted{where}")
         self.start()

@@ -25,7 +25,7 @@ def log_of(role: str, replica: int) -> str:
     return f"{numbered(role, replica).replace(' ', '-')}.log"
 
 
-class _Workers:
+class Workers:
     """Workers of one role, which start and end together."""
 
     def __init__(self, workers: Sequence[Worker]) -> None:
@@ -55,7 +55,7 @@ class _Workers:
         return sum(worker.take_wire_bytes() for worker in self.workers) / MIB
 
 
-class Engines(_Workers):
+class Engines(Workers):
     """One or more engines that hold the same student, as one `Engine`.
 
     A response depends on its own seed alone, so it is the same whichever engine samples it. With
@@ -123,7 +123,7 @@ class Engines(_Workers):
         return self._host
 
 
-class Teachers(_Workers):
+class Teachers(Workers):
     """One or more teachers that hold the same model, as one."""
 
     def __init__(self, workers: Sequence[Worker]) -> None:

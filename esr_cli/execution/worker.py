@@ -99,7 +99,7 @@ class ProcessWorker(RestartingWorker):
                 self._send(None)
                 process.join(EXIT_S)
         finally:  # also after Ctrl-C
-            self._kill()
+            self.kill()
             self._close_pipe()
             self._launched, self._launched_once, self._ready = None, False, False
 
@@ -126,10 +126,10 @@ class ProcessWorker(RestartingWorker):
             if not dead and not self._killed:
                 self._killed = watch.look()
                 if self._killed:
-                    self._kill()
+                    self.kill()
         return self._received.result()
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
         """Kills the process if it is alive, with the processes that it has started."""
         assert self._launched is not None
         process = self._launched.process

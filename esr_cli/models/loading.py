@@ -73,6 +73,16 @@ def load_model(
     return model.to(device).eval()
 
 
+def load_generation(path: str, revision: str | None, config: Any) -> Any:
+    """A model's generation settings as `load_model` leaves them: its own, or of its `config`."""
+    try:
+        found = GenerationConfig.from_pretrained(resolve(path), revision=revision or "main")
+    except OSError:  # the settings are optional
+        found = GenerationConfig.from_model_config(config)
+    _without_idle_sampling(found)
+    return found
+
+
 def _without_idle_sampling(config: Any) -> None:
     """Drops sampling settings that greedy decoding ignores: transformers refuses to save them."""
     if config is not None and not config.do_sample:

@@ -56,10 +56,10 @@ def _(x: torch.Tensor, seed: torch.Tensor, rate: float) -> torch.Tensor:
     return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
-def read_through(layer: Any, merged_OI: torch.Tensor, adapter: str) -> None:
-    """Replaces the layer's forward; `merged_OI` will hold its weight plus adapter.
+def read_through(layer: Any, merged_OI: torch.Tensor | None, adapter: str) -> None:
+    """Replaces the layer's forward; `merged_OI`, if given, will hold its weight plus adapter.
 
-    In fp32 the layer multiplies by the sum: one product instead of three. In 16 bits the sum would
+    In fp32 the layer multiplies by that sum: one product instead of three. In 16 bits the sum would
     round small adapters away, so weight and adapter are multiplied separately, and with dropout
     because their inputs differ. Only plain adapters of plain linear layers are changed; others keep
     peft's forward.
@@ -81,8 +81,9 @@ def read_through(layer: Any, merged_OI: torch.Tensor, adapter: str) -> None:
         seed, rate = None, 0.0
         if isinstance(dropout, SeededDropout) and dropout.training:
             seed, rate = dropout.seed, dropout.rate
-        summed = merged_OI.dtype == torch.float32 and seed is None
-        weight_OI = merged_OI if summed else base.weight
+        weight_OI, summed = base.weight, False
+        if merged_OI is not None and merged_OI.dtype == torch.float32 and seed is None:
+            weight_OI, summed = merged_OI, True
         # The mask is binary; the scale makes up for the inputs that it drops.
         scale = scale / (1 - rate)
         return _LoraLinear.apply(x, weight_OI, base.bias, a_RI, b_OR, scale, summed, seed, rate)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ from esr_cli.base.files import CheckpointError
 TENSORS, STATE, CHECKSUM = "tensors.safetensors", "state.json", "crc32"
 CHUNK_BYTES = 1 << 22
 Tensors = dict[str, torch.Tensor]
+# What a process holds of a parameter, from the whole tensor.
+Held = Callable[[torch.Tensor, torch.nn.Parameter], torch.Tensor]
+
+
+def _whole(tensor: torch.Tensor, parameter: torch.nn.Parameter) -> torch.Tensor:
+    return tensor
 
 
 def save(run_dir: Path, step: int, tensors: Tensors, state: dict[str, Any], keep: int) -> Path:
@@ -117,7 +124,9 @@ def pack_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> Tensor
     return packed
 
 
-def unpack_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors: Tensors) -> None:
+def unpack_optimizer(
+    optimizer: torch.optim.Optimizer, names: list[str], tensors: Tensors, held: Held = _whole
+) -> None:
     """Restores the tensors of `pack_optimizer`; raises `CheckpointError` if they do not fit."""
     state = optimizer.state_dict()
     state["state"] = {}
@@ -127,7 +136,7 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors
             _, name, entry = key.split("/")
             if name not in parameters or tensor.shape not in (parameters[name].shape, ()):
                 raise CheckpointError(f"{key} of shape {list(tensor.shape)} fits no weight")
-            state["state"].setdefault(names.index(name), {})[entry] = tensor
+            state["state"].setdefault(names.index(name), {})[entry] = held(tensor, parameters[name])
     optimizer.load_state_dict(state)
 
 
@@ -144,3 +153,26 @@ def restore_random_state(tensors: Tensors) -> None:
     torch.set_rng_state(tensors["random/cpu"].cpu())
     if torch.cuda.is_available() and "random/cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random/cuda"].cpu())
+
+
+def copy_weights(
+    folder: Path, tensors: Tensors, parameters: dict[str, torch.nn.Parameter],
+    held: Held = _whole,
+) -> None:  # fmt: skip
+    """Copies the weights, all of them compared first: a copy would broadcast another shape.
+
+    `held` makes of a whole tensor what the process holds of that parameter. Raises
+    `CheckpointError` if the weights are of another model.
+    """
+    saved = {name.removeprefix("weight/"): tensor for name, tensor in tensors.items()
+             if name.startswith("weight/")}  # fmt: skip
+    remedy = "the student's model or tune.* differs from the saved run's"
+    if lost := sorted(parameters.keys() ^ saved.keys()):
+        where = "is missing" if lost[0] in parameters else "is not in the model"
+        raise CheckpointError(f"{folder}: weight {lost[0]} {where}; {remedy}")
+    for name, parameter in parameters.items():
+        given, wanted = (f"{t.dtype} {list(t.shape)}" for t in (saved[name], parameter))
+        if given != wanted:
+            raise CheckpointError(f"{folder}: weight {name} is {given}, not {wanted}; {remedy}")
+    for name, parameter in parameters.items():
+        parameter.copy_(held(saved[name], parameter))

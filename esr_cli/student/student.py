@@ -15,9 +15,10 @@ from esr_cli.distill import positions
 from esr_cli.distill.divergence import Options, Side, divergence, figures
 from esr_cli.distill.head import Head
 from esr_cli.models import batching, loading
-from esr_cli.student import measures, tuning
-from esr_cli.student.checkpoint import all_finite
+from esr_cli.student import checkpoint, measures, tuning
+from esr_cli.student.checkpoint import Tensors, all_finite
 from esr_cli.student.measures import MicroBatch
+from esr_cli.student.ranks import Alone, local, whole
 from esr_cli.types import HiddenScores, Rollout, Sampling, Scores
 
 
@@ -64,18 +65,23 @@ class WeightsError(Failure):
 
 
 class Student:
-    """The trained model, its optimizer, and the teacher's output head."""
+    """The trained model, its optimizer, and the teacher's output head.
+
+    Several `ranks` hold a shard of it each and share the micro-batches; all of them call the same
+    methods, whose results are those of one process up to rounding.
+    """
 
     def __init__(
         self, model: Any, teacher_head: Head | None, config: TuneConfig, objective: Objective,
-        total_steps: int, sends_adapter: bool = False,
+        total_steps: int, sends_adapter: bool = False, ranks: Alone | None = None,
     ) -> None:  # fmt: skip
-        self.sends_adapter = sends_adapter
-        self.model, self.teacher_head = model, teacher_head
+        self.sends_adapter, self.ranks = sends_adapter, ranks or Alone()
+        self.model, self.teacher_head, self.dtype = model, teacher_head, model.dtype
         self.config, self.objective, self.total_steps = config, objective, total_steps
         loading.without_dropout(model)
         self.splits = loading.head_agrees(model, loading.head_of(model))
-        self.tuning = tuning.make(model, config)
+        self.tuning = tuning.make(model, config, self.ranks)
+        self._states = self.ranks.states_of(model)
         if config.gradient_checkpointing:
             # Masks depend on seeds alone, so recomputation does not need the random state.
             model.gradient_checkpointing_enable(
@@ -110,7 +116,7 @@ class Student:
         Raises `WeightsError` if the step destroyed the weights.
         """
         self.model.train()
-        parts = self._backward(rollouts, scores, step)
+        parts = self.ranks.gather(self._backward(rollouts, scores, step))
         # One division by the denominator of the whole step, independent of micro-batches.
         denominator = sum(part.denominator for part in parts)
         loss = sum(part.loss for part in parts) / denominator if denominator else math.nan
@@ -118,7 +124,7 @@ class Student:
         if denominator and gradients:
             torch._foreach_div_(gradients, denominator)
         norm = float(
-            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
+            whole(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip_norm))
         )
         finite = math.isfinite(loss) and math.isfinite(norm)
         skipped = (
@@ -149,8 +155,11 @@ class Student:
         spans = batching.offsets([len(r.response_ids) for r in rollouts])
         budget, device = self.config.micro_batch_tokens, self.model.device.type
         parts = []
-        groups = batching.micro_batches(list(map(len, sequences)), budget, device)
-        for number, group in enumerate(groups):
+        lengths, ranks = list(map(len, sequences)), self.ranks
+        groups = batching.micro_batches(lengths, ranks.budget(lengths, budget), device)
+        # Ranks must agree on a further forward pass.
+        prompted = any(r.prompt.before_ids for r in rollouts)
+        for number, group, counts in ranks.share(groups):
             self.tuning.mask(self.objective.dropout_key(step, number))
             chosen = [rollouts[i] for i in group]
             student, states_RX = self._student_side(
@@ -167,11 +176,16 @@ class Student:
             weight_R, denominator = self._position_weights(
                 chosen, student, teacher, tokens_R, usable_R, step
             )  # fmt: skip
+            if not counts:
+                weight_R = torch.zeros_like(weight_R)
             loss, found = divergence(student, teacher, tokens_R, weight_R, self.objective.options)
+            if prompted:
+                # Before the backward pass: after it, a shard of the weights would stay gathered.
+                found = replace(found, logprob_R=self._sampled_logprobs(chosen, teacher, tokens_R))
             loss.backward()
             self.tuning.collect()
-            if any(r.prompt.before_ids for r in chosen):
-                found = replace(found, logprob_R=self._sampled_logprobs(chosen, teacher, tokens_R))
+            if not counts:
+                continue
             parts.append(
                 MicroBatch(group, float(loss.detach()), denominator, weight_R > 0, usable_R, found)
             )
@@ -200,7 +214,7 @@ class Student:
 
     def _read(self, input_ids_BL: torch.Tensor) -> torch.Tensor:
         if self.splits:
-            return loading.hidden_states(self.model, input_ids_BL)
+            return self._states(input_ids_BL)
         return self.model(input_ids=input_ids_BL, use_cache=False).logits
 
     def _teacher_side(
@@ -238,8 +252,26 @@ class Student:
 
     def check_weights(self, when: str) -> None:
         """Raises `WeightsError` if a trained weight is not finite."""
-        if not all_finite(list(self.parameters.values())):
+        if not self.ranks.all(all_finite([local(each) for each in self.parameters.values()])):
             raise WeightsError(f"the student's weights are not finite {when}")
+
+    def tensors(self) -> Tensors:
+        """Trained weights, optimizer state and random states, as a checkpoint holds them."""
+        tensors = {f"weight/{name}": p.detach() for name, p in self.parameters.items()}
+        tensors |= checkpoint.pack_optimizer(self.optimizer, list(self.parameters))
+        return tensors | checkpoint.random_state()
+
+    @torch.no_grad()
+    def load_tensors(self, folder: Path, tensors: Tensors) -> None:
+        """Restores what `tensors` returned, read from the checkpoint `folder`.
+
+        Raises `CheckpointError` if it is of another model.
+        """
+        checkpoint.copy_weights(folder, tensors, self.parameters, self.ranks.like)
+        self.tuning.publish()
+        names = list(self.parameters)
+        checkpoint.unpack_optimizer(self.optimizer, names, tensors, self.ranks.like)
+        checkpoint.restore_random_state(tensors)
 
     def save(self, folder: Path, tokenizer: Any, weights: bool = True) -> None:
         """Writes a model folder that transformers and vLLM can load; `weights` may be left out."""
@@ -248,6 +280,10 @@ class Student:
         else:
             self.model.save_pretrained(folder, state_dict={})
         tokenizer.save_pretrained(folder)
+
+    def save_adapter(self, folder: Path) -> None:
+        """Writes a LoRA student's adapter in peft's format."""
+        self.tuning.save_adapter(folder)
 
 
 def _detached(side: Side) -> Side:

@@ -12,21 +12,31 @@ from peft.tuners.lora import LoraLayer
 from esr_cli.config import TuneConfig
 from esr_cli.models import lora
 from esr_cli.student.adapted import SeededDropout, read_through
+from esr_cli.student.ranks import Alone
 
 # peft's default adapter name.
 ADAPTER = "default"
+ALONE = Alone()
 
 
 class FullTuning:
     """Trains all weights. bf16 weights have fp32 masters, in which small updates accumulate.
 
     Without `masters`, weights, gradients and optimizer state are of the model's own type, and an
-    update below half the distance to the next number of that type is lost.
+    update below half the distance to the next number of that type is lost. If ranks shard the
+    model, the shards are the masters, and layers are gathered in bf16.
     """
 
-    def __init__(self, model: Any, masters: bool = True) -> None:
+    def __init__(self, model: Any, masters: bool = True, ranks: Alone = ALONE) -> None:
         self.model = model
         model.requires_grad_(True)
+        # The type in which weights are computed with and handed over, if it is not the shards'.
+        self._dtype: torch.dtype | None = None
+        if ranks.sharded:
+            if masters and model.dtype != torch.float32:
+                self._dtype = model.dtype
+                model.float()
+            ranks.shard(model, self._dtype)
         self._parameters = dict(model.named_parameters())
         self._masters = {
             name: torch.nn.Parameter(p.detach().float())
@@ -63,8 +73,12 @@ class FullTuning:
         return self.merged()
 
     def merged(self) -> dict[str, torch.Tensor]:
-        """All weights by their Hugging Face names, without copies."""
-        return {name: p.detach() for name, p in self._parameters.items()}
+        """All weights by their Hugging Face names, without copies, or as shards."""
+        return {name: _as(p.detach(), self._dtype) for name, p in self._parameters.items()}
+
+    def complete(self) -> dict[str, torch.Tensor]:
+        """All that a model folder holds, by Hugging Face names."""
+        return self.merged() | _buffers(self.model)
 
     def save(self, folder: Path) -> None:
         """Writes a folder that `AutoModelForCausalLM.from_pretrained` loads."""
@@ -83,10 +97,12 @@ class LoraTuning:
     """
 
     def __init__(
-        self, model: Any, rank: int, alpha: int, targets: list[str], dropout: float = 0.0
-    ) -> None:
+        self, model: Any, rank: int, alpha: int, targets: list[str], dropout: float = 0.0,
+        ranks: Alone = ALONE,
+    ) -> None:  # fmt: skip
         self.model = model
         self.adapted = get_peft_model(model, lora_config(rank, alpha, targets, dropout))
+        ranks.shard(model)
         self._layers: list[tuple[str, Any]] = [
             (n, m) for n, m in model.named_modules() if isinstance(m, LoraLayer)
         ]
@@ -105,7 +121,9 @@ class LoraTuning:
             if dropout:
                 self._dropouts[name] = SeededDropout(dropout)
                 layer.lora_dropout[ADAPTER] = self._dropouts[name]
-            read_through(layer, self._merged[f"{name}.weight"], ADAPTER)
+            # Merged shards are not gathered for a layer: it reads weight and adapter.
+            merged_OI = None if ranks.sharded else self._merged[f"{name}.weight"]
+            read_through(layer, merged_OI, ADAPTER)
         self.publish()
 
     def mask(self, key: str) -> None:
@@ -143,6 +161,15 @@ class LoraTuning:
         """
         return self._frozen | self._merged
 
+    def complete(self) -> dict[str, torch.Tensor]:
+        """All that a model folder holds, by Hugging Face names."""
+        weights = {
+            _base_name(name): p.detach()
+            for name, p in self.model.named_parameters()
+            if ".lora_" not in name
+        }
+        return weights | _buffers(self.model) | self.merged()
+
     def save(self, folder: Path) -> None:
         """Writes the merged model; `save_adapter` writes the adapter alone."""
         weights = {
@@ -156,6 +183,16 @@ class LoraTuning:
         """Writes the adapter in peft's format; returns True."""
         self.adapted.save_pretrained(str(folder))
         return True
+
+
+def _as(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    return tensor if dtype is None else tensor.to(dtype)
+
+
+def _buffers(model: Any) -> dict[str, torch.Tensor]:
+    """The buffers that are saved with a model."""
+    names = model.state_dict().keys() - dict(model.named_parameters()).keys()
+    return {name: each for name, each in model.named_buffers() if name in names}
 
 
 def _base_name(name: str) -> str:
@@ -179,8 +216,8 @@ def lora_config(rank: int, alpha: int, targets: list[str], dropout: float = 0.0)
 Tuning = FullTuning | LoraTuning
 
 
-def make(model: Any, config: TuneConfig) -> Tuning:
-    """The configured tuning of `model`."""
+def make(model: Any, config: TuneConfig, ranks: Alone = ALONE) -> Tuning:
+    """The configured tuning of `model`, which several ranks share."""
     if config.method == "full":
-        return FullTuning(model, masters=config.master == "float32")
-    return LoraTuning(model, config.rank, config.alpha, config.targets, config.dropout)
+        return FullTuning(model, config.master == "float32", ranks)
+    return LoraTuning(model, config.rank, config.alpha, config.targets, config.dropout, ranks)

@@ -175,7 +175,7 @@ class Loop:
         self.config, self.folder, self.parts = config, folder, parts
         self.steps = Steps(parts, task, config)
         self.examiner, self.tracker, self.data = examiner, tracker, data
-        dtype = str(parts.student.model.dtype).removeprefix("torch.")
+        dtype = str(parts.student.dtype).removeprefix("torch.")
         self.comparable = comparable(config)
         self.gauge = Gauge(dtype, config.strict, tracker.warn)
         self.outside_check = OutsideCheck(config.pair.outside_warn, tracker.warn)

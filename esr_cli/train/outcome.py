@@ -16,15 +16,16 @@ from esr_cli.config import TrainConfig
 from esr_cli.plots.run import draw
 from esr_cli.runs.tracking import Tracker
 from esr_cli.student.student import Student
+from esr_cli.student.trainers import Trainers
 
 
 def finish(
-    config: TrainConfig, folder: Path, student: Student, tokenizer: Any, tracker: Tracker
+    config: TrainConfig, folder: Path, student: Student | Trainers, tokenizer: Any, tracker: Tracker
 ) -> None:
     """Writes `student/`, `plots/` and finally `summary.json`; prints the table."""
     files.write_folder(folder / "student", lambda path: student.save(path, tokenizer))
     if config.tune.method == "lora":
-        files.write_folder(folder / "adapter", student.tuning.save_adapter)
+        files.write_folder(folder / "adapter", student.save_adapter)
     figures = draw(folder)
     summary = summarize(folder)
     tracker.finish(summary, figures)
@@ -32,7 +33,7 @@ def finish(
     _print(summary, folder)
 
 
-def check_saves(student: Student, tokenizer: Any, folder: Path) -> None:
+def check_saves(student: Student | Trainers, tokenizer: Any, folder: Path) -> None:
     """Writes all of `student/` but the weights, and removes it: what fails, fails at the start."""
     trial = folder / ".trial"
     try:

@@ -1,0 +1,125 @@
+"""A student whose weights are sharded over several ranks, with the interface of `Student`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import get_peft_model
+
+from esr_cli.config import TuneConfig
+from esr_cli.distill.head import Head
+from esr_cli.execution.restarting import RestartingWorker, WorkerError
+from esr_cli.execution.team import Team
+from esr_cli.models import lora
+from esr_cli.student.checkpoint import Tensors
+from esr_cli.student.student import Update, WeightsError
+from esr_cli.student.tuning import ADAPTER, lora_config
+from esr_cli.types import HiddenScores, Rollout, Scores
+
+
+class Trainers(Team):
+    """Ranks as workers, each built as a `Rank`; this process holds no weights of them.
+
+    `outline` makes the model without weights, for its files. Any method raises `TeamError` if a
+    rank died.
+    """
+
+    def __init__(
+        self, workers: list[RestartingWorker], outline: Callable[[], Any], tune: TuneConfig,
+        total_steps: int, dtype: torch.dtype,
+    ) -> None:  # fmt: skip
+        super().__init__(workers)
+        self._outline, self._tune = outline, tune
+        self.total_steps, self.dtype, self.splits = total_steps, dtype, True
+        self._handed, self._wire_mib = Tensors(), 0.0
+
+    def join(self, head: Head | None) -> None:
+        """Has all ranks join and load their shards."""
+        host, port = self.members[0].call("open")
+        size, shared = len(self.members), self.members[0].shared(head)
+        ways = [(host, port, rank, size, shared) for rank in range(size)]
+        self.splits = self.each("join", ways)
+        super().take_wire_mib()
+
+    def update(self, rollouts: list[Rollout], scores: Scores, step: int) -> Update:
+        """See `Student.update`; all ranks get all rollouts and scores."""
+        scores = _on_host(scores)
+        found = self.all("update", rollouts, self.members[0].shared(scores), step)
+        if isinstance(found, str):
+            raise WeightsError(found)
+        peak_gib = max(worker.call("peak_gib") for worker in self.members)
+        return replace(found, metrics=found.metrics | {"memory/rank_peak_gib": peak_gib})
+
+    def check_weights(self, when: str) -> None:
+        """See `Student.check_weights`."""
+        if fault := self.all("check_weights", when):
+            raise WeightsError(fault)
+
+    def weights(self) -> Tensors:
+        """See `Student.weights`: in memory of the host, always the same if that can be shared."""
+        if self._handed and self.members[0].shares_memory:
+            self.all("hand_over")
+        else:
+            self._handed = self.all("weights")
+        return self._handed
+
+    def tensors(self) -> Tensors:
+        """See `Student.tensors`."""
+        return self._besides("tensors")
+
+    def load_tensors(self, folder: Path, tensors: Tensors) -> None:
+        """See `Student.load_tensors`."""
+        self._besides("load_tensors", folder, self.members[0].shared(tensors))
+
+    def save(self, folder: Path, tokenizer: Any, weights: bool = True) -> None:
+        """See `Student.save`."""
+        tensors = self._besides("complete") if weights else {}
+        self._outline().save_pretrained(folder, state_dict=tensors)
+        tokenizer.save_pretrained(folder)
+
+    def save_adapter(self, folder: Path) -> None:
+        """See `Student.save_adapter`."""
+        tune = self._tune
+        config = lora_config(tune.rank, tune.alpha, tune.targets, tune.dropout)
+        factors = self._besides("factors")
+        # peft looks for its own names, in which the adapter has a name of its own.
+        named = {
+            name.replace(side, side.replace(".weight", f".{ADAPTER}.weight")): factor
+            for name, factor in factors.items()
+            for side in (lora.A, lora.B)
+            if name.endswith(side)
+        }
+        adapted = get_peft_model(self._outline(), config)
+        adapted.save_pretrained(str(folder), state_dict=named)
+
+    def take_wire_mib(self) -> float:
+        """The MiB of tensors to and from the ranks in steps since the last call."""
+        kept, self._wire_mib = self._wire_mib, 0.0
+        return kept + super().take_wire_mib()
+
+    def close(self) -> None:
+        """Ends the ranks, together if all are idle."""
+        if all(worker.ready for worker in self.members):
+            with suppress(WorkerError):
+                self.each("leave", [()] * len(self.members))
+        super().close()
+
+    def _besides(self, method: str, *arguments: Any) -> Any:
+        """A call that is not part of a step, so that its bytes do not count as those of one."""
+        self._wire_mib += super().take_wire_mib()
+        found = self.all(method, *arguments)
+        super().take_wire_mib()
+        return found
+
+
+def _on_host(scores: Scores) -> Scores:
+    """The scores in memory that any process may read."""
+    aligned_R = None if scores.aligned_R is None else scores.aligned_R.cpu()
+    if isinstance(scores, HiddenScores):
+        return replace(scores, hidden_RD=scores.hidden_RD.cpu(), aligned_R=aligned_R)
+    return replace(scores, logits_RV=scores.logits_RV.cpu(), aligned_R=aligned_R)
