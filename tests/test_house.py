@@ -24,7 +24,7 @@ PLAN: list[tuple[str, str, str]] = [
     ("cli", "execution runs", ""),
     # verbs
     ("bench", "train check assembly runs student execution models plots", ""),
-    ("train", "check probe assembly runs student plots", "steps"),
+    ("train", "check probe assembly runs student execution plots", "steps"),
     ("check", "probe assembly runs tasks models distill", "command facts limits tuning"),
     (
         "probe",
@@ -40,16 +40,20 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "assembly",
         "benchmarks student teacher rollout execution tasks graders models distill",
-        "data examiner memory objective pairing preflight random_pair seats teachers "
-        "templates workers",
+        "data examiner memory objective pairing preflight random_pair seats students "
+        "teachers templates workers",
     ),
     # parts
     ("benchmarks", "tasks graders models", "catalog exam responses"),
     ("runs", "", "alarms environment folder lines metrics record saved settings tracking"),
-    ("student", "models distill", "snapshot student tuning"),
+    ("student", "execution models distill", "rank ranks snapshot student trainers tuning"),
     ("teacher", "models distill", "canary servers states_teacher teacher vllm_states"),
     ("rollout", "models distill", "eager vllm"),
-    ("execution", "distill", "cluster jobs processes remote seat several watch worker"),
+    (
+        "execution",
+        "distill",
+        "cluster jobs packing processes remote restarting seat several team watch worker",
+    ),
     ("tasks", "models", "chat code filters glaive lab math own rows tools training wording"),
     ("graders", "", "boxed code figures lab math plain tools"),
     ("plots", "", "bench probes report run style"),

@@ -117,7 +117,10 @@ def reserve(address: str, seats: Sequence[Seat], trainer_gpu: int | None = None)
     need_free(address, seats, trainer_gpu)
     bundles = [{"CPU": each.cpus, "GPU": float(each.gpu_count)} for each in seats]
     filled = [{what: count for what, count in bundle.items() if count} for bundle in bundles]
-    group = placement_group(filled, strategy="SPREAD")
+    # A run that resumes after a death has its places.
+    group = _Reserved.group
+    if group is None or group.bundle_specs != filled:
+        group = placement_group(filled, strategy="SPREAD")
     if not group.wait(PLACES_S):
         remove_placement_group(group)
         widest = max(each.gpu_count for each in seats)

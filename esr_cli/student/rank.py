@@ -12,11 +12,13 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 
 from esr_cli.distill.head import Head
+from esr_cli.execution.packing import pack, unpack
 from esr_cli.student.checkpoint import Tensors
 from esr_cli.student.ranks import Ranks, whole
 from esr_cli.student.student import Student, Update, WeightsError
 from esr_cli.types import Rollout, Scores
 
+Packed = dict[str, Any]
 # How long a rank waits for the others; one that died is noticed earlier.
 TOGETHER = timedelta(hours=2)
 
@@ -93,31 +95,34 @@ class Rank:
                 self._handed[name] = torch.empty(full.shape, dtype=full.dtype).share_memory_()
             self._handed[name].copy_(full)
 
-    def tensors(self) -> Tensors:
+    def tensors(self) -> Packed:
         """See `Student.tensors`."""
         return self._gathered(self._student.tensors())
 
-    def complete(self) -> Tensors:
+    def complete(self) -> Packed:
         """All that a model folder holds, see `FullTuning.complete`."""
         return self._gathered(self._student.tuning.complete())
 
-    def factors(self) -> Tensors:
+    def factors(self) -> Packed:
         """The factors of the adapter, see `LoraTuning.factors`."""
         return self._gathered(self._student.tuning.factors())
 
-    def load_tensors(self, folder: Path, tensors: Tensors) -> None:
+    def load_tensors(self, folder: Path, tensors: Packed) -> None:
         """See `Student.load_tensors`."""
-        self._student.load_tensors(folder, tensors)
+        self._student.load_tensors(folder, unpack(tensors))
 
     @property
     def _first(self) -> bool:
         return dist.get_rank() == 0
 
-    def _gathered(self, tensors: Tensors) -> Tensors:
-        """The whole tensors on the first rank's host; no other device holds more than one."""
-        found = Tensors()
+    def _gathered(self, tensors: Tensors) -> Packed:
+        """The whole tensors on the first rank's host; no device holds more than one.
+
+        As bytes, since each tensor in shared memory would keep a file open.
+        """
+        found = Packed()
         for name, tensor in tensors.items():
             full = whole(tensor)
             if self._first:
-                found[name] = full.cpu()
+                found[name] = pack(full)
         return found

@@ -117,13 +117,15 @@ class Ranks(Alone):
         return bool(count)
 
     def like(self, whole: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-        """See `Alone.like`: this rank's shard, cut without communication."""
+        """See `Alone.like`: this rank's shard, cut without communication.
+
+        A copy, since all ranks of a machine may be given the same memory.
+        """
         if not isinstance(parameter, DTensor) or whole.ndim != parameter.ndim:
-            return whole
+            return whole.clone()
+        mesh, placements = parameter.device_mesh, parameter.placements
         whole = whole.to(parameter.device)
-        return distribute_tensor(
-            whole, parameter.device_mesh, parameter.placements, src_data_rank=None
-        )
+        return distribute_tensor(whole, mesh, placements, src_data_rank=None).clone()
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ from peft import get_peft_model
 
 from esr_cli.config import TuneConfig
 from esr_cli.distill.head import Head
+from esr_cli.execution.packing import pack, unpack
 from esr_cli.execution.restarting import RestartingWorker, WorkerError
 from esr_cli.execution.team import Team
 from esr_cli.models import lora
@@ -74,7 +75,7 @@ class Trainers(Team):
 
     def load_tensors(self, folder: Path, tensors: Tensors) -> None:
         """See `Student.load_tensors`."""
-        self._besides("load_tensors", folder, self.members[0].shared(tensors))
+        self._besides("load_tensors", folder, self.members[0].shared(pack(tensors)))
 
     def save(self, folder: Path, tokenizer: Any, weights: bool = True) -> None:
         """See `Student.save`."""
@@ -112,7 +113,7 @@ class Trainers(Team):
     def _besides(self, method: str, *arguments: Any) -> Any:
         """A call that is not part of a step, so that its bytes do not count as those of one."""
         self._wire_mib += super().take_wire_mib()
-        found = self.all(method, *arguments)
+        found = unpack(self.all(method, *arguments))
         super().take_wire_mib()
         return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,11 @@ from esr_cli.assembly.examiner import Examiner
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import files
-from esr_cli.base.failures import Failure, Resumable, summary
+from esr_cli.base.failures import Failure, summary
 from esr_cli.base.process import peak_gib
-from esr_cli.base.words import counted
 from esr_cli.check import command as check_command
 from esr_cli.check import facts
-from esr_cli.config import ConfigError, TrainConfig, gate
+from esr_cli.config import TrainConfig, gate
 from esr_cli.config.finding import refuse
 from esr_cli.runs import environment
 from esr_cli.runs import folder as run_folder
@@ -28,8 +27,7 @@ from esr_cli.runs.alarms import Alarms
 from esr_cli.runs.metrics import Interrupts, gpu_name, kl_profile, rollout_metrics
 from esr_cli.runs.tracking import Tracker
 from esr_cli.student import snapshot
-from esr_cli.student.student import WeightsError
-from esr_cli.train import auto_length
+from esr_cli.train import auto_length, resuming
 from esr_cli.train.gauge import Gauge, OutsideCheck, comparable
 from esr_cli.train.outcome import check_saves, finish
 from esr_cli.train.steps import Steps, ahead_of
@@ -37,66 +35,39 @@ from esr_cli.train.steps import Steps, ahead_of
 MOST_SKIPS = 5
 
 
-class SkippedError(Failure):
-    """Steps were skipped because a loss or gradient was not finite."""
-
-
 def run(config: TrainConfig, overrides: list[str]) -> None:
-    """Trains as configured; raises `ConfigError` before a model loads, `Resumable` afterwards."""
+    """Trains as configured; raises `ConfigError` before a model loads, `Resumable` afterwards.
+
+    If a rank dies, resumes from the last checkpoint, up to `execution.restarts` times.
+    """
     if config.dry_run:
         check_command.run(config, overrides)
         return
+    restarts = config.execution.restarts
+    while True:
+        try:
+            _attempt(config, overrides)
+            return
+        except resuming.RankDied as death:
+            if not restarts:
+                raise
+            restarts -= 1
+            print(f"esr: {death.line}; resuming from the last checkpoint")
+            config, overrides = replace(config, resume=str(death.folder)), []
+
+
+def _attempt(config: TrainConfig, overrides: list[str]) -> None:
     with ExitStack() as stack:
         saved = None
         if config.resume:
             # Locked first: an earlier job may still be writing checkpoints and rows.
             stack.enter_context(run_folder.lock_saved(Path(config.resume)))
-            config, saved = reopen(config, overrides)
+            config, saved = resuming.reopen(config, overrides)
         _run(config, overrides, saved, stack)
 
 
-@dataclass(frozen=True)
-class Saved:
-    """The checkpoint that a run resumes from, its state, and what to tell the user about it."""
-
-    checkpoint: Path
-    state: dict[str, Any]
-    notes: list[str]
-
-    @property
-    def step(self) -> int:
-        """The number of completed steps."""
-        return files.step_of(self.checkpoint)
-
-
-def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Saved]:
-    """The configuration of `resume=`, and its last whole checkpoint; the folder is locked."""
-    folder = Path(str(config.resume))
-    config = run_folder.reopen(config, overrides)
-    last, state, damaged = snapshot.last_whole(folder)
-    if last is None:
-        raise ConfigError(f"resume={folder}: no checkpoint can be read ({'; '.join(damaged)})")
-    notes = [*damaged, f"resuming from {last.name}"] if damaged else []
-    horizon = state.get("total_steps", config.steps)
-    if config.tune.follows_steps and horizon != config.steps:
-        notes.append(_rate_changed(config, files.step_of(last), horizon))
-    return config, Saved(last, state, notes)
-
-
-def _rate_changed(config: TrainConfig, at: int, horizon: int) -> str:
-    """What more steps than `horizon` do to the learning rate after `at` steps."""
-    tune, steps = config.tune, config.steps
-    ends = f"tune.schedule={tune.schedule} now ends at step {steps}, not {horizon}"
-    warms = f"tune.warmup_share={tune.warmup_share:g} is {counted(tune.warmup(steps), 'step')} now"
-    changes = [ends] if tune.schedule != "constant" else []
-    changes += [f"{warms}, not {tune.warmup(horizon)}"] if tune.warmup_share else []
-    now, before = tune.rate(at, steps), tune.rate(at, horizon)
-    text = f"the learning rate goes on at {now:.2g} instead of {before:.2g}"
-    return f"{' and '.join(changes)}: {text}"
-
-
 def _run(
-    config: TrainConfig, overrides: list[str], saved: Saved | None, stack: ExitStack
+    config: TrainConfig, overrides: list[str], saved: resuming.Saved | None, stack: ExitStack
 ) -> None:  # fmt: skip
     original, config = config, with_random_weights(config)
     tokenizer, teacher_tokenizer = preflight.check_models(config)
@@ -133,7 +104,7 @@ def _run(
         if finding.status == "warning" and finding.topic.endswith("template"):
             tracker.warn(f"{finding.topic} {finding.text}")
     data = fingerprint(task)
-    for line in [*saved.notes, *_changed(saved, data)] if saved else []:
+    for line in [*saved.notes, *resuming.changed(saved, data)] if saved else []:
         tracker.warn(line)
     tracker.note(f"starting the engine ({config.rollout.engine}) and the teacher")
     parts = workers.assemble(
@@ -153,16 +124,7 @@ def _run(
         failure = Failure("interrupted") if isinstance(error, KeyboardInterrupt) else error
         with suppress(OSError):  # the disk may be what failed
             tracker.note(f"failed: {summary(failure)}")
-        raise Resumable(_how_to_resume(folder, error)) from failure
-
-
-def _changed(saved: Saved, data: str) -> list[str]:
-    if saved.state.get("data", data) == data:
-        return []
-    return [
-        "the training prompts are not those of the saved run (data files, chat template or "
-        "tokenizer changed): what follows is another run than the one that was stopped"
-    ]
+        raise resuming.resumable(folder, error) from failure
 
 
 class Loop:
@@ -214,7 +176,7 @@ class Loop:
                 raise Failure(f"stopped by {interrupts.signal_name} after step {step + 1}")
         interrupts.waiting = False
         if self.suspect:
-            raise SkippedError("the last step was skipped, so the student is not saved")
+            raise resuming.SkippedError("the last step was skipped, so the student is not saved")
 
     def _limits(self, step: int) -> Sequence[int]:
         count = self.config.prompts_per_step * self.parts.sampling.samples
@@ -269,7 +231,9 @@ class Loop:
                 self.gauge.check(update.gaps)
             self.outside_check.check(update.metrics)
         if self.skipped_in_a_row >= MOST_SKIPS:
-            raise SkippedError(f"{MOST_SKIPS} steps in a row were skipped: {update.skipped}")
+            raise resuming.SkippedError(
+                f"{MOST_SKIPS} steps in a row were skipped: {update.skipped}"
+            )
 
 
 def _tags(config: TrainConfig) -> list[str]:
@@ -280,16 +244,3 @@ def _tags(config: TrainConfig) -> list[str]:
         config.pair.name, config.task.name, config.rollout.engine, config.tune.method, loss,
         f"N={length}",
     ]  # fmt: skip
-
-
-def _how_to_resume(folder: Path, error: BaseException) -> str:
-    last = files.latest(folder)
-    if last is None:
-        return f"no checkpoint was saved yet; start again (the folder is {folder})"
-    resume = f"esr train resume={folder}"
-    if isinstance(error, SkippedError | WeightsError):
-        return (
-            f"{last.name} is the last checkpoint with finite weights; {resume} repeats the steps "
-            "after it, so start a new run with a lower tune.learning_rate, or mend the teacher"
-        )
-    return f"{last.name} is saved; go on with: {resume}"

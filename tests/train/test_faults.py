@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from esr_cli.config import ConfigError, gate
 from esr_cli.runs import folder as run_folder
 from esr_cli.student import checkpoint
-from esr_cli.train import command
+from esr_cli.train import command, resuming
 
 LAB = ROOT / "esr_cli" / "models" / "lab_pair"
 
@@ -77,10 +77,10 @@ def test_a_linear_schedule_that_grew_says_where_the_rate_goes(tmp_path):
     overrides = ["tune.schedule=linear", "tune.learning_rate=1e-3", "steps=10"]
     run_folder.open_new(tmp_path, gate.as_plain(read(*overrides)))
     checkpoint.save(tmp_path, 9, {"a": torch.ones(1)}, {"step": 9, "total_steps": 10}, keep=1)
-    same = command.reopen(read(f"resume={tmp_path}"), [f"resume={tmp_path}"])[1]
+    same = resuming.reopen(read(f"resume={tmp_path}"), [f"resume={tmp_path}"])[1]
     assert same.notes == []
     grown = [f"resume={tmp_path}", "steps=20"]
-    [note] = command.reopen(read(*grown), grown)[1].notes
+    [note] = resuming.reopen(read(*grown), grown)[1].notes
     assert "at 0.00055 instead of 0.0001" in note
 
 
@@ -106,7 +106,7 @@ def test_a_schedule_over_more_steps_says_where_the_rate_goes(given, note, tmp_pa
     run_folder.open_new(tmp_path, gate.as_plain(read(*overrides)))
     checkpoint.save(tmp_path, 4, {"a": torch.ones(1)}, {"step": 4, "total_steps": 10}, keep=1)
     grown = [f"resume={tmp_path}", "steps=20"]
-    assert command.reopen(read(*grown), grown)[1].notes == ([note] if note else [])
+    assert resuming.reopen(read(*grown), grown)[1].notes == ([note] if note else [])
 
 
 def test_a_run_resumes_after_a_full_disk(unbroken, tmp_path):

@@ -1,0 +1,99 @@
+"""What a run resumes from, and how one that failed goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from esr_cli.base import files
+from esr_cli.base.failures import Failure, Resumable, summary
+from esr_cli.base.words import counted
+from esr_cli.config import ConfigError, TrainConfig
+from esr_cli.execution.team import TeamError
+from esr_cli.runs import folder as run_folder
+from esr_cli.student import snapshot
+from esr_cli.student.student import WeightsError
+
+
+class SkippedError(Failure):
+    """Steps were skipped because a loss or gradient was not finite."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The checkpoint that a run resumes from, its state, and what to tell the user about it."""
+
+    checkpoint: Path
+    state: dict[str, Any]
+    notes: list[str]
+
+    @property
+    def step(self) -> int:
+        """The number of completed steps."""
+        return files.step_of(self.checkpoint)
+
+
+def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Saved]:
+    """The configuration of `resume=`, and its last whole checkpoint; the folder is locked."""
+    folder = Path(str(config.resume))
+    config = run_folder.reopen(config, overrides)
+    last, state, damaged = snapshot.last_whole(folder)
+    if last is None:
+        raise ConfigError(f"resume={folder}: no checkpoint can be read ({'; '.join(damaged)})")
+    notes = [*damaged, f"resuming from {last.name}"] if damaged else []
+    horizon = state.get("total_steps", config.steps)
+    if config.tune.follows_steps and horizon != config.steps:
+        notes.append(_rate_changed(config, files.step_of(last), horizon))
+    return config, Saved(last, state, notes)
+
+
+def _rate_changed(config: TrainConfig, at: int, horizon: int) -> str:
+    """What more steps than `horizon` do to the learning rate after `at` steps."""
+    tune, steps = config.tune, config.steps
+    ends = f"tune.schedule={tune.schedule} now ends at step {steps}, not {horizon}"
+    warms = f"tune.warmup_share={tune.warmup_share:g} is {counted(tune.warmup(steps), 'step')} now"
+    changes = [ends] if tune.schedule != "constant" else []
+    changes += [f"{warms}, not {tune.warmup(horizon)}"] if tune.warmup_share else []
+    now, before = tune.rate(at, steps), tune.rate(at, horizon)
+    text = f"the learning rate goes on at {now:.2g} instead of {before:.2g}"
+    return f"{' and '.join(changes)}: {text}"
+
+
+def changed(saved: Saved, data: str) -> list[str]:
+    """A warning if the training data, of fingerprint `data`, are not those of the saved run."""
+    if saved.state.get("data", data) == data:
+        return []
+    return [
+        "the training prompts are not those of the saved run (data files, chat template or "
+        "tokenizer changed): what follows is another run than the one that was stopped"
+    ]
+
+
+class RankDied(Resumable):
+    """A rank died in a run with a checkpoint in `folder`; `line` is how it died."""
+
+    def __init__(self, text: str, folder: Path, line: str) -> None:
+        super().__init__(text)
+        self.folder, self.line = folder, line
+
+
+def resumable(folder: Path, error: BaseException) -> Resumable:
+    """What to raise for an error after the start of a run: how the run in `folder` goes on."""
+    how = _how_to_resume(folder, error)
+    if isinstance(error, TeamError) and files.latest(folder):
+        return RankDied(how, folder, summary(error))
+    return Resumable(how)
+
+
+def _how_to_resume(folder: Path, error: BaseException) -> str:
+    last = files.latest(folder)
+    if last is None:
+        return f"no checkpoint was saved yet; start again (the folder is {folder})"
+    resume = f"esr train resume={folder}"
+    if isinstance(error, SkippedError | WeightsError):
+        return (
+            f"{last.name} is the last checkpoint with finite weights; {resume} repeats the steps "
+            "after it, so start a new run with a lower tune.learning_rate, or mend the teacher"
+        )
+    return f"{last.name} is saved; go on with: {resume}"
