@@ -50,6 +50,9 @@ def needs(
     def fixed(part: str, count: float) -> Need:
         return Need(part, count / GIB, count / GIB, sure=True)
 
+    # Of several ranks one has a GPU to itself, and on a CPU all compute side by side.
+    ranks, on_gpu = config.execution.trainers, _device(config).startswith("cuda")
+    shard, passes = (1 / ranks, 1) if on_gpu else (1, ranks)
     engines, teachers = beside_trainer(config)
     student_count, teacher_count = weight_count(student), weight_count(teacher)
     rows = config.prompts_per_step * config.rollouts_per_prompt
@@ -62,18 +65,20 @@ def needs(
     columns = _shape(student).vocab_size
     tile = Options(tile_tokens=config.loss.tile_tokens).tile(columns) * columns * 4 * TILE_COPIES
     return [
-        fixed("student's weights", student_count * size),
-        fixed("optimizer and gradients", _optimizer(config, student, size)),
+        fixed("student's weights", shard * student_count * size),
+        fixed("optimizer and gradients", shard * _optimizer(config, student, size)),
         fixed("teacher's weights", teachers * _teacher(config, teacher_count * size)),
         fixed("engine's weights", engines * _copies(config) * student_count * size),
         both(
             "engine's cache",
             lambda n: bool(engines) * (reserved or cache * rows * (prompt_tokens + n)),
         ),
-        both("activations", lambda n: _activations(config, student, size) * micro_batch(n)),
-        fixed("weights being handed over", _merged_layers(config, student, size)),
+        both(
+            "activations", lambda n: passes * _activations(config, student, size) * micro_batch(n)
+        ),
+        fixed("weights being handed over", shard * _merged_layers(config, student, size)),
         both("teacher's hidden states", lambda n: rows * n * _shape(teacher).hidden_size * size),
-        both("logits of one tile", lambda _: tile),
+        both("logits of one tile", lambda _: passes * tile),
     ]
 
 
@@ -188,7 +193,11 @@ def weight_count(model: Any) -> int:
 
 
 def _dtype(config: TrainConfig) -> str:
-    return loading.pick_dtype(config.pair.dtype, loading.pick_device(config.execution.device))
+    return loading.pick_dtype(config.pair.dtype, _device(config))
+
+
+def _device(config: TrainConfig) -> str:
+    return loading.pick_device(config.execution.device)
 
 
 def _ram_gib() -> float:
