@@ -40,8 +40,8 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "assembly",
         "benchmarks student teacher rollout execution tasks graders models distill",
-        "data examiner memory objective pairing preflight random_pair seats students "
-        "teachers templates workers",
+        "data examiner memory objective pairing preflight random_pair seats teachers "
+        "templates workers",
     ),
     # parts
     ("benchmarks", "tasks graders models", "catalog exam responses"),

@@ -41,7 +41,7 @@ def needs(
 
     `student` and `teacher` are models without weights; `longest` is N.
     """
-    size = 2 if _dtype(config) == "bfloat16" else 4
+    size = 2 if dtype_of(config) == "bfloat16" else 4
     full = config.pair.max_response_tokens
 
     def both(part: str, size_at: Callable[[int], float]) -> Need:
@@ -108,7 +108,7 @@ def against_machine(config: TrainConfig, parts: list[Need]) -> list[Finding]:
 def _lighter(config: TrainConfig) -> list[str]:
     """Settings that make weights and optimizer state smaller."""
     ways = [] if config.tune.method == "lora" else ["tune=lora"]
-    ways += [] if _dtype(config) == "bfloat16" else ["pair.dtype=bfloat16"]
+    ways += [] if dtype_of(config) == "bfloat16" else ["pair.dtype=bfloat16"]
     return [*ways, "smaller models"]
 
 
@@ -157,7 +157,7 @@ def _optimizer(config: TrainConfig, student: Any, size: int) -> float:
 
 def trained_bytes(config: TrainConfig, student: Any) -> float:
     """Bytes of the trained weights as a checkpoint holds them; each moment takes as many."""
-    size = 2 if config.tune.master == "none" and _dtype(config) == "bfloat16" else 4
+    size = 2 if config.tune.master == "none" and dtype_of(config) == "bfloat16" else 4
     return trained_parameters(student, config.tune) * size
 
 
@@ -192,7 +192,8 @@ def weight_count(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _dtype(config: TrainConfig) -> str:
+def dtype_of(config: TrainConfig) -> str:
+    """The dtype that the student computes in."""
     return loading.pick_dtype(config.pair.dtype, _device(config))
 
 

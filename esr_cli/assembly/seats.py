@@ -80,7 +80,7 @@ def check_places(config: TrainConfig) -> str:
         return ""
     from esr_cli.execution import cluster
 
-    return cluster.reserve(config.execution.address, on_ray, _trainer_gpu(config.execution))
+    return cluster.reserve(config.execution.address, on_ray, _hidden_gpus(config.execution))
 
 
 def need_free(execution: ExecutionConfig, seats: Sequence[Seat]) -> None:
@@ -89,13 +89,12 @@ def need_free(execution: ExecutionConfig, seats: Sequence[Seat]) -> None:
     if on_ray:
         from esr_cli.execution import cluster
 
-        cluster.need_free(execution.address, on_ray, _trainer_gpu(execution))
+        cluster.need_free(execution.address, on_ray, _hidden_gpus(execution))
 
 
-def _trainer_gpu(execution: ExecutionConfig) -> int | None:
-    trainer = loading.pick_device(execution.device)
-    here = execution.trainers == 1 or execution.engine != "ray"
-    return _number(trainer) if here and trainer.startswith("cuda") else None
+def _hidden_gpus(execution: ExecutionConfig) -> list[int]:
+    """The GPUs that a cluster of Ray on this machine must leave alone: those of trainers."""
+    return _trainers_gpus(execution)
 
 
 def described(config: TrainConfig) -> str:
@@ -212,23 +211,27 @@ def _of(role: Role, roles: list[Role], execution: ExecutionConfig) -> list[Seat]
                 "workers, or execution=ray on several machines"
             )
         return [Seat(role.device, (), 0 if role.alone else threads)] * role.count
-    return _on_gpus(role, roles, _trainers_gpus(execution) or [0])
+    alone = execution.trainers == 1
+    first = _number(loading.pick_device(execution.device))
+    return _on_gpus(role, roles, [first] if alone else _trainers_gpus(execution))
 
 
 def _on_gpus(role: Role, roles: list[Role], trainers: list[int]) -> list[Seat]:
     """Seats on GPUs apart from the trainers' and from each other, if there are enough.
 
-    Otherwise each role begins with the trainers' GPUs: the roles take turns. A run with one engine
-    and one teacher has them where they are configured.
+    Otherwise the roles take turns: each begins with the trainer's GPU, or with those that several
+    trainers leave. A run with one trainer, engine and teacher has them where they are configured.
     """
     there = torch.cuda.device_count()
     others = [number for number in range(there) if number not in trainers]
     apart = sum(each.gpus for each in roles) <= len(others)
-    if all(each.alone for each in roles) or (role.alone and not apart):
+    several = len(trainers) != 1
+    if not several and (all(each.alone for each in roles) or (role.alone and not apart)):
         explicit = ":" in role.device and role.masked
         return [Seat(role.device, (_number(role.device),) if explicit else ())]
     before = sum(each.gpus for each in roles[: roles.index(role)])
-    chosen = others[before:] if apart else [*trainers, *others]
+    turns = [*others, *trainers] if several else [*trainers, *others]
+    chosen = others[before:] if apart else turns
     _need_gpus(role, len(chosen))
     groups = [tuple(chosen[at : at + role.width]) for at in range(0, role.gpus, role.width)]
     return [Seat(f"cuda:{gpus[0]}", gpus if role.masked else ()) for gpus in groups]

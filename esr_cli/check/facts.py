@@ -9,7 +9,16 @@ from typing import Any
 from esr_cli.assembly import memory
 from esr_cli.assembly.objective import lengths_of
 from esr_cli.assembly.pairing import Pairing
-from esr_cli.check import compatibility, limits, machine, placement, teachers, tuning, wire
+from esr_cli.check import (
+    compatibility,
+    limits,
+    machine,
+    placement,
+    teachers,
+    trainers,
+    tuning,
+    wire,
+)
 from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.models import outlines
@@ -75,6 +84,7 @@ def findings(run_facts: RunFacts) -> list[Finding]:
         *memory.against_machine(config, run_facts.needs),
         *machine.devices(config),
         *teachers.findings(config),
+        *trainers.findings(config, run_facts.models["student"]),
         *placement.findings(config),
         *wire.findings(config, run_facts.models, lengths_of(config).longest),
         *machine.disk(config, size, trained),

@@ -38,8 +38,8 @@ PLACES_S = 30.0
 VERSIONS_S = 60.0
 
 
-def connect(address: str, trainer_gpu: int | None = None) -> None:
-    """Connects to Ray, once; `local` starts it on this machine, without the trainer's GPU.
+def connect(address: str, trainer_gpus: Sequence[int] = ()) -> None:
+    """Connects to Ray, once; `local` starts it on this machine, without the trainers' GPUs.
 
     Raises `ConfigError` if no cluster answers.
     """
@@ -54,7 +54,7 @@ def connect(address: str, trainer_gpu: int | None = None) -> None:
     if address == "local":
         options["include_dashboard"] = False
     try:
-        with _hidden(trainer_gpu if address == "local" else None):
+        with _hidden(trainer_gpus if address == "local" else ()):
             ray.init(address, configure_logging=False, **options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise _no_cluster(address, error) from None
@@ -64,14 +64,14 @@ def connect(address: str, trainer_gpu: int | None = None) -> None:
 
 
 @contextmanager
-def _hidden(gpu: int | None) -> Iterator[None]:
-    """Hides a GPU of this process from the processes that it starts."""
-    if gpu is None:
+def _hidden(gpus: Sequence[int]) -> Iterator[None]:
+    """Hides GPUs of this process from the processes that it starts."""
+    if not gpus:
         yield
         return
     seen = os.environ.get(VISIBLE)
     names = seen.split(",") if seen else list(map(str, range(torch.cuda.device_count())))
-    os.environ[VISIBLE] = ",".join(name for at, name in enumerate(names) if at != gpu)
+    os.environ[VISIBLE] = ",".join(name for at, name in enumerate(names) if at not in gpus)
     try:
         yield
     finally:
@@ -109,24 +109,28 @@ class _Reserved:
     group: PlacementGroup | None = None
 
 
-def reserve(address: str, seats: Sequence[Seat], trainer_gpu: int | None = None) -> str:
+def reserve(address: str, seats: Sequence[Seat], trainer_gpus: Sequence[int] = ()) -> str:
     """Reserves all seats at once; a line on the cluster. Raises `ConfigError` if they do not fit.
 
     A worker's GPUs are those of one machine.
     """
-    need_free(address, seats, trainer_gpu)
+    need_free(address, seats, trainer_gpus)
     bundles = [{"CPU": each.cpus, "GPU": float(each.gpu_count)} for each in seats]
     filled = [{what: count for what, count in bundle.items() if count} for bundle in bundles]
     # A run that resumes after a death has its places.
     group = _Reserved.group
     if group is None or group.bundle_specs != filled:
+        if group is not None:
+            remove_placement_group(group)
         group = placement_group(filled, strategy="SPREAD")
     if not group.wait(PLACES_S):
         remove_placement_group(group)
+        _Reserved.group = None
         widest = max(each.gpu_count for each in seats)
         raise ConfigError(
             f"execution=ray: {_machines()} cannot hold {len(seats)} workers of up to {widest} GPUs,"
-            " each inside one machine; lower execution.rollouts or teacher.tensor_parallel"
+            " each inside one machine; lower execution.rollouts, execution.trainers or "
+            "teacher.tensor_parallel"
         )
     _Reserved.group = group
     wanted = _wanted(seats)
@@ -134,9 +138,9 @@ def reserve(address: str, seats: Sequence[Seat], trainer_gpu: int | None = None)
     return f"{len(seats)} workers on {_machines()}, {places}"
 
 
-def need_free(address: str, seats: Sequence[Seat], trainer_gpu: int | None = None) -> None:
+def need_free(address: str, seats: Sequence[Seat], trainer_gpus: Sequence[int] = ()) -> None:
     """Raises `ConfigError` if the seats are neither reserved nor free, or if machines differ."""
-    connect(address, trainer_gpu)
+    connect(address, trainer_gpus)
     if _Reserved.group is not None:
         return
     if address != "local":

@@ -36,10 +36,17 @@ class Team(Workers):
 
         Raises `TeamError` if a worker died, `WorkerError` if one raised.
         """
+        return self._all_results(method, arguments)[0]
+
+    def every(self, method: str) -> list[Any]:
+        """The result of each worker for the method without arguments."""
+        return self._all_results(method, [()] * len(self.members))
+
+    def _all_results(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         try:
             for worker, own in zip(self.members, arguments, strict=True):
                 worker.begin(method, *own)
-            return self._results()[0]
+            return self._results()
         except WorkerError:
             Workers.close(self)
             raise

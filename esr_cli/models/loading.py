@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,18 @@ def compile_layers(model: Any) -> None:
 def layers(model: Any) -> list[Any]:
     """The layers of a transformers model; empty for a model with custom code."""
     return [each for each in model.modules() if isinstance(each, GradientCheckpointingLayer)]
+
+
+def separate_layers(model: Any) -> list[Any]:
+    """The outermost layers that share no weight with another: each can be gathered by itself."""
+    inner = {id(each) for layer in layers(model) for each in layer.modules() if each is not layer}
+    outermost = [layer for layer in layers(model) if id(layer) not in inner]
+    holders = Counter(
+        id(weight) for module in model.modules() for weight in module.parameters(recurse=False)
+    )
+    return [
+        layer for layer in outermost if all(holders[id(each)] == 1 for each in layer.parameters())
+    ]
 
 
 def hidden_states(model: Any, input_ids_BL: torch.Tensor) -> torch.Tensor:

@@ -37,8 +37,10 @@ class Rank:
         self._store: Any = None
         self._handed = Tensors()
 
-    def open(self) -> tuple[str, int]:
+    def open(self, first: bool) -> tuple[str, int] | None:
         """Opens the port at which the ranks meet, on the first one's machine."""
+        if not first:
+            return None
         self._store = dist.TCPStore(
             self._host, 0, is_master=True, wait_for_workers=False, timeout=TOGETHER
         )
@@ -110,6 +112,10 @@ class Rank:
     def load_tensors(self, folder: Path, tensors: Packed) -> None:
         """See `Student.load_tensors`."""
         self._student.load_tensors(folder, unpack(tensors))
+
+    def restore(self, folder: Path) -> None:
+        """See `Student.restore`, of a checkpoint on this machine."""
+        self._student.restore(folder)
 
     @property
     def _first(self) -> bool:

@@ -77,7 +77,7 @@ class Ranks(Alone):
     def shard(self, model: Any, dtype: torch.dtype | None = None) -> None:
         """See `Alone.shard`. Gradients are summed in fp32."""
         policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
-        for layer in loading.layers(model):
+        for layer in loading.separate_layers(model):
             fully_shard(layer, mesh=self.mesh, mp_policy=policy)
         fully_shard(model, mesh=self.mesh, mp_policy=policy)
         for module in model.modules():

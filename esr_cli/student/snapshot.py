@@ -24,8 +24,8 @@ class Trained(Protocol):
         """See `Student.tensors`."""
         ...
 
-    def load_tensors(self, folder: Path, tensors: checkpoint.Tensors) -> None:
-        """See `Student.load_tensors`."""
+    def restore(self, folder: Path) -> None:
+        """See `Student.restore`."""
         ...
 
 
@@ -78,4 +78,4 @@ def restore(folder: Path, student: Trained) -> None:
 
     Raises `CheckpointError` if the checkpoint cannot be read or is of another model.
     """
-    student.load_tensors(folder, checkpoint.read_tensors(folder))
+    student.restore(folder)

@@ -261,6 +261,13 @@ class Student:
         tensors |= checkpoint.pack_optimizer(self.optimizer, list(self.parameters))
         return tensors | checkpoint.random_state()
 
+    def restore(self, folder: Path) -> None:
+        """Restores what `tensors` returned from the checkpoint `folder`.
+
+        Raises `CheckpointError` if it cannot be read or is of another model.
+        """
+        self.load_tensors(folder, checkpoint.read_tensors(folder))
+
     @torch.no_grad()
     def load_tensors(self, folder: Path, tensors: Tensors) -> None:
         """Restores what `tensors` returned, read from the checkpoint `folder`.

@@ -17,6 +17,7 @@ from esr_cli.execution.packing import pack, unpack
 from esr_cli.execution.restarting import RestartingWorker, WorkerError
 from esr_cli.execution.team import Team
 from esr_cli.models import lora
+from esr_cli.student import checkpoint
 from esr_cli.student.checkpoint import Tensors
 from esr_cli.student.student import Update, WeightsError
 from esr_cli.student.tuning import ADAPTER, lora_config
@@ -41,7 +42,7 @@ class Trainers(Team):
 
     def join(self, head: Head | None) -> None:
         """Has all ranks join and load their shards."""
-        host, port = self.members[0].call("open")
+        host, port = self.each("open", [(at == 0,) for at in range(len(self.members))])
         size, shared = len(self.members), self.members[0].shared(head)
         ways = [(host, port, rank, size, shared) for rank in range(size)]
         self.splits = self.each("join", ways)
@@ -53,7 +54,7 @@ class Trainers(Team):
         found = self.all("update", rollouts, self.members[0].shared(scores), step)
         if isinstance(found, str):
             raise WeightsError(found)
-        peak_gib = max(worker.call("peak_gib") for worker in self.members)
+        peak_gib = max(self.every("peak_gib"))
         return replace(found, metrics=found.metrics | {"memory/rank_peak_gib": peak_gib})
 
     def check_weights(self, when: str) -> None:
@@ -73,9 +74,13 @@ class Trainers(Team):
         """See `Student.tensors`."""
         return self._besides("tensors")
 
-    def load_tensors(self, folder: Path, tensors: Tensors) -> None:
-        """See `Student.load_tensors`."""
-        self._besides("load_tensors", folder, self.members[0].shared(pack(tensors)))
+    def restore(self, folder: Path) -> None:
+        """See `Student.restore`. Only this process needs to see the folder."""
+        if self.members[0].shares_memory:
+            self.all("restore", folder)
+        else:
+            packed = self.members[0].shared(pack(checkpoint.read_tensors(folder)))
+            self._besides("load_tensors", folder, packed)
 
     def save(self, folder: Path, tokenizer: Any, weights: bool = True) -> None:
         """See `Student.save`."""

@@ -35,7 +35,8 @@ class FullTuning:
         if ranks.sharded:
             if masters and model.dtype != torch.float32:
                 self._dtype = model.dtype
-                model.float()
+                for parameter in model.parameters():
+                    parameter.data = parameter.data.float()
             ranks.shard(model, self._dtype)
         self._parameters = dict(model.named_parameters())
         self._masters = {

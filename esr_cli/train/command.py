@@ -15,12 +15,13 @@ from esr_cli.assembly.examiner import Examiner
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import files
-from esr_cli.base.failures import Failure, summary
+from esr_cli.base.failures import Failure, Resumable, summary
 from esr_cli.base.process import peak_gib
 from esr_cli.check import command as check_command
 from esr_cli.check import facts
 from esr_cli.config import TrainConfig, gate
 from esr_cli.config.finding import refuse
+from esr_cli.execution.team import TeamError
 from esr_cli.runs import environment
 from esr_cli.runs import folder as run_folder
 from esr_cli.runs.alarms import Alarms
@@ -43,26 +44,29 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
     if config.dry_run:
         check_command.run(config, overrides)
         return
-    restarts = config.execution.restarts
+    deaths: list[str] = []
     while True:
         try:
-            _attempt(config, overrides)
+            _attempt(config, overrides, deaths)
             return
         except resuming.RankDied as death:
-            if not restarts:
+            if len(deaths) == death.restarts:
                 raise
-            restarts -= 1
-            print(f"esr: {death.line}; resuming from the last checkpoint")
+            deaths.append(death.line)
             config, overrides = replace(config, resume=str(death.folder)), []
 
 
-def _attempt(config: TrainConfig, overrides: list[str]) -> None:
+def _attempt(config: TrainConfig, overrides: list[str], deaths: list[str]) -> None:
+    """One of several attempts at a run; `deaths` says why those before it ended."""
     with ExitStack() as stack:
         saved = None
         if config.resume:
             # Locked first: an earlier job may still be writing checkpoints and rows.
             stack.enter_context(run_folder.lock_saved(Path(config.resume)))
             config, saved = resuming.reopen(config, overrides)
+            if deaths:
+                line = f"{deaths[-1]}; resuming from {saved.checkpoint.name}"
+                saved = replace(saved, notes=[line, *saved.notes])
         _run(config, overrides, saved, stack)
 
 
@@ -107,16 +111,19 @@ def _run(
     for line in [*saved.notes, *resuming.changed(saved, data)] if saved else []:
         tracker.warn(line)
     tracker.note(f"starting the engine ({config.rollout.engine}) and the teacher")
-    parts = workers.assemble(
-        config, folder, pairing, stack, tracker.warn, folder / run_folder.CANARY
-    )
-    check_saves(parts.student, tokenizer, folder)
-    if saved:
-        snapshot.restore(saved.checkpoint, parts.student)
-        # Only now, as the checkpoint has proved readable.
-        run_folder.rewind(folder, start, plain)
-    tracker.open_mirror()
-    loop = Loop(config, folder, parts, task, examiner, tracker, data)
+    try:
+        parts = workers.assemble(
+            config, folder, pairing, stack, tracker.warn, folder / run_folder.CANARY
+        )
+        check_saves(parts.student, tokenizer, folder)
+        if saved:
+            snapshot.restore(saved.checkpoint, parts.student)
+            # Only now, as the checkpoint has proved readable.
+            run_folder.rewind(folder, start, plain)
+        tracker.open_mirror()
+        loop = Loop(config, folder, parts, task, examiner, tracker, data)
+    except TeamError as error:
+        raise resuming.resumable(config, folder, error) from error
     try:
         loop.run(start, interrupts)
         finish(config, folder, parts.student, tokenizer, tracker)
@@ -124,7 +131,9 @@ def _run(
         failure = Failure("interrupted") if isinstance(error, KeyboardInterrupt) else error
         with suppress(OSError):  # the disk may be what failed
             tracker.note(f"failed: {summary(failure)}")
-        raise resuming.resumable(folder, error) from failure
+        if interrupts.signal_name:
+            raise Resumable(resuming.how_to(folder, error)) from failure
+        raise resuming.resumable(config, folder, error) from failure
 
 
 class Loop:

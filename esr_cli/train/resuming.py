@@ -71,22 +71,26 @@ def changed(saved: Saved, data: str) -> list[str]:
 
 
 class RankDied(Resumable):
-    """A rank died in a run with a checkpoint in `folder`; `line` is how it died."""
+    """A rank died in a run with a checkpoint in `folder`; `line` is how it died.
 
-    def __init__(self, text: str, folder: Path, line: str) -> None:
+    Such a run may be resumed `restarts` times.
+    """
+
+    def __init__(self, text: str, folder: Path, line: str, restarts: int) -> None:
         super().__init__(text)
-        self.folder, self.line = folder, line
+        self.folder, self.line, self.restarts = folder, line, restarts
 
 
-def resumable(folder: Path, error: BaseException) -> Resumable:
+def resumable(config: TrainConfig, folder: Path, error: BaseException) -> Resumable:
     """What to raise for an error after the start of a run: how the run in `folder` goes on."""
-    how = _how_to_resume(folder, error)
+    how = how_to(folder, error)
     if isinstance(error, TeamError) and files.latest(folder):
-        return RankDied(how, folder, summary(error))
+        return RankDied(how, folder, summary(error), config.execution.restarts)
     return Resumable(how)
 
 
-def _how_to_resume(folder: Path, error: BaseException) -> str:
+def how_to(folder: Path, error: BaseException) -> str:
+    """How a run in `folder` that ended with an error is resumed."""
     last = files.latest(folder)
     if last is None:
         return f"no checkpoint was saved yet; start again (the folder is {folder})"

@@ -93,3 +93,28 @@ def test_on_ray_every_worker_has_a_bundle_of_its_own(gpus):
     [teacher] = seats.of_teachers(config.rollout, config.execution, config.teacher)
     assert [each.bundle for each in (*engines, teacher)] == [0, 1, 2]
     assert [each.gpu_count for each in (*engines, teacher)] == [1, 1, 2]
+
+
+@pytest.mark.parametrize(("count", "overrides", "engines", "teachers", "ranks"), [
+    (8, [], [("cuda:2", (2,))], [("cuda:3", ())], ["cuda:0", "cuda:1"]),
+    (8, ["execution.device=cuda:4"], [("cuda:0", (0,))], [("cuda:1", ())], ["cuda:4", "cuda:5"]),
+    # Engines and teacher take turns on what the ranks leave.
+    (4, ["execution.rollouts=2"], [("cuda:2", (2,)), ("cuda:3", (3,))], [("cuda:2", ())],
+     ["cuda:0", "cuda:1"]),
+    (2, [], [("cuda:0", (0,))], [("cuda:0", ())], ["cuda:0", "cuda:1"]),
+])  # fmt: skip
+def test_ranks_have_gpus_of_their_own(gpus, count, overrides, engines, teachers, ranks):
+    gpus(count)
+    config = ["execution.trainers=2", *overrides]
+    assert placed(*config) == (engines, teachers)
+    made = read("+rollout_len=8", *config)
+    assert [each.device for each in seats.of_trainers(made)] == ranks
+
+
+def test_more_ranks_than_gpus_are_refused(gpus):
+    gpus(2)
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(ConfigError, match=r"execution.trainers=\d: they need \d GPUs"):
+            seats.of_trainers(
+                read("+rollout_len=8", "execution.trainers=3", f"execution.device={device}")
+            )

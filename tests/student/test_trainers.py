@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 import torch
 from ranked import Case, CaseRank, student_of
+from safetensors.torch import load_file, save_file
 from test_student import ROLLOUTS
 
 from esr_cli.config import TuneConfig
@@ -17,6 +18,8 @@ from esr_cli.distill.positions import Rule
 from esr_cli.execution.team import TeamError
 from esr_cli.execution.worker import place
 from esr_cli.models import outlines
+from esr_cli.student import snapshot
+from esr_cli.student.checkpoint import TENSORS
 from esr_cli.student.student import WeightsError
 from esr_cli.student.trainers import Trainers
 from esr_cli.types import HiddenScores
@@ -188,14 +191,14 @@ def test_state_goes_from_two_ranks_to_three_and_to_one(tune, teams, tiny_pair, t
     took(unbroken, ROLLOUTS, scores, 6)
     two = told(teams[2], case)
     took(two, ROLLOUTS, scores, 2)
-    saved = two.tensors()
+    first = snapshot.save(tmp_path, 2, two, keep=9)
     three = told(teams[3], case)
-    three.load_tensors(tmp_path, saved)
-    same(three.tensors(), saved, 0.0, 0.0)
+    snapshot.restore(first, three)
+    same(three.tensors(), load_file(first / TENSORS), 0.0, 0.0)
     for step in (2, 3):
         three.update(ROLLOUTS, scores, step)
     alone = student_of(case, teacher.head())
-    alone.load_tensors(tmp_path, three.tensors())
+    snapshot.restore(snapshot.save(tmp_path, 4, three, keep=9), alone)
     for step in (4, 5):
         alone.update(ROLLOUTS, scores, step)
     same_student(alone, unbroken)
@@ -209,7 +212,8 @@ def test_a_death_ends_the_team_and_weights_that_are_not_finite_are_named(
         team.join(teacher.head())
         saved = team.tensors()
         saved["weight/model.norm.weight"][-1] = torch.inf
-        team.load_tensors(tmp_path, saved)
+        save_file(saved, tmp_path / TENSORS)
+        team.restore(tmp_path)
         with pytest.raises(WeightsError, match="not finite before"):
             team.check_weights("before")
         os.kill(team.members[1].pid, signal.SIGKILL)

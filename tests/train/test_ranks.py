@@ -33,7 +33,7 @@ def test_a_run_whose_ranks_die_ends_as_one_in_one_process(unbroken, tmp_path):
         os.kill(workers_of(process.pid)[victim], signal.SIGKILL)
     assert process.wait() == 0, process.stderr.read()
     log = (run / "esr.log").read_text()
-    assert log.count("'s process died (exit status -9)") == 2, log
+    assert log.count("; resuming from step-") == 2, log
     ours, theirs = (load_file(each / "student" / "model.safetensors") for each in (run, unbroken))
     assert ours.keys() == theirs.keys()
     far = max(float((ours[name] - theirs[name]).abs().max()) for name in theirs)
