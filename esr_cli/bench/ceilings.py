@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
+
+from esr_cli.check.floors import Ceilings
 
 # The copy exceeds any cache; the matrices are large enough to keep every unit busy.
 COPIED_BYTES = {"cpu": 2**28, "cuda": 2**31}
 WIDTH = {"cpu": 2048, "cuda": 8192}
 TRIES = 7
-
-
-@dataclass(frozen=True)
-class Ceilings:
-    """Bytes read or written per second, and floating-point operations per second in `dtype`."""
-
-    bytes_per_s: float
-    flops_per_s: float
-    dtype: str
-
-    def seconds(self, moved_bytes: float, flops: float) -> float:
-        """The least time for both, assuming that they overlap completely."""
-        return max(moved_bytes / self.bytes_per_s, flops / self.flops_per_s)
 
 
 def measure(device: str, dtype: str) -> Ceilings:

@@ -12,7 +12,7 @@ from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.workers import assemble
 from esr_cli.base import process
 from esr_cli.bench import ceilings
-from esr_cli.bench.floors import Work, floors
+from esr_cli.check.floors import Ceilings, Work, floors
 from esr_cli.config import TrainConfig
 from esr_cli.models import loading
 from esr_cli.models.outlines import skeleton
@@ -41,7 +41,7 @@ class Ours:
         self._outlines = skeleton(pair.student), skeleton(pair.teacher)
         self._device = loading.pick_device(config.execution.device)
         self._dtype = loading.pick_dtype(pair.dtype, self._device)
-        self.ceilings: ceilings.Ceilings | None = None
+        self.ceilings: Ceilings | None = None
         # Blocks until the workers are ready.
         for each in (self.parts.engine, self.parts.teacher):
             each.peak_gib()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 from esr_cli.assembly import memory
@@ -13,6 +14,7 @@ from esr_cli.check import (
     compatibility,
     limits,
     machine,
+    paper,
     placement,
     teachers,
     trainers,
@@ -87,6 +89,9 @@ def findings(run_facts: RunFacts) -> list[Finding]:
         *trainers.findings(config, run_facts.models["student"]),
         *placement.findings(config),
         *wire.findings(config, run_facts.models, lengths_of(config).longest),
+        *paper.findings(
+            config, run_facts.models, round(fmean(each.longest for each in run_facts.prompts))
+        ),
         *machine.disk(config, size, trained),
         *(
             Finding("warning", "remote code", f"the {role}'s own code runs here, as your user")

@@ -12,8 +12,8 @@ from failing_peer import FailingPeer, step_row
 
 from esr_cli.bench import command as bench
 from esr_cli.bench import record
-from esr_cli.bench.ceilings import Ceilings, measure
-from esr_cli.bench.floors import Work, floors
+from esr_cli.bench.ceilings import measure
+from esr_cli.check.floors import Ceilings, Work, floors
 from esr_cli.config import BenchConfig, TuneConfig
 from esr_cli.execution.worker import ProcessWorker, WorkerError
 from esr_cli.models.outlines import outline

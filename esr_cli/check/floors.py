@@ -6,13 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from esr_cli.bench.ceilings import Ceilings
 from esr_cli.config import TuneConfig
 from esr_cli.models.outlines import adapted_layers, trained_parameters
 from esr_cli.models.shapes import cache_bytes, sizes
 
 # AdamW reads gradient, weight and two moments, and writes weight and moments.
 OPTIMIZER_ACCESSES = 7
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Bytes read or written per second, and floating-point operations per second in `dtype`."""
+
+    bytes_per_s: float
+    flops_per_s: float
+    dtype: str
+
+    def seconds(self, moved_bytes: float, flops: float) -> float:
+        """The least time for both, assuming that they overlap completely."""
+        return max(moved_bytes / self.bytes_per_s, flops / self.flops_per_s)
 
 
 @dataclass(frozen=True)
