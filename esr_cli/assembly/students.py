@@ -14,13 +14,11 @@ from esr_cli.assembly import seats
 from esr_cli.assembly.objective import objective_of
 from esr_cli.assembly.pairing import Pairing
 from esr_cli.assembly.patience import patience
-from esr_cli.base.words import numbered
 from esr_cli.config import ModelConfig, TrainConfig
 from esr_cli.distill.head import Head
 from esr_cli.execution.restarting import RestartingWorker
 from esr_cli.execution.seat import Seat
-from esr_cli.execution.several import log_of
-from esr_cli.execution.worker import place
+from esr_cli.execution.several import place_role
 from esr_cli.models import loading, outlines
 from esr_cli.student.rank import Rank
 from esr_cli.student.ranks import Alone
@@ -78,14 +76,10 @@ def place_trainers(
     waits = patience(execution, spec, execution.device)
     chosen = seats.of_trainers(config)
     seats.need_free(execution, chosen)
-    workers = [
-        place(
-            execution.engine, numbered("trainer", rank), build_rank,
-            {"settings": settings, "seat": seat}, seat,
-            warn=warn, patience=waits, log=str(folder / log_of("trainer", rank)),
-        )
-        for rank, seat in enumerate(chosen)
-    ]  # fmt: skip
+    workers = place_role(
+        "trainer", execution.engine, build_rank, {"settings": settings}, chosen, folder,
+        warn=warn, patience=waits,
+    )  # fmt: skip
     outline = partial(_outline, spec, dtype, pairing.stop_ids)
     ranks = cast(list[RestartingWorker], workers)
     return Trainers(ranks, outline, config.tune, config.steps, getattr(torch, dtype))

@@ -11,11 +11,9 @@ from typing import Any
 from esr_cli.assembly import seats
 from esr_cli.assembly.pairing import Pairing
 from esr_cli.assembly.patience import patience
-from esr_cli.base.words import numbered
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.execution.seat import Seat
-from esr_cli.execution.several import Teachers, log_of
-from esr_cli.execution.worker import place
+from esr_cli.execution.several import Teachers, place_role
 from esr_cli.models import loading, outlines
 from esr_cli.teacher.canary import Canary
 from esr_cli.teacher.servers import KEY, ServerError, Servers
@@ -78,15 +76,11 @@ def place_teachers(
     waits = patience(execution, model, execution.teacher_device)
     chosen = seats.of_teachers(config.rollout, execution, config.teacher)
     seats.need_free(execution, chosen)
-    return Teachers([
-        place(
-            where, numbered("teacher", replica), build,
-            {"kind": kind, "settings": settings, "seat": seat}, seat,
-            restarts=execution.restarts, warn=warn, patience=waits,
-            log=str(folder / log_of("teacher", replica)),
-        )
-        for replica, seat in enumerate(chosen)
-    ])  # fmt: skip
+    placed = place_role(
+        "teacher", where, build, {"kind": kind, "settings": settings}, chosen, folder,
+        restarts=execution.restarts, warn=warn, patience=waits,
+    )  # fmt: skip
+    return Teachers(placed)
 
 
 def _vllm_settings(config: TrainConfig, dtype: str, file: Path | None) -> dict[str, Any]:

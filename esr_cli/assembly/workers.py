@@ -15,7 +15,6 @@ from esr_cli.assembly.patience import patience
 from esr_cli.assembly.students import make_student, place_trainers
 from esr_cli.assembly.teachers import place_teachers
 from esr_cli.base import process
-from esr_cli.base.words import numbered
 from esr_cli.config import (
     ExecutionConfig,
     ModelConfig,
@@ -28,8 +27,7 @@ from esr_cli.distill.lengths import Lengths
 from esr_cli.execution import processes
 from esr_cli.execution.remote import RestorableEngine
 from esr_cli.execution.seat import Seat
-from esr_cli.execution.several import Engines, Teachers, Workers, log_of
-from esr_cli.execution.worker import place
+from esr_cli.execution.several import Engines, Teachers, Workers, place_role
 from esr_cli.models import loading
 from esr_cli.student.student import Student
 from esr_cli.student.trainers import Trainers
@@ -172,13 +170,9 @@ def place_engines(
     waits = patience(execution, model, execution.device)
     chosen = seats.of_engines(rollout, execution, teacher)
     seats.need_free(execution, chosen)
-    placed = [
-        place(
-            execution.engine, numbered("engine", replica), build_engine,
-            {"kind": rollout.engine, "settings": settings, "seat": seat}, seat,
-            restarts=execution.restarts, remember=("load_weights",), warn=warn, patience=waits,
-            log=str(folder / log_of("engine", replica)),
-        )
-        for replica, seat in enumerate(chosen)
-    ]  # fmt: skip
+    placed = place_role(
+        "engine", execution.engine, build_engine, {"kind": rollout.engine, "settings": settings},
+        chosen, folder, restarts=execution.restarts, remember=("load_weights",), warn=warn,
+        patience=waits,
+    )  # fmt: skip
     return Engines(placed, by_host=any(seat.gpus for seat in chosen))

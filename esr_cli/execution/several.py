@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from esr_cli.base import process
 from esr_cli.base.words import numbered
 from esr_cli.distill.head import Head
 from esr_cli.execution.remote import Batch, RemoteEngine, RemoteTeacher, Weights
-from esr_cli.execution.worker import Worker
+from esr_cli.execution.seat import Seat
+from esr_cli.execution.worker import Worker, place
 from esr_cli.types import HiddenScores, LogitScores, Prompt, Rollout, Sampling, Scores
 
 MIB = 2**20
@@ -23,6 +25,23 @@ COUNTS = ("teacher/failed_requests", "wire/teacher_mib")
 def log_of(role: str, replica: int) -> str:
     """The file of a worker's output: `engine.log`, `engine-2.log`."""
     return f"{numbered(role, replica).replace(' ', '-')}.log"
+
+
+def place_role(
+    role: str, where: str, build: Callable[..., Any], settings: dict[str, Any],
+    seats: Sequence[Seat], folder: Path, **options: Any,
+) -> list[Worker]:  # fmt: skip
+    """A worker for each seat, not started yet, built by `build(**settings, seat=seat)`.
+
+    The output of each goes to a log in `folder`; see `RestartingWorker` for the options.
+    """
+    return [
+        place(
+            where, numbered(role, at), build, {**settings, "seat": seat}, seat,
+            log=str(folder / log_of(role, at)), **options,
+        )
+        for at, seat in enumerate(seats)
+    ]  # fmt: skip
 
 
 class Workers:

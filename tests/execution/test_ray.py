@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 
 import pytest
 import ray
@@ -143,19 +145,22 @@ def test_a_run_on_ray_ends_bit_equal_though_its_workers_die(tmp_path):
     done = esr(*RUN, "execution=inline", cwd=local)
     assert done.returncode == 0, done.stdout + done.stderr
     process = launch(*RUN, *ON_RAY, cwd=far)
-    for step in (2, 5):
+    # Engines and teachers, whichever it is.
+    chance = random.Random(0)
+    for step in (2, 4, 6, 8):
         wait_for_step(far / "run", step, process)
-        [*_, victim] = actors_of(process.pid)
-        os.kill(victim, signal.SIGKILL)
+        os.kill(chance.choice(actors_of(process.pid)), signal.SIGKILL)
     assert process.wait() == 0, process.stderr.read()
     log = (far / "run" / "esr.log").read_text()
-    assert log.count("actor on Ray died; restarted") == 2, log
+    assert log.count("actor on Ray died; restarted") == 4, log
+    assert "the teacher's actor" in log and "the engine" in log, log
     assert ends(far) == ends(local)
-    # What went over the wire is what the plan says, to 5 %.
+    # What went over the wire, but for repeated calls, is what the plan says, to 5 %.
     config = read(*RUN[1:], *ON_RAY)
     models = (outlines.skeleton(each) for each in (config.pair.student, config.pair.teacher))
     for role, planned in mib_a_step(config, *models, 8).items():
-        assert rows(far / "run")[2][f"wire/{role}_mib"] == pytest.approx(planned, rel=0.05)
+        sent = median(row[f"wire/{role}_mib"] for row in rows(far / "run"))
+        assert sent == pytest.approx(planned, rel=0.05), role
     # A machine of a cluster dies, and another takes its place.
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
