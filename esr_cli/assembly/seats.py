@@ -80,7 +80,7 @@ def check_places(config: TrainConfig) -> str:
         return ""
     from esr_cli.execution import cluster
 
-    return cluster.reserve(config.execution.address, on_ray, _hidden_gpus(config.execution))
+    return cluster.reserve(config.execution.address, on_ray, _trainers_gpus(config.execution))
 
 
 def need_free(execution: ExecutionConfig, seats: Sequence[Seat]) -> None:
@@ -89,12 +89,7 @@ def need_free(execution: ExecutionConfig, seats: Sequence[Seat]) -> None:
     if on_ray:
         from esr_cli.execution import cluster
 
-        cluster.need_free(execution.address, on_ray, _hidden_gpus(execution))
-
-
-def _hidden_gpus(execution: ExecutionConfig) -> list[int]:
-    """The GPUs that a cluster of Ray on this machine must leave alone: those of trainers."""
-    return _trainers_gpus(execution)
+        cluster.need_free(execution.address, on_ray, _trainers_gpus(execution))
 
 
 def described(config: TrainConfig) -> str:

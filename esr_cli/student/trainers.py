@@ -112,7 +112,7 @@ class Trainers(Team):
         """Ends the ranks, together if all are idle."""
         if all(worker.ready for worker in self.members):
             with suppress(WorkerError):
-                self.each("leave", [()] * len(self.members))
+                self.all("leave")
         super().close()
 
     def _besides(self, method: str, *arguments: Any) -> Any:

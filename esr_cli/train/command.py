@@ -20,7 +20,7 @@ from esr_cli.base.process import peak_gib
 from esr_cli.check import command as check_command
 from esr_cli.check import facts
 from esr_cli.config import TrainConfig, gate
-from esr_cli.config.finding import refuse
+from esr_cli.config.finding import Finding, refuse
 from esr_cli.execution.team import TeamError
 from esr_cli.runs import environment
 from esr_cli.runs import folder as run_folder
@@ -101,15 +101,9 @@ def _run(
     tracker = stack.enter_context(
         Tracker(folder, plain, config.tracking, config.steps, start, _tags(config))
     )
-    tracker.note(f"run folder: {folder}")
-    for line in filter(None, (measured, task.report)):
-        tracker.note(line)
-    for finding in findings:
-        if finding.status == "warning" and finding.topic.endswith("template"):
-            tracker.warn(f"{finding.topic} {finding.text}")
     data = fingerprint(task)
-    for line in [*saved.notes, *resuming.changed(saved, data)] if saved else []:
-        tracker.warn(line)
+    notes = [f"run folder: {folder}", measured, task.report]
+    _announce(tracker, notes, findings, resuming.warnings(saved, data) if saved else [])
     tracker.note(f"starting the engine ({config.rollout.engine}) and the teacher")
     try:
         parts = workers.assemble(
@@ -134,6 +128,19 @@ def _run(
         if interrupts.signal_name:
             raise Resumable(resuming.how_to(folder, error)) from failure
         raise resuming.resumable(config, folder, error) from failure
+
+
+def _announce(
+    tracker: Tracker, notes: Sequence[str], findings: Sequence[Finding], warnings: Sequence[str]
+) -> None:
+    """Prints what is known before the workers start; empty notes are left out."""
+    for line in filter(None, notes):
+        tracker.note(line)
+    for finding in findings:
+        if finding.status == "warning" and finding.topic.endswith("template"):
+            tracker.warn(f"{finding.topic} {finding.text}")
+    for line in warnings:
+        tracker.warn(line)
 
 
 class Loop:

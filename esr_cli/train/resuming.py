@@ -60,13 +60,14 @@ def _rate_changed(config: TrainConfig, at: int, horizon: int) -> str:
     return f"{' and '.join(changes)}: {text}"
 
 
-def changed(saved: Saved, data: str) -> list[str]:
-    """A warning if the training data, of fingerprint `data`, are not those of the saved run."""
+def warnings(saved: Saved, data: str) -> list[str]:
+    """The notes on a saved run, and whether the training data, of fingerprint `data`, changed."""
     if saved.state.get("data", data) == data:
-        return []
+        return saved.notes
     return [
+        *saved.notes,
         "the training prompts are not those of the saved run (data files, chat template or "
-        "tokenizer changed): what follows is another run than the one that was stopped"
+        "tokenizer changed): what follows is another run than the one that was stopped",
     ]
 
 
