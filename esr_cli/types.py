@@ -30,7 +30,7 @@ class Question:
     `messages` are chat turns (`role`, `content`). `tools` are the functions offered, as JSON
     schemas. The grader compares a response with `reference`: a text, a `CodeReference` or a
     `ToolReference`. If it is `raw`, its only message is a text that the model continues, without a
-    chat template.
+    chat template. `source` is what `teacher.by` chooses the teacher by.
     """
 
     id: str
@@ -38,6 +38,7 @@ class Question:
     reference: Any
     tools: tuple[Mapping[str, Any], ...] = ()
     raw: bool = False
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Prompt:
     `student_ids` and `teacher_ids` hold the same messages, each rendered by the model's own chat
     template (or the student's for both). `id` is the id of the question. The student samples after
     `student_ids`, and is trained after `trained_ids`, which may end with more (`before_ids`).
+    `teacher` is the name of the teacher that scores the responses, empty for the pair's own.
     """
 
     id: str
@@ -86,6 +88,7 @@ class Prompt:
     student_ids: tuple[int, ...]
     teacher_ids: tuple[int, ...]
     before_ids: tuple[int, ...] = ()
+    teacher: str = ""
 
     @property
     def trained_ids(self) -> tuple[int, ...]:
@@ -196,6 +199,17 @@ class LogitScores:
 
 
 Scores = HiddenScores | LogitScores
+
+
+@dataclass(frozen=True)
+class ScoresByTeacher:
+    """Scores of several teachers by name: each those of its own rollouts, in their order."""
+
+    parts: Mapping[str, Scores]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+StepScores = Scores | ScoresByTeacher
 
 
 @dataclass(frozen=True)

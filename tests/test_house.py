@@ -40,13 +40,13 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "assembly",
         "benchmarks student teacher rollout execution tasks graders models distill",
-        "data examiner memory objective pairing preflight random_pair seats teachers "
-        "templates workers",
+        "data examiner memory model_folder objective pairing preflight random_pair seats "
+        "several_teachers teachers templates workers",
     ),
     # parts
     ("benchmarks", "tasks graders models", "catalog exam responses"),
     ("runs", "", "alarms environment folder lines metrics record saved settings tracking"),
-    ("student", "execution models distill", "rank ranks snapshot student trainers tuning"),
+    ("student", "execution models distill", "rank ranks sides snapshot student trainers tuning"),
     ("teacher", "models distill", "canary servers states_teacher teacher vllm_states"),
     ("rollout", "models distill", "eager vllm"),
     (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -12,10 +12,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from esr_cli.assembly import model_folder
 from esr_cli.assembly.objective import lengths_of
 from esr_cli.base.files import find_data
 from esr_cli.base.words import counted
-from esr_cli.config import ConfigError, TaskConfig, TrainConfig
+from esr_cli.config import ConfigError, TaskConfig, TrainConfig, teacher_key
 from esr_cli.graders.boxed import last_box
 from esr_cli.tasks import code, filters, glaive, math, own, rows
 from esr_cli.tasks.chat import REFERENCE, Chat, chats
@@ -42,7 +43,11 @@ def make_task(config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: An
         return LabTask(
             task.chain_length, task.modulus, student, teacher, config.seed, task.system
         )  # fmt: skip
-    return load(config, student, teacher)
+    pair, others = config.pair, {}
+    for name, model in pair.teachers.items():
+        tokenizer = model_folder.tokenizer(f"{teacher_key(name)}.path", model)
+        _, others[name] = chats(replace(pair, teacher=model), student_tokenizer, tokenizer)
+    return load(config, student, teacher, others)
 
 
 def fingerprint(task: Task) -> str:
@@ -52,22 +57,30 @@ def fingerprint(task: Task) -> str:
     """
     asked = task.questions if isinstance(task, DataTask) else []
     digest = hashlib.sha256(repr(task.train(0, 1)).encode())
-    told = isinstance(task, DataTask) and REFERENCE in (task.manner.teacher.system or "")
+    manner = task.manner if isinstance(task, DataTask) else None
+    teachers = (manner.teacher, *manner.teachers.values()) if manner else ()
+    told = any(REFERENCE in (each.system or "") for each in teachers)
     for each in asked:
         read = (each.id, each.messages, each.tools)
+        also = (each.source,) if manner and manner.teachers else ()
         digest.update(repr((*read, each.reference) if told else read).encode())
+        digest.update(repr(also).encode() if also else b"")
     return digest.hexdigest()[:16]
 
 
-def load(config: TrainConfig, student: Chat, teacher: Chat) -> DataTask:
+def load(
+    config: TrainConfig, student: Chat, teacher: Chat, others: Mapping[str, Chat] | None = None
+) -> DataTask:
     """The task's prompts, with a one-line report of how many rows each filter removed.
 
-    Raises `ConfigError` if the data are missing or broken, or if no prompt is left.
+    `others` are the chats of further teachers by the source of their rows. Raises `ConfigError` if
+    the data are missing or broken, if no prompt is left, or if a teacher has none.
     """
+    others = others or {}
     task, counts = config.task, Counter[str]()
     overlap, absent = _benchmarks(config)
     source = _sampled(task, partial(_rows, task, config.data_dir), counts)
-    questions = list(_filtered(task, source, overlap, counts))
+    questions = list(_filtered(task, source, overlap, counts, config.teacher.by))
     if overlap.knows_any and not any(name.startswith("in ") for name in counts):
         counts["in benchmarks"] = 0
     limit = _limit(config)
@@ -76,7 +89,9 @@ def load(config: TrainConfig, student: Chat, teacher: Chat) -> DataTask:
         placed(worded(each, task.wording), task.system, functions)
         for each in _with_unique_ids(questions)
     ]
-    long = filters.too_long(questions, (student, teacher), limit, task.wording_in_text)
+    long = filters.too_long(questions, [student], limit, task.wording_in_text)
+    for chat, asked in _by_teacher(questions, teacher, others):
+        long |= filters.too_long(asked, [chat], limit, task.wording_in_text)
     counts["too long"] = len(long)
     kept = [each for each in questions if each.id not in long]
     report = _report(task, counts, len(kept), absent)
@@ -85,7 +100,39 @@ def load(config: TrainConfig, student: Chat, teacher: Chat) -> DataTask:
             f"task={task.name}: no prompt is left ({report}); give other task.files, or raise "
             f"task.max_prompt_tokens (now {limit}) or pair.context_tokens"
         )
-    return DataTask(kept, Manner(student, teacher, task.wording_in_text), config.seed, report)
+    if others:
+        report += f"; {_shares(kept, others, str(config.teacher.by))}"
+    manner = Manner(student, teacher, task.wording_in_text, others)
+    return DataTask(kept, manner, config.seed, report)
+
+
+def _by_teacher(
+    questions: list[Question], teacher: Chat, others: Mapping[str, Chat]
+) -> Iterator[tuple[Chat, list[Question]]]:
+    """Each teacher's chat, and the questions whose responses it scores."""
+    yield teacher, [each for each in questions if each.source not in others]
+    for name, chat in others.items():
+        yield chat, [each for each in questions if each.source == name]
+
+
+def _shares(questions: list[Question], others: Mapping[str, Chat], by: str) -> str:
+    """How many prompts each teacher has; raises `ConfigError` if one has none."""
+    counts = Counter(each.source for each in questions)
+    there = ", ".join(f"{source} ({count:,})" for source, count in counts.most_common(9))
+    for name in others:
+        if name not in counts:
+            raise ConfigError(
+                f"pair.teachers.{name}: no row has {by}={name}; there are {there}; name it as the "
+                "rows do, or leave it out"
+            )
+    rest = sum(count for source, count in counts.items() if source not in others)
+    if not rest:
+        raise ConfigError(
+            f"pair.teacher: no row is left for it, as each {by} has a teacher of its own ({there});"
+            " give one of them as pair.teacher"
+        )
+    own = [f"{counts[name]:,} for the teacher {name}" for name in others]
+    return ", ".join([f"{rest:,} for pair.teacher", *own])
 
 
 def _rows(task: TaskConfig, data_dir: str | None) -> Iterator[Row]:
@@ -119,9 +166,13 @@ def _sampled(
 
 
 def _filtered(
-    task: TaskConfig, source: Iterator[Row], overlap: filters.Overlap, counts: Counter[str]
-) -> Iterator[Question]:
-    """The usable questions, after all filters that need no tokenizer; updates `counts`."""
+    task: TaskConfig, source: Iterator[Row], overlap: filters.Overlap, counts: Counter[str],
+    by: str | None,
+) -> Iterator[Question]:  # fmt: skip
+    """The usable questions, after all filters that need no tokenizer; updates `counts`.
+
+    Their source is the field `by` of the row.
+    """
     read, seen = READERS[task.name], filters.Duplicates()
     for row in source:
         counts["rows"] += 1
@@ -133,7 +184,7 @@ def _filtered(
         elif task.ngram and (name := overlap.find(filters.text_of(question))):
             counts[f"in {name}"] += 1
         else:
-            yield question
+            yield replace(question, source=row.get(by, str)) if by else question
 
 
 def _benchmarks(config: TrainConfig) -> tuple[filters.Overlap, str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -35,11 +36,11 @@ class Need:
 
 
 def needs(
-    config: TrainConfig, student: Any, teacher: Any, prompt_tokens: int, longest: int
+    config: TrainConfig, student: Any, teachers: Sequence[Any], prompt_tokens: int, longest: int
 ) -> list[Need]:
     """Memory by part: weights, optimizer state, the engine's cache, activations, the loss.
 
-    `student` and `teacher` are models without weights; `longest` is N.
+    `student` and `teachers` are models without weights; `longest` is N.
     """
     size = 2 if dtype_of(config) == "bfloat16" else 4
     full = config.pair.max_response_tokens
@@ -53,8 +54,9 @@ def needs(
     # Of several ranks one has a GPU to itself, and on a CPU all compute side by side.
     ranks, on_gpu = config.execution.trainers, _device(config).startswith("cuda")
     shard, passes = (1 / ranks, 1) if on_gpu else (1, ranks)
-    engines, teachers = beside_trainer(config)
-    student_count, teacher_count = weight_count(student), weight_count(teacher)
+    engines, beside = beside_trainer(config)
+    student_count, width = weight_count(student), max(_shape(m).hidden_size for m in teachers)
+    teacher_count = fmean(weight_count(model) for model in teachers)
     rows = config.prompts_per_step * config.rollouts_per_prompt
 
     def micro_batch(n: int) -> int:
@@ -67,7 +69,7 @@ def needs(
     return [
         fixed("student's weights", shard * student_count * size),
         fixed("optimizer and gradients", shard * _optimizer(config, student, size)),
-        fixed("teacher's weights", teachers * _teacher(config, teacher_count * size)),
+        fixed("teacher's weights", beside * _teacher(config, teacher_count * size)),
         fixed("engine's weights", engines * _copies(config) * student_count * size),
         both(
             "engine's cache",
@@ -77,7 +79,7 @@ def needs(
             "activations", lambda n: passes * _activations(config, student, size) * micro_batch(n)
         ),
         fixed("weights being handed over", shard * _merged_layers(config, student, size)),
-        both("teacher's hidden states", lambda n: rows * n * _shape(teacher).hidden_size * size),
+        both("teacher's hidden states", lambda n: rows * n * width * size),
         both("logits of one tile", lambda _: passes * tile),
     ]
 

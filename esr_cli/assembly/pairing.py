@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from esr_cli.assembly import preflight
-from esr_cli.config import ConfigError, PairConfig
+from esr_cli.assembly import model_folder, preflight
+from esr_cli.config import ConfigError, PairConfig, teacher_key
 from esr_cli.distill.shared import Grouped, Shared
 from esr_cli.models import loading
 from esr_cli.models.classes import Classes, classes
@@ -24,7 +25,8 @@ class Pairing:
     of the student's ids (any id if there is none), then the ids that only the teacher has.
     `student_ends` and `teacher_ends` are the ids that end a response by each model's own settings
     and the pair's. Rollouts stop at `stop_ids`: the student's ids for all of these tokens, or with
-    `pair.stop=student` the student tokenizer's own end of text.
+    `pair.stop=student` the student tokenizer's own end of text. `others` are those with the further
+    teachers, which differ in `columns`, `reader` and `teacher_ends` only.
     """
 
     alignment: Alignment
@@ -34,10 +36,40 @@ class Pairing:
     student_ends: tuple[int, ...]
     teacher_ends: tuple[int, ...]
     stop_ids: tuple[int, ...]
+    others: Mapping[str, Pairing] = field(default_factory=dict)
 
 
 def resolve_pairing(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> Pairing:
-    """Aligns vocabularies and end-of-text tokens; raises `ConfigError` if they do not match."""
+    """Aligns vocabularies and end-of-text tokens; raises `ConfigError` if they do not match.
+
+    The softmaxes of all teachers must run over the same tokens.
+    """
+    first, others = _of_teacher(pair, student_tokenizer, teacher_tokenizer), {}
+    for name, model in pair.teachers.items():
+        key = f"{teacher_key(name)}.path"
+        tokenizer = model_folder.tokenizer(key, model)
+        found = _of_teacher(replace(pair, teacher=model, teachers={}), student_tokenizer, tokenizer)
+        same = found.alignment.kind == first.alignment.kind and found.stop_ids == first.stop_ids
+        if not same or not _equal(found.shared, first.shared):
+            raise ConfigError(
+                f"{key}={model.path}: shares other tokens with the student than pair.teacher.path="
+                f"{pair.teacher.path}; several teachers need the same vocabulary"
+            )
+        others[name] = found
+    return replace(first, others=others)
+
+
+def _equal(a: Shared | Grouped, b: Shared | Grouped) -> bool:
+    """Whether the compared tokens are the same; both may hold tensors."""
+
+    def plain(shared: Shared | Grouped) -> dict[str, Any]:
+        values = vars(shared).items()
+        return {key: v.tolist() if isinstance(v, torch.Tensor) else v for key, v in values}
+
+    return type(a) is type(b) and plain(a) == plain(b)
+
+
+def _of_teacher(pair: PairConfig, student_tokenizer: Any, teacher_tokenizer: Any) -> Pairing:
     for name in pair.stop_tokens:
         if all(name not in each.get_vocab() for each in (student_tokenizer, teacher_tokenizer)):
             raise ConfigError(f"pair.stop_tokens: neither model has a token {name!r}; drop it")

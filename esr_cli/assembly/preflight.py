@@ -9,7 +9,7 @@ from esr_cli.assembly import model_folder
 from esr_cli.base.words import counted
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Exam
-from esr_cli.config import ConfigError, ModelConfig, RolloutConfig, TrainConfig
+from esr_cli.config import ConfigError, ModelConfig, RolloutConfig, TrainConfig, teacher_key
 from esr_cli.tasks import chat
 from esr_cli.tasks.chat import Chat
 from esr_cli.types import Prompt, Sampling
@@ -18,16 +18,22 @@ from esr_cli.types import Prompt, Sampling
 def check_models(config: TrainConfig, drawn: bool = True) -> tuple[Any, Any]:
     """Student's and teacher's tokenizers; raises `ConfigError` if a model cannot be used.
 
+    Further teachers are checked, too.
     With `drawn=False` folders of random weights may lack the weight files.
     """
     need_weights = drawn or config.pair.weights == "pretrained"
     student = check_model("pair.student.path", config.pair.student, config.rollout, need_weights)
-    model_folder.check("pair.teacher.path", config.pair.teacher, need_weights)
-    teacher = model_folder.tokenizer("pair.teacher.path", config.pair.teacher)
-    if config.pair.alignment != "text":
+    by_ids = config.pair.alignment != "text"
+    if by_ids:
         model_folder.check_ids("pair.student.path", config.pair.student, student)
-        model_folder.check_ids("pair.teacher.path", config.pair.teacher, teacher)
-    return student, teacher
+    tokenizers = {}
+    for name, model in config.pair.all_teachers.items():
+        key = f"{teacher_key(name)}.path"
+        model_folder.check(key, model, need_weights)
+        tokenizers[name] = model_folder.tokenizer(key, model)
+        if by_ids:
+            model_folder.check_ids(key, model, tokenizers[name])
+    return student, tokenizers[""]
 
 
 def check_model(key: str, model: ModelConfig, rollout: RolloutConfig, weights: bool = True) -> Any:

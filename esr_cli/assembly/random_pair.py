@@ -29,7 +29,7 @@ def with_random_weights(config: Config, drawn: bool = True) -> Config:
     shapes = [shape_of(f"pair.{role}", getattr(pair, role)) for role in roles]
     # Checked before gigabytes of weights are generated that would not fit.
     needs = memory.needs(
-        config, outline(shapes[0]), outline(shapes[1]), 0, config.rollout_tokens
+        config, outline(shapes[0]), [outline(shapes[1])], 0, config.rollout_tokens
     )  # fmt: skip
     refuse(memory.against_machine(config, needs))
     dtype = loading.pick_dtype(pair.dtype, loading.pick_device(config.execution.device))

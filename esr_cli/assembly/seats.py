@@ -66,7 +66,7 @@ def of_teachers(
 
 def of_trainers(config: TrainConfig) -> list[Seat]:
     """A seat for each rank of several trainers; none if one trains in this process."""
-    return _seats(config.rollout, config.execution, config.teacher)[2]
+    return _seats(config.rollout, config.placed, config.teacher)[2]
 
 
 def check_places(config: TrainConfig) -> str:
@@ -74,7 +74,7 @@ def check_places(config: TrainConfig) -> str:
 
     Raises `ConfigError` if a worker finds no place, or if Ray is missing.
     """
-    roles = _seats(config.rollout, config.execution, config.teacher)
+    roles = _seats(config.rollout, config.placed, config.teacher)
     on_ray = [each for seats in roles for each in seats if each.cpus]
     if not on_ray:
         return ""
@@ -94,7 +94,7 @@ def need_free(execution: ExecutionConfig, seats: Sequence[Seat]) -> None:
 
 def described(config: TrainConfig) -> str:
     """Where trainer, engines and teachers compute, in words."""
-    engines, teachers, trainers = _seats(config.rollout, config.execution, config.teacher)
+    engines, teachers, trainers = _seats(config.rollout, config.placed, config.teacher)
     engine = _said("engine", config.rollout.engine, config.execution.engine, engines)
     if config.teacher.engine == "server":
         teacher = f"{counted(len(config.teacher.urls), 'server')} as teacher"
@@ -121,7 +121,7 @@ def _said(role: str, kind: str, place: str, seats: Sequence[Seat]) -> str:
 
 def beside_trainer(config: TrainConfig) -> tuple[int, int]:
     """How many engines and how many teachers take memory of the trainer's device."""
-    execution = config.execution
+    execution = config.placed
     trainer = loading.pick_device(execution.device)
     on_gpu = trainer.startswith("cuda")
 
@@ -205,7 +205,8 @@ def _of(role: Role, roles: list[Role], execution: ExecutionConfig) -> list[Seat]
                 f"{role.key}={role.count}: this machine has {_cores()} cores; give at most as many "
                 "workers, or execution=ray on several machines"
             )
-        return [Seat(role.device, (), 0 if role.alone else threads)] * role.count
+        own = role.alone or role.place == "inline"
+        return [Seat(role.device, (), 0 if own else threads)] * role.count
     alone = execution.trainers == 1
     first = _number(loading.pick_device(execution.device))
     return _on_gpus(role, roles, [first] if alone else _trainers_gpus(execution))

@@ -15,20 +15,20 @@ from esr_cli.assembly.objective import objective_of
 from esr_cli.assembly.pairing import Pairing
 from esr_cli.assembly.patience import patience
 from esr_cli.config import ModelConfig, TrainConfig
-from esr_cli.distill.head import Head
 from esr_cli.execution.restarting import RestartingWorker
 from esr_cli.execution.seat import Seat
 from esr_cli.execution.several import place_role
 from esr_cli.models import loading, outlines
 from esr_cli.student.rank import Rank
 from esr_cli.student.ranks import Alone
+from esr_cli.student.sides import Heads
 from esr_cli.student.student import Objective, Student
 from esr_cli.student.trainers import Trainers
 
 
 def make_student(
     config: TrainConfig, dtype: str, device: str, objective: Objective,
-    stop_ids: tuple[int, ...], sends_adapter: bool, head: Head | None, ranks: Alone | None = None,
+    stop_ids: tuple[int, ...], sends_adapter: bool, heads: Heads, ranks: Alone | None = None,
 ) -> Student:  # fmt: skip
     """Loads the student onto the device; of `ranks`, each loads it on its host and shards it."""
     # LoRA is initialized at random; the same seed must give the same run.
@@ -42,8 +42,8 @@ def make_student(
         shared = objective.options.shared
         options = replace(objective.options, shared=shared.to(device) if shared else None)
         objective = replace(objective, options=options)
-        head = head.to(device) if head else None
-    return Student(model, head, config.tune, objective, config.steps, sends_adapter, ranks)
+        heads = {name: head and head.to(device) for name, head in heads.items()}
+    return Student(model, heads, config.tune, objective, config.steps, sends_adapter, ranks)
 
 
 def build_rank(settings: dict[str, Any], seat: Seat) -> Rank:
@@ -57,8 +57,8 @@ def build_rank(settings: dict[str, Any], seat: Seat) -> Rank:
 
         host = cluster.address_here()
 
-    def make(head: Head | None, ranks: Alone) -> Student:
-        return make_student(**settings, device=device, head=head, ranks=ranks)
+    def make(heads: Heads, ranks: Alone) -> Student:
+        return make_student(**settings, device=device, heads=heads, ranks=ranks)
 
     return Rank(make, device, host)
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from esr_cli.assembly import seats
 from esr_cli.assembly.pairing import Pairing
 from esr_cli.assembly.patience import patience
-from esr_cli.config import ConfigError, TrainConfig
+from esr_cli.config import ConfigError, ModelConfig, TrainConfig
 from esr_cli.execution.seat import Seat
 from esr_cli.execution.several import Teachers, place_role
 from esr_cli.models import loading, outlines
 from esr_cli.teacher.canary import Canary
-from esr_cli.teacher.servers import KEY, ServerError, Servers
+from esr_cli.teacher.servers import KEY, Served, ServerError, Servers
+
+T = TypeVar("T")
 
 
 def build(kind: str, settings: dict[str, Any], seat: Seat) -> Any:
@@ -46,11 +48,12 @@ def _source(kind: str, settings: dict[str, Any]) -> Any:
 
 def place_teachers(
     config: TrainConfig, dtype: str, pairing: Pairing, folder: Path, warn: Callable[[str], None],
-    canary: Path | None = None,
+    chosen: Sequence[Seat], canary: Path | None = None, first: int = 0,
 ) -> Teachers:  # fmt: skip
-    """The teachers as workers, not started yet; the output of each goes to a log.
+    """The teachers as workers on the `chosen` seats, not started yet, numbered from `first` on.
 
-    The first states of the canary are kept in the file `canary`, for a run that is resumed.
+    The output of each goes to a log. The first states of the canary are kept in the file `canary`,
+    for a run that is resumed.
     """
     model, execution, kind = config.pair.teacher, config.execution, config.teacher.engine
     settings: dict[str, Any] = {"reader": pairing.reader}
@@ -74,11 +77,10 @@ def place_teachers(
     # A client of servers needs no process of its own.
     where = "inline" if kind == "server" else execution.teacher
     waits = patience(execution, model, execution.teacher_device)
-    chosen = seats.of_teachers(config.rollout, execution, config.teacher)
     seats.need_free(execution, chosen)
     placed = place_role(
         "teacher", where, build, {"kind": kind, "settings": settings}, chosen, folder,
-        restarts=execution.restarts, warn=warn, patience=waits,
+        first=first, restarts=execution.restarts, warn=warn, patience=waits,
     )  # fmt: skip
     return Teachers(placed)
 
@@ -150,15 +152,29 @@ def check_head(config: TrainConfig) -> str:
 
 def check_servers(config: TrainConfig) -> list[str]:
     """A line for each server, which serves the pair's teacher; else raises `ConfigError`."""
+    return list(_of_servers(config, partial(_check, config)).values())
+
+
+def describe_servers(config: TrainConfig) -> dict[str, Served]:
+    """What each of `teacher.urls` serves; raises `ConfigError` if one does not tell."""
+    return _of_servers(config, Servers.describe)
+
+
+def _of_servers(config: TrainConfig, ask: Callable[[Servers, str], T]) -> dict[str, T]:
     device = loading.pick_device(config.execution.device)
     dtype = loading.pick_dtype(config.pair.dtype, device)
     servers = Servers(**server_settings(config, dtype))
     try:
-        return [_check(config, servers, url) for url in servers.urls]
+        return {url: ask(servers, url) for url in servers.urls}
     except ServerError as error:
         raise ConfigError(str(error)) from None
     finally:
         servers.close()
+
+
+def is_served(model: ModelConfig, served: Served) -> bool:
+    """Whether a server serves the model, by the last part of its path or name."""
+    return bool({_last(served.model), _last(served.root)} & {model.path, _last(model.path)})
 
 
 def _last(path: str) -> str:
@@ -166,7 +182,7 @@ def _last(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2]
 
 
-def _check(config: TrainConfig, servers: Any, url: str) -> str:
+def _check(config: TrainConfig, servers: Servers, url: str) -> str:
     found, pair = servers.describe(url), config.pair
     if found.max_model_len < pair.context_tokens:
         raise ConfigError(
@@ -174,7 +190,7 @@ def _check(config: TrainConfig, servers: Any, url: str) -> str:
             f"{pair.context_tokens}; start it with --max-model-len {pair.context_tokens}"
         )
     model = pair.teacher
-    if not {_last(found.model), _last(found.root)} & {model.path, _last(model.path)}:
+    if not is_served(model, found):
         raise ConfigError(
             f"teacher.urls={url}: serves {found.model}, not pair.teacher.path={model.path}; if it "
             f"is that model, start it with --served-model-name {model.path}"

@@ -64,10 +64,13 @@ def ends(
     return Finding("error", topic, text, f"name that token in {remedy}")
 
 
-def dated(role: str, tokenizer: Any) -> list[Finding]:
-    """A warning if the chat template writes today's date: prompts then differ from day to day."""
+def dated(role: str, key: str, tokenizer: Any) -> list[Finding]:
+    """A warning if the chat template writes today's date: prompts then differ from day to day.
+
+    `key` is the setting that names the model.
+    """
     if "strftime_now" not in str(tokenizer.chat_template):
         return []
     text = "writes today's date into every prompt: a run of another day reads other prompts"
-    remedy = f"pair.{role}.chat_template=FILE, a copy with a fixed date"
+    remedy = f"{key}.chat_template=FILE, a copy with a fixed date"
     return [Finding("warning", f"{role}'s template", text, remedy)]

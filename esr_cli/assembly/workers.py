@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esr_cli.assembly import seats
+from esr_cli.assembly import seats, several_teachers
 from esr_cli.assembly.objective import lengths_of, objective_of
 from esr_cli.assembly.pairing import Pairing
 from esr_cli.assembly.patience import patience
 from esr_cli.assembly.students import make_student, place_trainers
-from esr_cli.assembly.teachers import place_teachers
 from esr_cli.base import process
 from esr_cli.config import (
     ExecutionConfig,
@@ -23,11 +22,12 @@ from esr_cli.config import (
     TrainConfig,
 )
 from esr_cli.config.train import MOST_RANK
+from esr_cli.distill.head import Head
 from esr_cli.distill.lengths import Lengths
 from esr_cli.execution import processes
 from esr_cli.execution.remote import RestorableEngine
 from esr_cli.execution.seat import Seat
-from esr_cli.execution.several import Engines, Teachers, Workers, place_role
+from esr_cli.execution.several import Engines, Teachers, TeachersByName, Workers, place_role
 from esr_cli.models import loading
 from esr_cli.student.student import Student
 from esr_cli.student.trainers import Trainers
@@ -39,7 +39,7 @@ class Parts:
     """The parts that the training loop uses."""
 
     engine: Engines
-    teacher: Teachers
+    teacher: Teachers | TeachersByName
     student: Student | Trainers
     sampling: Sampling
     lengths: Lengths
@@ -75,14 +75,14 @@ def assemble(
     folder; the teacher's first states for a fixed text into the file `canary`.
     """
     process.keep_freed_memory()
-    pair, execution = config.pair, config.execution
+    pair, execution = config.pair, config.placed
     device = loading.pick_device(execution.device)
     dtype = loading.pick_dtype(pair.dtype, device)
     engine = place_engines(
         config.rollout, execution, pair.student, dtype, pair.context_tokens, folder, warn,
         masked_ids(pair.student, pairing), config.teacher, adapter_of(config),
     )  # fmt: skip
-    teacher = place_teachers(config, dtype, pairing, folder, warn, canary)
+    teacher = several_teachers.place(config, dtype, pairing, folder, warn, canary)
     sends_adapter = adapter_of(config) is not None
     trainers = None
     if execution.trainers > 1:
@@ -92,21 +92,20 @@ def assemble(
         worker.start()
     # A resumed run may need fewer processes than its command line suggested.
     processes.discard_prelaunched()
-    head = teacher.head()
+    heads = teacher.heads()
     student: Student | Trainers
     if trainers:
-        trainers.join(head.to("cpu") if head else None)
+        trainers.join(_moved(heads, "cpu"))
         student = trainers
     else:
-        if head is not None:
-            # Device memory shared by another process is undefined once that process has exited.
-            separate = execution.teacher == "process" and device.startswith("cuda")
-            head = head.to(device, copy=separate)
+        # Device memory shared by another process is undefined once that process has exited.
+        separate = execution.teacher == "process" and device.startswith("cuda")
         objective = objective_of(config, pairing.shared.to(device))
         student = make_student(
-            config, dtype, device, objective, pairing.stop_ids, sends_adapter, head
-        )
-    for role, splits in (("student", student.splits), ("teacher", head is not None)):
+            config, dtype, device, objective, pairing.stop_ids, sends_adapter,
+            _moved(heads, device, separate),
+        )  # fmt: skip
+    for role, splits in (("student", student.splits), ("teacher", all(heads.values()))):
         if not splits:
             warn(f"the {role}'s output head is more than a projection: its exact logits are used")
     sampling = Sampling(
@@ -120,6 +119,12 @@ def assemble(
         shared_only=True,
     )
     return Parts(engine, teacher, student, sampling, lengths_of(config))
+
+
+def _moved(
+    heads: dict[str, Head | None], device: str, copy: bool = False
+) -> dict[str, Head | None]:
+    return {name: head and head.to(device, copy=copy) for name, head in heads.items()}
 
 
 def weights_of(config: TrainConfig) -> str:

@@ -125,7 +125,8 @@ def ends(pair: PairConfig, pairing: Pairing, student: Any, teacher: Any) -> list
         text = f"{text}, compared as one" if many else text
         findings = [Finding("ok", "end of text", text)]
     findings += templates.of_pair(pair, pairing, student, teacher)
-    return [*findings, *templates.dated("student", student), *templates.dated("teacher", teacher)]
+    findings += templates.dated("student", "pair.student", student)
+    return [*findings, *templates.dated("teacher", "pair.teacher", teacher)]
 
 
 def rendered(student: Chat, teacher: Chat, prompt: Prompt) -> list[tuple[str, str]]:

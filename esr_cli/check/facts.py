@@ -32,7 +32,10 @@ MEASURED_PROMPTS = 64
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Tokenizers, their pairing, the first prompts, and both models without weights."""
+    """Tokenizers, their pairing, the first prompts, and the models without weights.
+
+    The student is the first of the `models`.
+    """
 
     config: TrainConfig
     student: Any
@@ -46,8 +49,13 @@ class RunFacts:
         """Memory by part."""
         longest = max(prompt.longest for prompt in self.prompts)
         n = lengths_of(self.config).longest
-        models = self.models["student"], self.models["teacher"]
-        return memory.needs(self.config, *models, longest, n)
+        student, *of_teachers = self.models.values()
+        return memory.needs(self.config, student, of_teachers, longest, n)
+
+
+def role_of(name: str) -> str:
+    """What a teacher is called: `teacher`, and `teacher NAME` for a further one."""
+    return f"teacher {name}" if name else "teacher"
 
 
 def gather(
@@ -55,9 +63,9 @@ def gather(
 ) -> RunFacts:  # fmt: skip
     """Collects the facts; raises `ConfigError` if a step needs more prompts than there are."""
     count = max(config.prompts_per_step, min(MEASURED_PROMPTS, task.available))
-    models = {
-        role: outlines.skeleton(getattr(config.pair, role)) for role in ("student", "teacher")
-    }
+    models = {"student": outlines.skeleton(config.pair.student)}
+    for name, model in config.pair.all_teachers.items():
+        models[role_of(name)] = outlines.skeleton(model)
     return RunFacts(config, student, teacher, pairing, task.train(0, count), models)
 
 
@@ -66,7 +74,9 @@ def findings(run_facts: RunFacts) -> list[Finding]:
     config, pair = run_facts.config, run_facts.config.pair
     shapes = {role: model.config.get_text_config() for role, model in run_facts.models.items()}
     rows = {role: shape.vocab_size for role, shape in shapes.items()}
-    trusted = [role for role in ("student", "teacher") if getattr(pair, role).trust_remote_code]
+    named = {"student": pair.student}
+    named |= {role_of(name): model for name, model in pair.all_teachers.items()}
+    trusted = [role for role, model in named.items() if model.trust_remote_code]
     size = sum(need.at_n for need in run_facts.needs if need.part == "student's weights")
     trained = memory.trained_bytes(config, run_facts.models["student"]) / memory.GIB
     return [
@@ -75,6 +85,7 @@ def findings(run_facts: RunFacts) -> list[Finding]:
         ),
         *compatibility.ends(pair, run_facts.pairing, run_facts.student, run_facts.teacher),
         *compatibility.prompts(pair, run_facts.prompts, run_facts.teacher),
+        *teachers.of_others(config, run_facts.pairing, run_facts.prompts),
         *limits.context(config, shapes, run_facts.prompts),
         *limits.lengths(config, lengths_of(config)),
         *limits.staleness(config),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 
-from esr_cli.assembly import teachers
-from esr_cli.config import ConfigError, TrainConfig
+from esr_cli.assembly import model_folder, several_teachers, teachers, templates
+from esr_cli.assembly.pairing import Pairing
+from esr_cli.check import compatibility
+from esr_cli.config import ConfigError, TrainConfig, teacher_key
 from esr_cli.config.finding import Finding
+from esr_cli.types import Prompt
 
 
 def findings(config: TrainConfig) -> list[Finding]:
@@ -17,10 +20,29 @@ def findings(config: TrainConfig) -> list[Finding]:
     if kind == "vllm" and importlib.util.find_spec("vllm") is None:
         said = "teacher=vllm: vLLM is not installed"
         return [Finding("error", topic, said, "run make setup, or give teacher=local")]
+    found = []
     try:
-        untried = teachers.check_head(config)
-        served = teachers.check_servers(config) if kind == "server" else []
+        for own in several_teachers.each(config).values():
+            untried = teachers.check_head(own)
+            served = teachers.check_servers(own) if kind == "server" else []
+            found += [Finding("ok", topic, line) for line in served]
+            found += [Finding("warning", "teacher's head", untried)] if untried else []
     except ConfigError as error:
         return [Finding("error", topic, str(error))]
-    found = [Finding("ok", topic, line) for line in served]
-    return [*found, Finding("warning", "teacher's head", untried)] if untried else found
+    return found
+
+
+def of_others(config: TrainConfig, pairing: Pairing, shown: list[Prompt]) -> list[Finding]:
+    """What is checked of the pair's teacher in any run, for its further teachers."""
+    found = []
+    for name, other in pairing.others.items():
+        pair, role = config.of_teacher(name).pair, f"teacher {name}"
+        key, model = teacher_key(name), pair.teacher
+        tokenizer = model_folder.tokenizer(f"{key}.path", model)
+        own = [each for each in shown if each.teacher == name]
+        found += compatibility.prompts(pair, own, tokenizer)
+        found.append(
+            templates.ends(role, key, model, tokenizer, other.teacher_ends, "pair.stop_tokens")
+        )
+        found += templates.dated(role, key, tokenizer)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,17 +17,20 @@ from esr_cli.models.outlines import trained_parameters
 MIB = GIB / 1024
 
 
-def mib_a_step(config: TrainConfig, student: Any, teacher: Any, longest: int) -> dict[str, float]:
+def mib_a_step(
+    config: TrainConfig, student: Any, of_teachers: Sequence[Any], longest: int
+) -> dict[str, float]:
     """MiB of tensors by role in a step whose responses all have `longest` tokens.
 
-    Engines get the weights; from teachers come the states. Token ids are small beside them. What
-    the ranks of FSDP2 exchange among themselves is not counted.
+    Engines get the weights; from teachers come the states, of several models those of the widest.
+    Token ids are small beside them. What the ranks of FSDP2 exchange among themselves is not
+    counted.
     """
-    execution, pair = config.execution, config.pair
+    execution, pair = config.placed, config.pair
     dtype = loading.pick_dtype(pair.dtype, loading.pick_device(execution.device))
     found = {}
     tokens = config.prompts_per_step * config.rollouts_per_prompt * longest
-    width = teacher.config.get_text_config().hidden_size
+    width = max(each.config.get_text_config().hidden_size for each in of_teachers)
     if execution.engine == "ray":
         engines = seats.of_engines(config.rollout, execution, config.teacher)
         # Adapters are in fp32.
@@ -48,7 +52,8 @@ def mib_a_step(config: TrainConfig, student: Any, teacher: Any, longest: int) ->
 
 def findings(config: TrainConfig, models: dict[str, Any], longest: int) -> list[Finding]:
     """A line on the bytes of a step, if any leave this machine."""
-    found = mib_a_step(config, models["student"], models["teacher"], longest)
+    student, *of_teachers = models.values()
+    found = mib_a_step(config, student, of_teachers, longest)
     said = {
         "engine": "weights to the engines",
         "teacher": "states from the teachers",

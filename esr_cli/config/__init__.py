@@ -9,7 +9,7 @@ from esr_cli.config.execution import ExecutionConfig
 from esr_cli.config.lab import LabConfig
 from esr_cli.config.lengths import LengthsConfig
 from esr_cli.config.loss import LossConfig
-from esr_cli.config.pair import ModelConfig, PairConfig
+from esr_cli.config.pair import ModelConfig, PairConfig, teacher_key
 from esr_cli.config.probe import ProbeCommandConfig, ProbeConfig
 from esr_cli.config.report import ReportConfig
 from esr_cli.config.reproduce import CellConfig, ItemConfig, MatrixConfig, ReproduceConfig
@@ -49,4 +49,5 @@ __all__ = [
     "TrackingConfig",
     "TrainConfig",
     "TuneConfig",
+    "teacher_key",
 ]

@@ -9,6 +9,7 @@ from esr_cli.config.errors import need, need_choice
 
 ALIGNMENTS = ("auto", "ids", "tokens", "text")
 READS = ("own", "student")
+NAME_MODEL = "name a model folder or hub id"
 
 
 @dataclass
@@ -66,12 +67,14 @@ class PairConfig:
     `outside_warn` of its probability outside the shared vocabulary. `weights=random` builds both
     models from their `shape`, for a dry run without a download. `population` is a name that runs
     of several students share: in reports they are one condition, and its intervals are over
-    students.
+    students. With `teacher.by` the responses to some rows are scored by further `teachers`, each
+    named as the rows name it; `teacher` scores those of all other rows.
     """
 
     name: str = ""
     student: ModelConfig = field(default_factory=ModelConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    teachers: dict[str, TeacherConfig] = field(default_factory=dict)
     dtype: str = "auto"
     context_tokens: int = 4096
     max_response_tokens: int = 1024
@@ -91,10 +94,19 @@ class PairConfig:
             "{reference}" not in (system or ""), "pair.student.system", system,
             "only pair.teacher.system may hold {reference}",
         )  # fmt: skip
-        told = "{reference}" in (self.teacher.system or "")
+        for name, each in self.all_teachers.items():
+            key, told = teacher_key(name), "{reference}" in (each.system or "")
+            need(
+                not told or each.reads == "own", f"{key}.reads", each.reads,
+                f"{{reference}} in {key}.system needs own",
+            )  # fmt: skip
+        for name, each in self.teachers.items():
+            need(bool(name), "pair.teachers", name, "name each teacher as the rows name it")
+            need(bool(each.path), f"{teacher_key(name)}.path", each.path, NAME_MODEL)
+        needless = self.weights == "random" and bool(self.teachers)
         need(
-            not told or self.teacher.reads == "own", "pair.teacher.reads", self.teacher.reads,
-            "{reference} in pair.teacher.system needs own",
+            not needless, "pair.weights", self.weights,
+            "several teachers need weights; leave out pair.teachers",
         )  # fmt: skip
         need_choice("pair.dtype", self.dtype, ("auto", "float32", "bfloat16"))
         need_choice("pair.alignment", self.alignment, ALIGNMENTS)
@@ -111,3 +123,13 @@ class PairConfig:
             response,
             f"give a positive number below pair.context_tokens={self.context_tokens}",
         )
+
+    @property
+    def all_teachers(self) -> dict[str, TeacherConfig]:
+        """All teachers by name; the name of `teacher` is empty."""
+        return {"": self.teacher, **self.teachers}
+
+
+def teacher_key(name: str) -> str:
+    """The setting that holds a teacher of that name."""
+    return f"pair.teachers.{name}" if name else "pair.teacher"

@@ -78,6 +78,9 @@ class ProbeCommandConfig(TrainConfig):
         graded = [name for name in GRADED if name in self.probe]
         if self.source == "task" and graded:
             raise ConfigError(f"source=task: probe={graded[0]} needs answers; drop one of the two")
+        several = self.source == "task" and bool(self.pair.teachers)
+        remedy = "a probe asks one teacher; leave out pair.teachers, or give source=benchmark"
+        need(not several, "source", self.source, remedy)
         need(self.resume is None, "resume", self.resume, "goes with esr train; leave it out")
         need(self.prompts > 0, "prompts", self.prompts, "give 1 or more")
         need(self.samples is None or self.samples > 0, "samples", self.samples, "give 1 or more")

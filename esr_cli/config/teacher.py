@@ -21,10 +21,12 @@ class TeacherEngineConfig:
     not answer within `timeout_s` seconds or fails. If none answers, a step waits for one up to
     `patience_s` seconds, before the run stops, resumable. Answers have the dtype `wire` (`auto`:
     bfloat16 for a bfloat16 teacher). A key for the servers is read from the environment variable
-    ESR_TEACHER_KEY.
+    ESR_TEACHER_KEY. With several teachers (`pair.teachers`), the field `by` of a row names the one
+    that scores the responses to it.
     """
 
     engine: str = "local"
+    by: str | None = None
     urls: list[str] = field(default_factory=list)
     wire: str = "auto"
     timeout_s: float = 120.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from esr_cli.config.alarms import AlarmsConfig
 from esr_cli.config.benchmark import BenchmarkConfig
@@ -11,7 +13,7 @@ from esr_cli.config.evaluate import check_evaluation
 from esr_cli.config.execution import ExecutionConfig
 from esr_cli.config.lengths import LengthsConfig
 from esr_cli.config.loss import LossConfig
-from esr_cli.config.pair import PairConfig
+from esr_cli.config.pair import NAME_MODEL, PairConfig
 from esr_cli.config.rollout import RolloutConfig
 from esr_cli.config.task import TaskConfig
 from esr_cli.config.teacher import TeacherEngineConfig
@@ -71,7 +73,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for role in ("student", "teacher"):
             path = getattr(self.pair, role).path
-            need(bool(path), f"pair.{role}.path", path, "name a model folder or hub id")
+            need(bool(path), f"pair.{role}.path", path, NAME_MODEL)
         for key in ("steps", "prompts_per_step", "rollouts_per_prompt", "save_every"):
             need(getattr(self, key) > 0, key, getattr(self, key), "give 1 or more")
         need(self.seed >= 0, "seed", self.seed, "give 0 or more")
@@ -83,6 +85,7 @@ class TrainConfig:
             not stale or place != "inline", "rollout.staleness", stale,
             f"prefetching rollouts needs execution=process or execution=ray, not {place}",
         )  # fmt: skip
+        self._check_teachers()
         several = self.execution.teachers
         need(
             several == 1 or self.teacher.engine != "server", "execution.teachers", several,
@@ -105,6 +108,33 @@ class TrainConfig:
         limit = self.pair.context_tokens
         length = self.rollout_tokens
         need(length < limit, "rollout_len", length, f"stay below pair.context_tokens={limit}")
+
+    def _check_teachers(self) -> None:
+        by, named, made = self.teacher.by, self.pair.teachers, self.task.name == "lab"
+        remedy = "name the teachers: +pair.teachers.NAME.path=MODEL"
+        need(by is None or bool(named), "teacher.by", by, remedy)
+        need(
+            by is not None or not named, "pair.teachers", ", ".join(named),
+            "teacher.by=FIELD says which field of a row names its teacher",
+        )  # fmt: skip
+        remedy = "task=lab makes its problems and reads no rows; give another task"
+        need(by is None or not made, "teacher.by", by, remedy)
+        length, auto = self.rollout.max_tokens, self.auto_length
+        remedy = "the probe that measures N asks one teacher; give a number of tokens, or full"
+        need(by is None or not auto, "rollout_len", length, remedy)
+
+    @property
+    def placed(self) -> ExecutionConfig:
+        """`execution`, with the number of teachers of all models together."""
+        # Not `replace`: several models may compute inline, though one may not do so twice.
+        placed = copy(self.execution)
+        placed.teachers *= len(self.pair.all_teachers)
+        return placed
+
+    def of_teacher(self, name: str) -> Self:
+        """The settings of a run whose only teacher is the one of that name."""
+        pair = replace(self.pair, teacher=self.pair.all_teachers[name], teachers={})
+        return replace(self, pair=pair, teacher=replace(self.teacher, by=None))
 
     @property
     def rollout_tokens(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,15 @@ from esr_cli.distill.head import Head
 from esr_cli.execution.remote import Batch, RemoteEngine, RemoteTeacher, Weights
 from esr_cli.execution.seat import Seat
 from esr_cli.execution.worker import Worker, place
-from esr_cli.types import HiddenScores, LogitScores, Prompt, Rollout, Sampling, Scores
+from esr_cli.types import (
+    HiddenScores,
+    LogitScores,
+    Prompt,
+    Rollout,
+    Sampling,
+    Scores,
+    ScoresByTeacher,
+)
 
 MIB = 2**20
 # Metrics of a teacher that count: those of several are added, of the others the largest is kept.
@@ -29,18 +37,19 @@ def log_of(role: str, replica: int) -> str:
 
 def place_role(
     role: str, where: str, build: Callable[..., Any], settings: dict[str, Any],
-    seats: Sequence[Seat], folder: Path, **options: Any,
+    seats: Sequence[Seat], folder: Path, first: int = 0, **options: Any,
 ) -> list[Worker]:  # fmt: skip
     """A worker for each seat, not started yet, built by `build(**settings, seat=seat)`.
 
-    The output of each goes to a log in `folder`; see `RestartingWorker` for the options.
+    They are numbered from `first` on. The output of each goes to a log in `folder`; see
+    `RestartingWorker` for the options.
     """
     return [
         place(
             where, numbered(role, at), build, {**settings, "seat": seat}, seat,
             log=str(folder / log_of(role, at)), **options,
         )
-        for at, seat in enumerate(seats)
+        for at, seat in enumerate(seats, first)
     ]  # fmt: skip
 
 
@@ -149,21 +158,57 @@ class Teachers(Workers):
         super().__init__(workers)
         self._teachers = [RemoteTeacher(worker) for worker in workers]
 
+        self._begun: list[RemoteTeacher] = []
+
     def head(self) -> Head | None:
         """See `Teacher.head`."""
         return self._teachers[0].head()
 
+    def heads(self) -> dict[str, Head | None]:
+        """The head by the name of its teacher, which is empty."""
+        return {"": self.head()}
+
     def score(self, rollouts: list[Rollout]) -> Scores:
         """See `Teacher.score`; each teacher scores some of the rollouts."""
-        begun: list[RemoteTeacher] = []
+        self.begin(rollouts)
+        return self.finish()
+
+    def begin(self, rollouts: list[Rollout]) -> None:
+        """Starts scoring without waiting. No other call is allowed before `finish`."""
+        self._begun = []
         for teacher, share in zip(
             self._teachers, _shares(len(rollouts), len(self._teachers)), strict=True
         ):
             # One of them answers for a batch without rollouts.
-            if rollouts[share] or (not rollouts and not begun):
+            if rollouts[share] or (not rollouts and not self._begun):
                 teacher.begin(rollouts[share])
-                begun.append(teacher)
-        return _joined([teacher.finish() for teacher in begun])
+                self._begun.append(teacher)
+
+    def finish(self) -> Scores:
+        """Waits for the scores that `begin` started."""
+        return _joined([teacher.finish() for teacher in self._begun])
+
+
+class TeachersByName(Workers):
+    """Several models as teachers: each scores the rollouts whose prompts name it."""
+
+    def __init__(self, teachers: Mapping[str, Teachers]) -> None:
+        super().__init__([worker for each in teachers.values() for worker in each.workers])
+        self._teachers = teachers
+
+    def heads(self) -> dict[str, Head | None]:
+        """The head of each teacher by its name; None if it returns logits."""
+        return {name: each.head() for name, each in self._teachers.items()}
+
+    def score(self, rollouts: list[Rollout]) -> ScoresByTeacher:
+        """The scores of all rollouts; the teachers compute at the same time."""
+        own: dict[str, list[Rollout]] = {}
+        for rollout in rollouts:
+            own.setdefault(rollout.prompt.teacher, []).append(rollout)
+        for name, asked in own.items():
+            self._teachers[name].begin(asked)
+        parts = {name: self._teachers[name].finish() for name in own}
+        return ScoresByTeacher(parts, _merged(part.metrics for part in parts.values()))
 
 
 def _shares(count: int, parts: int) -> Iterator[slice]:
@@ -186,13 +231,18 @@ def _joined(parts: Sequence[Scores]) -> Scores:
             torch.ones(len(rows), dtype=torch.bool) if part.aligned_R is None else part.aligned_R
             for part, rows in zip(parts, states, strict=True)
         ])  # fmt: skip
-    metrics: dict[str, float] = {}
-    for part in parts:
-        for name, value in part.metrics.items():
-            known = metrics.get(name, 0.0)
-            metrics[name] = known + value if name in COUNTS else max(known, value)
     kind = HiddenScores if hidden else LogitScores
-    return kind(torch.cat(states), aligned_R, metrics)
+    return kind(torch.cat(states), aligned_R, _merged(part.metrics for part in parts))
+
+
+def _merged(of_teachers: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The metrics of several teachers as those of one."""
+    merged: dict[str, float] = {}
+    for metrics in of_teachers:
+        for name, value in metrics.items():
+            known = merged.get(name, 0.0)
+            merged[name] = known + value if name in COUNTS else max(known, value)
+    return merged
 
 
 def _parts(prompts: list[Prompt], sampling: Sampling, count: int) -> list[Batch]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from esr_cli.assembly import teachers, workers
+from esr_cli.assembly import several_teachers, workers
 from esr_cli.base.words import counted
 from esr_cli.benchmarks.exam import unjudged
 from esr_cli.distill.divergence import Options
@@ -119,7 +119,7 @@ class Material:
         plan = self.plan
         if self._active != "readers":
             self.close()
-            placed = teachers.place_teachers(
+            placed = several_teachers.place(
                 plan.config, self.dtype, plan.pairing, self.folder, self.say
             )
             self._start("readers", placed)

@@ -130,7 +130,8 @@ def plan(config: ProbeCommandConfig, task: Task | None = None) -> Plan:
     `task` is the task of the settings, if it is loaded already. Raises `ConfigError`.
     """
     benchmark = _task(config) if config.source == "task" else _benchmark(config)
-    config = with_random_weights(config)
+    # Only the pair's own teacher is asked.
+    config = with_random_weights(config).of_teacher("")
     student, teacher = preflight.check_models(config)
     pair = config.pair
     pairing = resolve_pairing(pair, student, teacher)

@@ -26,6 +26,9 @@ FILES = (
     ".lock", "config.yaml", "engine.log", environment.FILE, "esr.log", "summary.json",
     "teacher.log", CANARY, wandb_mirror.ID,
 )  # fmt: skip
+# The same of several workers: engine-2.log, teacher_canary_2.safetensors.
+CANARIES = "teacher_canary_*.safetensors"
+OF_WORKERS = ("engine-*.log", "teacher-*.log", "trainer*.log", CANARIES)
 FOLDERS = (
     ".trial", "adapter", "checkpoints", "eval", "plots", "probes", "probes-before", "student",
     "wandb",
@@ -38,8 +41,9 @@ RESOLVED = ("rollout.max_tokens", "rollout.weights")
 def open_new(folder: Path, plain: dict[str, Any]) -> None:
     """Starts a new run in its folder; the caller holds the lock."""
     # Records of a run that died before its first checkpoint would mix with the new ones.
-    for name in (*CUT_BACK, CANARY, environment.FILE, wandb_mirror.ID):
-        (folder / name).unlink(missing_ok=True)
+    names = (*CUT_BACK, CANARY, environment.FILE, wandb_mirror.ID)
+    for path in (*map(folder.joinpath, names), *folder.glob(CANARIES)):
+        path.unlink(missing_ok=True)
     _write_config(folder, plain)
 
 
@@ -96,6 +100,7 @@ def lock(folder: Path, key: str = "run_dir") -> Iterator[None]:
     need_writable(key, folder)
     need_no_links(key, [folder / name for name in FOLDERS])
     need_files(key, [folder / name for name in (*FILES, *CUT_BACK)])
+    need_files(key, [path for pattern in OF_WORKERS for path in folder.glob(pattern)])
     try:
         file = writing.open_file(folder / ".lock", 0)
     except OSError as error:

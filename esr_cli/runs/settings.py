@@ -37,10 +37,13 @@ def _population(config: dict[str, Any]) -> str:
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flattens nested settings into a dictionary by dotted names."""
+    """Flattens nested settings into a dictionary by dotted names.
+
+    Empty groups are left out: an older run may not know them.
+    """
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             found |= flat(value, f"{prefix}{key}.")
         else:
             found[f"{prefix}{key}"] = value

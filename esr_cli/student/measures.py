@@ -69,6 +69,20 @@ def metrics(rollouts: list[Rollout], parts: list[MicroBatch]) -> dict[str, float
     }
 
 
+def by_teacher(rollouts: list[Rollout], parts: list[MicroBatch]) -> dict[str, float]:
+    """The mean reverse KL (nats) of each of several teachers; empty if one scores all rollouts.
+
+    That of the teacher for all other rows is named `others`.
+    """
+    values: dict[str, list[torch.Tensor]] = {}
+    for part in parts:
+        name = rollouts[part.group[0]].prompt.teacher or "others"
+        values.setdefault(name, []).append(part.figures.kl_R.float()[part.usable_R])
+    if len({each.prompt.teacher for each in rollouts} | {""}) == 1:
+        return {}
+    return {f"train/reverse_kl/{name}": float(torch.cat(v).mean()) for name, v in values.items()}
+
+
 def gaps(rollouts: list[Rollout], parts: list[MicroBatch]) -> dict[int, tuple[float, float]]:
     """The mean and largest log-probability gap (nats) of each engine, by `Rollout.replica`."""
     gap_R = _gaps(rollouts, parts)

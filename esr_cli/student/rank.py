@@ -11,12 +11,12 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 
-from esr_cli.distill.head import Head
 from esr_cli.execution.packing import pack, unpack
 from esr_cli.student.checkpoint import Tensors
 from esr_cli.student.ranks import Ranks, whole
+from esr_cli.student.sides import Heads
 from esr_cli.student.student import Student, Update, WeightsError
-from esr_cli.types import Rollout, Scores
+from esr_cli.types import Rollout, StepScores
 
 Packed = dict[str, Any]
 # How long a rank waits for the others; one that died is noticed earlier.
@@ -24,15 +24,13 @@ TOGETHER = timedelta(hours=2)
 
 
 class Rank:
-    """Makes its shard of the student by `make(head, ranks)` once it has joined the other ranks.
+    """Makes its shard of the student by `make(heads, ranks)` once it has joined the other ranks.
 
     All ranks are called alike. Only the first returns weights and tensors, as whole tensors in
     memory of the host.
     """
 
-    def __init__(
-        self, make: Callable[[Head | None, Ranks], Student], device: str, host: str
-    ) -> None:
+    def __init__(self, make: Callable[[Heads, Ranks], Student], device: str, host: str) -> None:
         self._make, self._device, self._host = make, device, host
         self._store: Any = None
         self._handed = Tensors()
@@ -46,7 +44,7 @@ class Rank:
         )
         return self._host, self._store.port
 
-    def join(self, host: str, port: int, rank: int, size: int, head: Head | None) -> bool:
+    def join(self, host: str, port: int, rank: int, size: int, heads: Heads) -> bool:
         """Joins the other ranks and loads the shard; whether the student's head is a projection."""
         if self._store is None:
             self._store = dist.TCPStore(host, port, is_master=False, timeout=TOGETHER)
@@ -59,7 +57,7 @@ class Rank:
             backend, store=self._store, rank=rank, world_size=size, timeout=TOGETHER
         )
         mesh = DeviceMesh(self._device.partition(":")[0], list(range(size)))
-        self._student = self._make(head, Ranks(mesh))
+        self._student = self._make(heads, Ranks(mesh))
         return self._student.splits
 
     def leave(self) -> None:
@@ -67,7 +65,7 @@ class Rank:
         if dist.is_initialized():
             dist.destroy_process_group()
 
-    def update(self, rollouts: list[Rollout], scores: Scores, step: int) -> Update | str:
+    def update(self, rollouts: list[Rollout], scores: StepScores, step: int) -> Update | str:
         """See `Student.update`; what is wrong, if the weights are not finite."""
         try:
             return self._student.update(rollouts, scores, step)

@@ -13,13 +13,13 @@ from esr_cli.base.failures import Failure
 from esr_cli.config import TuneConfig
 from esr_cli.distill import positions
 from esr_cli.distill.divergence import Options, Side, divergence, figures
-from esr_cli.distill.head import Head
 from esr_cli.models import batching, loading
 from esr_cli.student import checkpoint, measures, tuning
 from esr_cli.student.checkpoint import Tensors, all_finite
 from esr_cli.student.measures import MicroBatch
 from esr_cli.student.ranks import Alone, local, whole
-from esr_cli.types import HiddenScores, Rollout, Sampling, Scores
+from esr_cli.student.sides import Heads, TeacherSides
+from esr_cli.types import Rollout, Sampling, StepScores
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,18 @@ class WeightsError(Failure):
 
 
 class Student:
-    """The trained model, its optimizer, and the teacher's output head.
+    """The trained model, its optimizer, and the output heads of its teachers by name.
 
     Several `ranks` hold a shard of it each and share the micro-batches; all of them call the same
     methods, whose results are those of one process up to rounding.
     """
 
     def __init__(
-        self, model: Any, teacher_head: Head | None, config: TuneConfig, objective: Objective,
+        self, model: Any, teacher_heads: Heads, config: TuneConfig, objective: Objective,
         total_steps: int, sends_adapter: bool = False, ranks: Alone | None = None,
     ) -> None:  # fmt: skip
         self.sends_adapter, self.ranks = sends_adapter, ranks or Alone()
-        self.model, self.teacher_head, self.dtype = model, teacher_head, model.dtype
+        self.model, self.teacher_heads, self.dtype = model, teacher_heads, model.dtype
         self.config, self.objective, self.total_steps = config, objective, total_steps
         loading.without_dropout(model)
         self.splits = loading.head_agrees(model, loading.head_of(model))
@@ -110,7 +110,7 @@ class Student:
         """The learning rate of a step, see `TuneConfig.rate`."""
         return self.config.rate(step, self.total_steps)
 
-    def update(self, rollouts: list[Rollout], scores: Scores, step: int) -> Update:
+    def update(self, rollouts: list[Rollout], scores: StepScores, step: int) -> Update:
         """One optimizer step over all rollouts; skipped if the loss or gradient is not finite.
 
         Raises `WeightsError` if the step destroyed the weights.
@@ -146,17 +146,17 @@ class Student:
         }
         by_rollout = measures.kl_by_rollout(rollouts, parts)
         return Update(
-            metrics | measures.metrics(rollouts, parts), by_rollout, skipped,
-            measures.gaps(rollouts, parts),
+            metrics | measures.metrics(rollouts, parts) | measures.by_teacher(rollouts, parts),
+            by_rollout, skipped, measures.gaps(rollouts, parts),
         )  # fmt: skip
 
-    def _backward(self, rollouts: list[Rollout], scores: Scores, step: int) -> list[MicroBatch]:
+    def _backward(self, rollouts: list[Rollout], scores: StepScores, step: int) -> list[MicroBatch]:
         sequences = [batching.inputs(r.prompt.trained_ids, r.response_ids) for r in rollouts]
-        spans = batching.offsets([len(r.response_ids) for r in rollouts])
-        budget, device = self.config.micro_batch_tokens, self.model.device.type
+        sides = TeacherSides(self.teacher_heads, scores, rollouts)
         parts = []
         lengths, ranks = list(map(len, sequences)), self.ranks
-        groups = batching.micro_batches(lengths, ranks.budget(lengths, budget), device)
+        budget = ranks.budget(lengths, self.config.micro_batch_tokens)
+        groups = sides.groups(lengths, budget, self.model.device.type)
         # Ranks must agree on a further forward pass.
         prompted = any(r.prompt.before_ids for r in rollouts)
         for number, group, counts in ranks.share(groups):
@@ -168,8 +168,7 @@ class Student:
             tokens_R = torch.tensor(
                 [token for r in chosen for token in r.response_ids], device=states_RX.device
             )
-            rows = [spans[i] for i in group]
-            teacher, usable_R = self._teacher_side(scores, rows, states_RX.device)
+            teacher, usable_R = sides.of(group, states_RX.device)
             if self.objective.options.kind == "policy_gradient" and self.objective.options.shared:
                 # The policy gradient needs the sampled token itself.
                 usable_R = usable_R & (self.objective.options.shared.column(tokens_R) >= 0)
@@ -216,20 +215,6 @@ class Student:
         if self.splits:
             return self._states(input_ids_BL)
         return self.model(input_ids=input_ids_BL, use_cache=False).logits
-
-    def _teacher_side(
-        self, scores: Scores, spans: list[slice], device: torch.device
-    ) -> tuple[Side, torch.Tensor]:
-        states = scores.hidden_RD if isinstance(scores, HiddenScores) else scores.logits_RV
-        rows = torch.cat([states[span] for span in spans]).to(device)
-        if scores.aligned_R is None:
-            usable_R = torch.ones(len(rows), dtype=torch.bool, device=device)
-        else:
-            usable_R = torch.cat([scores.aligned_R[span] for span in spans]).to(device)
-        if not isinstance(scores, HiddenScores):
-            return rows, usable_R
-        assert self.teacher_head is not None, "hidden states need the teacher's output head"
-        return (rows, self.teacher_head), usable_R
 
     def _position_weights(
         self, chosen: list[Rollout], student: Side, teacher: Side, tokens_R: torch.Tensor,

@@ -12,16 +12,16 @@ import torch
 from peft import get_peft_model
 
 from esr_cli.config import TuneConfig
-from esr_cli.distill.head import Head
 from esr_cli.execution.packing import pack, unpack
 from esr_cli.execution.restarting import RestartingWorker, WorkerError
 from esr_cli.execution.team import Team
 from esr_cli.models import lora
 from esr_cli.student import checkpoint
 from esr_cli.student.checkpoint import Tensors
+from esr_cli.student.sides import Heads
 from esr_cli.student.student import Update, WeightsError
 from esr_cli.student.tuning import ADAPTER, lora_config
-from esr_cli.types import HiddenScores, Rollout, Scores
+from esr_cli.types import HiddenScores, Rollout, Scores, ScoresByTeacher, StepScores
 
 
 class Trainers(Team):
@@ -40,15 +40,15 @@ class Trainers(Team):
         self.total_steps, self.dtype, self.splits = total_steps, dtype, True
         self._handed, self._wire_mib = Tensors(), 0.0
 
-    def join(self, head: Head | None) -> None:
+    def join(self, heads: Heads) -> None:
         """Has all ranks join and load their shards."""
         host, port = self.each("open", [(at == 0,) for at in range(len(self.members))])
-        size, shared = len(self.members), self.members[0].shared(head)
+        size, shared = len(self.members), self.members[0].shared(heads)
         ways = [(host, port, rank, size, shared) for rank in range(size)]
         self.splits = self.each("join", ways)
         super().take_wire_mib()
 
-    def update(self, rollouts: list[Rollout], scores: Scores, step: int) -> Update:
+    def update(self, rollouts: list[Rollout], scores: StepScores, step: int) -> Update:
         """See `Student.update`; all ranks get all rollouts and scores."""
         scores = _on_host(scores)
         found = self.all("update", rollouts, self.members[0].shared(scores), step)
@@ -123,8 +123,15 @@ class Trainers(Team):
         return found
 
 
-def _on_host(scores: Scores) -> Scores:
+def _on_host(scores: StepScores) -> StepScores:
     """The scores in memory that any process may read."""
+    if isinstance(scores, ScoresByTeacher):
+        parts = {name: _part_on_host(part) for name, part in scores.parts.items()}
+        return replace(scores, parts=parts)
+    return _part_on_host(scores)
+
+
+def _part_on_host(scores: Scores) -> Scores:
     aligned_R = None if scores.aligned_R is None else scores.aligned_R.cpu()
     if isinstance(scores, HiddenScores):
         return replace(scores, hidden_RD=scores.hidden_RD.cpu(), aligned_R=aligned_R)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from esr_cli.base.words import counted
@@ -15,11 +15,22 @@ from esr_cli.types import Prompt, Question
 
 @dataclass(frozen=True)
 class Manner:
-    """The format of prompts: both models' chats, and the wording for templates without tools."""
+    """The format of prompts: both models' chats, and the wording for templates without tools.
+
+    `teachers` are the chats of further teachers, by the `source` of the questions that are theirs.
+    """
 
     student: Chat
     teacher: Chat
     wording_in_text: str = ""
+    teachers: Mapping[str, Chat] = field(default_factory=dict)
+
+    def prompt(self, question: Question) -> Prompt:
+        """The question as a prompt for the student and for its own teacher."""
+        name = question.source if question.source in self.teachers else ""
+        teacher = self.teachers.get(name, self.teacher)
+        made = prompt(question, self.student, teacher, self.wording_in_text)
+        return replace(made, teacher=name)
 
 
 class DataTask:
@@ -49,11 +60,7 @@ class DataTask:
                 f"{total}, or raise rollouts_per_prompt"
             )
         places = (divmod(place, total) for place in range(step * count, (step + 1) * count))
-        asked = [self.questions[self._order(epoch)[place]] for epoch, place in places]
-        manner = self.manner
-        return [
-            prompt(each, manner.student, manner.teacher, manner.wording_in_text) for each in asked
-        ]
+        return [self.manner.prompt(self.questions[self._order(epoch)[at]]) for epoch, at in places]
 
     def _order_of(self, epoch: int) -> list[int]:
         # Sorted by hashed ids, so the order does not depend on the order of files, and adding or

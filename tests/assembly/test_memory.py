@@ -31,7 +31,7 @@ def test_the_memory_that_vllm_reserves_is_estimated(monkeypatch):
         (10**4, 32 * 2**30),
     ):
         config = read(*given, f"rollout.max_sequences={sequences}")
-        needs = {n.part: n for n in memory.needs(config, model, model, 90, 100)}
+        needs = {n.part: n for n in memory.needs(config, model, [model], 90, 100)}
         expected = reserved - (0 if sequences == 16 else shapes.weight_bytes(shape_of_1p5b(), 2))
         assert needs["engine's cache"].at_n == pytest.approx(expected / 2**30, rel=1e-3)
 
@@ -41,7 +41,7 @@ def test_the_estimate_equals_a_count_by_hand():
     words = lab_tokenizer()
     model = lab_model(LabConfig(), len(words), 0)
     count = sum(p.numel() for p in model.parameters())
-    needs = {n.part: n for n in memory.needs(config, model, model, prompt_tokens=58, longest=16)}
+    needs = {n.part: n for n in memory.needs(config, model, [model], prompt_tokens=58, longest=16)}
     assert needs["student's weights"].at_n == pytest.approx(count * 4 / 2**30)
     # fp32: the gradient and two moments, no master copy of the weights.
     assert needs["optimizer and gradients"].at_n == pytest.approx(count * 12 / 2**30)
@@ -52,13 +52,13 @@ def test_the_estimate_equals_a_count_by_hand():
     adapters = outlines.trained_parameters(model, lora.tune)
     assert adapters == 16 * 3 * (4 * (96 + 96) + 3 * (96 + 256))
     half = read("pair.dtype=bfloat16", "+rollout_len=16")
-    needs = {n.part: n for n in memory.needs(half, model, model, 58, 16)}
+    needs = {n.part: n for n in memory.needs(half, model, [model], 58, 16)}
     # A bf16 gradient; in fp32 its copy, the master weights and two moments.
     assert needs["optimizer and gradients"].at_n == pytest.approx(count * 18 / 2**30)
     assert memory.trained_bytes(half, model) == count * 4
     for dtype, size in (("bfloat16", 2), ("float32", 4)):
         config = read(f"pair.dtype={dtype}", "tune.master=none", "+rollout_len=16")
-        needs = {n.part: n for n in memory.needs(config, model, model, 58, 16)}
+        needs = {n.part: n for n in memory.needs(config, model, [model], 58, 16)}
         # Gradient and two moments in the model's own type.
         assert needs["optimizer and gradients"].at_n == pytest.approx(count * 3 * size / 2**30)
         assert memory.trained_bytes(config, model) == count * size
@@ -86,5 +86,5 @@ def test_memory_that_only_full_rollouts_exceed_is_a_warning():
 )
 def test_memory_is_estimated_for_architectures_with_other_names(kind, shape):
     model = outlines.outline(AutoConfig.for_model(kind, **shape))
-    needs = memory.needs(read(), model, model, 10, 10)
+    needs = memory.needs(read(), model, [model], 10, 10)
     assert all(need.at_n >= 0 for need in needs) and needs[0].at_n > 0

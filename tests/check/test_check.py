@@ -233,9 +233,9 @@ def test_a_base_model_without_a_template_is_a_warning():
 
 def test_a_template_that_writes_today_s_date_is_a_warning():
     tokenizer = load_tokenizer("esr:student")
-    assert templates.dated("student", tokenizer) == []
+    assert templates.dated("student", "pair.student", tokenizer) == []
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template
-    [found] = templates.dated("student", tokenizer)
+    [found] = templates.dated("student", "pair.student", tokenizer)
     assert found.status == "warning" and "pair.student.chat_template" in found.remedy
 
 

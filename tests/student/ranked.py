@@ -27,15 +27,15 @@ class Case:
     steps: int = 10
 
 
-def student_of(case: Case, head: Any, ranks: Any = None) -> Student:
+def student_of(case: Case, heads: Any, ranks: Any = None) -> Student:
     """The student of a case: alone, or a rank's shard."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     tune = TuneConfig(**{"learning_rate": 1e-4, "rank": 4, **case.tune})
     objective = Objective(Options(sampling_temperature=0.7, tile_tokens=8), case.rule)
     model = loading.load_model(case.path, case.dtype, "cpu")
-    head = replace(head, weight_VD=head.weight_VD.to(model.dtype))
-    return Student(model, head, tune, objective, case.steps, case.sends_adapter, ranks)
+    heads = {name: replace(h, weight_VD=h.weight_VD.to(model.dtype)) for name, h in heads.items()}
+    return Student(model, heads, tune, objective, case.steps, case.sends_adapter, ranks)
 
 
 class CaseRank(Rank):
@@ -45,11 +45,11 @@ class CaseRank(Rank):
         self.case = case
         super().__init__(self._made, "cpu", "127.0.0.1")
 
-    def _made(self, head: Any, ranks: Any) -> Student:
-        self._head, self._ranks = head, ranks
-        return student_of(self.case, head, ranks)
+    def _made(self, heads: Any, ranks: Any) -> Student:
+        self._heads, self._ranks = heads, ranks
+        return student_of(self.case, heads, ranks)
 
     def remake(self, case: Case) -> None:
         """Makes the student of this case."""
         self._handed = {}
-        self._student = student_of(case, self._head, self._ranks)
+        self._student = student_of(case, self._heads, self._ranks)

@@ -51,7 +51,7 @@ def student(
     options = Options(sampling_temperature=0.7, tile_tokens=8)
     objective = Objective(options, rule or Rule(), reduction)
     model = model or load(tiny_pair)
-    return Student(model, teacher.head(), TuneConfig(**settings), objective, total_steps)
+    return Student(model, {"": teacher.head()}, TuneConfig(**settings), objective, total_steps)
 
 
 def gradients(made: Student, rollouts, teacher) -> dict[str, torch.Tensor]:

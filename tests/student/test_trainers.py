@@ -22,7 +22,7 @@ from esr_cli.student import snapshot
 from esr_cli.student.checkpoint import TENSORS
 from esr_cli.student.student import WeightsError
 from esr_cli.student.trainers import Trainers
-from esr_cli.types import HiddenScores
+from esr_cli.types import HiddenScores, ScoresByTeacher
 
 FULL, LORA = {"method": "full"}, {"method": "lora"}
 # Micro-batches of one or two responses: five passes of one process, unequal on two ranks.
@@ -36,10 +36,15 @@ def teams(tiny_pair, teacher):
     case = Case(str(tiny_pair / "student"), FULL)
     made = {size: team_of(size, case) for size in (2, 3)}
     for team in made.values():
-        team.join(teacher.head())
+        team.join(heads_of(teacher))
     yield made
     for team in made.values():
         team.close()
+
+
+def heads_of(teacher):
+    """The same head for three teachers by name, each of which may score some of the responses."""
+    return dict.fromkeys(("", "math", "code"), teacher.head())
 
 
 def team_of(size, case):
@@ -116,7 +121,7 @@ def test_ranks_take_the_steps_of_one_process(name, size, teams, tiny_pair, teach
     tune, more = CASES[name]
     case = Case(str(tiny_pair / "student"), tune, **more)
     scores = teacher.score(ROLLOUTS)
-    alone, team = student_of(case, teacher.head()), told(teams[size], case)
+    alone, team = student_of(case, heads_of(teacher)), told(teams[size], case)
     same_updates(took(team, ROLLOUTS, scores), took(alone, ROLLOUTS, scores))
     same_student(team, alone)
     # The weights as handed over follow further steps in the same memory.
@@ -131,7 +136,7 @@ def test_a_rank_without_rollouts_passes_as_often_as_the_others(teams, tiny_pair,
     case = Case(str(tiny_pair / "student"), FULL)
     for rollouts in (ROLLOUTS[:1], ROLLOUTS[:2], [*ROLLOUTS, *ROLLOUTS[:3]]):
         scores = teacher.score(rollouts)
-        alone, team = student_of(case, teacher.head()), told(teams[3], case)
+        alone, team = student_of(case, heads_of(teacher)), told(teams[3], case)
         same_updates(took(team, rollouts, scores), took(alone, rollouts, scores))
         same_student(team, alone)
 
@@ -142,7 +147,7 @@ def test_positions_that_are_not_aligned_and_skipped_steps_are_those_of_one_proce
     case, scores = Case(str(tiny_pair / "student"), FULL | SMALL), teacher.score(ROLLOUTS)
     rows = len(scores.hidden_RD)
     part, none = torch.arange(rows) % 3 > 0, torch.zeros(rows, dtype=torch.bool)
-    alone, team = student_of(case, teacher.head()), told(teams[2], case)
+    alone, team = student_of(case, heads_of(teacher)), told(teams[2], case)
     broken = scores.hidden_RD.clone()
     broken[-1] = torch.nan
     for given in (part, none, None):
@@ -160,9 +165,40 @@ def test_prompts_that_train_differently_from_how_they_were_sampled(teams, tiny_p
     scores = teacher.score(rollouts)
     for tune in (FULL | SMALL, LORA):
         case = Case(str(tiny_pair / "student"), tune)
-        alone, team = student_of(case, teacher.head()), told(teams[3], case)
+        alone, team = student_of(case, heads_of(teacher)), told(teams[3], case)
         same_updates(took(team, rollouts, scores), took(alone, rollouts, scores))
         same_student(team, alone)
+
+
+def test_each_response_is_compared_with_its_own_teacher(teams, tiny_pair, teacher):
+    """Teachers of different states: each sees its own responses alone, in their own order."""
+    names = ("math", "", "math", "code")
+    rollouts = [
+        replace(r, prompt=replace(r.prompt, teacher=name))
+        for r, name in zip(ROLLOUTS, names, strict=True)
+    ]
+    parts = {name: teacher.score([r for r in rollouts if r.prompt.teacher == name])
+             for name in names}  # fmt: skip
+    case = Case(str(tiny_pair / "student"), FULL)
+    alone, one = (student_of(case, heads_of(teacher)) for _ in range(2))
+    # The same model under three names is one teacher.
+    same_updates(
+        took(alone, rollouts, ScoresByTeacher(parts)), took(one, ROLLOUTS, teacher.score(ROLLOUTS))
+    )
+    same_student(alone, one)
+    parts["math"] = replace(parts["math"], hidden_RD=parts["math"].hidden_RD.flip(-1))
+    for tune in (FULL | SMALL, LORA):
+        case = Case(str(tiny_pair / "student"), tune)
+        alone, team = student_of(case, heads_of(teacher)), told(teams[3], case)
+        found = took(alone, rollouts, ScoresByTeacher(parts))
+        same_updates(took(team, rollouts, ScoresByTeacher(parts)), found)
+        same_student(team, alone)
+    kl = found[0].metrics
+    by_name = {name: kl[f"train/reverse_kl/{name or 'others'}"] for name in names}
+    tokens = {"math": 19, "": 1, "code": 4}
+    mean = sum(by_name[name] * count for name, count in tokens.items()) / 24
+    assert mean == pytest.approx(kl["train/reverse_kl"], rel=1e-5)
+    assert by_name["math"] > by_name["code"]
 
 
 @pytest.mark.parametrize("tune", [FULL, FULL | {"master": "none"}, LORA], ids=str)
@@ -172,8 +208,7 @@ def test_sixteen_bits_are_close_and_their_shards_are_of_the_same_types(
     case = Case(str(tiny_pair / "student"), tune, dtype="bfloat16")
     scores = teacher.score(ROLLOUTS)
     scores = replace(scores, hidden_RD=scores.hidden_RD.bfloat16())
-    head = teacher.head()
-    alone, team = student_of(case, head), told(teams[2], case)
+    alone, team = student_of(case, heads_of(teacher)), told(teams[2], case)
     [ours], [theirs] = took(team, ROLLOUTS, scores, 1), took(alone, ROLLOUTS, scores, 1)
     # An average in place of a sum would be half of it.
     for key in ("train/loss", "train/grad_norm"):
@@ -187,7 +222,7 @@ def test_sixteen_bits_are_close_and_their_shards_are_of_the_same_types(
 @pytest.mark.parametrize("tune", [FULL, LORA], ids=["full", "lora"])
 def test_state_goes_from_two_ranks_to_three_and_to_one(tune, teams, tiny_pair, teacher, tmp_path):
     case, scores = Case(str(tiny_pair / "student"), tune), teacher.score(ROLLOUTS)
-    unbroken = student_of(case, teacher.head())
+    unbroken = student_of(case, heads_of(teacher))
     took(unbroken, ROLLOUTS, scores, 6)
     two = told(teams[2], case)
     took(two, ROLLOUTS, scores, 2)
@@ -197,7 +232,7 @@ def test_state_goes_from_two_ranks_to_three_and_to_one(tune, teams, tiny_pair, t
     same(three.tensors(), load_file(first / TENSORS), 0.0, 0.0)
     for step in (2, 3):
         three.update(ROLLOUTS, scores, step)
-    alone = student_of(case, teacher.head())
+    alone = student_of(case, heads_of(teacher))
     snapshot.restore(snapshot.save(tmp_path, 4, three, keep=9), alone)
     for step in (4, 5):
         alone.update(ROLLOUTS, scores, step)
@@ -209,7 +244,7 @@ def test_a_death_ends_the_team_and_weights_that_are_not_finite_are_named(
 ):
     team, scores = team_of(2, Case(str(tiny_pair / "student"), FULL)), teacher.score(ROLLOUTS)
     try:
-        team.join(teacher.head())
+        team.join(heads_of(teacher))
         saved = team.tensors()
         saved["weight/model.norm.weight"][-1] = torch.inf
         save_file(saved, tmp_path / TENSORS)

@@ -9,12 +9,12 @@ import time
 import httpx
 import pytest
 import torch
-from conftest import INLINE, SHORT, SameIds, esr, free_port, launch, rows, wait_for_step
+from conftest import INLINE, SHORT, SameIds, esr, free_port, launch, read, rows, wait_for_step
 from safetensors.torch import load_file
 from serving import Server, damaging
 
-from esr_cli.assembly import teachers
-from esr_cli.config import ModelConfig
+from esr_cli.assembly import several_teachers, teachers
+from esr_cli.config import ConfigError, ModelConfig
 from esr_cli.execution.seat import Seat
 from esr_cli.models import outlines
 from esr_cli.teacher.canary import Canary
@@ -92,6 +92,30 @@ def test_scores_and_head_are_those_of_our_own_passes(server, ours):
     assert float((found.hidden_RD - expected.hidden_RD).abs().max()) < 1e-5
     assert (served.head().weight_VD == ours.head().weight_VD).all()
     assert 0 <= found.metrics["teacher/canary_gap"] < 1e-5
+
+
+def test_servers_tell_which_of_several_teachers_they_serve(server):
+    mine = ["task=jsonl", "teacher=server", f"teacher.urls=[{server.url}]", "teacher.by=source"]
+    # The same model may be a teacher twice, with another prompt.
+    config = read(*mine, "+pair.teachers.b.path=esr:teacher", "+pair.teachers.b.system=be brief")
+    found = several_teachers.each(config)
+    assert {name: own.teacher.urls for name, own in found.items()} == {
+        "": [server.url],
+        "b": [server.url],
+    }
+    assert found["b"].pair.teacher.system == "be brief" and not found["b"].pair.teachers
+    for more, message in (
+        (
+            ["+pair.teachers.b.path=esr:student"],
+            "pair.teachers.b.path=esr:student: none of teacher",
+        ),
+        (
+            ["pair.teacher.path=esr:student", "+pair.teachers.b.path=esr:student"],
+            "which is none of",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            several_teachers.each(read(*mine, *more))
 
 
 def test_answers_in_bfloat16_are_the_rounded_states(server, ours):

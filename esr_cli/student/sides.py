@@ -1,0 +1,62 @@
+"""The teacher's side of a step: each rollout's scores by its own teacher, and that one's head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from esr_cli.distill.divergence import Side
+from esr_cli.distill.head import Head
+from esr_cli.models import batching
+from esr_cli.types import HiddenScores, Rollout, Scores, ScoresByTeacher, StepScores
+
+# By the name of the teacher; None for one that returns logits.
+Heads = Mapping[str, Head | None]
+
+
+class TeacherSides:
+    """The scores of a step's `rollouts`, by micro-batch; `heads` has every teacher's head."""
+
+    def __init__(self, heads: Heads, scores: StepScores, rollouts: list[Rollout]) -> None:
+        self.heads, self._rollouts = heads, rollouts
+        if isinstance(scores, ScoresByTeacher):
+            self._parts: Mapping[str, Scores] = scores.parts
+            self._names = [rollout.prompt.teacher for rollout in rollouts]
+        else:
+            self._parts, self._names = {"": scores}, [""] * len(rollouts)
+        self._spans: dict[int, slice] = {}
+        for own in self._by_teacher():
+            spans = batching.offsets([len(rollouts[i].response_ids) for i in own])
+            self._spans |= dict(zip(own, spans, strict=True))
+
+    def groups(self, lengths: list[int], budget_tokens: int, device: str) -> list[list[int]]:
+        """Micro-batches, see `batching.micro_batches`, of rollouts with the same teacher each."""
+        return [
+            [own[at] for at in group]
+            for own in self._by_teacher()
+            for group in batching.micro_batches([lengths[i] for i in own], budget_tokens, device)
+        ]
+
+    def of(self, group: list[int], device: torch.device) -> tuple[Side, torch.Tensor]:
+        """The teacher's side of a micro-batch, and the positions at which it predicts."""
+        name = self._names[group[0]]
+        scores, spans = self._parts[name], [self._spans[i] for i in group]
+        states = scores.hidden_RD if isinstance(scores, HiddenScores) else scores.logits_RV
+        rows = torch.cat([states[span] for span in spans]).to(device)
+        if scores.aligned_R is None:
+            usable_R = torch.ones(len(rows), dtype=torch.bool, device=device)
+        else:
+            usable_R = torch.cat([scores.aligned_R[span] for span in spans]).to(device)
+        if not isinstance(scores, HiddenScores):
+            return rows, usable_R
+        head = self.heads[name]
+        assert head is not None, "hidden states need the teacher's output head"
+        return (rows, head), usable_R
+
+    def _by_teacher(self) -> list[list[int]]:
+        """The numbers of the rollouts of each teacher."""
+        own: dict[str, list[int]] = {}
+        for i, name in enumerate(self._names):
+            own.setdefault(name, []).append(i)
+        return list(own.values())
