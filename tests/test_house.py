@@ -67,7 +67,7 @@ PLAN: list[tuple[str, str, str]] = [
     # what everyone may use
     ("config", "", "errors finding gate probe schema train"),
     ("types", "", ""),
-    ("base", "", "failures files process reading seeds states statistics words writing"),
+    ("base", "", "failures files parallel process reading seeds states statistics words writing"),
 ]
 NAMES = [room for room, _, _ in PLAN]
 ENTERS = {room: set(enters.split()) for room, enters, _ in PLAN}

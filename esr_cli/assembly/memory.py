@@ -54,6 +54,8 @@ def needs(
     # Of several ranks one has a GPU to itself, and on a CPU all compute side by side.
     ranks, on_gpu = config.execution.trainers, _device(config).startswith("cuda")
     shard, passes = (1 / ranks, 1) if on_gpu else (1, ranks)
+    # Of an engine on several GPUs, one is the trainer's at most.
+    part = 1 / config.rollout.tensor_parallel if on_gpu else 1
     engines, beside = beside_trainer(config)
     student_count, width = weight_count(student), max(_shape(m).hidden_size for m in teachers)
     teacher_count = fmean(weight_count(model) for model in teachers)
@@ -70,7 +72,7 @@ def needs(
         fixed("student's weights", shard * student_count * size),
         fixed("optimizer and gradients", shard * _optimizer(config, student, size)),
         fixed("teacher's weights", beside * _teacher(config, teacher_count * size)),
-        fixed("engine's weights", engines * _copies(config) * student_count * size),
+        fixed("engine's weights", engines * part * _copies(config) * student_count * size),
         both(
             "engine's cache",
             lambda n: bool(engines) * (reserved or cache * rows * (prompt_tokens + n)),
@@ -128,8 +130,9 @@ def _reserved(config: TrainConfig, student: Any, size: int) -> float:
     share = config.rollout.gpu_memory_utilization
     share *= torch.cuda.get_device_properties(0).total_memory
     shape, most = _shape(student), config.rollout.max_sequences
-    cache = engine_cache(shape, size, config.pair.context_tokens, most, share)
-    return cache + ENGINE_ROOM if cache else share - weight_count(student) * size
+    parts = config.rollout.tensor_parallel
+    cache = engine_cache(shape, size, config.pair.context_tokens, most, share, parts)
+    return cache + ENGINE_ROOM if cache else share - weight_count(student) * size / parts
 
 
 def _copies(config: TrainConfig) -> int:

@@ -10,6 +10,8 @@ from esr_cli.base.words import counted
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Exam
 from esr_cli.config import ConfigError, ModelConfig, RolloutConfig, TrainConfig, teacher_key
+from esr_cli.models import loading
+from esr_cli.models.shapes import undivided
 from esr_cli.tasks import chat
 from esr_cli.tasks.chat import Chat
 from esr_cli.types import Prompt, Sampling
@@ -30,6 +32,8 @@ def check_models(config: TrainConfig, drawn: bool = True) -> tuple[Any, Any]:
     for name, model in config.pair.all_teachers.items():
         key = f"{teacher_key(name)}.path"
         model_folder.check(key, model, need_weights)
+        if config.teacher.engine == "vllm":
+            _check_split("teacher.tensor_parallel", config.teacher.tensor_parallel, model)
         tokenizers[name] = model_folder.tokenizer(key, model)
         if by_ids:
             model_folder.check_ids(key, model, tokenizers[name])
@@ -41,10 +45,23 @@ def check_model(key: str, model: ModelConfig, rollout: RolloutConfig, weights: b
     model_folder.check(key, model, weights)
     if rollout.engine == "vllm" and importlib.util.find_spec("vllm") is None:
         raise ConfigError("rollout=vllm: vLLM is not installed; run make setup, or rollout=eager")
+    _check_split("rollout.tensor_parallel", rollout.tensor_parallel, model)
     tokenizer = model_folder.tokenizer(key, model)
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"{key}={model.path}: its tokenizer has no end-of-text token")
     return tokenizer
+
+
+def _check_split(key: str, parts: int, model: ModelConfig) -> None:
+    """Raises `ConfigError` if vLLM cannot split the model over so many GPUs."""
+    if parts == 1:
+        return
+    shape = loading.load_shape(model.path, model.revision, model.trust_remote_code)
+    if what := undivided(shape, parts):
+        raise ConfigError(
+            f"{key}={parts}: {model.path} cannot be split so ({what}); give a number that divides "
+            "them, or 1"
+        )
 
 
 def stop_ids(model: ModelConfig, tokenizer: Any, names: list[str]) -> tuple[int, ...]:

@@ -26,9 +26,13 @@ CPUS_WITH_GPU, CPUS_WITHOUT = 1.0, 0.5
 
 @dataclass(frozen=True)
 class Role:
-    """`count` workers in `place`, of `width` GPUs each; `masked` ones see no other GPUs."""
+    """`count` workers in `place`, of `width` GPUs each; `masked` ones see no other GPUs.
+
+    `key` and `split` are the settings of count and width.
+    """
 
     key: str
+    split: str
     place: str
     count: int
     width: int
@@ -45,6 +49,13 @@ class Role:
         """The GPUs of this machine that its processes take."""
         here = self.place != "ray" and self.device.startswith("cuda")
         return self.count * self.width if here else 0
+
+    @property
+    def said(self) -> str:
+        """The setting that makes the role as large as it is."""
+        if self.count == 1 and self.width > 1:
+            return f"{self.split}={self.width}"
+        return f"{self.key}={self.count}"
 
 
 def of_engines(
@@ -95,15 +106,27 @@ def need_free(execution: ExecutionConfig, seats: Sequence[Seat]) -> None:
 def described(config: TrainConfig) -> str:
     """Where trainer, engines and teachers compute, in words."""
     engines, teachers, trainers = _seats(config.rollout, config.placed, config.teacher)
-    engine = _said("engine", config.rollout.engine, config.execution.engine, engines)
+    kind = _split(config.rollout.engine, config.rollout.tensor_parallel)
+    engine = _said("engine", kind, config.execution.engine, engines)
     if config.teacher.engine == "server":
         teacher = f"{counted(len(config.teacher.urls), 'server')} as teacher"
     else:
-        teacher = _said("teacher", config.teacher.engine, config.execution.teacher, teachers)
+        kind = _split(config.teacher.engine, _teachers_width(config.teacher))
+        teacher = _said("teacher", kind, config.execution.teacher, teachers)
     trainer = f"trainer on {loading.pick_device(config.execution.device)}"
     if trainers:
         trainer = _said("trainer", "FSDP2", config.execution.engine, trainers)
     return f"{trainer}; {engine}; {teacher}"
+
+
+def _split(kind: str, width: int) -> str:
+    """`vllm`, or `vllm, tensor_parallel=2`."""
+    return f"{kind}, tensor_parallel={width}" if width > 1 else kind
+
+
+def _teachers_width(teacher: TeacherEngineConfig) -> int:
+    """The GPUs of one teacher."""
+    return teacher.tensor_parallel if teacher.engine == "vllm" else 1
 
 
 def _said(role: str, kind: str, place: str, seats: Sequence[Seat]) -> str:
@@ -143,7 +166,10 @@ def _seats(
     """The seats of engines, of teachers, and of the ranks if there are several."""
     masked = rollout.engine == "vllm"
     device = loading.pick_device(execution.device)
-    engines = Role("execution.rollouts", execution.engine, execution.rollouts, 1, masked, device)
+    engines = Role(
+        "execution.rollouts", "rollout.tensor_parallel", execution.engine, execution.rollouts,
+        rollout.tensor_parallel, masked, device,
+    )  # fmt: skip
     if teacher is None:
         return _numbered(_of(engines, [engines], execution), 0), [Seat()], []
     if teacher.engine == "server":
@@ -151,8 +177,8 @@ def _seats(
         return _numbered(found, 0), [Seat()], _numbered(_ranks(execution), len(found))
     masked = teacher.engine == "vllm"
     teachers = Role(
-        "execution.teachers", execution.teacher, execution.teachers,
-        teacher.tensor_parallel if masked else 1, masked,
+        "execution.teachers", "teacher.tensor_parallel", execution.teacher, execution.teachers,
+        _teachers_width(teacher), masked,
         loading.pick_device(execution.teacher_device),
     )  # fmt: skip
     roles = [engines, teachers]
@@ -166,7 +192,7 @@ def _ranks(execution: ExecutionConfig) -> list[Seat]:
     if execution.trainers == 1:
         return []
     device = loading.pick_device(execution.device)
-    role = Role("execution.trainers", execution.engine, execution.trainers, 1, False, device)
+    role = Role("execution.trainers", "", execution.engine, execution.trainers, 1, False, device)
     if role.place == "ray" or not device.startswith("cuda"):
         return _of(role, [role], execution)
     _need_gpus(role, torch.cuda.device_count() - _number(device))
@@ -193,17 +219,19 @@ def _numbered(seats: list[Seat], first: int) -> list[Seat]:
 def _of(role: Role, roles: list[Role], execution: ExecutionConfig) -> list[Seat]:
     on_gpu = role.device.startswith("cuda")
     threads = max(1, torch.get_num_threads() // role.count)
+    if role.place == "inline" and role.width > 1:
+        raise ConfigError(f"{role.said}: needs execution=process or execution=ray, not inline")
     if role.place == "ray":
         if importlib.util.find_spec("ray") is None:
             raise ConfigError('execution=ray: Ray is not installed; pip install "esr-cli[ray]"')
-        cpus, width = (CPUS_WITH_GPU, role.width) if on_gpu else (CPUS_WITHOUT, 0)
+        cpus, width = (CPUS_WITH_GPU, role.width) if on_gpu else (role.width * CPUS_WITHOUT, 0)
         device = "auto" if on_gpu else "cpu"
         return [Seat(device, (), threads, execution.address, cpus, width)] * role.count
     if not on_gpu:
-        if role.count > _cores():
+        if role.count * role.width > _cores():
             raise ConfigError(
-                f"{role.key}={role.count}: this machine has {_cores()} cores; give at most as many "
-                "workers, or execution=ray on several machines"
+                f"{role.said}: this machine has {_cores()} cores, and each worker takes "
+                f"{role.width}; give fewer, or execution=ray on several machines"
             )
         own = role.alone or role.place == "inline"
         return [Seat(role.device, (), 0 if own else threads)] * role.count
@@ -235,9 +263,10 @@ def _on_gpus(role: Role, roles: list[Role], trainers: list[int]) -> list[Seat]:
 
 def _need_gpus(role: Role, there: int) -> None:
     if role.gpus > there:
+        each = f", {role.width} each" if role.width > 1 else ""
         raise ConfigError(
-            f"{role.key}={role.count}: they need {role.gpus} GPUs, and there are {there}; give "
-            "fewer, or execution=ray on several machines"
+            f"{role.said}: they need {role.gpus} GPUs{each}, and there are {there}; give fewer, or "
+            "execution=ray on several machines"
         )
 
 

@@ -171,6 +171,7 @@ def place_engines(
         settings |= {
             "max_model_len": context_tokens,
             "gpu_memory_utilization": rollout.gpu_memory_utilization,
+            "tensor_parallel": rollout.tensor_parallel,
         }
     waits = patience(execution, model, execution.device)
     chosen = seats.of_engines(rollout, execution, teacher)

@@ -41,12 +41,16 @@ class Machine:
 
 @dataclass(frozen=True)
 class Gpus:
-    """The GPUs of each role; `shared`: the same ones, which the roles take in turns."""
+    """The GPUs of each role; `shared`: the same ones, which the roles take in turns.
+
+    `engine_width` is of one engine; None: as few as hold its weights.
+    """
 
     trainers: int = 1
     teachers: int = 1
     engines: int = 1
     shared: bool = False
+    engine_width: int | None = None
 
     @property
     def count(self) -> int:
@@ -98,7 +102,9 @@ def seconds(step: Step, gpus: Gpus, machine: Machine) -> dict[str, float]:
 
 
 def engine_width(step: Step, gpus: Gpus, machine: Machine) -> int:
-    """GPUs of one engine: the fewest, by powers of two, that hold its weights."""
+    """GPUs of one engine: as given, or the fewest, by powers of two, that hold its weights."""
+    if gpus.engine_width:
+        return gpus.engine_width
     needed = weight_bytes(_shape(step.student), HALF) / (WEIGHTS_SHARE * machine.capacity)
     return min(gpus.engines, 2 ** max(0, math.ceil(math.log2(needed))))
 
@@ -147,8 +153,10 @@ def findings(config: TrainConfig, models: dict[str, Any], prompt: int) -> list[F
     responses = config.prompts_per_step * config.rollouts_per_prompt
     step = Step(models["student"], models["teacher"], responses, prompt, n, config.tune)
     teachers = execution.teachers * teacher.tensor_parallel
-    one_each = execution.trainers == teachers == execution.rollouts == 1
-    gpus = Gpus(execution.trainers, teachers, execution.rollouts, shared=one_each)
+    width = config.rollout.tensor_parallel
+    engines = execution.rollouts * width
+    one_each = execution.trainers == teachers == engines == 1
+    gpus = Gpus(execution.trainers, teachers, engines, one_each, width)
     found, top = seconds(step, gpus, machine), machine.gpu
     phases = ", ".join(f"{name} {found[name]:.2g} s" for name in ("generate", "score", "train"))
     text = (

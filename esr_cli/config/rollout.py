@@ -34,7 +34,8 @@ class RolloutConfig:
     `max_sequences` is the maximum number of responses that are decoded in parallel. With
     `staleness` k the rollouts of a step are sampled from the weights k updates earlier, while the
     steps before it are trained (docs/scale.md). `weights` is what the engine gets of a LoRA
-    student: its `merged` weights, or the `adapter` alone; `auto` is the adapter on Ray.
+    student: its `merged` weights, or the `adapter` alone; `auto` is the adapter on Ray. With
+    vLLM `tensor_parallel` GPUs of one machine share an engine.
     """
 
     engine: str = "vllm"
@@ -46,6 +47,7 @@ class RolloutConfig:
     gpu_memory_utilization: float = 0.4
     staleness: int = 0
     weights: str = "auto"
+    tensor_parallel: int = 1
 
     def __post_init__(self) -> None:
         need_choice("rollout", self.engine, ("vllm", "eager"))
@@ -58,4 +60,10 @@ class RolloutConfig:
         need(0 <= stale <= MOST_STALE, "rollout.staleness", stale, f"give 0 to {MOST_STALE}")
         share = self.gpu_memory_utilization
         need(0 < share <= 1, "rollout.gpu_memory_utilization", share, "give a share in (0, 1]")
-        need(self.max_sequences > 0, "rollout.max_sequences", self.max_sequences, "give 1 or more")
+        for key in ("max_sequences", "tensor_parallel"):
+            need(getattr(self, key) > 0, f"rollout.{key}", getattr(self, key), "give 1 or more")
+        parts = self.tensor_parallel
+        need(
+            parts == 1 or self.engine == "vllm", "rollout.tensor_parallel", parts,
+            f"rollout={self.engine} computes on one device; give rollout=vllm",
+        )  # fmt: skip

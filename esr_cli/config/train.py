@@ -26,7 +26,7 @@ MOST_RANK = 512
 NO_DIFFERENCE = (
     "run_dir", "resume", "strict", "dry_run", "data_dir", "sandbox", "tracking", "execution",
     "alarms", "teacher.urls", "teacher.timeout_s", "teacher.patience_s", "teacher.in_flight",
-    "teacher.tensor_parallel", "teacher.gpu_memory_utilization",
+    "teacher.tensor_parallel", "teacher.gpu_memory_utilization", "rollout.tensor_parallel",
 )  # fmt: skip
 # What a resumed run may be given anew, beside more `steps`.
 FREE_ON_RESUME = (*NO_DIFFERENCE, "save_every", "keep_checkpoints")

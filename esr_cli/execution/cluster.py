@@ -130,7 +130,7 @@ def reserve(address: str, seats: Sequence[Seat], trainer_gpus: Sequence[int] = (
         raise ConfigError(
             f"execution=ray: {_machines()} cannot hold {len(seats)} workers of up to {widest} GPUs,"
             " each inside one machine; lower execution.rollouts, execution.trainers or "
-            "teacher.tensor_parallel"
+            "tensor_parallel of rollout or teacher"
         )
     _Reserved.group = group
     wanted = _wanted(seats)

@@ -124,7 +124,11 @@ def _serve(pipe: Connection, beats: Any, parent: int, modules: tuple[str, ...]) 
         except BaseException as error:
             pipe.send((False, raised(error)))
             return
-        _serve_calls(pipe, worker)
+        try:
+            _serve_calls(pipe, worker)
+        finally:
+            if close := getattr(worker, "close", None):
+                close()
 
 
 def _beat(beats: Any) -> None:

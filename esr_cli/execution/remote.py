@@ -95,6 +95,11 @@ class RestorableEngine:
         # The trainer may move its weights once this returns.
         process.synchronize()
 
+    def close(self) -> None:
+        """Ends what the engine has started."""
+        if close := getattr(self.engine, "close", None):
+            close()
+
     def generate(self, batches: Sequence[Batch]) -> tuple[int, list[list[Rollout]]]:
         """The version of the weights, and the rollouts of each batch; see `Engine.generate`."""
         return self._loaded, [self.engine.generate(*batch) for batch in batches]

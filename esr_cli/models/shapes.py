@@ -15,6 +15,8 @@ ATTENTION = {"full_attention", "sliding_attention"}
 BLOCK = 16
 # Bytes of an engine besides weights and cache: activations, CUDA graphs, workspaces.
 ENGINE_ROOM = 2 * 2**30
+# vLLM pads a vocabulary to a multiple of this.
+VOCABULARY_BLOCK = 64
 
 
 class Sizes(NamedTuple):
@@ -34,15 +36,38 @@ def sizes(shape: Any) -> Sizes:
     """
     heads = shape.num_attention_heads
     head = getattr(shape, "head_dim", None) or shape.hidden_size // heads
-    pairs = getattr(shape, "num_key_value_heads", None) or heads
+    pairs = _pairs(shape)
     mlp = getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size
     return Sizes(shape.num_hidden_layers, shape.hidden_size, mlp, heads * head, 2 * pairs * head)
 
 
-def cache_bytes(shape: Any, size: int) -> int:
-    """Bytes of the keys and values of one token, for a dtype of `size` bytes."""
+def _pairs(shape: Any) -> int:
+    """The number of heads of keys and values."""
+    return getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
+
+
+def undivided(shape: Any, parts: int) -> str:
+    """What of a model vLLM cannot split over `parts` GPUs, in words; empty if it can split all."""
+    heads, pairs = shape.num_attention_heads, _pairs(shape)
+    if heads % parts:
+        return f"its {heads} attention heads"
+    if pairs % parts and parts % pairs:
+        return f"its {pairs} heads of keys and values"
+    if not plain(shape):
+        return ""
+    if sizes(shape).mlp % parts:
+        return f"its MLP of width {sizes(shape).mlp}"
+    rows = -(-shape.vocab_size // VOCABULARY_BLOCK) * VOCABULARY_BLOCK
+    return f"its vocabulary, of {rows} rows when padded" if rows % parts else ""
+
+
+def cache_bytes(shape: Any, size: int, parts: int = 1) -> int:
+    """Bytes of the keys and values of one token, for a dtype of `size` bytes.
+
+    With `parts`, on one of as many GPUs that share the model. A head is not split.
+    """
     dims = sizes(shape)
-    return dims.layers * dims.pairs * size
+    return dims.layers * dims.pairs * size // min(parts, _pairs(shape))
 
 
 def plain(shape: Any) -> bool:
@@ -63,16 +88,21 @@ def weight_bytes(shape: Any, size: int) -> int:
     return (layers + rows * dims.width) * size
 
 
-def whole_cache(shape: Any, size: int, tokens: int, sequences: int) -> int:
-    """Bytes of a cache for `sequences` of `tokens` each, and one block reserved by the engine."""
+def whole_cache(shape: Any, size: int, tokens: int, sequences: int, parts: int = 1) -> int:
+    """Bytes of a cache for `sequences` of `tokens` each, and one block reserved by the engine.
+
+    This and what follows is for one of the `parts` GPUs that share an engine.
+    """
     blocks = -(-tokens // BLOCK) * sequences + 1
     if len(set(getattr(shape, "layer_types", None) or ())) > 1:
         # Layers of different kinds are padded to groups of one size.
         blocks += -(-blocks // 5)
-    return cache_bytes(shape, size) * BLOCK * blocks
+    return cache_bytes(shape, size, parts) * BLOCK * blocks
 
 
-def engine_cache(shape: Any, size: int, tokens: int, sequences: int, share: float) -> int:
+def engine_cache(
+    shape: Any, size: int, tokens: int, sequences: int, share: float, parts: int = 1
+) -> int:
     """Bytes of the cache of an engine that may use `share` bytes in total.
 
     This is the cache that it can use, limited to what weights and workspaces leave. 0 if not even
@@ -80,11 +110,11 @@ def engine_cache(shape: Any, size: int, tokens: int, sequences: int, share: floa
     """
     if not plain(shape):
         return 0
-    left = int(share) - engine_share(shape, size, 0)
-    fits = left >= whole_cache(shape, size, tokens, 1)
-    return min(left, whole_cache(shape, size, tokens, sequences)) if fits else 0
+    left = int(share) - engine_share(shape, size, 0, parts)
+    fits = left >= whole_cache(shape, size, tokens, 1, parts)
+    return min(left, whole_cache(shape, size, tokens, sequences, parts)) if fits else 0
 
 
-def engine_share(shape: Any, size: int, cache: int) -> int:
+def engine_share(shape: Any, size: int, cache: int, parts: int = 1) -> int:
     """Total bytes of an engine with a cache of `cache` bytes."""
-    return weight_bytes(shape, size) + cache + ENGINE_ROOM
+    return -(-weight_bytes(shape, size) // parts) + cache + ENGINE_ROOM

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
+from esr_cli.base import parallel
 from esr_cli.base.states import preserved
 from esr_cli.models import loading, lora
 from esr_cli.models.shapes import engine_cache, engine_share, plain, whole_cache
 from esr_cli.types import Adapter, Prompt, Rollout, Sampling
 
 # vLLM reads these on import. With a separate engine process, weights could not be handed over.
+# (The processes of `tensor_parallel` are others: they hold the model alone.)
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -23,6 +29,7 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
 
 GIB = 2**30
+Weights = dict[str, torch.Tensor]
 # Prompt tokens per prefill batch. More would only take more memory for activations.
 PREFILL_TOKENS = 8192
 # The ranks that vLLM reserves room for.
@@ -33,30 +40,36 @@ GRAPHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
 class VllmEngine:
-    """Samples through vLLM's offline engine; see `Engine`."""
+    """Samples through vLLM's offline engine; see `Engine`.
+
+    With `tensor_parallel` the model is split over as many GPUs, each with a process of its own.
+    """
 
     def __init__(
         self, path: str, dtype: str, max_model_len: int, max_sequences: int,
         gpu_memory_utilization: float = 0.4, revision: str | None = None,
         masked_ids: tuple[int, ...] = (), trust_remote_code: bool = False,
-        adapter: Adapter | None = None,
+        adapter: Adapter | None = None, tensor_parallel: int = 1,
     ) -> None:  # fmt: skip
-        self.on_cpu, self.mask = not torch.cuda.is_available(), _TokenMask(masked_ids)
+        self.on_cpu, self.masks = not torch.cuda.is_available(), bool(masked_ids)
+        self.split = tensor_parallel > 1
         shape = loading.load_shape(path, revision, trust_remote_code)
         # Loading in place would not update weights that vLLM stores in another form.
         self.in_place = not self.on_cpu and plain(shape)
         size = torch.finfo(getattr(torch, dtype)).bits // 8
         if self.on_cpu:
-            cache = whole_cache(shape, size, max_model_len, max_sequences)
+            cache = whole_cache(shape, size, max_model_len, max_sequences, tensor_parallel)
             options = _on_cpu(cache, max_model_len, gpu_memory_utilization)
         else:
-            options = _on_cuda(shape, size, max_model_len, max_sequences, gpu_memory_utilization)
+            options = _on_cuda(
+                shape, size, max_model_len, max_sequences, gpu_memory_utilization, tensor_parallel
+            )
         options["dtype"] = dtype
         self._adapter = _Loaded(adapter) if adapter else None
         if adapter:
             rank = next(each for each in RANKS if each >= adapter.rank)
             options |= {"enable_lora": True, "max_lora_rank": rank, "max_loras": 1}
-        with preserved():
+        with preserved(), parallel.starting(tensor_parallel) as several:
             from vllm import LLM
 
             self.llm: Any = LLM(
@@ -64,31 +77,27 @@ class VllmEngine:
                 trust_remote_code=trust_remote_code,
                 max_model_len=max_model_len, max_num_seqs=max_sequences,
                 logprobs_mode="processed_logprobs",
-                generation_config="vllm", disable_log_stats=True, **options,
+                generation_config="vllm", disable_log_stats=True, **options, **several,
             )  # fmt: skip
+            parallel.attach(self.llm)
             if masked_ids:
-                self.llm.apply_model(partial(_mask_head, mask=self.mask))
+                self.llm.apply_model(partial(_mask_head, ids=masked_ids))
             if not self.on_cpu:
                 # Warm-up: the first call compiles the kernels for log-probabilities.
                 self.generate([Prompt("", "", (0,), ())], Sampling(2, temperature=1.0))
 
-    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+    def load_weights(self, weights: Weights) -> None:
         """Loads new weights and resets the prefix cache, which is stale with them.
 
         With an adapter, the weights are its factors.
         """
-        if self._adapter:
-            self._adapter.load(self.llm, weights)
-        elif self.in_place:
-            # `reload_weights` rebuilds whole layers, which takes five times as long.
-            self.llm.apply_model(lambda model: model.load_weights(iter(weights.items())))
-        else:
-            self.llm.collective_rpc(
-                "reload_weights", kwargs={"weights_iterator": iter(weights.items())}
-            )
-        if self.on_cpu and not self._adapter:
-            self.llm.apply_model(_repack_tied_head)
-        reset = self.llm.reset_prefix_cache()
+        with parallel.attended(self.llm):
+            if self._adapter:
+                self._adapter.load(self.llm, weights)
+            else:
+                with _written(weights) if self.split else nullcontext(weights) as source:
+                    self.llm.collective_rpc(_load, args=(source, self.in_place))
+            reset = self.llm.reset_prefix_cache()
         assert reset, "vLLM did not reset its prefix cache after a weight load"
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
@@ -96,20 +105,52 @@ class VllmEngine:
         wanted = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
         inputs: list[Any] = [{"prompt_token_ids": list(prompt.student_ids)} for prompt, _ in wanted]
         limits = sampling.limits(len(wanted))
-        self.mask.on = sampling.shared_only
-        outputs = self.llm.generate(
-            inputs,
-            [
-                _request(sampling, limit, sampling.seed_of(prompt.id, sample))
-                for limit, (prompt, sample) in zip(limits, wanted, strict=True)
-            ],
-            use_tqdm=False,
-            lora_request=self._adapter and self._adapter.request,
-        )
+        requests = [
+            _request(sampling, limit, sampling.seed_of(prompt.id, sample))
+            for limit, (prompt, sample) in zip(limits, wanted, strict=True)
+        ]
+        adapter = self._adapter and self._adapter.request
+        with parallel.attended(self.llm):
+            if self.masks:
+                self.llm.apply_model(partial(_switch_mask, on=sampling.shared_only))
+            outputs = self.llm.generate(inputs, requests, use_tqdm=False, lora_request=adapter)
         return [
             _rollout(prompt, sample, output.outputs[0])
             for (prompt, sample), output in zip(wanted, outputs, strict=True)
         ]
+
+    def close(self) -> None:
+        """Ends the processes of a split model."""
+        parallel.end(self.llm)
+
+
+@contextmanager
+def _folder(weights: Weights) -> Iterator[Path]:
+    """A temporary folder for weights: in memory, if there is room for them."""
+    size, memory = sum(each.nbytes for each in weights.values()), Path("/dev/shm")
+    fits = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > size
+    with tempfile.TemporaryDirectory(prefix="esr-weights-", dir=memory if fits else None) as made:
+        yield Path(made)
+
+
+@contextmanager
+def _written(weights: Weights) -> Iterator[str]:
+    """A file with the weights, which every process of a split model reads its share of."""
+    with _folder(weights) as folder:
+        file = str(folder / "weights.safetensors")
+        save_file({name: each.contiguous().cpu() for name, each in weights.items()}, file)
+        yield file
+
+
+def _load(worker: Any, weights: Weights | str, in_place: bool) -> None:
+    """Loads weights, or a file of them, into the model of a worker of vLLM."""
+    named = load_file(weights) if isinstance(weights, str) else weights
+    if in_place:
+        # `reload_weights` rebuilds whole layers, which takes five times as long.
+        worker.get_model().load_weights(iter(named.items()))
+    else:
+        worker.reload_weights(weights_iterator=iter(named.items()))
+    _repack_tied_head(worker.get_model())
 
 
 class _Loaded:
@@ -118,18 +159,17 @@ class _Loaded:
     def __init__(self, adapter: Adapter) -> None:
         self.adapter = adapter
         self.request: Any = None
-        self._memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
-    def load(self, llm: Any, factors: dict[str, torch.Tensor]) -> None:
+    def load(self, llm: Any, factors: Weights) -> None:
         """Has the engine read the factors; later requests use them."""
         from vllm.lora.request import LoRARequest
 
         # vLLM reads the folder at once; requests only name the adapter.
-        with tempfile.TemporaryDirectory(prefix="esr-adapter-", dir=self._memory) as folder:
-            lora.write(Path(folder), factors, self.adapter)
-            wanted: Any = LoRARequest("student", 1, folder, load_inplace=True)
+        with _folder(factors) as folder:
+            lora.write(folder, factors, self.adapter)
+            wanted: Any = LoRARequest("student", 1, str(folder), load_inplace=True)
             assert llm.llm_engine.add_lora(wanted), "vLLM did not load the adapter"
-        self.request = LoRARequest("student", 1, folder)
+        self.request = LoRARequest("student", 1, str(folder))
 
 
 class _TokenMask:
@@ -148,15 +188,19 @@ class _TokenMask:
         return logits_BV.index_fill_(-1, self._columns, -torch.inf)
 
 
-def _mask_head(model: Any, mask: _TokenMask) -> None:
+def _mask_head(model: Any, ids: tuple[int, ...]) -> None:
     """Masks tokens in `compute_logits`: for every sampler, and at no cost per request."""
-    original = model.compute_logits
+    original, mask = model.compute_logits, _TokenMask(ids)
 
     def compute_logits(*args: Any, **kwargs: Any) -> Any:
         logits_BV = original(*args, **kwargs)
         return mask.apply(logits_BV) if mask.on and logits_BV is not None else logits_BV
 
-    model.compute_logits = compute_logits
+    model.compute_logits, model.token_mask = compute_logits, mask
+
+
+def _switch_mask(model: Any, on: bool) -> None:
+    model.token_mask.on = on
 
 
 def _repack_tied_head(model: Any) -> None:
@@ -207,7 +251,7 @@ def _on_cpu(cache: int, max_model_len: int, share: float) -> dict[str, Any]:
 
 
 def _on_cuda(
-    shape: Any, size: int, max_model_len: int, max_sequences: int, share_of_card: float
+    shape: Any, size: int, max_model_len: int, max_sequences: int, share_of_card: float, parts: int
 ) -> dict[str, Any]:
     """Engine options on CUDA: one graph per batch size, of vLLM's own kernels, not compiled.
 
@@ -223,9 +267,9 @@ def _on_cuda(
         },
         "gpu_memory_utilization": share_of_card,
     }  # fmt: skip
-    cache = engine_cache(shape, size, max_model_len, max_sequences, share_of_card * card)
+    cache = engine_cache(shape, size, max_model_len, max_sequences, share_of_card * card, parts)
     if cache:
         # vLLM then uses the share only to check that this much memory is free.
-        taken = engine_share(shape, size, cache) / card
+        taken = engine_share(shape, size, cache, parts) / card
         options |= {"kv_cache_memory_bytes": cache, "gpu_memory_utilization": taken}
     return options

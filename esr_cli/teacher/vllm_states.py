@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from esr_cli.base import parallel
 from esr_cli.base.states import preserved
 from esr_cli.teacher.canary import Canary
 
@@ -37,11 +38,11 @@ class VllmStates:
         if not torch.cuda.is_available():
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
             os.environ.setdefault("VLLM_USE_AOT_COMPILE", "0")
-        with preserved():
+        with preserved(), parallel.starting(tensor_parallel) as several:
             from vllm import LLM
             from vllm.config import PoolerConfig
 
-            options: dict[str, Any] = WHOLE | {"quantization": quantization}
+            options: dict[str, Any] = WHOLE | {"quantization": quantization} | several
             self.llm: Any = LLM(
                 model=path, revision=revision, tokenizer_revision=revision, dtype=dtype,
                 trust_remote_code=trust_remote_code, runner="pooling",
@@ -49,16 +50,22 @@ class VllmStates:
                 max_model_len=max_model_len, max_num_seqs=max_sequences,
                 max_num_batched_tokens=max(8192, max_model_len),
                 gpu_memory_utilization=gpu_memory_utilization,
-                tensor_parallel_size=tensor_parallel, disable_log_stats=True, **options,
+                disable_log_stats=True, **options,
             )  # fmt: skip
+            parallel.attach(self.llm)
 
     def states(self, sequences: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         """See `StateSource.states`."""
         inputs = [{"prompt_token_ids": list(ids)} for ids in (*sequences, self.canary.ids)]
-        outputs = self.llm.encode(inputs, pooling_task=TASK, use_tqdm=False)
+        with parallel.attended(self.llm):
+            outputs = self.llm.encode(inputs, pooling_task=TASK, use_tqdm=False)
         *states, canary_LD = [each.outputs.data for each in outputs]
         self.canary.check(canary_LD)
         return states
+
+    def close(self) -> None:
+        """Ends the processes of a split model."""
+        parallel.end(self.llm)
 
     def figures(self) -> dict[str, float]:
         """The canary's gap, and whether the weights are quantized."""

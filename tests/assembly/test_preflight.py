@@ -6,6 +6,7 @@ import os
 import shutil
 
 import pytest
+from conftest import read
 from transformers import AutoTokenizer
 
 from esr_cli.assembly import preflight
@@ -33,6 +34,19 @@ def test_a_benchmark_is_asked_by_the_settings_of_the_model(tmp_path):
     gone = ModelConfig("esr:student", chat_template="gone.jinja")
     with pytest.raises(ConfigError, match=r"pair\.student\.chat_template=gone\.jinja: cannot be"):
         preflight.check_model("pair.student.path", gone, RolloutConfig(engine="eager"))
+
+
+def test_a_model_that_cannot_be_split_is_refused():
+    config = read("rollout.tensor_parallel=2")
+    with pytest.raises(
+        ConfigError, match=r"rollout\.tensor_parallel=2: .* \(its 3 attention heads"
+    ):
+        preflight.check_models(config)
+    config = read("rollout=eager", "teacher=vllm", "teacher.tensor_parallel=3")
+    with pytest.raises(ConfigError, match=r"teacher\.tensor_parallel=3: .* MLP of width 256\)"):
+        preflight.check_models(config)
+    with pytest.raises(ConfigError, match=r"tensor_parallel=2: rollout=eager computes on one"):
+        read("rollout=eager", "rollout.tensor_parallel=2")
 
 
 @pytest.mark.parametrize(

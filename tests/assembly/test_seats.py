@@ -32,6 +32,7 @@ def placed(*overrides):
 
 
 VLLM_TEACHER = ("teacher=vllm", "teacher.tensor_parallel=2")
+WIDE = "rollout.tensor_parallel=2"
 
 
 @pytest.mark.parametrize(("count", "overrides", "engines", "teachers"), [
@@ -48,6 +49,10 @@ VLLM_TEACHER = ("teacher=vllm", "teacher.tensor_parallel=2")
     (2, ["execution.rollouts=2", "execution.teachers=2"],
      [("cuda:0", (0,)), ("cuda:1", (1,))], [("cuda:0", ()), ("cuda:1", ())]),
     (2, VLLM_TEACHER, [("cuda", ())], [("cuda:0", (0, 1))]),
+    # Engines of two GPUs each: apart, and in turns.
+    (8, ["execution.rollouts=2", WIDE], [("cuda:1", (1, 2)), ("cuda:3", (3, 4))],
+     [("cuda:5", ())]),
+    (2, [WIDE, *VLLM_TEACHER], [("cuda:0", (0, 1))], [("cuda:0", (0, 1))]),
 ])  # fmt: skip
 def test_gpus_are_distributed(gpus, count, overrides, engines, teachers):
     gpus(count)
@@ -58,7 +63,15 @@ def test_too_many_workers_are_refused(gpus):
     gpus(2)
     with pytest.raises(ConfigError, match=r"rollouts=3: they need 3 GPUs, and there are 2"):
         placed("execution.rollouts=3")
+    with pytest.raises(
+        ConfigError, match=r"tensor_parallel=3: they need 3 GPUs, 3 each, and there"
+    ):
+        placed("rollout.tensor_parallel=3")
+    with pytest.raises(ConfigError, match=r"tensor_parallel=2: needs execution=process or"):
+        placed(WIDE, "execution=inline")
     gpus(0)
+    with pytest.raises(ConfigError, match=r"tensor_parallel=999: this machine has \d+ cores"):
+        placed("rollout.tensor_parallel=999")
     with pytest.raises(ConfigError, match=r"execution.rollouts=999: this machine has \d+ cores"):
         placed("execution.rollouts=999")
 
@@ -88,11 +101,13 @@ def test_memory_counts_what_shares_the_trainers_device(gpus, count, overrides, b
 
 def test_on_ray_every_worker_has_a_bundle_of_its_own(gpus):
     gpus(8)
-    config = read("+rollout_len=8", "execution=ray", "execution.rollouts=2", *VLLM_TEACHER)
+    config = read("+rollout_len=8", "execution=ray", "execution.rollouts=2", WIDE, *VLLM_TEACHER)
     engines = seats.of_engines(config.rollout, config.execution, config.teacher)
     [teacher] = seats.of_teachers(config.rollout, config.execution, config.teacher)
     assert [each.bundle for each in (*engines, teacher)] == [0, 1, 2]
-    assert [each.gpu_count for each in (*engines, teacher)] == [1, 1, 2]
+    assert [each.gpu_count for each in (*engines, teacher)] == [2, 2, 2]
+    said = "2 engines (vllm, tensor_parallel=2), ray, 2 GPUs each"
+    assert said in seats.described(config)
 
 
 @pytest.mark.parametrize(("count", "overrides", "engines", "teachers", "ranks"), [

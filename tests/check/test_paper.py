@@ -75,6 +75,8 @@ def test_memory_and_bytes_of_a_step_of_many_gpus():
     tight = replace(FREE, capacity=SIZE)
     expected = (2 * SIZE + 5 * 100 * cache_bytes(SHAPE, 2)) / 4
     assert gpu_bytes(STEP, Gpus(1, 1, 8), tight)["engine"] == pytest.approx(expected)
+    given = gpu_bytes(STEP, Gpus(1, 1, 8, engine_width=4), FREE)["engine"]
+    assert given == pytest.approx(expected)
 
 
 def test_check_says_the_least_seconds_of_a_step_on_gpus_alone():

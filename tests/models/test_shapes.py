@@ -20,6 +20,10 @@ def test_the_engine_cache_is_limited_by_use_and_by_memory():
     limits = shape, 2, 1600, 16
     assert shapes.engine_cache(*limits, 40 * gib) == needed
     assert shapes.engine_share(shape, 2, needed) < 2 * count + needed + 2 * gib
+    # Four GPUs share the weights, and two of them each head of keys and values.
+    assert shapes.whole_cache(*limits, 4) == needed / 2
+    fourth = shapes.engine_share(shape, 2, 0, 4) - shapes.ENGINE_ROOM
+    assert fourth == pytest.approx(shapes.weight_bytes(shape, 2) / 4)
     # A small share leaves a smaller cache or none; MoE and hybrid models are not estimated.
     tight = shapes.engine_share(shape, 2, needed // 2)
     assert shapes.engine_cache(*limits, tight) == needed // 2
@@ -35,6 +39,15 @@ def test_the_engine_cache_is_limited_by_use_and_by_memory():
     mixed = AutoConfig.for_model("gemma3_text", num_hidden_layers=26)
     alone = shapes.cache_bytes(mixed, 2) * 16 * (100 * 16 + 1)
     assert alone * 1.19 < shapes.whole_cache(mixed, 2, 1600, 16) < alone * 1.21
+
+
+@pytest.mark.parametrize(("parts", "what"), [
+    (2, ""), (4, ""), (8, "12 attention heads"), (3, "2 heads of keys"),
+    (12, "vocabulary, of 151936"),
+])  # fmt: skip
+def test_what_cannot_be_split_is_named(parts, what):
+    found = shapes.undivided(shape_of_1p5b(intermediate_size=8964), parts)
+    assert what in found and bool(what) == bool(found)
 
 
 @pytest.mark.parametrize(
