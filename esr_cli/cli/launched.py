@@ -102,7 +102,7 @@ def described(
     """What would be submitted, a line for each run; `config` is that of one of them."""
     nodes, gpus = launcher.get("nodes", 1), launcher.get("gpus_per_node") or 0
     amounts = {"CPUs": "cpus_per_task", "GB": "mem_gb", "minutes": "timeout_min"}
-    a_node = [f"{gpus} GPUs"] + [
+    a_node = [counted(gpus, "GPU")] + [
         f"{launcher[key]} {unit}" for unit, key in amounts.items() if launcher.get(key)
     ]
     where = f"{counted(nodes, 'node')}, one task each, with {', '.join(a_node)}"

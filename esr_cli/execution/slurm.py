@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -189,13 +190,15 @@ def _wait_for_nodes(task: Task, process: subprocess.Popen[bytes], end: float, lo
 
     from esr_cli.execution import cluster
 
-    cluster.connect(task.address)
-
     def joined() -> int:
         return sum(node["Alive"] for node in ray.nodes())
 
-    try:
-        failure = f"not all of {task.nodes} nodes have joined Ray"
-        _wait(lambda: joined() == task.nodes, process, end, log, failure)
-    finally:
-        ray.shutdown()
+    with jobs.shielded():
+        cluster.connect(task.address)
+        try:
+            failure = f"not all of {task.nodes} nodes have joined Ray"
+            _wait(lambda: joined() == task.nodes, process, end, log, failure)
+        finally:
+            ray.shutdown()
+            # Ray has put the default in place of our handler, behind the back of Python.
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))

@@ -17,11 +17,14 @@ from esr_cli.config import ConfigError, ExecutionConfig
 from esr_cli.execution import slurm
 
 NODE = """
+import signal
 import sys
 from pathlib import Path
 from esr_cli.config import ExecutionConfig
 from esr_cli.execution import slurm
 
+for number in (signal.SIGTERM, signal.SIGUSR2):
+    signal.signal(number, lambda number, _: print(signal.Signals(number).name, flush=True))
 task, execution, stem = slurm.task(), ExecutionConfig(device="cpu"), Path("000")
 if not task.first:
     slurm.join(task, execution, stem)
@@ -97,16 +100,19 @@ def test_the_nodes_of_a_job_are_one_cluster_until_the_first_one_ends_it(tmp_path
     )  # fmt: skip
     assert first.stdout.readline() == "up\n"
     # SLURM sends signals to all processes of a job; only the first task may act on them.
-    started = [*proc.descendants(first.pid), other.pid, *proc.descendants(other.pid)]
+    started = [*proc.descendants(first.pid), *proc.descendants(other.pid)]
     assert len(started) > 6
     for number in (signal.SIGTERM, signal.SIGUSR2):
-        for pid in started:
+        for pid in [*started, other.pid, first.pid]:
             os.kill(pid, number)
+        assert first.stdout.readline() == f"{number.name}\n"
     time.sleep(2)
+    assert other.poll() is None and not any(gone(pid) for pid in started)
     out, _ = first.communicate("\n", timeout=60)
     assert out == "2 alive\n" and first.returncode == 0, out
-    # The signals were held back until then.
-    assert other.wait(60) in (-signal.SIGTERM, -signal.SIGUSR2)
+    # The others end by themselves, and only then see the signals.
+    seen, _ = other.communicate(timeout=60)
+    assert sorted(seen.split()) == ["SIGTERM", "SIGUSR2"] and other.returncode == 0
     assert all(gone(pid) for pid in started)
     assert not (tmp_path / "000.token").exists()
 
