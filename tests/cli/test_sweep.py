@@ -139,9 +139,9 @@ def test_a_signal_to_all_processes_of_a_slurm_job_saves_its_run(number, tmp_path
             os.kill(pid, number)
     out, errors = process.communicate(timeout=120)
     assert process.returncode == 130, out + errors
+    [log] = tmp_path.glob("all/sweeps/*/000.log")
     [run] = [each for each in tmp_path.glob("all/*") if each.name != "sweeps"]
-    last = sorted(run.glob("checkpoints/*"))[-1]
-    assert len(rows(run)) == int(last.name.removeprefix("step-"))
+    assert f"\nstep-{len(rows(run)):06d} is saved; " in log.read_text(), log.read_text()
 
 
 def test_all_nodes_of_a_job_leave_alike_when_there_is_nothing_to_run(swept, monkeypatch):
