@@ -253,12 +253,24 @@ def _sweep_job(command: str, tree: Any, hydra: Any, overrides: list[str]) -> Non
     import esr_cli.config
     from esr_cli.cli import sweep
     from esr_cli.config import ConfigError, gate
-    from esr_cli.execution import jobs
+    from esr_cli.execution import jobs, slurm
 
     try:
         config = gate.read(tree, getattr(esr_cli.config, COMMANDS[command][0]))
     except ConfigError as error:
         config = error
-    # A launcher's job must forward the signals that it receives.
-    with jobs.interrupted():
-        sweep.run_one(command, config, overrides, hydra.job.num, Path(hydra.sweep.dir))
+    number, folder = hydra.job.num, Path(hydra.sweep.dir)
+    try:
+        # A launcher's job must forward the signals that it receives.
+        with jobs.interrupted():
+            sweep.run_one(command, config, overrides, number, folder)
+    except KeyboardInterrupt:
+        task = slurm.task()
+        # The other tasks of a job report an orderly end, for which submitit waits.
+        if task is None or task.first:
+            raise
+    except Exception as error:
+        if not jobs.STOPPED:
+            raise
+        # submitit does not queue a job again that has reached its time limit too often.
+        sweep.note_stopped(overrides, number, folder, str(error))

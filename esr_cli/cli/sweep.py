@@ -77,8 +77,7 @@ def run_one(command: str, config: Any, overrides: list[str], number: int, sweep:
     each task calls this, and all but the first only lend their node: they write no outcome.
     """
     overrides = [text for text in overrides if not SWEEP_ONLY.match(text)]
-    asked = [text for text in overrides if not SET_BY_SWEEP.match(text)]
-    run = Outcome(number, asked, COMPLETE, str(sweep / f"{number:03d}.log"))
+    run = _outcome(overrides, number, sweep)
     try:
         if isinstance(config, ConfigError):
             raise config
@@ -94,6 +93,22 @@ def run_one(command: str, config: Any, overrides: list[str], number: int, sweep:
         files.write_json(sweep / f"{number:03d}.json", asdict(outcome))
     elif outcome.reason:
         print(outcome.reason, file=sys.stderr)
+
+
+def note_stopped(overrides: list[str], number: int, sweep: Path, why: str) -> None:
+    """Writes the outcome of a run that was stopped and will not be queued again; `why` says why."""
+    run = _outcome(overrides, number, sweep)
+    reason = f"stopped: {failures.one_line(why)} The same command resumes it"
+    outcome = replace(run, state=FAILED, reason=reason)
+    files.write_json(sweep / f"{number:03d}.json", asdict(outcome))
+
+
+def _outcome(overrides: list[str], number: int, sweep: Path) -> Outcome:
+    """The outcome of a run that ends well."""
+    asked = [
+        text for text in overrides if not SWEEP_ONLY.match(text) and not SET_BY_SWEEP.match(text)
+    ]
+    return Outcome(number, asked, COMPLETE, str(sweep / f"{number:03d}.log"))
 
 
 def _other(command: str, run: Outcome) -> Outcome:

@@ -133,6 +133,9 @@ def join(task: Task, execution: ExecutionConfig, stem: Path) -> None:
         while process.poll() is None and silent < MOST_SILENT:
             time.sleep(LOOK_S)
             silent = 0 if _answers(task.address) else silent + 1
+        for number in jobs.SENT_TO_ALL:
+            # To ignore a signal drops it if it has come already.
+            signal.signal(number, signal.signal(number, signal.SIG_IGN))
 
 
 @contextmanager

@@ -108,11 +108,11 @@ def test_the_nodes_of_a_job_are_one_cluster_until_the_first_one_ends_it(tmp_path
         assert first.stdout.readline() == f"{number.name}\n"
     time.sleep(2)
     assert other.poll() is None and not any(gone(pid) for pid in started)
-    out, _ = first.communicate("\n", timeout=60)
+    out, _ = first.communicate("\n", timeout=120)
     assert out == "2 alive\n" and first.returncode == 0, out
-    # The others end by themselves, and only then see the signals.
-    seen, _ = other.communicate(timeout=60)
-    assert sorted(seen.split()) == ["SIGTERM", "SIGUSR2"] and other.returncode == 0
+    # The others end by themselves, and never see the signals.
+    seen, _ = other.communicate(timeout=120)
+    assert seen == "" and other.returncode == 0
     assert all(gone(pid) for pid in started)
     assert not (tmp_path / "000.token").exists()
 
