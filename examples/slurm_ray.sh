@@ -16,6 +16,8 @@ set -euo pipefail
 
 run=runs/slurm
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# By address, as Ray finds a name only if a DNS server has it.
+head=$(getent ahostsv4 "$head" | awk 'NR == 1 {print $1}')
 if compgen -G "$run/checkpoints/step-*" > /dev/null; then
     what=(resume="$run")
 else
