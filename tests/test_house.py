@@ -52,7 +52,7 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "execution",
         "distill",
-        "cluster jobs packing processes remote restarting seat several team watch worker",
+        "cluster jobs packing processes remote restarting seat several slurm team watch worker",
     ),
     ("tasks", "models", "chat code filters glaive lab math own rows tools training wording"),
     ("graders", "", "boxed code figures lab math plain tools"),
@@ -78,7 +78,7 @@ LESS = {
     "types": set(), "base": set(),
 }  # fmt: skip
 FRAMEWORKS = {
-    "hydra": "cli/main.py",
+    "hydra": ("cli/main.py", "cli/launched.py"),
     "omegaconf": "config/",
     "vllm": ("rollout/vllm.py", "teacher/vllm_states.py"),
     "wandb": "runs/wandb_mirror.py",

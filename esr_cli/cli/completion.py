@@ -92,6 +92,8 @@ def settings(command: str, schema: str) -> list[str]:
     names = [*groups(command), *_dotted_names(_schema(schema), "")]
     if "rollout" in names:
         names.append("rollout_len")
+    if command == "train":
+        names.append("nodes")  # of the launcher
     return list(dict.fromkeys(names))
 
 

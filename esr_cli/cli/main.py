@@ -34,7 +34,7 @@ COMMANDS = {
     "lab": ("LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
 }
 # Arguments that request a sweep.
-SWEEPS = re.compile(r"(-m|--multirun)$|\+sweep=")
+SWEEPS = re.compile(r"(-m|--multirun)$|\+(sweep|cluster)=")
 # Quotes in a value, and characters that may separate several values.
 QUOTES, SWEPT = re.compile("['\"]"), re.compile(r"[,()]")
 # Arguments that launch the runs as jobs on this machine.
@@ -65,6 +65,7 @@ def _main() -> None:
         _complete(arguments[1:])
         return
     from esr_cli.base import process
+    from esr_cli.cli import launched
     from esr_cli.config.errors import ConfigError
     from esr_cli.execution import jobs
 
@@ -80,6 +81,7 @@ def _main() -> None:
             raise ConfigError("esr teacher: say what it shall do; esr teacher serve pair=NAME")
         arguments = [each for each in arguments if each != "serve"]
     arguments = [_normalized(_quoted(each)) for each in arguments[1:]]
+    arguments = launched.with_nodes(command, arguments)
     if command == "probe" and any(each.startswith("run=") for each in arguments):
         # These override the run's own benchmark, which is not in the tree composed here.
         arguments = [re.sub(r"^\+*benchmark\.", "++benchmark.", each) for each in arguments]
@@ -169,11 +171,14 @@ def _invalid_option(arguments: list[str]) -> str:
 
 def _sweep(command: str, arguments: list[str]) -> None:
     """Runs a sweep; exits with 1 if one of its runs failed."""
-    from esr_cli.cli import sweep
+    from esr_cli.cli import launched, sweep
     from esr_cli.execution import jobs
 
     folder = sweep.folder_for(command, arguments)
-    watch = sweep.Watch(folder, _counts(arguments))
+    if plan := launched.check(command, COMMANDS[command][0], arguments):
+        print(plan)
+        return
+    watch = sweep.Watch(folder, launched.counts(arguments))
     # Hydra writes its record of the sweep there, and launchers write their files.
     sys.argv += [f"hydra.sweep.dir={jobs.text(str(folder))}", "hydra.mode=MULTIRUN"]
     try:
@@ -184,33 +189,6 @@ def _sweep(command: str, arguments: list[str]) -> None:
         again = f"{watch.disown(local)}the same command resumes the sweep"
         raise KeyboardInterrupt(f"interrupted; {again}") from None
     raise SystemExit(watch.conclude())
-
-
-def _counts(arguments: list[str]) -> dict[str, int]:
-    """The number of values of each key of a sweep; empty if Hydra rejects an argument."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    from esr_cli.config import gate
-
-    sweep_overrides = []
-    for each in arguments:
-        named = re.match(r"\+sweep=(\w+)$", each)
-        chosen = conf_dir() / "sweep" / f"{named[1] if named else ''}.yaml"
-        if chosen.is_file():
-            params = gate.read_yaml(chosen)["hydra"]["sweeper"]["params"]
-            sweep_overrides += [f"{key}={value}" for key, value in params.items()]
-    sweep_overrides += [each for each in arguments if not each.startswith("-")]
-    try:
-        overrides = OverridesParser.create().parse_overrides(sweep_overrides)
-        # A later override of a key replaces an earlier one.
-        return {
-            each.get_key_element(): len(list(each.sweep_string_iterator()))
-            if each.is_sweep_override() else 1
-            for each in overrides
-        }  # fmt: skip
-    except HydraException:
-        return {}
 
 
 def _normalized(argument: str) -> str:
@@ -275,12 +253,24 @@ def _sweep_job(command: str, tree: Any, hydra: Any, overrides: list[str]) -> Non
     import esr_cli.config
     from esr_cli.cli import sweep
     from esr_cli.config import ConfigError, gate
-    from esr_cli.execution import jobs
+    from esr_cli.execution import jobs, slurm
 
     try:
         config = gate.read(tree, getattr(esr_cli.config, COMMANDS[command][0]))
     except ConfigError as error:
         config = error
-    # A launcher's job must forward the signals that it receives.
-    with jobs.interrupted():
-        sweep.run_one(command, config, overrides, hydra.job.num, Path(hydra.sweep.dir))
+    number, folder = hydra.job.num, Path(hydra.sweep.dir)
+    try:
+        # A launcher's job must forward the signals that it receives.
+        with jobs.interrupted():
+            sweep.run_one(command, config, overrides, number, folder)
+    except KeyboardInterrupt:
+        task = slurm.task()
+        # The other tasks of a job report an orderly end, for which submitit waits.
+        if task is None or task.first:
+            raise
+    except Exception as error:
+        if not jobs.STOPPED:
+            raise
+        # submitit does not queue a job again that has reached its time limit too often.
+        sweep.note_stopped(overrides, number, folder, str(error))

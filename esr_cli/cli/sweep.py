@@ -26,7 +26,7 @@ from rich.table import Table
 from esr_cli.base import failures, files
 from esr_cli.base.words import counted
 from esr_cli.config import ConfigError, TrainConfig
-from esr_cli.execution import jobs
+from esr_cli.execution import jobs, slurm
 from esr_cli.runs import folder as run_folder
 from esr_cli.runs import saved
 
@@ -73,11 +73,11 @@ def folder_for(command: str, arguments: Sequence[str]) -> Path:
 def run_one(command: str, config: Any, overrides: list[str], number: int, sweep: Path) -> None:
     """Runs one run of the sweep in its own process; writes its outcome to a file in `sweep`.
 
-    A complete training run is skipped; an interrupted one resumes.
+    A complete training run is skipped; an interrupted one resumes. On several nodes of a SLURM job
+    each task calls this, and all but the first only lend their node: they write no outcome.
     """
     overrides = [text for text in overrides if not SWEEP_ONLY.match(text)]
-    asked = [text for text in overrides if not SET_BY_SWEEP.match(text)]
-    run = Outcome(number, asked, COMPLETE, str(sweep / f"{number:03d}.log"))
+    run = _outcome(overrides, number, sweep)
     try:
         if isinstance(config, ConfigError):
             raise config
@@ -88,7 +88,27 @@ def run_one(command: str, config: Any, overrides: list[str], number: int, sweep:
     except Exception as error:
         # A folder that cannot be read or written must not stop the other runs.
         outcome = replace(run, state=FAILED, reason=failures.explain(error))
+    task = slurm.task()
+    if task is None or task.first:
+        files.write_json(sweep / f"{number:03d}.json", asdict(outcome))
+    elif outcome.reason:
+        print(outcome.reason, file=sys.stderr)
+
+
+def note_stopped(overrides: list[str], number: int, sweep: Path, why: str) -> None:
+    """Writes the outcome of a run that was stopped and will not be queued again; `why` says why."""
+    run = _outcome(overrides, number, sweep)
+    reason = f"stopped: {failures.one_line(why)} The same command resumes it"
+    outcome = replace(run, state=FAILED, reason=reason)
     files.write_json(sweep / f"{number:03d}.json", asdict(outcome))
+
+
+def _outcome(overrides: list[str], number: int, sweep: Path) -> Outcome:
+    """The outcome of a run that ends well."""
+    asked = [
+        text for text in overrides if not SWEEP_ONLY.match(text) and not SET_BY_SWEEP.match(text)
+    ]
+    return Outcome(number, asked, COMPLETE, str(sweep / f"{number:03d}.log"))
 
 
 def _other(command: str, run: Outcome) -> Outcome:
@@ -110,11 +130,29 @@ def _train(config: TrainConfig, overrides: list[str], run: Outcome, sweep: Path)
     kept = dict.fromkeys([*saved.typed_only(run.asked), *run_folder.free_on_resume(run.asked)])
     again = [*kept, f"resume={quoted}"]
     arguments = [*(again if files.latest(folder) else new_run), f"tracking.group={group}"]
-    ended = jobs.run("train", arguments, Path(run.log))
+    ended = _ended(arguments, config, run, sweep)
+    if ended is None:
+        return run
     fields |= {"seconds": ended.seconds, "reason": ended.reason}
     if ended.status or not (folder / "summary.json").is_file():
         return Outcome(**fields | {"state": FAILED})
     return Outcome(**fields | _accuracies(folder))
+
+
+def _ended(
+    arguments: list[str], config: TrainConfig, run: Outcome, sweep: Path
+) -> jobs.Ended | None:
+    """Runs `esr train`, on Ray if the job has several nodes; None if this task is not the first."""
+    task = slurm.task()
+    if task is None:
+        return jobs.run("train", arguments, Path(run.log))
+    stem = sweep / f"{run.number:03d}"
+    if not task.first:
+        slurm.join(task, config.execution, stem)
+        return None
+    with slurm.head(task, config.execution, stem):
+        joined = [*arguments, f"execution.address={task.address}"]
+        return jobs.run("train", joined, Path(run.log))
 
 
 def _accuracies(folder: Path) -> dict[str, float]:

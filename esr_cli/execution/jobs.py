@@ -19,6 +19,9 @@ PARENT = "ESR_PARENT"
 # Jobs now running, from any thread, and the stop signals received so far.
 LIVE: set[subprocess.Popen[bytes]] = set()
 STOPPED: list[int] = []
+# SLURM sends these to all processes of a job: SIGTERM to end or preempt it, and SIGUSR2, which
+# submitit asks for, before the time limit.
+SENT_TO_ALL = (signal.SIGTERM, signal.SIGUSR2)
 # Seconds between two looks at a job, and until a stopped one is reported.
 LOOK_S, WARN_S = 1.0, 30.0
 
@@ -45,7 +48,7 @@ def run(command: str, arguments: Sequence[str], log: Path, threads: int | None =
         environment["OMP_NUM_THREADS"] = str(threads)
     began = time.perf_counter()
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as file:
+    with log.open("w") as file, shielded():
         process = subprocess.Popen(
             [sys.executable, "-m", "esr_cli.cli", command, *arguments],
             stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=environment,
@@ -53,12 +56,12 @@ def run(command: str, arguments: Sequence[str], log: Path, threads: int | None =
             start_new_session=True,
         )  # fmt: skip
         LIVE.add(process)
-        try:
-            if STOPPED:
-                process.kill()
-            status = _wait(process, command)
-        finally:
-            LIVE.discard(process)
+    try:
+        if STOPPED:
+            process.kill()
+        status = _wait(process, command)
+    finally:
+        LIVE.discard(process)
     if STOPPED:
         raise KeyboardInterrupt
     seconds = time.perf_counter() - began
@@ -79,12 +82,34 @@ def _wait(process: subprocess.Popen[bytes], command: str) -> int:
             )
 
 
+def in_slurm() -> bool:
+    """Whether this process is a SLURM job that a sweep has launched."""
+    return os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """In a SLURM job, a context that blocks what SLURM sends to all processes of the job.
+
+    Processes that are started in it inherit that. So workers and Ray live until the run has saved,
+    and the run gets only the signal that `interrupted` forwards: a second one would kill it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SENT_TO_ALL if in_slurm() else ())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextmanager
 def interrupted() -> Iterator[None]:
     """A context for jobs: forwards Ctrl-C and SIGTERM to running jobs, which save and end.
 
     A second signal kills them. Raises KeyboardInterrupt when they have ended, or at once if none
     is running in this process.
+
+    In a SLURM job, SIGUSR2 does the same, after which submitit queues the job again if it may; and
+    only SLURM kills, as it sends several signals of its own.
     """
 
     def forward(number: int, _: Any) -> None:
@@ -92,14 +117,21 @@ def interrupted() -> Iterator[None]:
         if not LIVE:
             raise KeyboardInterrupt
         for process in LIVE.copy():
-            process.send_signal(signal.SIGINT if len(STOPPED) == 1 else signal.SIGKILL)
+            if len(STOPPED) == 1:
+                process.send_signal(signal.SIGINT)
+            elif not in_slurm():
+                process.kill()
 
-    before = {n: signal.signal(n, forward) for n in (signal.SIGINT, signal.SIGTERM)}
+    numbers = {signal.SIGINT, signal.SIGTERM, *(SENT_TO_ALL if in_slurm() else ())}
+    before = {n: signal.signal(n, forward) for n in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        requeue = before.get(signal.SIGUSR2)
+        if signal.SIGUSR2 in STOPPED and callable(requeue):
+            requeue(signal.SIGUSR2, None)
     if STOPPED:
         raise KeyboardInterrupt
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 
 import pytest
 from conftest import INLINE, SHORT, esr, launch, rows, same_end
 
+from esr_cli.base import process as proc
 from esr_cli.cli import sweep
+from esr_cli.cli.launched import counts
 from esr_cli.config import ConfigError, TrainConfig, gate
+from esr_cli.execution import jobs
 from esr_cli.runs import folder as run_folder
 from esr_cli.runs.saved import settings as saved_settings
 
@@ -91,10 +96,8 @@ def test_an_error_in_all_runs_of_a_sweep_is_one_line_and_status_2(tmp_path):
 
 
 def test_a_named_sweep_counts_its_runs_and_an_override_replaces_its_values():
-    from esr_cli.cli.main import _counts
-
-    assert _counts(["+sweep=lengths"]) == {"+sweep": 1, "rollout_len": 5, "seed": 3}
-    assert _counts(["+sweep=lengths", "seed=4"])["seed"] == 1
+    assert counts(["+sweep=lengths"]) == {"+sweep": 1, "rollout_len": 5, "seed": 3}
+    assert counts(["+sweep=lengths", "seed=4"])["seed"] == 1
 
 
 def start_sweep(folder, *arguments):
@@ -123,6 +126,44 @@ def test_an_interrupted_sweep_saves_its_run_and_starts_no_other(number, tmp_path
     [run] = [each for each in tmp_path.glob("all/*") if each.name != "sweeps"]
     last = sorted(run.glob("checkpoints/*"))[-1]
     assert len(rows(run)) == int(last.name.removeprefix("step-"))
+
+
+@pytest.mark.parametrize("number", jobs.SENT_TO_ALL)
+def test_a_signal_to_all_processes_of_a_slurm_job_saves_its_run(number, tmp_path, monkeypatch):
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    process = start_sweep(tmp_path, *LONG)
+    wait_until(lambda: list(tmp_path.glob("all/*/checkpoints/step-*")))
+    # SLURM repeats it, too.
+    for _ in range(2):
+        for pid in [process.pid, *proc.descendants(process.pid)]:
+            os.kill(pid, number)
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, out + errors
+    [log] = tmp_path.glob("all/sweeps/*/000.log")
+    [run] = [each for each in tmp_path.glob("all/*") if each.name != "sweeps"]
+    assert f"\nstep-{len(rows(run)):06d} is saved; " in log.read_text(), log.read_text()
+
+
+def test_all_nodes_of_a_job_leave_alike_when_there_is_nothing_to_run(swept, monkeypatch):
+    outcome, sweeps = None, next(swept[0].glob("all/sweeps/*"))
+    run = folder_of(swept[0], 8)
+    config = gate.typed(saved_settings(run) | {"run_dir": str(run.parent)}, TrainConfig)
+    asked = ["rollout_len=8", *FEW]
+    for name, value in (
+        ("SUBMITIT_EXECUTOR", "slurm"),
+        ("SLURM_JOB_ID", "1"),
+        ("SLURM_JOB_NUM_NODES", "2"),
+        ("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1"),
+    ):
+        monkeypatch.setenv(name, value)
+    for seed, state in ((0, sweep.COMPLETE_BEFORE), (1, sweep.FAILED)):
+        for rank in (1, 0):
+            monkeypatch.setenv("SLURM_PROCID", str(rank))
+            sweep.run_one("train", replace(config, seed=seed), asked, 7 + seed, sweeps)
+            outcome = sweeps / f"{7 + seed:03d}.json"
+            assert outcome.exists() == (rank == 0)
+        assert json.loads(outcome.read_text())["state"] == state
+        outcome.unlink()
 
 
 def test_a_killed_sweep_ends_its_run_and_unlocks_the_run_folder(tmp_path):
