@@ -112,6 +112,8 @@ def described(config: TrainConfig) -> str:
         teacher = f"{counted(len(config.teacher.urls), 'server')} as teacher"
     else:
         kind = _split(config.teacher.engine, _teachers_width(config.teacher))
+        if config.pair.teachers:
+            kind += f", {len(config.pair.all_teachers)} models"
         teacher = _said("teacher", kind, config.execution.teacher, teachers)
     trainer = f"trainer on {loading.pick_device(config.execution.device)}"
     if trainers:
