@@ -68,7 +68,7 @@ def findings(run_facts: RunFacts) -> list[Finding]:
     rows = {role: shape.vocab_size for role, shape in shapes.items()}
     trusted = [role for role in ("student", "teacher") if getattr(pair, role).trust_remote_code]
     size = sum(need.at_n for need in run_facts.needs if need.part == "student's weights")
-    trained = memory.trained_bytes(config, run_facts.models["student"]) / memory.GIB
+    checkpoint = memory.checkpoint_gib(config, run_facts.models["student"])
     return [
         *compatibility.vocabularies(
             pair, run_facts.pairing, run_facts.student, run_facts.teacher, rows
@@ -92,7 +92,7 @@ def findings(run_facts: RunFacts) -> list[Finding]:
         *paper.findings(
             config, run_facts.models, round(fmean(each.longest for each in run_facts.prompts))
         ),
-        *machine.disk(config, size, trained),
+        *machine.disk(config, size, checkpoint),
         *(
             Finding("warning", "remote code", f"the {role}'s own code runs here, as your user")
             for role in trusted
