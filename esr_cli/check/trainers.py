@@ -24,7 +24,7 @@ def findings(config: TrainConfig, student: Any) -> list[Finding]:
     if not execution.in_shards(gib):
         return []
     said = (
-        f"each of the {execution.trainers} writes its part of a checkpoint of {gib:.2f} GiB (more "
+        f"each of the {execution.trainers} writes its part of a checkpoint of {gib:.3g} GiB (more "
         f"than execution.whole_gib={execution.whole_gib:g}); all of them must see the run folder"
     )
     return [Finding("ok", "trainers", said)]

@@ -129,7 +129,7 @@ class Rank:
             (folder / name).touch()
         return name
 
-    def load_tensors(self, folder: Path, tensors: Packed) -> None:
+    def load_tensors(self, folder: Path, tensors: Tensors) -> None:
         """See `Student.restore`, of the tensors of a checkpoint on another machine."""
         self._student.take(folder, Sent(tensors))
 

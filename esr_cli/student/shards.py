@@ -26,7 +26,6 @@ from torch.distributed.checkpoint import (
 from torch.distributed.checkpoint.api import CheckpointException
 
 from esr_cli.base.files import CheckpointError
-from esr_cli.execution.packing import unpack
 from esr_cli.student.checkpoint import Tensors, all_finite, checksum_of
 from esr_cli.student.ranks import local, shard_of
 
@@ -98,19 +97,16 @@ class Stored:
 
 
 class Sent:
-    """Whole tensors as bytes, in place of files that this machine does not see; see `Stored`."""
+    """Whole tensors in place of files that this machine does not see; see `Stored`."""
 
-    def __init__(self, packed: dict[str, Any]) -> None:
-        self._packed = packed
-        self.outline = {
-            name: torch.empty(each.shape, dtype=getattr(torch, each.dtype), device="meta")
-            for name, each in packed.items()
-        }
+    def __init__(self, tensors: Tensors) -> None:
+        self._tensors = tensors
+        self.outline = {name: each.to("meta") for name, each in tensors.items()}
 
     def fill(self, tensors: Tensors) -> None:
-        """Copies into tensors in place. No more than one is unpacked at a time."""
+        """Copies into whole or sharded tensors, in place."""
         for name, tensor in tensors.items():
-            tensor.copy_(shard_of(unpack(self._packed[name]), tensor))
+            tensor.copy_(shard_of(self._tensors[name], tensor))
 
 
 def _outline(name: str, described: Any) -> torch.Tensor:

@@ -217,15 +217,16 @@ def test_a_death_ends_the_team_and_weights_that_are_not_finite_are_named(
     team, scores = team_of(2, Case(str(tiny_pair / "student"), FULL)), teacher.score(ROLLOUTS)
     try:
         team.join(teacher.head())
-        saved = team.tensors()
-        saved["weight/model.norm.weight"][-1] = torch.inf
-        save_file(saved, tmp_path / TENSORS)
-        team.restore(tmp_path)
-        with pytest.raises(WeightsError, match="not finite before"):
-            team.check_weights("before")
         team.in_shards = True
         team.update(ROLLOUTS, scores, 0)
         first = snapshot.save(tmp_path, 1, team, keep=1)
+        saved = team.tensors()
+        saved["weight/model.norm.weight"][-1] = torch.inf
+        (tmp_path / "bad").mkdir()
+        save_file(saved, tmp_path / "bad" / TENSORS)
+        team.restore(tmp_path / "bad")
+        with pytest.raises(WeightsError, match="not finite before"):
+            team.check_weights("before")
         os.kill(team.members[1].pid, signal.SIGKILL)
         with pytest.raises(CheckpointError, match="step-000001 is intact") as failed:
             snapshot.save(tmp_path, 2, team, keep=1)
@@ -291,9 +292,11 @@ def test_shards_go_from_two_ranks_to_three_and_to_one(name, teams, tiny_pair, te
     alone = student_of(case, teacher.head())
     snapshot.restore(second, alone)
     equal(alone.tensors(), three.tensors())
-    # And back, from the one file of one process.
+    # And back: from the one file of one process, and as sent to ranks that do not see a file.
     snapshot.restore(snapshot.save(tmp_path, 4, alone, keep=9), two)
     equal(two.tensors(), alone.tensors())
+    told(three, case).all("load_tensors", second, alone.tensors())
+    equal(three.tensors(), alone.tensors())
     read = loading.load_model(case.path, "float32", "cpu")
     merged = snapshot.merged(second, tuning.make(read, alone.config))
     trained = alone.tuning.merged()
