@@ -17,7 +17,7 @@ from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.distill.divergence import Options
 from esr_cli.models import loading
-from esr_cli.models.outlines import adapted_layers, trained_parameters
+from esr_cli.models.outlines import adapted_layers, checkpoint_bytes, trained_parameters
 from esr_cli.models.shapes import ENGINE_ROOM, cache_bytes, engine_cache, sizes
 
 GIB = 2**30
@@ -160,10 +160,9 @@ def _optimizer(config: TrainConfig, student: Any, size: int) -> float:
     return count * (size + 8 + (4 + 4 if size == 2 else 0))
 
 
-def trained_bytes(config: TrainConfig, student: Any) -> float:
-    """Bytes of the trained weights as a checkpoint holds them; each moment takes as many."""
-    size = 2 if config.tune.master == "none" and dtype_of(config) == "bfloat16" else 4
-    return trained_parameters(student, config.tune) * size
+def checkpoint_gib(config: TrainConfig, student: Any) -> float:
+    """GiB of a checkpoint; `student` is a model without weights."""
+    return checkpoint_bytes(student, config.tune, dtype_of(config)) / GIB
 
 
 def _merged_layers(config: TrainConfig, student: Any, size: int) -> float:

@@ -23,7 +23,7 @@ TOKEN_S = 0.02
 UPDATE_FACTOR = 4
 TOKEN_AND_BILLION_S = {"cpu": 4.0, "cuda": 0.1}
 # Calls in which a rank copies its trained weights and the state of the optimizer.
-OF_STATE = ("tensors", "load_tensors", "restore", "complete", "factors")
+OF_STATE = ("tensors", "write_shards", "load_tensors", "restore", "complete", "factors")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from esr_cli.student.sides import Heads
 from esr_cli.student.student import Objective, Student
 from esr_cli.student.trainers import Trainers
 
+GIB = 2**30
+
 
 def make_student(
     config: TrainConfig, dtype: str, device: str, objective: Objective,
@@ -81,8 +83,10 @@ def place_trainers(
         warn=warn, patience=waits,
     )  # fmt: skip
     outline = partial(_outline, spec, dtype, pairing.stop_ids)
-    ranks = cast(list[RestartingWorker], workers)
-    return Trainers(ranks, outline, config.tune, config.steps, getattr(torch, dtype))
+    gib = outlines.checkpoint_bytes(outlines.skeleton(spec), config.tune, dtype) / GIB
+    ranks, of_torch = cast(list[RestartingWorker], workers), getattr(torch, dtype)
+    in_shards = execution.in_shards(gib)
+    return Trainers(ranks, outline, config.tune, config.steps, of_torch, in_shards)
 
 
 def _outline(spec: ModelConfig, dtype: str, stop_ids: tuple[int, ...]) -> Any:

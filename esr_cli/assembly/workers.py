@@ -92,6 +92,8 @@ def assemble(
         worker.start()
     # A resumed run may need fewer processes than its command line suggested.
     processes.discard_prelaunched()
+    if trainers and trainers.in_shards:
+        trainers.need_folder(folder)
     heads = teacher.heads()
     student: Student | Trainers
     if trainers:

@@ -78,7 +78,7 @@ def findings(run_facts: RunFacts) -> list[Finding]:
     named |= {role_of(name): model for name, model in pair.all_teachers.items()}
     trusted = [role for role, model in named.items() if model.trust_remote_code]
     size = sum(need.at_n for need in run_facts.needs if need.part == "student's weights")
-    trained = memory.trained_bytes(config, run_facts.models["student"]) / memory.GIB
+    checkpoint = memory.checkpoint_gib(config, run_facts.models["student"])
     return [
         *compatibility.vocabularies(
             pair, run_facts.pairing, run_facts.student, run_facts.teacher, rows
@@ -103,7 +103,7 @@ def findings(run_facts: RunFacts) -> list[Finding]:
         *paper.findings(
             config, run_facts.models, round(fmean(each.longest for each in run_facts.prompts))
         ),
-        *machine.disk(config, size, trained),
+        *machine.disk(config, size, checkpoint),
         *(
             Finding("warning", "remote code", f"the {role}'s own code runs here, as your user")
             for role in trusted

@@ -17,8 +17,8 @@ from esr_cli.config.finding import Finding
 WANDB_HOST = "api.wandb.ai"
 
 
-def disk(config: TrainConfig, student_gib: float, trained_gib: float) -> list[Finding]:
-    """Free space against the student and the kept checkpoints (weights and two moments)."""
+def disk(config: TrainConfig, student_gib: float, checkpoint_gib: float) -> list[Finding]:
+    """Free space against the student and the kept checkpoints."""
     folder = Path(config.run_dir or "runs").absolute()
     while not folder.exists():
         folder = folder.parent
@@ -27,7 +27,7 @@ def disk(config: TrainConfig, student_gib: float, trained_gib: float) -> list[Fi
         return []
     free = usage.free / GIB
     # While a checkpoint is written, there is one more than is kept.
-    need = student_gib + 3 * trained_gib * (config.keep_checkpoints + 1)
+    need = student_gib + checkpoint_gib * (config.keep_checkpoints + 1)
     text = f"a run needs about {need:.2f} GiB; {free:.0f} GiB are free at {folder}"
     if need > free:
         text = f"run_dir={folder}: {text}"

@@ -1,4 +1,4 @@
-"""Whether a student can be sharded over several trainers."""
+"""Whether a student can be sharded over several trainers, and how they write checkpoints."""
 
 from __future__ import annotations
 
@@ -6,18 +6,28 @@ from typing import Any
 
 from torch import nn
 
-from esr_cli.assembly.memory import dtype_of
+from esr_cli.assembly.memory import checkpoint_gib, dtype_of
 from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
 
 
 def findings(config: TrainConfig, student: Any) -> list[Finding]:
-    """An error if ranks cannot hold the student; `student` is a model without weights."""
-    reason = _reason(config, student) if config.execution.trainers > 1 else ""
-    if not reason:
+    """An error if ranks cannot hold the student, or a line if they write checkpoints in parts.
+
+    `student` is a model without weights.
+    """
+    execution = config.execution
+    if execution.trainers > 1 and (reason := _reason(config, student)):
+        said = f"execution.trainers={execution.trainers}: {reason}"
+        return [Finding("error", "trainers", said, "give execution.trainers=1")]
+    gib = checkpoint_gib(config, student)
+    if not execution.in_shards(gib):
         return []
-    said = f"execution.trainers={config.execution.trainers}: {reason}"
-    return [Finding("error", "trainers", said, "give execution.trainers=1")]
+    said = (
+        f"each of the {execution.trainers} writes its part of a checkpoint of {gib:.3g} GiB (more "
+        f"than execution.whole_gib={execution.whole_gib:g}); all of them must see the run folder"
+    )
+    return [Finding("ok", "trainers", said)]
 
 
 def _reason(config: TrainConfig, student: Any) -> str:

@@ -18,7 +18,9 @@ class ExecutionConfig:
 
     `rollouts` engines share the prompts of a step, and `teachers` teachers its responses. With
     several `trainers`, each holds a shard of the student (FSDP2), where the engines are: in a
-    process of its own, or as an actor; one trains in the process of the command. `address`
+    process of its own, or as an actor; one trains in the process of the command. A checkpoint of
+    more than `whole_gib` GiB (weights and two moments) is written by the ranks, each its part, into
+    a run folder that all of them see; a smaller one is gathered and is one file. `address`
     is that of Ray: `local` starts it on this machine, `auto` joins the cluster of this machine, and
     HOST:PORT another.
     `restarts` is the maximum number of times that a run restarts a worker that died. A worker whose
@@ -33,6 +35,7 @@ class ExecutionConfig:
     rollouts: int = 1
     teachers: int = 1
     trainers: int = 1
+    whole_gib: float = 16.0
     address: str = "local"
     restarts: int = 3
     silence_s: float = 120.0
@@ -53,6 +56,7 @@ class ExecutionConfig:
             need(count > 0, f"execution.{key}", count, "give 1 or more")
             several = "several need execution=process or execution=ray"
             need(count == 1 or place != "inline", f"execution.{key}", count, several)
+        need(self.whole_gib >= 0, "execution.whole_gib", self.whole_gib, "give 0 or more")
         known = re.fullmatch(r"local|auto|[^:\s]+:\d+", self.address)
         need(bool(known), "execution.address", self.address, "give local, auto or HOST:PORT")
         need(self.restarts >= 0, "execution.restarts", self.restarts, "give 0 or more")
@@ -62,3 +66,7 @@ class ExecutionConfig:
         need(
             0.01 <= patience <= 1e6, "execution.patience", patience, "give a number in [0.01, 1e6]"
         )
+
+    def in_shards(self, checkpoint_gib: float) -> bool:
+        """Whether each rank writes its part of a checkpoint of that size."""
+        return self.trainers > 1 and checkpoint_gib > self.whole_gib

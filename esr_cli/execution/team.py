@@ -29,7 +29,7 @@ class Team(Workers):
 
     def all(self, method: str, *arguments: Any) -> Any:
         """Calls the method of every worker with the same arguments; returns the first's result."""
-        return self.each(method, [arguments] * len(self.members))
+        return self.every(method, *arguments)[0]
 
     def each(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> Any:
         """Calls the method of every worker with its own arguments; returns the first's result.
@@ -38,9 +38,9 @@ class Team(Workers):
         """
         return self._all_results(method, arguments)[0]
 
-    def every(self, method: str) -> list[Any]:
-        """The result of each worker for the method without arguments."""
-        return self._all_results(method, [()] * len(self.members))
+    def every(self, method: str, *arguments: Any) -> list[Any]:
+        """The result of each worker for the method with the same arguments."""
+        return self._all_results(method, [arguments] * len(self.members))
 
     def _all_results(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         try:

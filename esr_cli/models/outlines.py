@@ -58,3 +58,9 @@ def trained_parameters(model: Any, tune: TuneConfig) -> int:
         tune.rank * (layer.in_features + layer.out_features)
         for _, layer in adapted_layers(model, tune.targets)
     )
+
+
+def checkpoint_bytes(model: Any, tune: TuneConfig, dtype: str) -> int:
+    """Bytes of a checkpoint of a model in `dtype`: its trained weights and AdamW's two moments."""
+    size = 2 if tune.master == "none" and dtype == "bfloat16" else 4
+    return 3 * trained_parameters(model, tune) * size

@@ -1,6 +1,7 @@
 """Checkpoints: a run's tensors as safetensors and its counters as JSON, without pickle.
 
-`state.json` holds a checksum of the tensors' file, so that damage is noticed on reading.
+`state.json` holds a checksum of each file of tensors, so that damage is noticed on reading: of the
+one that holds all, or of each that a rank wrote (`shards`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import shutil
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +23,14 @@ from esr_cli.base.files import CheckpointError
 
 TENSORS, STATE, CHECKSUM = "tensors.safetensors", "state.json", "crc32"
 CHUNK_BYTES = 1 << 22
+# Files that are read at the same time.
+READERS = 8
 Tensors = dict[str, torch.Tensor]
-# What a process holds of a parameter, from the whole tensor.
-Held = Callable[[torch.Tensor, torch.nn.Parameter], torch.Tensor]
+# Writes the tensors into a folder. Returns the checksum of the one file, or that of each by name.
+Writer = Callable[[Path], int | dict[str, int]]
 
 
-def _whole(tensor: torch.Tensor, parameter: torch.nn.Parameter) -> torch.Tensor:
-    return tensor
-
-
-def save(run_dir: Path, step: int, tensors: Tensors, state: dict[str, Any], keep: int) -> Path:
+def save(run_dir: Path, step: int, write: Writer, state: dict[str, Any], keep: int) -> Path:
     """Writes `checkpoints/step-000050/` and removes all but the last `keep`.
 
     Raises `CheckpointError`, with the earlier checkpoints intact, if the folder cannot be written
@@ -38,21 +38,14 @@ def save(run_dir: Path, step: int, tensors: Tensors, state: dict[str, Any], keep
     """
     before = files.latest(run_dir)
     left = f"{before.name} is intact" if before else "there is no earlier one"
-    bad = sorted(name for name, tensor in tensors.items() if not all_finite([tensor]))
-    if bad:
-        raise CheckpointError(f"step {step} is not saved, as {bad[0]} is not finite; {left}")
 
-    def write(folder: Path) -> None:
-        # Copies, since safetensors refuses tensors that share memory.
-        save_file(
-            {name: tensor.detach().clone() for name, tensor in tensors.items()}, folder / TENSORS
-        )
-        checksum = {CHECKSUM: checksum_of(folder / TENSORS)}
+    def fill(folder: Path) -> None:
+        checksum = {CHECKSUM: write(folder)}
         (folder / STATE).write_text(json.dumps(state | checksum))
 
     target = run_dir / "checkpoints" / f"step-{step:06d}"
     try:
-        files.write_folder(target, write)
+        files.write_folder(target, fill)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; {left}") from error
     for old in files.checkpoints(run_dir)[:-keep]:
@@ -60,14 +53,26 @@ def save(run_dir: Path, step: int, tensors: Tensors, state: dict[str, Any], keep
     return target
 
 
-def load(folder: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Tensors and state of a checkpoint. Raises `CheckpointError` if either is damaged."""
-    state = read_state(folder)
-    return read_tensors(folder), state
+def whole(tensors: Tensors) -> Writer:
+    """What writes whole tensors as one file; raises `CheckpointError` if one is not finite."""
+
+    def write(folder: Path) -> int:
+        bad = sorted(name for name, tensor in tensors.items() if not all_finite([tensor]))
+        if bad:
+            raise CheckpointError(f"{bad[0]} is not finite")
+        save_file(tensors, folder / TENSORS)
+        return checksum_of(folder / TENSORS)
+
+    return write
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether one file holds all tensors of a checkpoint."""
+    return (folder / TENSORS).exists()
 
 
 def read_tensors(folder: Path) -> Tensors:
-    """Tensors of a checkpoint that `read_state` has found whole, without a second checksum."""
+    """Tensors of a checkpoint of one file that `read_state` has found whole."""
     try:
         return load_file(folder / TENSORS)
     except (OSError, SafetensorError) as error:
@@ -84,18 +89,32 @@ def read_state(folder: Path) -> dict[str, Any]:
         state = files.read_json(folder / STATE)
         if not isinstance(state, dict):
             raise ValueError("no mapping")
-        for key in ("step", "total_steps", CHECKSUM):
+        for key in ("step", "total_steps"):
             value = state.get(key, 1)
             if type(value) is not int or (key == "total_steps" and value < 1):
                 raise ValueError(f"{STATE}: {key}={value!r}")
-        found = checksum_of(folder / TENSORS)
+        _compare_files(folder, state)
+        if state.get("step", files.step_of(folder)) != files.step_of(folder):
+            raise ValueError(f"{STATE} is of step {state['step']}")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} is damaged ({error})") from None
-    if found != state.get(CHECKSUM, found):
-        raise CheckpointError(f"{folder} is damaged ({TENSORS} does not match its checksum)")
-    if state.get("step", files.step_of(folder)) != files.step_of(folder):
-        raise CheckpointError(f"{folder} is damaged ({STATE} is of step {state['step']})")
     return state
+
+
+def _compare_files(folder: Path, state: dict[str, Any]) -> None:
+    """Raises `ValueError` unless the folder has the files of its state, and no other tensors."""
+    value = state.get(CHECKSUM)
+    sums = value if isinstance(value, dict) else {TENSORS: value}
+    if CHECKSUM in state and any(type(each) is not int for each in sums.values()):
+        raise ValueError(f"{STATE}: {CHECKSUM} is no checksum")
+    there = {path.name for path in folder.glob("*.safetensors")}
+    for name in sorted(there ^ sums.keys()):
+        raise ValueError(f"{name} {'is not one of its files' if name in there else 'is missing'}")
+    with ThreadPoolExecutor(READERS) as pool:
+        found = pool.map(checksum_of, [folder / name for name in sums])
+        for name, each in zip(sums, found, strict=True):
+            if each != (sums[name] if CHECKSUM in state else each):
+                raise ValueError(f"{name} does not match its checksum")
 
 
 def checksum_of(path: Path) -> int:
@@ -125,18 +144,15 @@ def pack_optimizer(optimizer: torch.optim.Optimizer, names: list[str]) -> Tensor
 
 
 def unpack_optimizer(
-    optimizer: torch.optim.Optimizer, names: list[str], tensors: Tensors, held: Held = _whole
-) -> None:
-    """Restores the tensors of `pack_optimizer`; raises `CheckpointError` if they do not fit."""
+    optimizer: torch.optim.Optimizer, names: list[str], tensors: Tensors
+) -> None:  # fmt: skip
+    """Restores the tensors of `pack_optimizer`."""
     state = optimizer.state_dict()
     state["state"] = {}
-    parameters = dict(zip(names, optimizer.param_groups[0]["params"], strict=True))
     for key, tensor in tensors.items():
         if key.startswith("optimizer/"):
             _, name, entry = key.split("/")
-            if name not in parameters or tensor.shape not in (parameters[name].shape, ()):
-                raise CheckpointError(f"{key} of shape {list(tensor.shape)} fits no weight")
-            state["state"].setdefault(names.index(name), {})[entry] = held(tensor, parameters[name])
+            state["state"].setdefault(names.index(name), {})[entry] = tensor
     optimizer.load_state_dict(state)
 
 
@@ -155,16 +171,36 @@ def restore_random_state(tensors: Tensors) -> None:
         torch.cuda.set_rng_state(tensors["random/cuda"].cpu())
 
 
-def copy_weights(
-    folder: Path, tensors: Tensors, parameters: dict[str, torch.nn.Parameter],
-    held: Held = _whole,
-) -> None:  # fmt: skip
-    """Copies the weights, all of them compared first: a copy would broadcast another shape.
+def room_for(
+    folder: Path, outline: Tensors, parameters: dict[str, torch.nn.Parameter]
+) -> Tensors:  # fmt: skip
+    """Where the tensors of a checkpoint go: weights into the parameters, others into new tensors.
 
-    `held` makes of a whole tensor what the process holds of that parameter. Raises
-    `CheckpointError` if the weights are of another model.
+    `outline` has their types and shapes. A moment is held as its parameter is, whole or as a shard.
+    Raises `CheckpointError` if they are of another model.
     """
-    saved = {name.removeprefix("weight/"): tensor for name, tensor in tensors.items()
+    room = weights_for(folder, outline, parameters)
+    for key, tensor in outline.items():
+        if key.startswith("optimizer/"):
+            name, _, entry = key.removeprefix("optimizer/").partition("/")
+            fits = name in parameters and tensor.shape in (parameters[name].shape, ())
+            if not fits or not entry or "/" in entry:
+                raise CheckpointError(f"{key} of shape {list(tensor.shape)} fits no weight")
+            like = parameters[name] if tensor.ndim else torch.empty(())
+            room[key] = torch.empty_like(like, dtype=tensor.dtype)
+        elif key.startswith("random/"):
+            room[key] = torch.empty_like(tensor, device="cpu")
+    return room
+
+
+def weights_for(
+    folder: Path, outline: Tensors, parameters: dict[str, torch.nn.Parameter]
+) -> Tensors:  # fmt: skip
+    """The parameters by the names that a checkpoint of `outline` gives their weights.
+
+    Raises `CheckpointError` if the weights are of another model: reading would broadcast a shape.
+    """
+    saved = {name.removeprefix("weight/"): tensor for name, tensor in outline.items()
              if name.startswith("weight/")}  # fmt: skip
     remedy = "the student's model or tune.* differs from the saved run's"
     if lost := sorted(parameters.keys() ^ saved.keys()):
@@ -174,5 +210,4 @@ def copy_weights(
         given, wanted = (f"{t.dtype} {list(t.shape)}" for t in (saved[name], parameter))
         if given != wanted:
             raise CheckpointError(f"{folder}: weight {name} is {given}, not {wanted}; {remedy}")
-    for name, parameter in parameters.items():
-        parameter.copy_(held(saved[name], parameter))
+    return {f"weight/{name}": parameter.detach() for name, parameter in parameters.items()}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,12 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 
-from esr_cli.execution.packing import pack, unpack
+from esr_cli.base.files import CheckpointError
+from esr_cli.execution.packing import pack
+from esr_cli.student import shards
 from esr_cli.student.checkpoint import Tensors
 from esr_cli.student.ranks import Ranks, whole
+from esr_cli.student.shards import Sent
 from esr_cli.student.sides import Heads
 from esr_cli.student.student import Student, Update, WeightsError
 from esr_cli.types import Rollout, StepScores
@@ -107,9 +113,23 @@ class Rank:
         """The factors of the adapter, see `LoraTuning.factors`."""
         return self._gathered(self._student.tuning.factors())
 
-    def load_tensors(self, folder: Path, tensors: Packed) -> None:
-        """See `Student.load_tensors`."""
-        self._student.load_tensors(folder, unpack(tensors))
+    def write_shards(self, folder: Path) -> dict[str, int] | str:
+        """See `shards.write`; what is wrong, if the checkpoint cannot be written."""
+        try:
+            return shards.write(folder, self._student.tensors())
+        except CheckpointError as error:
+            return str(error)
+
+    def leave_mark(self, folder: Path) -> str:
+        """Leaves a file in a folder, if this machine sees the folder; returns the file's name."""
+        name = f"{socket.gethostname()}-{os.getpid()}"
+        with suppress(OSError):
+            (folder / name).touch()
+        return name
+
+    def load_tensors(self, folder: Path, tensors: Tensors) -> None:
+        """See `Student.restore`, of the tensors of a checkpoint on another machine."""
+        self._student.take(folder, Sent(tensors))
 
     def restore(self, folder: Path) -> None:
         """See `Student.restore`, of a checkpoint on this machine."""

@@ -58,10 +58,6 @@ class Alone:
         """Whether the flag is set in all processes."""
         return flag
 
-    def like(self, whole: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-        """A whole tensor as the parameter holds it."""
-        return whole
-
 
 class Ranks(Alone):
     """One of several processes of an initialized `torch.distributed` group.
@@ -116,22 +112,19 @@ class Ranks(Alone):
         dist.all_reduce(count, dist.ReduceOp.MIN)
         return bool(count)
 
-    def like(self, whole: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-        """See `Alone.like`: this rank's shard, cut without communication.
-
-        A copy, since all ranks of a machine may be given the same memory.
-        """
-        if not isinstance(parameter, DTensor) or whole.ndim != parameter.ndim:
-            return whole.clone()
-        mesh, placements = parameter.device_mesh, parameter.placements
-        whole = whole.to(parameter.device)
-        return distribute_tensor(whole, mesh, placements, src_data_rank=None).clone()
-
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor, gathered from all ranks if it is sharded; all ranks must call it."""
     tensor = tensor.detach()
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def shard_of(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A whole tensor as `like` is held: this rank's shard, cut without communication, or all."""
+    if not isinstance(like, DTensor):
+        return whole
+    mesh, placements = like.device_mesh, like.placements
+    return distribute_tensor(whole.to(like.device), mesh, placements, src_data_rank=None)
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch
 from esr_cli.base import files
 from esr_cli.base.files import CheckpointError
 from esr_cli.student import checkpoint
+from esr_cli.student.shards import Stored
 from esr_cli.student.tuning import Tuning
 
 DAMAGED = ".damaged"
@@ -20,8 +21,8 @@ class Trained(Protocol):
 
     total_steps: int
 
-    def tensors(self) -> checkpoint.Tensors:
-        """See `Student.tensors`."""
+    def writer(self) -> checkpoint.Writer:
+        """See `Student.writer`."""
         ...
 
     def restore(self, folder: Path) -> None:
@@ -36,7 +37,7 @@ def save(folder: Path, step: int, student: Trained, keep: int, data: str = "") -
     training data. Raises `CheckpointError` if it cannot be saved.
     """
     state = {"step": step, "total_steps": student.total_steps, "data": data}
-    return checkpoint.save(folder, step, student.tensors(), state, keep)
+    return checkpoint.save(folder, step, student.writer(), state, keep)
 
 
 def last_whole(folder: Path) -> tuple[Path | None, dict[str, Any], list[str]]:
@@ -61,14 +62,16 @@ def merged(folder: Path, tuning: Tuning) -> dict[str, torch.Tensor]:
 
     Raises `CheckpointError` if the checkpoint is damaged or of another model.
     """
-    tensors, _ = checkpoint.load(folder)
-    parameters = tuning.trainable()
+    checkpoint.read_state(folder)
+    saved, parameters = Stored(folder), tuning.trainable()
+    outline = dict(saved.outline)
     for name, parameter in parameters.items():
-        saved = tensors.get(f"weight/{name}")
+        key = f"weight/{name}"
         # Without masters the weights are saved in 16 bits, and a CPU may evaluate them in fp32.
-        if saved is not None and (saved.dtype, parameter.dtype) == (torch.bfloat16, torch.float32):
-            tensors[f"weight/{name}"] = saved.float()
-    checkpoint.copy_weights(folder, tensors, parameters)
+        narrow = key in outline and outline[key].dtype == torch.bfloat16
+        if narrow and parameter.dtype == torch.float32:
+            outline[key] = outline[key].float()
+    saved.fill(checkpoint.weights_for(folder, outline, parameters))
     tuning.publish()
     return tuning.merged()
 

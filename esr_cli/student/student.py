@@ -18,6 +18,7 @@ from esr_cli.student import checkpoint, measures, tuning
 from esr_cli.student.checkpoint import Tensors, all_finite
 from esr_cli.student.measures import MicroBatch
 from esr_cli.student.ranks import Alone, local, whole
+from esr_cli.student.shards import Sent, Stored
 from esr_cli.student.sides import Heads, TeacherSides
 from esr_cli.types import Rollout, Sampling, StepScores
 
@@ -246,23 +247,24 @@ class Student:
         tensors |= checkpoint.pack_optimizer(self.optimizer, list(self.parameters))
         return tensors | checkpoint.random_state()
 
-    def restore(self, folder: Path) -> None:
-        """Restores what `tensors` returned from the checkpoint `folder`.
+    def writer(self) -> checkpoint.Writer:
+        """What writes the tensors of a checkpoint."""
+        return checkpoint.whole(self.tensors())
 
-        Raises `CheckpointError` if it cannot be read or is of another model.
-        """
-        self.load_tensors(folder, checkpoint.read_tensors(folder))
+    def restore(self, folder: Path) -> None:
+        """Restores a checkpoint; raises `CheckpointError` if it cannot be read or does not fit."""
+        self.take(folder, Stored(folder))
 
     @torch.no_grad()
-    def load_tensors(self, folder: Path, tensors: Tensors) -> None:
-        """Restores what `tensors` returned, read from the checkpoint `folder`.
+    def take(self, folder: Path, saved: Stored | Sent) -> None:
+        """Restores what `tensors` returned, `saved` as the checkpoint `folder`.
 
         Raises `CheckpointError` if it is of another model.
         """
-        checkpoint.copy_weights(folder, tensors, self.parameters, self.ranks.like)
+        tensors = checkpoint.room_for(folder, saved.outline, self.parameters)
+        saved.fill(tensors)
         self.tuning.publish()
-        names = list(self.parameters)
-        checkpoint.unpack_optimizer(self.optimizer, names, tensors, self.ranks.like)
+        checkpoint.unpack_optimizer(self.optimizer, list(self.parameters), tensors)
         checkpoint.restore_random_state(tensors)
 
     def save(self, folder: Path, tokenizer: Any, weights: bool = True) -> None:

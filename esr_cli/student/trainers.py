@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -11,7 +12,8 @@ from typing import Any
 import torch
 from peft import get_peft_model
 
-from esr_cli.config import TuneConfig
+from esr_cli.base.files import CheckpointError
+from esr_cli.config import ConfigError, TuneConfig
 from esr_cli.execution.packing import pack, unpack
 from esr_cli.execution.restarting import RestartingWorker, WorkerError
 from esr_cli.execution.team import Team
@@ -27,15 +29,16 @@ from esr_cli.types import HiddenScores, Rollout, Scores, ScoresByTeacher, StepSc
 class Trainers(Team):
     """Ranks as workers, each built as a `Rank`; this process holds no weights of them.
 
-    `outline` makes the model without weights, for its files. Any method raises `TeamError` if a
-    rank died.
+    `outline` makes the model without weights, for its files. With `in_shards` each rank writes its
+    part of a checkpoint. Any method raises `TeamError` if a rank died.
     """
 
     def __init__(
         self, workers: list[RestartingWorker], outline: Callable[[], Any], tune: TuneConfig,
-        total_steps: int, dtype: torch.dtype,
+        total_steps: int, dtype: torch.dtype, in_shards: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(workers)
+        self.in_shards = in_shards
         self._outline, self._tune = outline, tune
         self.total_steps, self.dtype, self.splits = total_steps, dtype, True
         self._handed, self._wire_mib = Tensors(), 0.0
@@ -74,13 +77,37 @@ class Trainers(Team):
         """See `Student.tensors`."""
         return self._besides("tensors")
 
+    def writer(self) -> checkpoint.Writer:
+        """See `Student.writer`."""
+        return self._write_shards if self.in_shards else checkpoint.whole(self.tensors())
+
     def restore(self, folder: Path) -> None:
-        """See `Student.restore`. Only this process needs to see the folder."""
-        if self.members[0].shares_memory:
-            self.all("restore", folder)
+        """See `Student.restore`. Only this process needs to see a folder of whole tensors."""
+        whole = checkpoint.is_whole(folder)
+        if not whole:
+            self.need_folder(folder.parent.parent)
+        if self.members[0].shares_memory or not whole:
+            self.all("restore", folder.absolute())
         else:
             packed = self.members[0].shared(pack(checkpoint.read_tensors(folder)))
             self._besides("load_tensors", folder, packed)
+
+    def need_folder(self, folder: Path) -> None:
+        """Raises `ConfigError` unless all ranks see the run folder, to write and to read there."""
+        marks = folder.absolute() / ".trial"
+        shutil.rmtree(marks, ignore_errors=True)
+        marks.mkdir()
+        try:
+            left = self.every("leave_mark", marks)
+            lost = [name for name in left if not (marks / name).exists()]
+        finally:
+            shutil.rmtree(marks)
+        if lost:
+            raise ConfigError(
+                f"run_dir={folder}: a trainer on {lost[0].rpartition('-')[0]} does not see it, and "
+                "each writes its part of a checkpoint there; name a folder that all machines "
+                "share, or raise execution.whole_gib"
+            )
 
     def save(self, folder: Path, tokenizer: Any, weights: bool = True) -> None:
         """See `Student.save`."""
@@ -114,6 +141,13 @@ class Trainers(Team):
             with suppress(WorkerError):
                 self.all("leave")
         super().close()
+
+    def _write_shards(self, folder: Path) -> dict[str, int]:
+        """Has each rank write its part into a folder; returns the checksum of each file."""
+        found = self.every("write_shards", folder.absolute())
+        if isinstance(found[0], str):
+            raise CheckpointError(found[0])
+        return {name: value for each in found for name, value in each.items()}
 
     def _besides(self, method: str, *arguments: Any) -> Any:
         """A call that is not part of a step, so that its bytes do not count as those of one."""

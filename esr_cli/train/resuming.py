@@ -85,8 +85,12 @@ class RankDied(Resumable):
 def resumable(config: TrainConfig, folder: Path, error: BaseException) -> Resumable:
     """What to raise for an error after the start of a run: how the run in `folder` goes on."""
     how = how_to(folder, error)
-    if isinstance(error, TeamError) and files.latest(folder):
-        return RankDied(how, folder, summary(error), config.execution.restarts)
+    death: BaseException | None = error
+    while death and not isinstance(death, TeamError):
+        # A rank may have died while a folder was written.
+        death = death.__cause__
+    if death and files.latest(folder):
+        return RankDied(how, folder, summary(death), config.execution.restarts)
     return Resumable(how)
 
 

@@ -55,13 +55,13 @@ def test_the_estimate_equals_a_count_by_hand():
     needs = {n.part: n for n in memory.needs(half, model, [model], 58, 16)}
     # A bf16 gradient; in fp32 its copy, the master weights and two moments.
     assert needs["optimizer and gradients"].at_n == pytest.approx(count * 18 / 2**30)
-    assert memory.trained_bytes(half, model) == count * 4
+    assert memory.checkpoint_gib(half, model) == 3 * count * 4 / 2**30
     for dtype, size in (("bfloat16", 2), ("float32", 4)):
         config = read(f"pair.dtype={dtype}", "tune.master=none", "+rollout_len=16")
         needs = {n.part: n for n in memory.needs(config, model, [model], 58, 16)}
         # Gradient and two moments in the model's own type.
         assert needs["optimizer and gradients"].at_n == pytest.approx(count * 3 * size / 2**30)
-        assert memory.trained_bytes(config, model) == count * size
+        assert memory.checkpoint_gib(config, model) == 3 * count * size / 2**30
 
 
 def test_memory_that_only_full_rollouts_exceed_is_a_warning():

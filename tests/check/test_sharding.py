@@ -67,3 +67,17 @@ def test_a_student_that_ranks_cannot_hold_is_refused(change, overrides, said):
     assert finding.text.startswith("execution.trainers=2: the student")
     assert finding.text.endswith("give execution.trainers=1")
     assert trainers.findings(read("+rollout_len=8", *overrides), model) == []
+
+
+@pytest.mark.parametrize(
+    ("gib", "count", "said"), [(0.0, 2, True), (16.0, 2, False), (0.0, 1, False)]
+)
+def test_checkpoints_in_parts_are_announced(gib, count, said):
+    config = read(
+        "+rollout_len=8", f"execution.trainers={count}", f"execution.whole_gib={gib}"
+    )  # fmt: skip
+    found = trainers.findings(config, outline())
+    assert [each.status for each in found] == ["ok"] * said
+    for each in found:
+        assert "each of the 2 writes its part of a checkpoint of 0.00" in each.text
+        assert "execution.whole_gib=0)" in each.text

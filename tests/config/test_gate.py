@@ -171,3 +171,8 @@ def test_the_defaults_in_train_yaml_equal_those_of_the_dataclasses(group):
 
 def test_the_defaults_in_lab_yaml_equal_those_of_the_dataclass():
     assert read(command="lab", schema=LabConfig) == LabConfig()
+
+
+def test_the_size_of_a_whole_checkpoint_is_not_negative():
+    with pytest.raises(ConfigError, match=r"execution.whole_gib=-1.0: give 0 or more"):
+        read("execution.whole_gib=-1")

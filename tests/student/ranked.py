@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from esr_cli.config import TuneConfig
 from esr_cli.distill.divergence import Options
 from esr_cli.distill.positions import Rule
 from esr_cli.models import loading
+from esr_cli.student import shards
 from esr_cli.student.rank import Rank
 from esr_cli.student.student import Objective, Student
 
@@ -48,6 +50,10 @@ class CaseRank(Rank):
     def _made(self, heads: Any, ranks: Any) -> Student:
         self._heads, self._ranks = heads, ranks
         return student_of(self.case, heads, ranks)
+
+    def write_small(self, folder: Path) -> dict[str, int]:
+        """Writes the shards into files of about 50 kB."""
+        return shards.write(folder, self._student.tensors(), 50_000)
 
     def remake(self, case: Case) -> None:
         """Makes the student of this case."""

@@ -14,23 +14,23 @@ from esr_cli.student import checkpoint, snapshot
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint_intact(tmp_path, monkeypatch):
-    checkpoint.save(tmp_path, 1, {"a": torch.ones(2)}, {"step": 1}, keep=2)
+    checkpoint.save(tmp_path, 1, checkpoint.whole({"a": torch.ones(2)}), {"step": 1}, keep=2)
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(files.CheckpointError, match=r"No space left.*step-000001 is intact"):
-        checkpoint.save(tmp_path, 2, {"a": torch.zeros(2)}, {"step": 2}, keep=2)
+        checkpoint.save(tmp_path, 2, checkpoint.whole({"a": torch.zeros(2)}), {"step": 2}, keep=2)
     last = files.latest(tmp_path)
-    tensors, state = checkpoint.load(last)
+    tensors, state = checkpoint.read_tensors(last), checkpoint.read_state(last)
     assert state["step"] == 1 and torch.equal(tensors["a"], torch.ones(2))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000001"]
 
 
 def test_the_last_k_are_kept(tmp_path):
     for step in range(1, 6):
-        checkpoint.save(tmp_path, step, {"a": torch.ones(1)}, {}, keep=2)
+        checkpoint.save(tmp_path, step, checkpoint.whole({"a": torch.ones(1)}), {}, keep=2)
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == ["step-000004", "step-000005"]
 
@@ -45,10 +45,12 @@ def test_other_entries_among_the_checkpoints_do_not_count(tmp_path):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_not_finite_is_not_saved(value, tmp_path):
-    checkpoint.save(tmp_path, 1, {"a": torch.ones(2)}, {"step": 1}, keep=1)
+    checkpoint.save(tmp_path, 1, checkpoint.whole({"a": torch.ones(2)}), {"step": 1}, keep=1)
     bad = {"weight/a": torch.ones(2), "optimizer/a/exp_avg": torch.tensor([1.0, value])}
-    with pytest.raises(CheckpointError, match="optimizer/a/exp_avg is not finite; step-000001 is"):
-        checkpoint.save(tmp_path, 2, bad, {"step": 2}, keep=1)
+    with pytest.raises(
+        CheckpointError, match=r"optimizer/a/exp_avg is not finite\); step-000001 is"
+    ):
+        checkpoint.save(tmp_path, 2, checkpoint.whole(bad), {"step": 2}, keep=1)
     assert files.latest(tmp_path).name == "step-000001"
 
 
@@ -98,7 +100,9 @@ DAMAGE = (
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(damage, tmp_path):
     for step in (1, 2):
-        checkpoint.save(tmp_path, step, {"a": torch.ones(2)}, {"step": step}, keep=2)
+        checkpoint.save(
+            tmp_path, step, checkpoint.whole({"a": torch.ones(2)}), {"step": step}, keep=2
+        )
     damage(tmp_path / "checkpoints" / "step-000002")
     last, state, [line] = snapshot.last_whole(tmp_path)
     assert last.name == "step-000001" and state["step"] == 1
@@ -109,9 +113,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(damage, tmp_path):
 
 
 def test_a_checkpoint_without_a_checksum_is_of_an_earlier_version(tmp_path):
-    folder = checkpoint.save(tmp_path, 1, {"a": torch.ones(2)}, {}, keep=1)
+    folder = checkpoint.save(tmp_path, 1, checkpoint.whole({"a": torch.ones(2)}), {}, keep=1)
     (folder / "state.json").write_text('{"step": 1}')
-    assert torch.equal(checkpoint.load(folder)[0]["a"], torch.ones(2))
+    assert torch.equal(checkpoint.read_tensors(folder)["a"], torch.ones(2))
 
 
 WEIGHTS = {"a": torch.nn.Parameter(torch.zeros(2, 3))}
@@ -135,7 +139,7 @@ def test_weights_of_another_model_are_refused_before_any_is_copied(saved, fault,
             return WEIGHTS
 
     tensors = {f"weight/{name}": tensor for name, tensor in saved.items()}
-    folder = checkpoint.save(tmp_path, 1, tensors, {}, keep=1)
+    folder = checkpoint.save(tmp_path, 1, checkpoint.whole(tensors), {}, keep=1)
     with pytest.raises(CheckpointError, match=fault):
         snapshot.merged(folder, Tuned())
     assert not WEIGHTS["a"].any()

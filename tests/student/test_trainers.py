@@ -5,99 +5,43 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
-from ranked import Case, CaseRank, student_of
+from ranked import Case, student_of
 from safetensors.torch import load_file, save_file
+from teams import (
+    FULL,
+    LORA,
+    end_teams,
+    heads_of,
+    made,
+    same,
+    same_student,
+    same_updates,
+    team_of,
+    told,
+    took,
+)
 from test_student import ROLLOUTS
 
-from esr_cli.config import TuneConfig
+from esr_cli.base.files import CheckpointError
 from esr_cli.distill.positions import Rule
 from esr_cli.execution.team import TeamError
-from esr_cli.execution.worker import place
-from esr_cli.models import outlines
 from esr_cli.student import snapshot
 from esr_cli.student.checkpoint import TENSORS
 from esr_cli.student.student import WeightsError
-from esr_cli.student.trainers import Trainers
 from esr_cli.types import HiddenScores, ScoresByTeacher
 
-FULL, LORA = {"method": "full"}, {"method": "lora"}
 # Micro-batches of one or two responses: five passes of one process, unequal on two ranks.
 SMALL = {"micro_batch_tokens": 30}
 BEFORE = (5, 6, 7)
 
 
 @pytest.fixture(scope="module")
-def teams(tiny_pair, teacher):
-    """Ranks of two and of three."""
-    case = Case(str(tiny_pair / "student"), FULL)
-    made = {size: team_of(size, case) for size in (2, 3)}
-    for team in made.values():
-        team.join(heads_of(teacher))
-    yield made
-    for team in made.values():
-        team.close()
-
-
-def heads_of(teacher):
-    """The same head for three teachers by name, each of which may score some of the responses."""
-    return dict.fromkeys(("", "math", "code"), teacher.head())
-
-
-def team_of(size, case):
-    workers = [
-        place("process", f"trainer {rank}", CaseRank, {"case": case}) for rank in range(size)
-    ]
-    for worker in workers:
-        worker.start()
-    tune = TuneConfig(**case.tune)
-    return Trainers(workers, partial(outlines.skeleton, case), tune, case.steps, torch.float32)
-
-
-def told(team, case):
-    """The team, with the student of the case."""
-    team.all("remake", case)
-    team._handed = {}
-    return team
-
-
-def took(student, rollouts, scores, steps=3):
-    """The updates of some steps."""
-    return [student.update(rollouts, scores, step) for step in range(steps)]
-
-
-def same(found, expected, limit=1e-6, most=2e-5):
-    """Asserts that values agree to `limit`, but for one in a thousand, which agrees to `most`.
-
-    AdamW divides a gradient by its own size: the rounding of one that is almost zero becomes a
-    visible part of the learning rate (1e-4). Its moments show that the gradients are the same.
-    """
-    assert found.keys() == expected.keys()
-    far = torch.cat([(found[n].float() - expected[n].float()).abs().flatten() for n in expected])
-    assert float((far > limit).float().mean()) < 1e-3 and float(far.max()) <= most, far.max()
-
-
-def same_student(found, expected):
-    same(found.weights(), expected.weights())
-    ours, theirs = found.tensors(), expected.tensors()
-    same(ours, theirs)
-    moments = [name for name in theirs if name.endswith("/exp_avg")]
-    assert moments
-    same({n: ours[n] for n in moments}, {n: theirs[n] for n in moments}, 1e-6, 1e-6)
-
-
-def same_updates(found, expected, limit=1e-6):
-    for one, other in zip(found, expected, strict=True):
-        assert one.skipped == other.skipped
-        for name, value in other.metrics.items():
-            near = pytest.approx(value, rel=limit, abs=limit, nan_ok=True)
-            assert one.metrics[name] == near, name
-        assert one.gaps.keys() == other.gaps.keys()
-        for ours, theirs in zip(one.kl_by_rollout, other.kl_by_rollout, strict=True):
-            assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6, nan_ok=True)
+def teams(pytestconfig, tiny_pair, teacher):
+    yield made(pytestconfig, tiny_pair, teacher)
+    end_teams()
 
 
 CASES = {
@@ -245,15 +189,24 @@ def test_a_death_ends_the_team_and_weights_that_are_not_finite_are_named(
     team, scores = team_of(2, Case(str(tiny_pair / "student"), FULL)), teacher.score(ROLLOUTS)
     try:
         team.join(heads_of(teacher))
+        team.in_shards = True
+        team.update(ROLLOUTS, scores, 0)
+        first = snapshot.save(tmp_path, 1, team, keep=1)
         saved = team.tensors()
         saved["weight/model.norm.weight"][-1] = torch.inf
-        save_file(saved, tmp_path / TENSORS)
-        team.restore(tmp_path)
+        (tmp_path / "bad").mkdir()
+        save_file(saved, tmp_path / "bad" / TENSORS)
+        team.restore(tmp_path / "bad")
         with pytest.raises(WeightsError, match="not finite before"):
             team.check_weights("before")
         os.kill(team.members[1].pid, signal.SIGKILL)
-        with pytest.raises(TeamError, match=r"trainer 1's process died \(exit status -9\)"):
-            team.update(ROLLOUTS, scores, 1)
+        with pytest.raises(CheckpointError, match="step-000001 is intact") as failed:
+            snapshot.save(tmp_path, 2, team, keep=1)
+        # The cause tells a run that it may resume by itself.
+        death = failed.value.__cause__.__cause__
+        assert isinstance(death, TeamError)
+        assert "trainer 1's process died (exit status -9)" in str(death)
+        assert list((tmp_path / "checkpoints").iterdir()) == [first]
         assert [worker.pid for worker in team.members] == [None, None]
     finally:
         team.close()

@@ -76,7 +76,9 @@ def test_resuming_locks_before_it_looks(tmp_path):
 def test_a_linear_schedule_that_grew_says_where_the_rate_goes(tmp_path):
     overrides = ["tune.schedule=linear", "tune.learning_rate=1e-3", "steps=10"]
     run_folder.open_new(tmp_path, gate.as_plain(read(*overrides)))
-    checkpoint.save(tmp_path, 9, {"a": torch.ones(1)}, {"step": 9, "total_steps": 10}, keep=1)
+    checkpoint.save(
+        tmp_path, 9, checkpoint.whole({"a": torch.ones(1)}), {"step": 9, "total_steps": 10}, keep=1
+    )
     same = resuming.reopen(read(f"resume={tmp_path}"), [f"resume={tmp_path}"])[1]
     assert same.notes == []
     grown = [f"resume={tmp_path}", "steps=20"]
@@ -104,7 +106,9 @@ def test_a_linear_schedule_that_grew_says_where_the_rate_goes(tmp_path):
 def test_a_schedule_over_more_steps_says_where_the_rate_goes(given, note, tmp_path):
     overrides = ["tune.warmup_steps=0", *given, "tune.learning_rate=1e-3", "steps=10"]
     run_folder.open_new(tmp_path, gate.as_plain(read(*overrides)))
-    checkpoint.save(tmp_path, 4, {"a": torch.ones(1)}, {"step": 4, "total_steps": 10}, keep=1)
+    checkpoint.save(
+        tmp_path, 4, checkpoint.whole({"a": torch.ones(1)}), {"step": 4, "total_steps": 10}, keep=1
+    )
     grown = [f"resume={tmp_path}", "steps=20"]
     assert resuming.reopen(read(*grown), grown)[1].notes == ([note] if note else [])
 
