@@ -12,8 +12,9 @@ from esr_cli.assembly import seats
 from esr_cli.assembly.pairing import Pairing
 from esr_cli.assembly.patience import patience
 from esr_cli.config import ConfigError, ModelConfig, TrainConfig
+from esr_cli.execution.scoring import Teachers
 from esr_cli.execution.seat import Seat
-from esr_cli.execution.several import Teachers, place_role
+from esr_cli.execution.several import place_role
 from esr_cli.models import loading, outlines
 from esr_cli.teacher.canary import Canary
 from esr_cli.teacher.servers import KEY, Served, ServerError, Servers

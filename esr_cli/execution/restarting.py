@@ -30,10 +30,12 @@ class DiedError(WorkerError):
 class CalledWorker(ABC):
     """What every worker does alike, wherever it lives.
 
-    `shares_memory` is whether a tensor that was passed to the worker stays shared with it.
+    `shares_memory` is whether a tensor that was passed to the worker stays shared with it, and
+    `computes_meanwhile` whether a call runs while this process does something else.
     """
 
     shares_memory: bool
+    computes_meanwhile = True
 
     @abstractmethod
     def begin(self, method: str, *arguments: Any) -> None:

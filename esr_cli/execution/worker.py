@@ -33,6 +33,7 @@ class InlineWorker(CalledWorker):
     """A worker in this process, with the interface of `RestartingWorker`."""
 
     shares_memory = True
+    computes_meanwhile = False
 
     def __init__(self, name: str, build: Callable[..., Any], settings: dict[str, Any]) -> None:
         self.name = name

@@ -11,27 +11,33 @@ import torch
 from esr_cli.base.words import numbered
 from esr_cli.execution.remote import RestorableEngine
 from esr_cli.execution.restarting import WorkerError
-from esr_cli.execution.several import Engines, Teachers, log_of
+from esr_cli.execution.scoring import Teachers
+from esr_cli.execution.several import Engines, log_of
 from esr_cli.execution.worker import place
 from esr_cli.train.gauge import Gauge
 from esr_cli.types import HiddenScores, Prompt, Rollout, Sampling
 
 
 class Echo:
-    """An engine whose rollouts hold its weights, and the limit of each response."""
+    """An engine whose rollouts hold its weights, and the limit of each response.
+
+    Responses of one limit end together, the shortest first.
+    """
 
     def load_weights(self, weights):
         """Stores copies, as an engine does."""
         self.held = {name: tensor.clone() for name, tensor in weights.items()}
 
-    def generate(self, prompts, sampling):
+    def finished(self, prompts, sampling):
         """A response per sample: the pid, the limit, and the first weight."""
-        limits = iter(sampling.limits(len(prompts) * sampling.samples))
-        found = float(self.held["w"][0])
-        return [
-            Rollout(prompt, sample, (next(limits),), (found,), str(os.getpid()))
-            for prompt in prompts for sample in range(sampling.samples)
-        ]  # fmt: skip
+        limits = sampling.limits(len(prompts) * sampling.samples)
+        wanted = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
+        for ended in sorted(set(limits)):
+            found = float(self.held["w"][0])
+            yield [
+                (at, Rollout(*each, (ended,), (found,), str(os.getpid())))
+                for at, each in enumerate(wanted) if limits[at] == ended
+            ]  # fmt: skip
 
 
 class Reader:
