@@ -75,8 +75,8 @@ def place_teachers(
             settings["source"] = server_settings(config, dtype, canary) | {"warn": warn}
         else:
             settings["source"] = _vllm_settings(config, dtype, canary)
-    # A client of servers needs no process of its own.
-    where = "inline" if kind == "server" else execution.teacher
+    # A client of servers only waits for them.
+    where = "thread" if kind == "server" else execution.teacher
     waits = patience(execution, model, execution.teacher_device)
     seats.need_free(execution, chosen)
     placed = place_role(
