@@ -15,8 +15,9 @@ Row t of `hidden_RD` is the hidden state that *predicts* response token t.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -175,6 +176,15 @@ class Rollout:
     replica: int = 0
 
 
+# A rollout, and its place among those that were asked for.
+Placed = tuple[int, Rollout]
+
+
+def in_order(placed: Iterable[Placed]) -> list[Rollout]:
+    """The rollouts in the order of their places."""
+    return [rollout for _, rollout in sorted(placed, key=itemgetter(0))]
+
+
 @dataclass(frozen=True)
 class HiddenScores:
     """Teacher hidden states before the output head, for the concatenated response tokens.
@@ -257,4 +267,12 @@ class Engine(Protocol):
 
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Replaces the named weights (Hugging Face names); the others are kept."""
+        ...
+
+
+class StreamingEngine(Engine, Protocol):
+    """An engine that can return responses before all have ended."""
+
+    def finished(self, prompts: list[Prompt], sampling: Sampling) -> Iterator[list[Placed]]:
+        """The rollouts of `generate` with their places, each group when it has ended."""
         ...

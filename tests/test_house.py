@@ -52,7 +52,8 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "execution",
         "distill",
-        "cluster jobs packing processes remote restarting seat several slurm team watch worker",
+        "cluster jobs packing processes remote restarting scoring seat several slurm team watch "
+        "worker",
     ),
     ("tasks", "models", "chat code filters glaive lab math own rows tools training wording"),
     ("graders", "", "boxed code figures lab math plain tools"),

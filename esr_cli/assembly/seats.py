@@ -144,6 +144,23 @@ def _said(role: str, kind: str, place: str, seats: Sequence[Seat]) -> str:
     return f"{counted(len(seats), role)} ({kind}), {place}, {where}"
 
 
+def apart(some: Sequence[Seat], others: Sequence[Seat]) -> bool:
+    """Whether the workers of one role share no device with those of another."""
+    on_ray = [each for each in (*some, *others) if each.cpus]
+    if on_ray:
+        # Ray gives each worker GPUs of its own, and cores are counted only.
+        return all(each.gpu_count for each in on_ray)
+
+    def taken(seats: Sequence[Seat]) -> set[int | str]:
+        found = set[int | str]()
+        for each in seats:
+            own = (_number(each.device),) if each.device.startswith("cuda") else (each.device,)
+            found |= set(each.gpus or own)
+        return found
+
+    return not taken(some) & taken(others)
+
+
 def beside_trainer(config: TrainConfig) -> tuple[int, int]:
     """How many engines and how many teachers take memory of the trainer's device."""
     execution = config.placed

@@ -9,7 +9,7 @@ from pathlib import Path
 from esr_cli.assembly import seats, teachers
 from esr_cli.assembly.pairing import Pairing
 from esr_cli.config import ConfigError, TrainConfig, teacher_key
-from esr_cli.execution.several import Teachers, TeachersByName
+from esr_cli.execution.scoring import Teachers, TeachersByName
 
 
 def each(config: TrainConfig) -> dict[str, TrainConfig]:

@@ -12,8 +12,9 @@ from esr_cli.assembly import seats
 from esr_cli.assembly.pairing import Pairing
 from esr_cli.assembly.patience import patience
 from esr_cli.config import ConfigError, ModelConfig, TrainConfig
+from esr_cli.execution.scoring import Teachers
 from esr_cli.execution.seat import Seat
-from esr_cli.execution.several import Teachers, place_role
+from esr_cli.execution.several import place_role
 from esr_cli.models import loading, outlines
 from esr_cli.teacher.canary import Canary
 from esr_cli.teacher.servers import KEY, Served, ServerError, Servers
@@ -74,15 +75,16 @@ def place_teachers(
             settings["source"] = server_settings(config, dtype, canary) | {"warn": warn}
         else:
             settings["source"] = _vllm_settings(config, dtype, canary)
-    # A client of servers needs no process of its own.
-    where = "inline" if kind == "server" else execution.teacher
+    # A client of servers only waits for them.
+    where = "thread" if kind == "server" else execution.teacher
     waits = patience(execution, model, execution.teacher_device)
     seats.need_free(execution, chosen)
     placed = place_role(
         "teacher", where, build, {"kind": kind, "settings": settings}, chosen, folder,
         first=first, restarts=execution.restarts, warn=warn, patience=waits,
     )  # fmt: skip
-    return Teachers(placed)
+    engines = seats.of_engines(config.rollout, config.placed, config.teacher)
+    return Teachers(placed, early=kind == "server" or seats.apart(engines, chosen))
 
 
 def _vllm_settings(config: TrainConfig, dtype: str, file: Path | None) -> dict[str, Any]:

@@ -26,8 +26,9 @@ from esr_cli.distill.head import Head
 from esr_cli.distill.lengths import Lengths
 from esr_cli.execution import processes
 from esr_cli.execution.remote import RestorableEngine
+from esr_cli.execution.scoring import Teachers, TeachersByName
 from esr_cli.execution.seat import Seat
-from esr_cli.execution.several import Engines, Teachers, TeachersByName, Workers, place_role
+from esr_cli.execution.several import Engines, Workers, place_role
 from esr_cli.models import loading
 from esr_cli.student.student import Student
 from esr_cli.student.trainers import Trainers

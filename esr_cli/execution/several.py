@@ -1,8 +1,8 @@
-"""The engines of a run as one, and the teachers: the work is split, and joined in order."""
+"""Workers of one role, and the engines of a run as one: work is split, and joined in order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,17 @@ import torch
 
 from esr_cli.base import process
 from esr_cli.base.words import numbered
-from esr_cli.distill.head import Head
-from esr_cli.execution.remote import Batch, RemoteEngine, RemoteTeacher, Weights
+from esr_cli.execution.remote import Batch, RemoteEngine, Weights
 from esr_cli.execution.seat import Seat
 from esr_cli.execution.worker import Worker, place
-from esr_cli.types import (
-    HiddenScores,
-    LogitScores,
-    Prompt,
-    Rollout,
-    Sampling,
-    Scores,
-    ScoresByTeacher,
-)
+from esr_cli.types import Prompt, Rollout, Sampling
 
 MIB = 2**20
-# Metrics of a teacher that count: those of several are added, of the others the largest is kept.
-COUNTS = ("teacher/failed_requests", "wire/teacher_mib")
+# The most parts in which an engine returns rollouts that end one after another. With more parts
+# the teacher would read smaller batches, with fewer it would begin later.
+PARTS = 4
+# What takes rollouts that have ended.
+Seen = Callable[[list[Rollout]], None]
 
 
 def log_of(role: str, replica: int) -> str:
@@ -93,32 +87,43 @@ class Engines(Workers):
     def __init__(self, workers: Sequence[Worker], by_host: bool = False) -> None:
         super().__init__(workers)
         self._by_host, self._host = by_host, dict[str, torch.Tensor]()
-        self._engines = [RemoteEngine(worker) for worker in workers]
-        self._begun: list[int] = []
+        self._engines = [RemoteEngine(worker, at) for at, worker in enumerate(workers)]
+        self._begun: list[RemoteEngine] = []
         self._batches = 0
+        self._seen: Seen | None = None
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
         """See `Engine.generate`."""
         self.begin([(prompts, sampling)])
         return self.finish()[0]
 
-    def begin(self, batches: Sequence[Batch]) -> None:
-        """Starts sampling without waiting; each engine gets some of the prompts of every batch."""
-        self._begun = []
-        parts = [_parts(*batch, len(self._engines)) for batch in batches]
-        for replica, own in enumerate(zip(*parts, strict=True)):
+    def begin(self, batches: Sequence[Batch], seen: Seen | None = None) -> None:
+        """Starts sampling without waiting; each engine gets some of the prompts of every batch.
+
+        With `seen`, `finish` passes it rollouts that have ended while others are sampled; an engine
+        then waits after each part for `finish`.
+        """
+        self._begun, self._batches, self._seen = [], len(batches), seen
+        shares = [_parts(*batch, len(self._engines)) for batch in batches]
+        for engine, own in zip(self._engines, zip(*shares, strict=True), strict=True):
             if any(prompts for prompts, _ in own):
-                self._engines[replica].begin(own)
-                self._begun.append(replica)
-        self._batches = len(batches)
+                engine.begin(own, PARTS if seen else 1)
+                self._begun.append(engine)
 
     def finish(self, fresh: bool = True) -> list[list[Rollout]]:
-        """See `RemoteEngine.finish`; the rollouts of a batch are in the order of its prompts."""
-        begun, self._begun = self._begun, []
+        """The rollouts of each batch, in the order of its prompts; see `RemoteEngine.receive`."""
+        busy, seen = list(self._begun), self._seen
+        while busy:
+            for engine in list(busy):
+                part = engine.receive(fresh)
+                if engine.complete:
+                    busy.remove(engine)
+                elif seen:
+                    seen(part)
         found: list[list[Rollout]] = [[] for _ in range(self._batches)]
-        for replica in begun:
-            for batch, own in zip(found, self._engines[replica].finish(fresh), strict=True):
-                batch += [replace(each, replica=replica) for each in own] if replica else own
+        for engine in self._begun:
+            for batch, own in zip(found, engine.rollouts(), strict=True):
+                batch += own
         return found
 
     def load_weights(self, weights: Weights) -> None:
@@ -151,104 +156,16 @@ class Engines(Workers):
         return self._host
 
 
-class Teachers(Workers):
-    """One or more teachers that hold the same model, as one."""
-
-    def __init__(self, workers: Sequence[Worker]) -> None:
-        super().__init__(workers)
-        self._teachers = [RemoteTeacher(worker) for worker in workers]
-
-        self._begun: list[RemoteTeacher] = []
-
-    def head(self) -> Head | None:
-        """See `Teacher.head`."""
-        return self._teachers[0].head()
-
-    def heads(self) -> dict[str, Head | None]:
-        """The head by the name of its teacher, which is empty."""
-        return {"": self.head()}
-
-    def score(self, rollouts: list[Rollout]) -> Scores:
-        """See `Teacher.score`; each teacher scores some of the rollouts."""
-        self.begin(rollouts)
-        return self.finish()
-
-    def begin(self, rollouts: list[Rollout]) -> None:
-        """Starts scoring without waiting. No other call is allowed before `finish`."""
-        self._begun = []
-        for teacher, share in zip(
-            self._teachers, _shares(len(rollouts), len(self._teachers)), strict=True
-        ):
-            # One of them answers for a batch without rollouts.
-            if rollouts[share] or (not rollouts and not self._begun):
-                teacher.begin(rollouts[share])
-                self._begun.append(teacher)
-
-    def finish(self) -> Scores:
-        """Waits for the scores that `begin` started."""
-        return _joined([teacher.finish() for teacher in self._begun])
-
-
-class TeachersByName(Workers):
-    """Several models as teachers: each scores the rollouts whose prompts name it."""
-
-    def __init__(self, teachers: Mapping[str, Teachers]) -> None:
-        super().__init__([worker for each in teachers.values() for worker in each.workers])
-        self._teachers = teachers
-
-    def heads(self) -> dict[str, Head | None]:
-        """The head of each teacher by its name; None if it returns logits."""
-        return {name: each.head() for name, each in self._teachers.items()}
-
-    def score(self, rollouts: list[Rollout]) -> ScoresByTeacher:
-        """The scores of all rollouts; the teachers compute at the same time."""
-        own: dict[str, list[Rollout]] = {}
-        for rollout in rollouts:
-            own.setdefault(rollout.prompt.teacher, []).append(rollout)
-        for name, asked in own.items():
-            self._teachers[name].begin(asked)
-        parts = {name: self._teachers[name].finish() for name in own}
-        return ScoresByTeacher(parts, _merged(part.metrics for part in parts.values()))
-
-
-def _shares(count: int, parts: int) -> Iterator[slice]:
+def shares(count: int, parts: int) -> Iterator[slice]:
     """Consecutive slices of `count` things for `parts` workers, of equal size up to one."""
     for part in range(parts):
         yield slice(part * count // parts, (part + 1) * count // parts)
 
 
-def _joined(parts: Sequence[Scores]) -> Scores:
-    """The scores of consecutive parts of a batch as those of the batch."""
-    if len(parts) == 1:
-        return parts[0]
-    hidden = all(isinstance(part, HiddenScores) for part in parts)
-    states = [p.hidden_RD if isinstance(p, HiddenScores) else p.logits_RV for p in parts]
-    # Each teacher may have a GPU of its own.
-    states = [rows.to(states[0].device) for rows in states]
-    aligned_R = None
-    if any(part.aligned_R is not None for part in parts):
-        aligned_R = torch.cat([
-            torch.ones(len(rows), dtype=torch.bool) if part.aligned_R is None else part.aligned_R
-            for part, rows in zip(parts, states, strict=True)
-        ])  # fmt: skip
-    kind = HiddenScores if hidden else LogitScores
-    return kind(torch.cat(states), aligned_R, _merged(part.metrics for part in parts))
-
-
-def _merged(of_teachers: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The metrics of several teachers as those of one."""
-    merged: dict[str, float] = {}
-    for metrics in of_teachers:
-        for name, value in metrics.items():
-            known = merged.get(name, 0.0)
-            merged[name] = known + value if name in COUNTS else max(known, value)
-    return merged
-
-
 def _parts(prompts: list[Prompt], sampling: Sampling, count: int) -> list[Batch]:
     """A batch for each engine, with the limits of its prompts if each response has its own."""
     found = []
-    for share in _shares(len(prompts), count):
+    for share in shares(len(prompts), count):
         first, last = share.start * sampling.samples, share.stop * sampling.samples
         own = replace(sampling, lengths=sampling.lengths[first:last])
         found.append((prompts[share], own))

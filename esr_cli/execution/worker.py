@@ -51,7 +51,10 @@ class InlineWorker(CalledWorker):
     def finish(self, repeatable: bool = True) -> Any:
         """Runs the call that `begin` recorded and returns its result."""
         assert self._pending is not None, "no call was begun"
-        (method, arguments), self._pending = self._pending, None
+        call, self._pending = self._pending, None
+        return self._run(*call)
+
+    def _run(self, method: str, arguments: tuple[Any, ...]) -> Any:
         if self._worker is None:
             self._worker = self._build(**self._settings)
         return method_of(self._worker, method)(*arguments)
@@ -61,6 +64,23 @@ class InlineWorker(CalledWorker):
         if close := getattr(self._worker, "close", None):
             close()
         self._worker = None
+
+
+class ThreadWorker(InlineWorker):
+    """An inline worker whose calls run in a thread: for a client that mostly waits for others."""
+
+    def begin(self, method: str, *arguments: Any) -> None:
+        """Begins the call in a thread."""
+        super().begin(method, *arguments)
+        self._answer = _in_thread(lambda: self._run(method, arguments))
+
+    def finish(self, repeatable: bool = True) -> Any:
+        """Waits for the call; returns its result, or raises its exception."""
+        assert self._pending is not None, "no call was begun"
+        try:
+            return self._answer.result()
+        finally:
+            self._pending = None
 
 
 class ProcessWorker(RestartingWorker):
@@ -179,12 +199,14 @@ def _in_thread(function: Callable[[], Any]) -> futures.Future[Any]:
 
 def place(where: str, name: str, build: Callable[..., Any], settings: dict[str, Any],
           seat: Seat | None = None, **options: Any) -> Worker:  # fmt: skip
-    """A worker built by `build(**settings)`; `where` is `inline`, `process` or `ray`.
+    """A worker built by `build(**settings)`; `where` is `inline`, `thread`, `process` or `ray`.
 
     On Ray the seat is reserved; in the other places `build` takes it.
     """
     if where == "inline":
         return InlineWorker(name, build, settings)
+    if where == "thread":
+        return ThreadWorker(name, build, settings)
     if where == "process":
         return ProcessWorker(name, build, settings, **options)
     from esr_cli.execution.ray import RayWorker

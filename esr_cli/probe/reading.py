@@ -10,7 +10,7 @@ import torch
 from esr_cli.distill.divergence import Options, Side, figures
 from esr_cli.distill.head import Head
 from esr_cli.distill.ranks import ranks
-from esr_cli.execution.several import Teachers
+from esr_cli.execution.scoring import Teachers
 from esr_cli.models import batching, loading
 from esr_cli.models.spelling import Spelling
 from esr_cli.probe.analyses.reads import Read

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from transformers import DynamicCache
 from esr_cli.models import loading, lora
 from esr_cli.rollout import graphs
 from esr_cli.rollout.decoder import Decoder
-from esr_cli.types import Adapter, Prompt, Rollout, Sampling
+from esr_cli.types import Adapter, Placed, Prompt, Rollout, Sampling, in_order
 
 # With this many rows or fewer, a step takes a GPU equally long: it reads all weights.
 MIN_GPU_ROWS = 32
@@ -57,21 +59,25 @@ class EagerEngine:
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
         """`sampling.samples` rollouts per prompt, in the order of the prompts."""
+        return in_order(chain.from_iterable(self.finished(prompts, sampling)))
+
+    def finished(self, prompts: list[Prompt], sampling: Sampling) -> Iterator[list[Placed]]:
+        """The rollouts of `generate` with their places: those that end at the same token."""
         wanted = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
         device = self.model.device
         rows = [
-            _Row(prompt, sample, limit, _stream(sampling.seed_of(prompt.id, sample), device))
-            for limit, (prompt, sample) in zip(
-                sampling.limits(len(wanted)), wanted, strict=True
+            _Row(at, prompt, sample, limit, _stream(sampling.seed_of(prompt.id, sample), device))
+            for at, (limit, (prompt, sample)) in enumerate(
+                zip(sampling.limits(len(wanted)), wanted, strict=True)
             )
         ]  # fmt: skip
         size = self.max_sequences
         for i in range(0, len(rows), size):
-            self._decode(rows[i : i + size], sampling)
-        return [row.rollout() for row in rows]
+            for ended in self._decode(rows[i : i + size], sampling):
+                yield [(row.place, row.rollout()) for row in ended]
 
     @torch.inference_mode()
-    def _decode(self, rows: list[_Row], sampling: Sampling) -> None:
+    def _decode(self, rows: list[_Row], sampling: Sampling) -> Iterator[list[_Row]]:
         device = self.model.device
         # A prompt is read once for all its responses.
         unique = {ids: n for n, ids in enumerate(dict.fromkeys(r.prompt.student_ids for r in rows))}
@@ -91,8 +97,10 @@ class EagerEngine:
                 logits_BV = logits_BV.index_fill(1, self.masked_ids, -torch.inf)
             token_B, logprob_B = _sample(logits_BV, sampling, noise)
             pairs = zip(rows, token_B.tolist(), logprob_B.tolist(), strict=True)
-            for row, token, logprob in pairs:
-                row.take(token, logprob, sampling.stop_ids)
+            stop_ids = sampling.stop_ids
+            ended = [row for row, token, logprob in pairs if row.take(token, logprob, stop_ids)]
+            if ended:
+                yield ended
             unfinished = [b for b, row in enumerate(rows) if not row.finish]
             if not unfinished:
                 return
@@ -186,6 +194,7 @@ class _Noise:
 class _Row:
     """A response being generated; `finish` is empty until it stops or reaches `limit`."""
 
+    place: int
     prompt: Prompt
     sample: int
     limit: int
@@ -194,16 +203,17 @@ class _Row:
     logprobs: list[float] = field(default_factory=list)
     finish: str = ""
 
-    def take(self, token: int, logprob: float, stop_ids: tuple[int, ...]) -> None:
-        """Adds a token unless the response has finished, and sets `finish` if it finishes now."""
+    def take(self, token: int, logprob: float, stop_ids: tuple[int, ...]) -> bool:
+        """Adds a token unless the response has finished; returns whether it finishes now."""
         if self.finish:
-            return
+            return False
         self.tokens.append(token)
         self.logprobs.append(logprob)
         if token in stop_ids:
             self.finish = "stop"
         elif len(self.tokens) == self.limit:
             self.finish = "length"
+        return bool(self.finish)
 
     def rollout(self) -> Rollout:
         tokens, logprobs = tuple(self.tokens), tuple(self.logprobs)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from esr_cli.base import parallel
 from esr_cli.base.states import preserved
 from esr_cli.models import loading, lora
 from esr_cli.models.shapes import engine_cache, engine_share, plain, whole_cache
-from esr_cli.types import Adapter, Prompt, Rollout, Sampling
+from esr_cli.types import Adapter, Placed, Prompt, Rollout, Sampling, in_order
 
 # vLLM reads these on import. With a separate engine process, weights could not be handed over.
 # (The processes of `tensor_parallel` are others: they hold the model alone.)
@@ -102,6 +103,10 @@ class VllmEngine:
 
     def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
         """`sampling.samples` rollouts per prompt, in the order of the prompts."""
+        return in_order(chain.from_iterable(self.finished(prompts, sampling)))
+
+    def finished(self, prompts: list[Prompt], sampling: Sampling) -> Iterator[list[Placed]]:
+        """The rollouts of `generate` with their places: those that end in the same step."""
         wanted = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
         inputs: list[Any] = [{"prompt_token_ids": list(prompt.student_ids)} for prompt, _ in wanted]
         limits = sampling.limits(len(wanted))
@@ -113,11 +118,14 @@ class VllmEngine:
         with parallel.attended(self.llm):
             if self.masks:
                 self.llm.apply_model(partial(_switch_mask, on=sampling.shared_only))
-            outputs = self.llm.generate(inputs, requests, use_tqdm=False, lora_request=adapter)
-        return [
-            _rollout(prompt, sample, output.outputs[0])
-            for (prompt, sample), output in zip(wanted, outputs, strict=True)
-        ]
+            names = self.llm.enqueue(inputs, requests, use_tqdm=False, lora_request=adapter)
+            # A request is answered under its number; vLLM adds random characters to its name.
+            places = {name.partition("-")[0]: place for place, name in enumerate(names)}
+            engine = self.llm.llm_engine
+            while engine.has_unfinished_requests():
+                ended = [(places[o.request_id], o.outputs[0]) for o in engine.step() if o.finished]
+                if ended:
+                    yield [(at, _rollout(*wanted[at], output)) for at, output in ended]
 
     def close(self) -> None:
         """Ends the processes of a split model."""

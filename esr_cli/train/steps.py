@@ -50,9 +50,7 @@ class Steps:
         self.lag = step - sampled_at
         if ahead:
             self._begin(step, ahead, clock)
-        trained = rollouts
-        if not self.config.pair.train_ends:
-            trained = [without_end(each, self.parts.sampling.stop_ids) for each in rollouts]
+        trained = self._trained(rollouts)
         with clock.phase("score"):
             scores = self.parts.teacher.score(trained)
         with clock.phase("train"):
@@ -71,9 +69,21 @@ class Steps:
             (self.task.train(each, count), sampling.at(each, limits))
             for each, limits in wanted.items()
         ]
+        # Rollouts that are waited for now: a teacher apart begins with those that end first.
+        early = step in wanted and self.parts.teacher.early
+        seen = self._score_early if early else None
         with clock.phase("generate"):
-            self.parts.engine.begin(batches)
+            self.parts.engine.begin(batches, seen)
         self._begun, self._loaded = list(wanted), step
+
+    def _trained(self, rollouts: list[Rollout]) -> list[Rollout]:
+        """The rollouts as they are scored and trained."""
+        if self.config.pair.train_ends:
+            return rollouts
+        return [without_end(each, self.parts.sampling.stop_ids) for each in rollouts]
+
+    def _score_early(self, rollouts: list[Rollout]) -> None:
+        self.parts.teacher.begin(self._trained(rollouts))
 
     def _collect(self, step: int) -> None:
         """Waits for the rollouts that the engine samples; `step` is the next to be updated."""

@@ -8,6 +8,7 @@ from conftest import read
 
 from esr_cli.assembly import seats
 from esr_cli.config import ConfigError
+from esr_cli.execution.seat import Seat
 
 
 @pytest.fixture
@@ -133,3 +134,21 @@ def test_more_ranks_than_gpus_are_refused(gpus):
             seats.of_trainers(
                 read("+rollout_len=8", "execution.trainers=3", f"execution.device={device}")
             )
+
+
+def test_workers_are_apart_if_they_share_no_device():
+    one, two, cpu = Seat("cuda:0"), Seat("cuda:1"), Seat("cpu")
+    both = Seat("cuda:0", (0, 1))
+    assert (
+        seats.apart([one], [two])
+        and seats.apart([one], [cpu])
+        and seats.apart([both], [Seat("cuda:2", (2,))])
+    )
+    assert (
+        not seats.apart([one], [one])
+        and not seats.apart([both], [two])
+        and not seats.apart([cpu], [cpu])
+    )
+    assert not seats.apart([Seat("cuda")], [one, two])
+    on_gpu, on_cores = (Seat(cpus=1.0, gpu_count=count) for count in (1, 0))
+    assert seats.apart([on_gpu], [on_gpu]) and not seats.apart([on_cores], [on_cores])

@@ -157,8 +157,8 @@ def test_a_run_on_ray_ends_bit_equal_though_its_workers_die(tmp_path):
     assert ends(far) == ends(local)
     # What went over the wire, but for repeated calls, is what the plan says, to 5 %.
     config = read(*RUN[1:], *ON_RAY)
-    models = (outlines.skeleton(each) for each in (config.pair.student, config.pair.teacher))
-    for role, planned in mib_a_step(config, models[0], models[1:], 8).items():
+    student, teacher = map(outlines.skeleton, (config.pair.student, config.pair.teacher))
+    for role, planned in mib_a_step(config, student, [teacher], 8).items():
         sent = median(row[f"wire/{role}_mib"] for row in rows(far / "run"))
         assert sent == pytest.approx(planned, rel=0.05), role
     # A machine of a cluster dies, and another takes its place.

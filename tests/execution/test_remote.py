@@ -11,35 +11,42 @@ import torch
 from esr_cli.base.words import numbered
 from esr_cli.execution.remote import RestorableEngine
 from esr_cli.execution.restarting import WorkerError
-from esr_cli.execution.several import Engines, Teachers, log_of
+from esr_cli.execution.scoring import Teachers
+from esr_cli.execution.several import Engines, log_of
 from esr_cli.execution.worker import place
 from esr_cli.train.gauge import Gauge
 from esr_cli.types import HiddenScores, Prompt, Rollout, Sampling
 
 
 class Echo:
-    """An engine whose rollouts hold its weights, and the limit of each response."""
+    """An engine whose rollouts hold its weights, and the limit of each response.
+
+    Responses of one limit end together, the shortest first.
+    """
 
     def load_weights(self, weights):
         """Stores copies, as an engine does."""
         self.held = {name: tensor.clone() for name, tensor in weights.items()}
 
-    def generate(self, prompts, sampling):
+    def finished(self, prompts, sampling):
         """A response per sample: the pid, the limit, and the first weight."""
-        limits = iter(sampling.limits(len(prompts) * sampling.samples))
-        found = float(self.held["w"][0])
-        return [
-            Rollout(prompt, sample, (next(limits),), (found,), str(os.getpid()))
-            for prompt in prompts for sample in range(sampling.samples)
-        ]  # fmt: skip
+        limits = sampling.limits(len(prompts) * sampling.samples)
+        wanted = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
+        for ended in sorted(set(limits)):
+            found = float(self.held["w"][0])
+            yield [
+                (at, Rollout(*each, (ended,), (found,), str(os.getpid())))
+                for at, each in enumerate(wanted) if limits[at] == ended
+            ]  # fmt: skip
 
 
 class Reader:
-    """A teacher whose states are the first response tokens."""
+    """A teacher whose states are the response tokens."""
 
     def score(self, rollouts):
-        """One row per rollout."""
-        rows = torch.tensor([[float(each.response_ids[0])] for each in rollouts]).reshape(-1, 1)
+        """One row per token."""
+        tokens = [float(token) for each in rollouts for token in each.response_ids]
+        rows = torch.tensor(tokens).reshape(-1, 1)
         aligned = None if all(each.sample == 0 for each in rollouts) else rows[:, 0] > 2
         failed = {"teacher/failed_requests": 1.0, "teacher/canary_gap": float(len(rollouts))}
         return HiddenScores(rows, aligned, failed)
@@ -119,6 +126,38 @@ def test_several_engines_share_the_prompts_and_answer_in_order():
     three.close()
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_rollouts_are_seen_as_they_end_whoever_dies(count):
+    limits = (5, 1, 3, 3, 9, 2, 7, 1, 3, 2)
+    some, batch = engines("process", count), (prompts(5), Sampling(9, samples=2, lengths=limits))
+    some.load_weights({"w": torch.ones(1)})
+    plain, seen = some.generate(*batch), []
+    victim = some.workers[0].pid
+
+    def see(part):
+        seen.append(part)
+        if len(seen) == count:
+            os.kill(victim, signal.SIGKILL)
+
+    some.begin([batch], see)
+    [found] = some.finish()
+    asked = [(each.prompt.id, each.sample, each.response_ids, each.replica) for each in plain]
+    assert [(r.prompt.id, r.sample, r.response_ids, r.replica) for r in found] == asked
+    assert some.workers[0].pid != victim
+    # Each engine gives at least a quarter at a time, and what ends last is not seen.
+    expected = [[1, 1, 2, 2], [3, 3, 3]], [[1], [1, 2, 2], [3, 3], [3, 7]]
+    assert [[each.response_ids[0] for each in part] for part in seen] == expected[count - 1]
+    assert some.generate(*batch)[0].logprobs == (1.0,)
+    some.close()
+
+
+def test_responses_that_end_together_are_not_seen_early(one):
+    one.load_weights({"w": torch.ones(1)})
+    seen = []
+    one.begin([(prompts(5), Sampling(4, samples=2))], seen.append)
+    assert len(one.finish()[0]) == 10 and seen == []
+
+
 def test_weights_may_pass_through_the_host():
     one = Engines([place("process", "engine", build_echo, {})], by_host=True)
     weights = {"w": torch.zeros(3)}
@@ -145,6 +184,31 @@ def test_several_teachers_share_the_rollouts():
     rollouts[3] = Rollout(prompts(1)[0], 1, (1,), (0.0,), "stop")
     assert three.score(rollouts).aligned_R.tolist() == [True, True, True, False, True]
     assert three.score([]).hidden_RD.shape == (0, 1)
+
+
+@pytest.mark.parametrize("where", ["inline", "thread", "process"])
+def test_scores_are_in_order_whatever_was_scored_early(where):
+    options = {"restarts": 1, "warn": str} if where == "process" else {}
+    names = [numbered("teacher", at) for at in range(2)]
+    two = Teachers([place(where, name, Reader, {}, **options) for name in names])
+    # Some responses are empty.
+    rollouts = [Rollout(each, 0, (at,) * (at % 3), (0.0,), "stop")
+                for at, each in enumerate(prompts(9))]  # fmt: skip
+    expected = [float(at) for at in range(9) for _ in range(at % 3)]
+    two.begin([rollouts[at] for at in (7, 1, 4)])
+    if where == "process":
+        os.kill(two.workers[0].pid, signal.SIGKILL)
+    two.begin([rollouts[at] for at in (3, 0)])
+    scores = two.score(rollouts)
+    assert scores.hidden_RD[:, 0].tolist() == expected
+    # Each rollout was scored once: in three parts by two teachers.
+    assert scores.metrics["teacher/failed_requests"] == 6.0
+    # What was begun for one step is not that of the next.
+    two.begin(rollouts[:5])
+    later = [Rollout(prompts(1)[0], 0, (40, 40), (0.0,), "stop")]
+    assert two.score(later).hidden_RD[:, 0].tolist() == [40.0, 40.0]
+    assert two.score(rollouts).hidden_RD[:, 0].tolist() == expected
+    two.close()
 
 
 def test_workers_are_numbered_from_the_second():

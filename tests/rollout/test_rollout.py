@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from itertools import chain
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from esr_cli.rollout.eager import EagerEngine
-from esr_cli.types import Prompt, Sampling
+from esr_cli.types import Prompt, Sampling, in_order
 
 EOS = 2
 # 999 is beyond the model's vocabulary, as padding rows of another checkpoint could be.
@@ -154,7 +155,11 @@ def test_each_response_keeps_to_its_own_length(engine, tiny_pair):
     endless = Sampling(40, temperature=0.7, samples=2, seed=3)
     full = engine.generate(PROMPTS, endless)
     limits = [3, 40, 3, 1, 7, 3, 3, 25]
-    mixed = engine.generate(PROMPTS, endless.at(0, limits))
+    groups = list(engine.finished(PROMPTS, endless.at(0, limits)))
+    # Those that end at the same token come together, before the longer ones of a batch.
+    assert len(groups) >= len(set(limits))
+    assert all(len({len(r.response_ids) for _, r in each}) == 1 for each in groups)
+    mixed = in_order(chain(*groups))
     assert [len(r.response_ids) for r in mixed] == limits
     assert all(r.finish == "length" for r in mixed)
     for short, long in zip(mixed, full, strict=True):

@@ -22,7 +22,8 @@ from esr_cli.teacher.servers import ServerError, Servers
 from esr_cli.types import Prompt, Rollout
 
 STEPS = 12
-RUN = ("train", *SHORT, *INLINE, f"steps={STEPS}", "run_dir=run")
+# The servers score the shorter responses while the engine samples the longer ones.
+RUN = ("train", *SHORT, *INLINE, "lengths.schedule=random", f"steps={STEPS}", "run_dir=run")
 
 
 @pytest.fixture(scope="module")

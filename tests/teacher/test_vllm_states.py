@@ -7,10 +7,12 @@ from conftest import SHORT, esr, rows
 
 def test_a_run_with_a_teacher_on_vllm_has_the_losses_of_our_own_passes(tmp_path):
     losses = {}
-    for kind in ("local", "vllm"):
+    # A teacher in a process scores the shorter responses while the longer ones are sampled.
+    for kind, place in (("local", "inline"), ("vllm", "process")):
         done = esr(
             "train", *SHORT, "rollout=eager", "execution.engine=inline", "tracking=none", "steps=4",
-            f"teacher={kind}", f"run_dir={kind}", cwd=tmp_path,
+            "lengths.schedule=random", f"teacher={kind}", f"execution.teacher={place}",
+            f"run_dir={kind}", cwd=tmp_path,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         losses[kind] = [row["train/loss"] for row in rows(tmp_path / kind)]
