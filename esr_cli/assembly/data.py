@@ -125,14 +125,16 @@ def _shares(questions: list[Question], others: Mapping[str, Chat], by: str) -> s
                 f"pair.teachers.{name}: no row has {by}={name}; there are {there}; name it as the "
                 "rows do, or leave it out"
             )
-    rest = sum(count for source, count in counts.items() if source not in others)
+    left = {source: count for source, count in counts.items() if source not in others}
+    rest = sum(left.values())
     if not rest:
         raise ConfigError(
             f"pair.teacher: no row is left for it, as each {by} has a teacher of its own ({there});"
             " give one of them as pair.teacher"
         )
     own = [f"{counts[name]:,} for the teacher {name}" for name in others]
-    return ", ".join([f"{rest:,} for pair.teacher", *own])
+    shown = ", ".join([*list(left)[:5], *(["…"] if len(left) > 5 else [])])
+    return ", ".join([f"{rest:,} for pair.teacher ({shown})", *own])
 
 
 def _rows(task: TaskConfig, data_dir: str | None) -> Iterator[Row]:
@@ -184,7 +186,7 @@ def _filtered(
         elif task.ngram and (name := overlap.find(filters.text_of(question))):
             counts[f"in {name}"] += 1
         else:
-            yield replace(question, source=row.get(by, str)) if by else question
+            yield replace(question, source=row.get(by, str).strip()) if by else question
 
 
 def _benchmarks(config: TrainConfig) -> tuple[filters.Overlap, str]:

@@ -240,6 +240,8 @@ def _of(role: Role, roles: list[Role], execution: ExecutionConfig) -> list[Seat]
     threads = max(1, torch.get_num_threads() // role.count)
     if role.place == "inline" and role.width > 1:
         raise ConfigError(f"{role.said}: needs execution=process or execution=ray, not inline")
+    if role.place == "inline" and role.count > 1:  # several models, one after the other
+        return [Seat(role.device)] * role.count
     if role.place == "ray":
         if importlib.util.find_spec("ray") is None:
             raise ConfigError('execution=ray: Ray is not installed; pip install "esr-cli[ray]"')
@@ -252,8 +254,7 @@ def _of(role: Role, roles: list[Role], execution: ExecutionConfig) -> list[Seat]
                 f"{role.said}: this machine has {_cores()} cores, and each worker takes "
                 f"{role.width}; give fewer, or execution=ray on several machines"
             )
-        own = role.alone or role.place == "inline"
-        return [Seat(role.device, (), 0 if own else threads)] * role.count
+        return [Seat(role.device, (), 0 if role.alone else threads)] * role.count
     alone = execution.trainers == 1
     first = _number(loading.pick_device(execution.device))
     return _on_gpus(role, roles, [first] if alone else _trainers_gpus(execution))

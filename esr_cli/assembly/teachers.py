@@ -20,6 +20,7 @@ from esr_cli.teacher.canary import Canary
 from esr_cli.teacher.servers import KEY, Served, ServerError, Servers
 
 T = TypeVar("T")
+_DESCRIBED: dict[tuple[str, ...], dict[str, Served]] = {}
 
 
 def build(kind: str, settings: dict[str, Any], seat: Seat) -> Any:
@@ -49,12 +50,12 @@ def _source(kind: str, settings: dict[str, Any]) -> Any:
 
 def place_teachers(
     config: TrainConfig, dtype: str, pairing: Pairing, folder: Path, warn: Callable[[str], None],
-    chosen: Sequence[Seat], canary: Path | None = None, first: int = 0,
+    chosen: Sequence[Seat], canary: Path | None = None, first: int = 0, early: bool = False,
 ) -> Teachers:  # fmt: skip
     """The teachers as workers on the `chosen` seats, not started yet, numbered from `first` on.
 
-    The output of each goes to a log. The first states of the canary are kept in the file `canary`,
-    for a run that is resumed.
+    With `early` they score some responses before all are sampled. The output of each goes to a log.
+    The first states of the canary are kept in the file `canary`, for a run that is resumed.
     """
     model, execution, kind = config.pair.teacher, config.execution, config.teacher.engine
     settings: dict[str, Any] = {"reader": pairing.reader}
@@ -83,8 +84,7 @@ def place_teachers(
         "teacher", where, build, {"kind": kind, "settings": settings}, chosen, folder,
         first=first, restarts=execution.restarts, warn=warn, patience=waits,
     )  # fmt: skip
-    engines = seats.of_engines(config.rollout, config.placed, config.teacher)
-    return Teachers(placed, early=kind == "server" or seats.apart(engines, chosen))
+    return Teachers(placed, early)
 
 
 def _vllm_settings(config: TrainConfig, dtype: str, file: Path | None) -> dict[str, Any]:
@@ -158,8 +158,14 @@ def check_servers(config: TrainConfig) -> list[str]:
 
 
 def describe_servers(config: TrainConfig) -> dict[str, Served]:
-    """What each of `teacher.urls` serves; raises `ConfigError` if one does not tell."""
-    return _of_servers(config, Servers.describe)
+    """What each of `teacher.urls` serves; raises `ConfigError` if one does not tell.
+
+    It is asked once: a server that fails later is waited for.
+    """
+    urls = tuple(config.teacher.urls)
+    if urls not in _DESCRIBED:
+        _DESCRIBED[urls] = _of_servers(config, Servers.describe)
+    return _DESCRIBED[urls]
 
 
 def _of_servers(config: TrainConfig, ask: Callable[[Servers, str], T]) -> dict[str, T]:

@@ -145,9 +145,13 @@ def gpu_bytes(step: Step, gpus: Gpus, machine: Machine) -> dict[str, float]:
 
 
 def findings(config: TrainConfig, models: dict[str, Any], prompt: int) -> list[Finding]:
-    """A line on the seconds of a step on GPUs; `prompt` is the length of prompts in tokens."""
+    """A line on the seconds of a step on GPUs; `prompt` is the length of prompts in tokens.
+
+    None for several models as teachers.
+    """
     execution, teacher = config.execution, config.teacher
-    if not loading.pick_device(execution.device).startswith("cuda"):
+    on_gpu = loading.pick_device(execution.device).startswith("cuda")
+    if not on_gpu or config.pair.teachers:
         return []
     machine, n = Machine(), lengths_of(config).longest
     responses = config.prompts_per_step * config.rollouts_per_prompt

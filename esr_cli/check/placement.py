@@ -12,5 +12,7 @@ def findings(config: TrainConfig) -> list[Finding]:
     try:
         found = [seats.described(config), seats.check_places(config)]
     except ConfigError as error:
-        return [Finding("error", "workers", str(error))]
+        each = f"; each of {len(config.pair.all_teachers)} models as teachers has its own worker"
+        way = " (with execution.teacher=inline they share a device)"
+        return [Finding("error", "workers", f"{error}{each + way if config.pair.teachers else ''}")]
     return [Finding("ok", "workers", line) for line in found if line]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 
 from esr_cli.assembly import model_folder, several_teachers, teachers, templates
 from esr_cli.assembly.pairing import Pairing
@@ -20,15 +21,16 @@ def findings(config: TrainConfig) -> list[Finding]:
     if kind == "vllm" and importlib.util.find_spec("vllm") is None:
         said = "teacher=vllm: vLLM is not installed"
         return [Finding("error", topic, said, "run make setup, or give teacher=local")]
-    found = []
+    found, key = [], "pair.teacher"
     try:
-        for own in several_teachers.each(config).values():
+        for name, own in several_teachers.each(config).items():
+            key = teacher_key(name)
             untried = teachers.check_head(own)
             served = teachers.check_servers(own) if kind == "server" else []
             found += [Finding("ok", topic, line) for line in served]
             found += [Finding("warning", "teacher's head", untried)] if untried else []
     except ConfigError as error:
-        return [Finding("error", topic, str(error))]
+        return [Finding("error", topic, _keyed(str(error), key))]
     return found
 
 
@@ -40,9 +42,16 @@ def of_others(config: TrainConfig, pairing: Pairing, shown: list[Prompt]) -> lis
         key, model = teacher_key(name), pair.teacher
         tokenizer = model_folder.tokenizer(f"{key}.path", model)
         own = [each for each in shown if each.teacher == name]
-        found += compatibility.prompts(pair, own, tokenizer)
+        for each in compatibility.prompts(pair, own, tokenizer):
+            said, remedy = (_keyed(part, key) for part in (each.said, each.remedy))
+            found.append(replace(each, said=said, remedy=remedy))
         found.append(
             templates.ends(role, key, model, tokenizer, other.teacher_ends, "pair.stop_tokens")
         )
         found += templates.dated(role, key, tokenizer)
     return found
+
+
+def _keyed(text: str, key: str) -> str:
+    """A text on the only teacher of a run as one on the teacher `key`."""
+    return text.replace("pair.teacher.", f"{key}.")

@@ -201,6 +201,7 @@ def _normalized(argument: str) -> str:
     argument = re.sub(r"^\+*lengths=(?=\[)", "rollout_lens=", argument)
     argument = re.sub(r"^\+*lengths=(\d+|full)$", r"rollout_lens=[\1]", argument)
     argument = re.sub(r"^\++recipe=", "recipe=", argument)
+    argument = re.sub(r"^\+*pair\.teachers(?=[.=])", "++pair.teachers", argument)
     return re.sub(r"^\+*(sweep|cluster)=", r"+\1=", argument)
 
 

@@ -133,4 +133,8 @@ def _refuse_unknown(plain: dict[str, Any], schema: Any, prefix: str) -> None:
             _refuse_unknown(value, hints[key], f"{prefix}{key}.")
         elif inner := by_name(hints[key]):
             for name, entry in value.items():
-                _refuse_unknown(entry, inner, f"{prefix}{key}.{name}.")
+                where = f"{prefix}{key}.{name}"
+                if not isinstance(entry, dict):
+                    first = next(iter(get_type_hints(inner)))
+                    raise ConfigError(f"{where}={entry}: holds settings; give {where}.{first}=…")
+                _refuse_unknown(entry, inner, f"{where}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,9 @@ from esr_cli.config.errors import need, need_choice
 
 ALIGNMENTS = ("auto", "ids", "tokens", "text")
 READS = ("own", "student")
+# Of a further teacher; the figures of `pair.teacher` are named `others`.
+NAME = re.compile(r"[A-Za-z0-9_-]+").fullmatch
+NAMED = "a name is of letters, digits, - and _, and not others; name the rows so"
 NAME_MODEL = "name a model folder or hub id"
 
 
@@ -101,7 +105,13 @@ class PairConfig:
                 f"{{reference}} in {key}.system needs own",
             )  # fmt: skip
         for name, each in self.teachers.items():
-            need(bool(name), "pair.teachers", name, "name each teacher as the rows name it")
+            good = bool(NAME(name)) and name != "others"
+            need(good, "pair.teachers", name, NAMED)
+            # A saved run may be a stranger's, and names the code that it would run.
+            need(
+                not each.trust_remote_code, f"{teacher_key(name)}.trust_remote_code", True,
+                "only pair.teacher may run code of its own; give it there, or behind a server",
+            )  # fmt: skip
             need(bool(each.path), f"{teacher_key(name)}.path", each.path, NAME_MODEL)
         needless = self.weights == "random" and bool(self.teachers)
         need(

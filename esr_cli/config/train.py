@@ -111,7 +111,7 @@ class TrainConfig:
 
     def _check_teachers(self) -> None:
         by, named, made = self.teacher.by, self.pair.teachers, self.task.name == "lab"
-        remedy = "name the teachers: +pair.teachers.NAME.path=MODEL"
+        remedy = "name the teachers: pair.teachers.NAME.path=MODEL"
         need(by is None or bool(named), "teacher.by", by, remedy)
         need(
             by is not None or not named, "pair.teachers", ", ".join(named),

@@ -26,7 +26,7 @@ FILES = (
     ".lock", "config.yaml", "engine.log", environment.FILE, "esr.log", "summary.json",
     "teacher.log", CANARY, wandb_mirror.ID,
 )  # fmt: skip
-# The same of several workers: engine-2.log, teacher_canary_2.safetensors.
+# The same of several workers: engine-2.log, teacher_canary_math.safetensors.
 CANARIES = "teacher_canary_*.safetensors"
 OF_WORKERS = ("engine-*.log", "teacher-*.log", "trainer*.log", CANARIES)
 FOLDERS = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,11 @@ from esr_cli.config import ConfigError, TrainConfig, gate
 
 # Settings that could run code of a stranger's. They count only as typed, not as saved.
 TYPED_ONLY = ("pair.student.trust_remote_code", "pair.teacher.trust_remote_code", "sandbox")
-TRUST_OF_TEACHER = re.compile(r"pair\.teachers\..+\.trust_remote_code").fullmatch
 
 
 def typed_only(overrides: Iterable[str]) -> list[str]:
     """The overrides that must be typed again when a run is reopened."""
-
-    def must(key: str) -> bool:
-        return key in TYPED_ONLY or bool(TRUST_OF_TEACHER(key))
-
-    return [text for text in overrides if must(text.lstrip("+").split("=")[0])]
+    return [text for text in overrides if text.lstrip("+").split("=")[0] in TYPED_ONLY]
 
 
 def settings(folder: Path, typed: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -42,8 +36,7 @@ def settings(folder: Path, typed: Mapping[str, Any] | None = None) -> dict[str, 
         plain = gate.as_plain(gate.typed(saved, TrainConfig))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    named = [f"pair.teachers.{name}.trust_remote_code" for name in plain["pair"]["teachers"]]
-    for key in (*TYPED_ONLY, *named) if typed is not None else ():
+    for key in TYPED_ONLY if typed is not None else ():
         value = value_at(typed, key) or False
         if value_at(plain, key) is True and not value:
             raise ConfigError(

@@ -202,8 +202,8 @@ def _told(system: str, question: Question) -> str:
         return system
     if not isinstance(question.reference, str | int | float):
         raise ConfigError(
-            f"pair.teacher.system: question {question.id} has no reference answer for {REFERENCE}; "
-            "drop the row, or the placeholder"
+            f"a teacher's system text: question {question.id} has no reference answer for "
+            f"{REFERENCE}; drop the row, or the placeholder"
         )
     return system.replace(REFERENCE, str(question.reference))
 

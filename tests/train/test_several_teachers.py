@@ -59,7 +59,7 @@ def test_a_teacher_that_is_the_student_finds_nothing_to_correct(mixed):
     assert first["train/reverse_kl/b"] < 1e-6 < 0.1 < first["train/reverse_kl/others"]
     # The other teacher has moved the student.
     assert second["train/reverse_kl/b"] > 1e-6
-    assert "8 for pair.teacher, 4 for the teacher b" in (mixed / "whole/esr.log").read_text()
+    assert "8 for pair.teacher (a, c), 4 for the teacher b" in (mixed / "whole/esr.log").read_text()
 
 
 def test_each_teacher_reads_its_own_prompt():
@@ -84,6 +84,11 @@ def test_each_teacher_reads_its_own_prompt():
 @pytest.mark.parametrize(("overrides", "message"), [
     (["teacher.by=source"], r"teacher.by=source: name the teachers"),
     (["+pair.teachers.b.path=esr:student"], r"pair.teachers=b: teacher.by=FIELD"),
+    ([OTHER[0], "+pair.teachers.b=null"], r"pair.teachers.b=None: holds settings; give pair.tea"),
+    ([OTHER[0], "+pair.teachers={others:{path:x}}"], r"pair.teachers=others: a name is of letters"),
+    ([OTHER[0], "+pair.teachers={a b:{path:x}}"], r"pair.teachers=a b: a name is of letters"),
+    ([*OTHER, "+pair.teachers.b.trust_remote_code=true"],
+     r"pair.teachers.b.trust_remote_code=True: only pair.teacher may run code"),
     ([*OTHER, "+pair.teachers.c.system=x"], r"pair.teachers.c.path=: name a model"),
     (["teacher.by=sort", OTHER[1]], r"mixed.jsonl:1: field 'sort' is missing"),
     ([OTHER[0], "+pair.teachers.x.path=esr:student"],
