@@ -52,9 +52,6 @@ class TeacherConfig(ModelConfig):
 
     reads: str = "own"
 
-    def __post_init__(self) -> None:
-        need_choice("pair.teacher.reads", self.reads, READS)
-
 
 @dataclass
 class PairConfig:
@@ -100,6 +97,7 @@ class PairConfig:
         )  # fmt: skip
         for name, each in self.all_teachers.items():
             key, told = teacher_key(name), "{reference}" in (each.system or "")
+            need_choice(f"{key}.reads", each.reads, READS)
             need(
                 not told or each.reads == "own", f"{key}.reads", each.reads,
                 f"{{reference}} in {key}.system needs own",

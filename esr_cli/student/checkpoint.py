@@ -165,10 +165,13 @@ def random_state() -> Tensors:
 
 
 def restore_random_state(tensors: Tensors) -> None:
-    """Restores the states of `random_state`."""
-    torch.set_rng_state(tensors["random/cpu"].cpu())
-    if torch.cuda.is_available() and "random/cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random/cuda"].cpu())
+    """Restores the states of `random_state`; raises `CheckpointError` if they are none."""
+    try:
+        torch.set_rng_state(tensors["random/cpu"].cpu())
+        if torch.cuda.is_available() and "random/cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random/cuda"].cpu())
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"the random state cannot be restored ({error})") from None
 
 
 def room_for(

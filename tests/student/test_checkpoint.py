@@ -179,3 +179,10 @@ def test_records_are_truncated_and_an_incomplete_last_line_is_dropped(tmp_path):
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     files.truncate_jsonl(path, 2)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
+
+
+@pytest.mark.parametrize("states", [{}, {"random/cpu": torch.ones(3)},
+                                    {"random/cpu": torch.ones(3, dtype=torch.uint8)}])  # fmt: skip
+def test_a_random_state_that_is_none_is_refused(states):
+    with pytest.raises(CheckpointError, match="the random state cannot be restored"):
+        checkpoint.restore_random_state(states)

@@ -89,6 +89,7 @@ def test_each_teacher_reads_its_own_prompt():
     ([OTHER[0], "+pair.teachers={a b:{path:x}}"], r"pair.teachers=a b: a name is of letters"),
     ([*OTHER, "+pair.teachers.b.trust_remote_code=true"],
      r"pair.teachers.b.trust_remote_code=True: only pair.teacher may run code"),
+    ([*OTHER, "+pair.teachers.b.reads=none"], r"pair.teachers.b.reads=none: choose"),
     ([*OTHER, "+pair.teachers.c.system=x"], r"pair.teachers.c.path=: name a model"),
     (["teacher.by=sort", OTHER[1]], r"mixed.jsonl:1: field 'sort' is missing"),
     ([OTHER[0], "+pair.teachers.x.path=esr:student"],
