@@ -60,11 +60,10 @@ def fingerprint(task: Task) -> str:
     manner = task.manner if isinstance(task, DataTask) else None
     teachers = (manner.teacher, *manner.teachers.values()) if manner else ()
     told = any(REFERENCE in (each.system or "") for each in teachers)
+    several = len(teachers) > 1
     for each in asked:
-        read = (each.id, each.messages, each.tools)
-        also = (each.source,) if manner and manner.teachers else ()
-        digest.update(repr((*read, each.reference) if told else read).encode())
-        digest.update(repr(also).encode() if also else b"")
+        also = (*((each.reference,) if told else ()), *((each.source,) if several else ()))
+        digest.update(repr((each.id, each.messages, each.tools, *also)).encode())
     return digest.hexdigest()[:16]
 
 

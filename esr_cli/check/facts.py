@@ -53,11 +53,6 @@ class RunFacts:
         return memory.needs(self.config, student, of_teachers, longest, n)
 
 
-def role_of(name: str) -> str:
-    """What a teacher is called: `teacher`, and `teacher NAME` for a further one."""
-    return f"teacher {name}" if name else "teacher"
-
-
 def gather(
     config: TrainConfig, student: Any, teacher: Any, pairing: Pairing, task: Any
 ) -> RunFacts:  # fmt: skip
@@ -65,7 +60,7 @@ def gather(
     count = max(config.prompts_per_step, min(MEASURED_PROMPTS, task.available))
     models = {"student": outlines.skeleton(config.pair.student)}
     for name, model in config.pair.all_teachers.items():
-        models[role_of(name)] = outlines.skeleton(model)
+        models[teachers.role_of(name)] = outlines.skeleton(model)
     return RunFacts(config, student, teacher, pairing, task.train(0, count), models)
 
 
@@ -75,7 +70,7 @@ def findings(run_facts: RunFacts) -> list[Finding]:
     shapes = {role: model.config.get_text_config() for role, model in run_facts.models.items()}
     rows = {role: shape.vocab_size for role, shape in shapes.items()}
     named = {"student": pair.student}
-    named |= {role_of(name): model for name, model in pair.all_teachers.items()}
+    named |= {teachers.role_of(name): model for name, model in pair.all_teachers.items()}
     trusted = [role for role, model in named.items() if model.trust_remote_code]
     size = sum(need.at_n for need in run_facts.needs if need.part == "student's weights")
     checkpoint = memory.checkpoint_gib(config, run_facts.models["student"])

@@ -13,6 +13,11 @@ from esr_cli.config.finding import Finding
 from esr_cli.types import Prompt
 
 
+def role_of(name: str) -> str:
+    """What a teacher is called: `teacher`, and `teacher NAME` for a further one."""
+    return f"teacher {name}" if name else "teacher"
+
+
 def findings(config: TrainConfig) -> list[Finding]:
     """A finding for each server, and on the head of a teacher on vLLM; none for our own passes."""
     kind, topic = config.teacher.engine, "teacher"
@@ -38,7 +43,7 @@ def of_others(config: TrainConfig, pairing: Pairing, shown: list[Prompt]) -> lis
     """What is checked of the pair's teacher in any run, for its further teachers."""
     found = []
     for name, other in pairing.others.items():
-        pair, role = config.of_teacher(name).pair, f"teacher {name}"
+        pair, role = config.of_teacher(name).pair, role_of(name)
         key, model = teacher_key(name), pair.teacher
         tokenizer = model_folder.tokenizer(f"{key}.path", model)
         own = [each for each in shown if each.teacher == name]

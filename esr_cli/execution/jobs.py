@@ -113,6 +113,7 @@ def interrupted() -> Iterator[None]:
     """
 
     def forward(number: int, _: Any) -> None:
+        """Notes the signal; has the running jobs save and end, or kills them at the second."""
         STOPPED.append(number)
         if not LIVE:
             raise KeyboardInterrupt

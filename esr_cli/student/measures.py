@@ -74,12 +74,12 @@ def by_teacher(rollouts: list[Rollout], parts: list[MicroBatch]) -> dict[str, fl
 
     That of the teacher for all other rows is named `others`.
     """
+    if not any(each.prompt.teacher for each in rollouts):
+        return {}
     values: dict[str, list[torch.Tensor]] = {}
     for part in parts:
         name = rollouts[part.group[0]].prompt.teacher or "others"
         values.setdefault(name, []).append(part.figures.kl_R.float()[part.usable_R])
-    if len({each.prompt.teacher for each in rollouts} | {""}) == 1:
-        return {}
     return {f"train/reverse_kl/{name}": float(torch.cat(v).mean()) for name, v in values.items()}
 
 

@@ -19,14 +19,18 @@ class TeacherSides:
     """The scores of a step's `rollouts`, by micro-batch; `heads` has every teacher's head."""
 
     def __init__(self, heads: Heads, scores: StepScores, rollouts: list[Rollout]) -> None:
-        self.heads, self._rollouts = heads, rollouts
+        self._heads = heads
         if isinstance(scores, ScoresByTeacher):
             self._parts: Mapping[str, Scores] = scores.parts
             self._names = [rollout.prompt.teacher for rollout in rollouts]
         else:
             self._parts, self._names = {"": scores}, [""] * len(rollouts)
+        # The numbers of each teacher's rollouts, and the rows of each rollout in its scores.
+        self._own: dict[str, list[int]] = {}
+        for i, name in enumerate(self._names):
+            self._own.setdefault(name, []).append(i)
         self._spans: dict[int, slice] = {}
-        for own in self._by_teacher():
+        for own in self._own.values():
             spans = batching.offsets([len(rollouts[i].response_ids) for i in own])
             self._spans |= dict(zip(own, spans, strict=True))
 
@@ -34,7 +38,7 @@ class TeacherSides:
         """Micro-batches, see `batching.micro_batches`, of rollouts with the same teacher each."""
         return [
             [own[at] for at in group]
-            for own in self._by_teacher()
+            for own in self._own.values()
             for group in batching.micro_batches([lengths[i] for i in own], budget_tokens, device)
         ]
 
@@ -50,13 +54,6 @@ class TeacherSides:
             usable_R = torch.cat([scores.aligned_R[span] for span in spans]).to(device)
         if not isinstance(scores, HiddenScores):
             return rows, usable_R
-        head = self.heads[name]
+        head = self._heads[name]
         assert head is not None, "hidden states need the teacher's output head"
         return (rows, head), usable_R
-
-    def _by_teacher(self) -> list[list[int]]:
-        """The numbers of the rollouts of each teacher."""
-        own: dict[str, list[int]] = {}
-        for i, name in enumerate(self._names):
-            own.setdefault(name, []).append(i)
-        return list(own.values())
