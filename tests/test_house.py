@@ -41,11 +41,11 @@ PLAN: list[tuple[str, str, str]] = [
         "assembly",
         "benchmarks student teacher rollout execution tasks graders models distill",
         "data examiner memory model_folder objective pairing preflight random_pair seats "
-        "several_teachers teachers templates workers",
+        "several_teachers teachers templates watcher workers",
     ),
     # parts
     ("benchmarks", "tasks graders models", "catalog exam responses"),
-    ("runs", "", "alarms environment folder lines metrics record saved settings tracking"),
+    ("runs", "", "alarms environment folder guard lines metrics record saved settings tracking"),
     ("student", "execution models distill", "rank ranks sides snapshot student trainers tuning"),
     ("teacher", "models distill", "canary servers states_teacher teacher vllm_states"),
     ("rollout", "models distill", "eager vllm"),

@@ -33,7 +33,9 @@ from esr_cli.runs import saved
 # Overrides that define the sweep, and overrides that the sweep sets for each of its runs.
 SWEEP_ONLY = re.compile(r"\+*(sweep|cluster)=")
 SET_BY_SWEEP = re.compile(r"\+*(run_dir|tracking\.group)=")
-NOT_IN_NAME = re.compile(r"\+*(run_dir|cluster|data_dir|sandbox|tracking|execution|alarms)[.=]")
+NOT_IN_NAME = re.compile(
+    r"\+*(run_dir|cluster|data_dir|sandbox|tracking|execution|alarms|watch)[.=]"
+)
 COMPLETE, COMPLETE_BEFORE, FAILED = "complete", "complete before", "failed"
 # A launcher's folders in the sweep's folder, each named after the number of its job.
 LAUNCHED = ".submitit/[0-9]*"

@@ -20,6 +20,7 @@ from esr_cli.config.teacher import TeacherEngineConfig
 from esr_cli.config.tracking import TrackingConfig
 from esr_cli.config.train import TrainConfig
 from esr_cli.config.tune import TuneConfig
+from esr_cli.config.watch import WatchConfig
 
 __all__ = [
     "AlarmsConfig",
@@ -49,5 +50,6 @@ __all__ = [
     "TrackingConfig",
     "TrainConfig",
     "TuneConfig",
+    "WatchConfig",
     "teacher_key",
 ]

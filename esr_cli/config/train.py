@@ -19,14 +19,16 @@ from esr_cli.config.task import TaskConfig
 from esr_cli.config.teacher import TeacherEngineConfig
 from esr_cli.config.tracking import TrackingConfig
 from esr_cli.config.tune import TuneConfig
+from esr_cli.config.watch import WatchConfig
 
 # The largest adapter that vLLM takes.
 MOST_RANK = 512
 # The settings and groups that do not affect the results of a run.
 NO_DIFFERENCE = (
     "run_dir", "resume", "strict", "dry_run", "data_dir", "sandbox", "tracking", "execution",
-    "alarms", "teacher.urls", "teacher.timeout_s", "teacher.patience_s", "teacher.in_flight",
-    "teacher.tensor_parallel", "teacher.gpu_memory_utilization", "rollout.tensor_parallel",
+    "alarms", "watch", "teacher.urls", "teacher.timeout_s", "teacher.patience_s",
+    "teacher.in_flight", "teacher.tensor_parallel", "teacher.gpu_memory_utilization",
+    "rollout.tensor_parallel",
 )  # fmt: skip
 # What a resumed run may be given anew, beside more `steps`.
 FREE_ON_RESUME = (*NO_DIFFERENCE, "save_every", "keep_checkpoints")
@@ -55,6 +57,7 @@ class TrainConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     alarms: AlarmsConfig = field(default_factory=AlarmsConfig)
+    watch: WatchConfig = field(default_factory=WatchConfig)
     run_dir: str | None = None
     seed: int = 0
     steps: int = 200

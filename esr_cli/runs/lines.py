@@ -61,6 +61,9 @@ NUMBERS: Kind = (
     ),
 )
 PROFILE = {"step": NUMBER, "kl": NUMBERS, "count": NUMBERS}
+WATCH = dict.fromkeys(
+    ("step", "responses", "ended", "repeats", "length_mean", "time/watch_s"), NUMBER
+)
 # The files of a run that are cut back when it resumes: types by key, and the keys that rows need.
 OF_FILE: dict[str, tuple[Mapping[str, Kind], tuple[str, ...]]] = {
     "metrics.jsonl": (METRICS, tuple(METRICS)),
@@ -69,6 +72,7 @@ OF_FILE: dict[str, tuple[Mapping[str, Kind], tuple[str, ...]]] = {
     "generations.jsonl": (GENERATIONS, ("benchmark", "step", "id")),
     "samples.jsonl": (WHERE, ("step",)),
     "kl_by_position.jsonl": (PROFILE, tuple(PROFILE)),
+    "watch.jsonl": (WATCH, tuple(WATCH)),
 }
 
 

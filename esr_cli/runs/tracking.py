@@ -98,6 +98,20 @@ class Tracker:
                 f"[{low:.3f}, {high:.3f}] on {counted(row['n'], 'problem')} ({seconds:.0f} s)"
             )
 
+    def log_watch(self, row: dict[str, Any]) -> None:
+        """Logs a watch: a row of watch.jsonl, whose `step` is the number of completed steps."""
+        self.append("watch.jsonl", row)
+        self.mirror.watch(row)
+        ended, repeats = (
+            f"{row[name]:.0%} [{row[f'{name}_low']:.0%}, {row[f'{name}_high']:.0%}]"
+            for name in ("ended", "repeats")
+        )
+        self.note(
+            f"step {row['step']}: of {counted(row['responses'], 'whole response')} {ended} ended, "
+            f"{repeats} repeat themselves; {row['length_mean']:.0f} tokens on average "
+            f"({row['time/watch_s']:.1f} s)"
+        )
+
     def _append_samples(self, step: int, generations: Rows) -> Rows:
         shown = []
         for _, rows in groupby(generations, key=lambda row: row["benchmark"]):

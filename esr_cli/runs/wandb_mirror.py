@@ -85,6 +85,11 @@ class Mirror:
             self._do(send)
         self.log(step, {f"eval/{row['benchmark']}/{row['metric']}": row["value"] for row in rows})
 
+    def watch(self, row: dict[str, Any]) -> None:
+        """Logs a watch on whole responses."""
+        figures = {key: value for key, value in row.items() if "/" not in key and key != "step"}
+        self.log(row["step"], {f"watch/{key}": value for key, value in figures.items()})
+
     def images(self, step: int, paths: Sequence[Path]) -> None:
         """Logs plots under the names of their files."""
 
@@ -160,15 +165,17 @@ class Mirror:
     def _replay(self) -> None:
         """Logs the rows in the run folder in the order in which they were first logged."""
         metrics = {row["step"]: row for row in read_rows(self._folder / "metrics.jsonl")}
-        evals, samples = (
+        evals, samples, watches = (
             {step: list(rows) for step, rows in groupby(read_rows(self._folder / name), _step)}
-            for name in ("eval.jsonl", "samples.jsonl")
+            for name in ("eval.jsonl", "samples.jsonl", "watch.jsonl")
         )
-        for step in sorted(metrics.keys() | evals.keys()):
+        for step in sorted(metrics.keys() | evals.keys() | watches.keys()):
             if step in metrics:
                 self.log(step, metrics[step])
             if step in evals:
                 self.evaluation(step, evals[step], samples.get(step, []))
+            for row in watches.get(step, ()):
+                self.watch(row)
 
     def _do(self, action: Callable[[Any], Any]) -> None:
         self._report("stopped")

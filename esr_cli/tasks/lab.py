@@ -134,3 +134,8 @@ class LabTask:
         )
         put = (placed(each, self.system) for each in asked)
         return [prompt(each, self.student, self.teacher) for each in put]
+
+    def reference(self, name: str) -> str:
+        """The answer to the question with this id."""
+        index = int(name.rpartition("-")[2])
+        return problem(index, "train", self.chain_length, self.modulus).answer

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 from esr_cli.base.words import counted
 from esr_cli.config import ConfigError
@@ -44,6 +45,7 @@ class DataTask:
     ) -> None:
         self.questions, self.manner, self.seed, self.report = questions, manner, seed, report
         self.available = len(questions)
+        self._references = {each.id: each.reference for each in questions}
         # A step can span two epochs.
         self._order = lru_cache(maxsize=2)(self._order_of)
 
@@ -61,6 +63,10 @@ class DataTask:
             )
         places = (divmod(place, total) for place in range(step * count, (step + 1) * count))
         return [self.manner.prompt(self.questions[self._order(epoch)[at]]) for epoch, at in places]
+
+    def reference(self, name: str) -> Any:
+        """The reference answer of the question with this id; None if its row has none."""
+        return self._references[name]
 
     def _order_of(self, epoch: int) -> list[int]:
         # Sorted by hashed ids, so the order does not depend on the order of files, and adding or

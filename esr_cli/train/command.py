@@ -32,6 +32,7 @@ from esr_cli.train import auto_length, resuming
 from esr_cli.train.gauge import Gauge, OutsideCheck, comparable
 from esr_cli.train.outcome import check_saves, finish
 from esr_cli.train.steps import Steps, ahead_of
+from esr_cli.train.watching import Watching, begin
 
 MOST_SKIPS = 5
 
@@ -115,7 +116,8 @@ def _run(
             # Only now, as the checkpoint has proved readable.
             run_folder.rewind(folder, start, plain)
         tracker.open_mirror()
-        loop = Loop(config, folder, parts, task, examiner, tracker, data)
+        watching = begin(config, folder, parts.sampling, task, tokenizer, tracker, stack)
+        loop = Loop(config, folder, parts, task, examiner, tracker, data, watching)
     except TeamError as error:
         raise resuming.resumable(config, folder, error) from error
     try:
@@ -148,10 +150,10 @@ class Loop:
 
     def __init__(
         self, config: TrainConfig, folder: Path, parts: workers.Parts, task: Any,
-        examiner: Examiner, tracker: Tracker, data: str,
+        examiner: Examiner, tracker: Tracker, data: str, watching: Watching | None,
     ) -> None:  # fmt: skip
         self.config, self.folder, self.parts = config, folder, parts
-        self.steps = Steps(parts, task, config)
+        self.steps, self.watching = Steps(parts, task, config, watching), watching
         self.examiner, self.tracker, self.data = examiner, tracker, data
         dtype = str(parts.student.dtype).removeprefix("torch.")
         self.comparable = comparable(config)
@@ -187,6 +189,8 @@ class Loop:
             self.tracker.log(step + 1, metrics | {"memory/peak_gib": peak_gib()})
             self._check(update)
             self._alarm(self.alarms.after_step(metrics))
+            if self.watching:
+                self.watching.after_step(metrics)
             self._when_due(step + 1, bool(interrupts.signal_name))
             if interrupts.signal_name and step + 1 < self.config.steps:
                 raise Failure(f"stopped by {interrupts.signal_name} after step {step + 1}")

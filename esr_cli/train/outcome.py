@@ -17,6 +17,7 @@ from esr_cli.plots.run import draw
 from esr_cli.runs.tracking import Tracker
 from esr_cli.student.student import Student
 from esr_cli.student.trainers import Trainers
+from esr_cli.train import watching
 
 
 def finish(
@@ -45,7 +46,9 @@ def check_saves(student: Student | Trainers, tokenizer: Any, folder: Path) -> No
 
 
 def summarize(folder: Path) -> dict[str, Any]:
-    """First and last accuracy of each benchmark, medians of the phase times, total tokens."""
+    """First and last accuracy of each benchmark, medians of the phase times, total tokens, and
+    the first and the last watch on whole responses with the share of time that watches took.
+    """
     rows = files.read_rows(folder / "metrics.jsonl")
     evals = files.headlines(files.read_rows(folder / "eval.jsonl"))
     before: dict[str, Any] = {}
@@ -55,7 +58,8 @@ def summarize(folder: Path) -> dict[str, Any]:
     fresh = [
         row.get("rollout/logprob_gap_max", 0.0) for row in rows if not row.get("rollout/stale")
     ]
-    times = [key for key in rows[0] if key.startswith("time/")]
+    times = [key for key in rows[0] if key.startswith("time/") and key != "time/watch_s"]
+    watch = watching.summary(folder, sum(row["time/step_s"] for row in rows))
     return {
         "steps": rows[-1]["step"],
         "before": before,
@@ -65,6 +69,7 @@ def summarize(folder: Path) -> dict[str, Any]:
         "logprob_gap_max": max(fresh, default=0.0),
         "skipped_steps": sum(row["train/skipped"] for row in rows),
         "memory/peak_gib": rows[-1]["memory/peak_gib"],
+        **({"watch": watch} if watch else {}),
     }
 
 
@@ -81,6 +86,13 @@ def _print(summary: dict[str, Any], folder: Path) -> None:
     steps = counted(summary["steps"], "step")
     table.add_row("response tokens", f"{summary['tokens']:,.0f} in {steps}")
     table.add_row("largest log-probability gap", f"{summary['logprob_gap_max']:.1e}")
+    if watch := summary.get("watch"):
+        for row in (watch["first"], watch["last"]):
+            interval = f"[{row['ended_low']:.3f}, {row['ended_high']:.3f}]"
+            name = f"whole responses that end (step {row['step']})"
+            table.add_row(name, f"{row['ended']:.3f}  {interval}")
+        share = f"{watch['share']:.1%} of the steps' time"
+        table.add_row("watches", f"{watch['watches']} in {watch['seconds']:.1f} s, {share}")
     table.add_row("plots", str(folder / "plots"))
     table.add_row("student", str(folder / "student"))
     # Brackets of intervals are not markup.

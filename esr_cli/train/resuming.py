@@ -20,6 +20,14 @@ class SkippedError(Failure):
     """Steps were skipped because a loss or gradient was not finite."""
 
 
+class WatchStop(Failure):
+    """An alarm of the watch ends the run, as `watch.stop` asks; it is on watches since a step."""
+
+    def __init__(self, text: str, since: int) -> None:
+        super().__init__(f"stopped by watch.stop: {text}")
+        self.since = since
+
+
 @dataclass(frozen=True)
 class Saved:
     """The checkpoint that a run resumes from, its state, and what to tell the user about it."""
@@ -100,9 +108,20 @@ def how_to(folder: Path, error: BaseException) -> str:
     if last is None:
         return f"no checkpoint was saved yet; start again (the folder is {folder})"
     resume = f"esr train resume={folder}"
+    if isinstance(error, WatchStop):
+        return f"{_before(folder, error.since)}; {resume} watch.stop=false goes on from {last.name}"
     if isinstance(error, SkippedError | WeightsError):
         return (
             f"{last.name} is the last checkpoint with finite weights; {resume} repeats the steps "
             "after it, so start a new run with a lower tune.learning_rate, or mend the teacher"
         )
     return f"{last.name} is saved; go on with: {resume}"
+
+
+def _before(folder: Path, step: int) -> str:
+    """The last checkpoint at or before a step, and how it is evaluated."""
+    earlier = [each.name for each in files.checkpoints(folder) if files.step_of(each) <= step]
+    if not earlier:
+        return f"no checkpoint from step {step} or before is kept (save_every, keep_checkpoints)"
+    name = earlier[-1]
+    return f"{name} is the last checkpoint before: esr eval run={folder} checkpoints=all grades it"

@@ -10,6 +10,7 @@ from esr_cli.assembly.workers import Parts
 from esr_cli.config import TrainConfig
 from esr_cli.runs.metrics import Clock
 from esr_cli.student.student import Update
+from esr_cli.train.watching import Watching
 from esr_cli.types import Rollout, without_ends
 
 Limits = Sequence[int]
@@ -17,14 +18,16 @@ NOTHING: Mapping[int, Limits] = {}
 
 
 class Steps:
-    """Takes training steps.
+    """Takes training steps; `watching` samples whole responses when they are due.
 
     `lag` is the number of updates between the weights that the rollouts of the last step were
     sampled from and those that it updated.
     """
 
-    def __init__(self, parts: Parts, task: Any, config: TrainConfig) -> None:
-        self.parts, self.task, self.config = parts, task, config
+    def __init__(
+        self, parts: Parts, task: Any, config: TrainConfig, watching: Watching | None = None
+    ) -> None:
+        self.parts, self.task, self.config, self.watching = parts, task, config, watching
         self.lag = 0
         # The steps that the engine samples, those that it has sampled, and the step of its weights.
         self._begun: list[int] = []
@@ -64,6 +67,10 @@ class Steps:
                 self._collect(step)
         with clock.phase("sync"):
             self.parts.engine.load_weights(self.parts.student.weights())
+        if self.watching and self.watching.due(step):
+            # Now the engine is idle, and the student is what it holds: a call can be repeated.
+            with clock.phase("watch"):
+                self.watching(self.parts.engine, step)
         count, sampling = self.config.prompts_per_step, self.parts.sampling
         batches = [
             (self.task.train(each, count), sampling.at(each, limits))
