@@ -29,7 +29,7 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "probe",
         "assembly benchmarks runs execution tasks graders models distill plots",
-        "command plan settings analyses.profile",
+        "command earlier plan settings analyses.profile",
     ),
     ("eval", "assembly benchmarks runs student execution models", ""),
     ("lab", "assembly benchmarks tasks rollout", ""),

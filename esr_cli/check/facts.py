@@ -83,6 +83,7 @@ def findings(run_facts: RunFacts) -> list[Finding]:
         *teachers.of_others(config, run_facts.pairing, run_facts.prompts),
         *limits.context(config, shapes, run_facts.prompts),
         *limits.lengths(config, lengths_of(config)),
+        *limits.against_teacher(config, lengths_of(config)),
         *limits.staleness(config),
         *limits.positions(config, lengths_of(config).longest),
         *tuning.targets(run_facts.models["student"], config.tune),

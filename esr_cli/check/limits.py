@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from statistics import median
 from typing import Any
 
 from esr_cli.assembly.objective import lengths_of
+from esr_cli.base import files
 from esr_cli.base.words import counted
-from esr_cli.config import TrainConfig
+from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.distill.lengths import Lengths
+from esr_cli.probe import earlier
+from esr_cli.probe.analyses import profile
 from esr_cli.types import Prompt
 
 
@@ -74,6 +78,39 @@ def lengths(config: TrainConfig, planned: Lengths) -> list[Finding]:
             Finding("warning", "rollout length", f"{text}: full rollouts", "a shorter N is ESR")
         ]
     return [Finding("ok", "rollout length", text)]
+
+
+def against_teacher(config: TrainConfig, planned: Lengths) -> list[Finding]:
+    """Compares N with the length of the teacher's own responses in an earlier profile.
+
+    Nothing is said of full rollouts, of `auto`, which heeds it, and of teachers that cannot be
+    asked: several, or one behind servers.
+    """
+    n, topic = planned.n_at(config.steps - 1), "teacher's length"
+    asked = config.teacher.engine != "server" and not config.pair.teachers
+    if n >= planned.full or config.auto_length or not asked:
+        return []
+    place, length = None, None
+    with suppress(ConfigError):  # one that cannot be read
+        if place := earlier.find(config):
+            length = profile.teacher_length(files.read_rows(place / "profile.jsonl"))
+    if place is None or length is None:
+        text = "not known, so not compared with N; esr probe source=task measures it"
+        return [Finding("ok", topic, text)]
+    if n >= length:
+        return [Finding("ok", topic, f"a median of {length} tokens, at most N={n}")]
+    text = (
+        f"N={n} is below the median of the teacher's own responses, {length} tokens "
+        f"({place / 'profile.jsonl'})"
+    )
+    if planned.full_share:
+        return [Finding("ok", topic, f"{text}; some rollouts run to their end")]
+    text += (
+        ": most rollouts show no end; in short runs of a small pair at such N the KL within N fell "
+        "while whole responses stopped ending and repeated themselves"
+    )
+    remedy = f"heed the watch (watch.jsonl), or give rollout_len={length} or lengths=mixture"
+    return [Finding("warning", topic, text, remedy)]
 
 
 def staleness(config: TrainConfig) -> list[Finding]:

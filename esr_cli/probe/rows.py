@@ -44,10 +44,15 @@ def _decay(material: Material, asked: ProbeConfig) -> Rows:
 
 
 def _profile(material: Material, asked: ProbeConfig) -> Rows:
-    return [
+    found = [
         row for who in material.plan.students
         for row in profile.rows(material.reads(who), who, asked.share, asked.first)
     ]  # fmt: skip
+    config = material.plan.config
+    # Behind servers the teacher only scores, and may be too large to sample here.
+    if config.source == "task" and config.teacher.engine != "server":
+        found.append(profile.length_of_teacher(_lengths_of_teacher(material)))
+    return found
 
 
 def _categories(material: Material, _: ProbeConfig) -> Rows:
@@ -68,6 +73,16 @@ def _lengths(material: Material, who: str) -> list[list[int]]:
     samples = material.plan.exams[who].sampling.samples
     lengths = [len(rollout.response_ids) for rollout in material.rollouts(who)]
     return np.reshape(lengths, (-1, samples)).tolist()
+
+
+def _lengths_of_teacher(material: Material) -> list[int]:
+    """The lengths of the teacher's responses in the student's tokens, each with its end."""
+    student, exam = material.plan.tokenizers["student"], material.plan.exams["teacher"]
+    texts = map(exam.response_of, material.rollouts("teacher"))
+    return [
+        len(student(each.text, add_special_tokens=False).input_ids) + (each.finish == "stop")
+        for each in texts
+    ]
 
 
 def _cascade(material: Material, _: ProbeConfig) -> Rows:

@@ -139,7 +139,7 @@ def _announce(
     for line in filter(None, notes):
         tracker.note(line)
     for finding in findings:
-        if finding.status == "warning" and finding.topic.endswith("template"):
+        if finding.status == "warning" and finding.topic.endswith(("template", "teacher's length")):
             tracker.warn(f"{finding.topic} {finding.text}")
     for line in warnings:
         tracker.warn(line)

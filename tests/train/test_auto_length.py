@@ -14,12 +14,12 @@ from esr_cli.base import files
 from esr_cli.config import ProbeCommandConfig, gate
 from esr_cli.graders import lab
 from esr_cli.graders.plain import PlainGrader
+from esr_cli.probe import earlier
 from esr_cli.probe import plan as probe_plan
 from esr_cli.probe.analyses import profile
 from esr_cli.probe.analyses.reads import Read
 from esr_cli.probe.material import Material
 from esr_cli.probe.settings import profile_of, settings
-from esr_cli.train import auto_length
 
 
 def test_n_is_measured_with_the_prompts_and_sampling_of_the_run(tmp_path):
@@ -66,7 +66,7 @@ def test_an_earlier_profile_is_reused_with_the_same_sampling_and_enough_prompts(
         ({"rollout": {**wanted["rollout"], "top_p": 0.9}}, False), ({"source": "x"}, False),
     ):  # fmt: skip
         gate.write_yaml({**wanted, **change}, tmp_path / "probes-before" / "profile.yaml")
-        assert auto_length.serves(tmp_path / "probes-before", profile_of(run)) == serves
+        assert earlier.serves(tmp_path / "probes-before", profile_of(run)) == serves
 
 
 def test_n_is_measured_before_a_run_and_kept_by_it(tmp_path):
@@ -75,22 +75,41 @@ def test_n_is_measured_before_a_run_and_kept_by_it(tmp_path):
     done = esr("train", *settings, "run_dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     profile = rows(tmp_path / "run" / "probes-before", "profile.jsonl")
-    n = int(value(profile, "suggested_tokens", who="before"))
-    assert 8 < n < 82 and f"max_tokens: {n}\n" in (tmp_path / "run" / "config.yaml").read_text()
+    suggested = int(value(profile, "suggested_tokens", who="before"))
+    # The teacher writes careful solutions, which are longer than the position that the KL suggests.
+    n = int(value(profile, "median_length", who="teacher"))
+    assert 8 < suggested < 82 < n < 128
+    assert f"max_tokens: {n}\n" in (tmp_path / "run" / "config.yaml").read_text()
     assert (
         f"rollout_len=auto: N={n}, measured now: run/" in (tmp_path / "run" / "esr.log").read_text()
     )
-    assert {row["rollout/length_mean"] for row in rows(tmp_path / "run")} == {n}
+    assert f"(the KL alone suggests {suggested})" in done.stdout
+    assert all(8 < row["rollout/length_mean"] <= n for row in rows(tmp_path / "run"))
     # A resumed run keeps N; an earlier probe of the same settings replaces the measurement.
     more = esr("train", "resume=run", "steps=3", "+rollout_len=auto", cwd=tmp_path)
-    assert more.returncode == 0 and rows(tmp_path / "run")[-1]["rollout/length_mean"] == n
+    assert more.returncode == 0 and "probes-before" not in more.stdout
+    assert f"max_tokens: {n}\n" in (tmp_path / "run" / "config.yaml").read_text()
     asked = ("probe", "rollout=eager", "execution=inline", "source=task")
     assert esr(*asked, "prompts=130", "seed=2", cwd=tmp_path).returncode == 0
     done = esr("train", *settings, "run_dir=other", cwd=tmp_path)
     assert done.returncode == 0 and "both models read" not in done.stdout
     reported = re.search(r"N=(\d+), measured earlier: (\S+)/profile.jsonl", done.stdout)
     assert reported[2].startswith("runs/lab/probes-") and "prompts=130" in reported[2]
-    assert rows(tmp_path / "other")[-1]["rollout/length_mean"] == int(reported[1])
+    assert f"max_tokens: {reported[1]}\n" in (tmp_path / "other" / "config.yaml").read_text()
+    # The same profile is what a given N is compared with, without any model.
+    below = f"N=64 is below the median of the teacher's own responses, {reported[1]} tokens"
+    for given, said in (
+        (["+rollout_len=64"], below), (["+rollout_len=120"], "at most N=120"),
+        (["+rollout_len=64", "lengths=mixture", "lengths.full_share=0.25"], f"{below} ("),
+        (["+rollout_len=64", "rollout.temperature=0.9"], "esr probe source=task measures it"),
+    ):  # fmt: skip
+        checked = esr("check", *given, *shared[:2], cwd=tmp_path)
+        assert checked.returncode == 0 and said in checked.stdout, checked.stdout
+        warned = re.search(r"^warning +teacher's length", checked.stdout, re.M)
+        assert bool(warned) == (given == ["+rollout_len=64"])
+    done = esr("train", "+rollout_len=64", *SHORT[1:], *shared, "steps=1", "run_dir=third",
+               cwd=tmp_path)  # fmt: skip
+    assert f"warning: teacher's length {below}" in done.stdout
 
 
 def test_check_reports_that_n_will_be_measured(tmp_path):

@@ -8,10 +8,11 @@ positions with the rest, to predict whether ESR wins.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from esr_cli.base.statistics import GOING, Z_95, interval, resampled_sums, summed_by
+from esr_cli.base.statistics import GOING, Z_95, bootstrap, interval, resampled_sums, summed_by
 from esr_cli.probe.analyses.reads import Read, Rows, padded, questions, row
 
 BY_POSITION = {
@@ -152,6 +153,18 @@ def suggested(found: Rows, who: str = "before") -> int | None:
     return None if value is None else int(value)
 
 
+def length_of_teacher(lengths: Sequence[int]) -> dict[str, Any]:
+    """The median length of the teacher's own responses, in the student's tokens."""
+    median = bootstrap(lengths, lambda array: np.median(array, axis=-1))
+    return row("median_length", median, who="teacher", n=len(lengths))
+
+
+def teacher_length(found: Rows) -> int | None:
+    """The median length of the teacher's own responses in tokens; None if it was not measured."""
+    there = [each for each in found if each["figure"] == "median_length"]
+    return round(there[0]["value"]) if there else None
+
+
 def one(found: Rows, figure: str, who: str) -> dict[str, float]:
     """The only row of a figure."""
     [row] = [each for each in found if each["figure"] == figure and each["who"] == who]
@@ -167,6 +180,8 @@ def headline(found: Rows) -> str:
         f"suggested N={n['value']:.0f} [{n['low']:.0f}, {n['high']:.0f}], where {n['share']:.0%} "
         f"of the KL lies before; {tenth['value']:.0%} in the first tenth of the mean length"
     )
+    if length := teacher_length(found):
+        text += f"; the median of the teacher's own responses is {length}"
     ratio = one(found, "front_loading", "before")
     if ratio["value"] is None:
         return text
