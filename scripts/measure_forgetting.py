@@ -13,11 +13,11 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
+from pydoc_data.topics import topics
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydoc_data.topics import topics
 from results import markdown, write
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
