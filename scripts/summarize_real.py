@@ -54,13 +54,13 @@ def summary(condition: Condition, full: Condition | None) -> dict[str, Any]:
     gap = None
     if full and full is not condition:
         gap = numbers.difference(condition, full, BENCHMARK, "last")
-    kl = [run.column("train/reverse_kl") for run in condition.done]
+    kl = [column for run in condition.done if (column := run.column("train/reverse_kl"))]
     return {
         "seeds": len(condition.units),
         "before": _percent(numbers.accuracy(condition, BENCHMARK, "before")),
         "last": _percent(numbers.accuracy(condition, BENCHMARK, "last")), **shares,
         "length": by_unit(length, 1), "minus full": _percent(gap),
-        "kl": [round(fmean(column[at] for column in kl), 3) for at in (0, -1)],
+        "kl": [round(fmean(column[at] for column in kl), 3) for at in (0, -1)] if kl else None,
         "tokens": numbers.tokens_a_step(condition),
         "seconds": round(median(x for run in condition.done for x in run.column("time/step_s")), 2),
     }  # fmt: skip
@@ -102,7 +102,7 @@ def _row(name: str, each: dict[str, Any]) -> list[str]:
         name, str(each["seeds"]), _span(each["before"]), _span(each["last"]),
         "–" if worst is None else f"{worst:.1f}", _span(each["ended last"]),
         _span(each["repeats last"]), _span(each["length"]), _span(each["minus full"], "+"),
-        f"{each['kl'][0]:.2f}, {each['kl'][1]:.2f}",
+        "{:.2f}, {:.2f}".format(*each["kl"]) if each["kl"] else "–",
         "–" if each["tokens"] is None else f"{each['tokens']:,.0f}", f"{each['seconds']:.1f}",
     ]  # fmt: skip
 
