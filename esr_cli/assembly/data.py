@@ -20,13 +20,15 @@ from esr_cli.config import ConfigError, TaskConfig, TrainConfig, teacher_key
 from esr_cli.graders.boxed import last_box
 from esr_cli.tasks import code, filters, glaive, math, own, rows
 from esr_cli.tasks.chat import REFERENCE, Chat, chats
+from esr_cli.tasks.fresh import FreshTask
 from esr_cli.tasks.lab import LabTask
 from esr_cli.tasks.rows import Row
 from esr_cli.tasks.training import DataTask, Manner
 from esr_cli.tasks.wording import placed, worded
+from esr_cli.tasks.words import WordsTask
 from esr_cli.types import Question
 
-Task = LabTask | DataTask
+Task = FreshTask | DataTask
 READERS: dict[str, Callable[[Row], Question | None]] = {
     "math": partial(math.training_question, last_box=last_box),
     "code": code.training_question,
@@ -42,6 +44,12 @@ def make_task(config: TrainConfig, student_tokenizer: Any, teacher_tokenizer: An
     if task.name == "lab":
         return LabTask(
             task.chain_length, task.modulus, student, teacher, config.seed, task.system
+        )  # fmt: skip
+    if task.name == "words":
+        fewest, most = task.words.changes
+        return WordsTask(
+            (fewest, most), task.words.largest, task.wording, student, teacher, config.seed,
+            task.system,
         )  # fmt: skip
     pair, others = config.pair, {}
     for name, model in pair.teachers.items():

@@ -30,7 +30,8 @@ def check(key: str, model: ModelConfig, need_weights: bool) -> None:
         # A hub id is `owner/name`; anything else is taken as a folder.
         if path.count("/") == 1 and not path.startswith((".", "/", "~")):
             return
-        raise ConfigError(f"{key}={path}: no such folder; give a model folder or a hub id")
+        remedy = f"make it: {model.made_by}" if model.made_by else "give a model folder or a hub id"
+        raise ConfigError(f"{key}={path}: no such folder; {remedy}")
     if not folder.is_dir():
         raise ConfigError(f"{key}={path}: is no folder; give a model folder or a hub id")
     _check_entries(key, path, folder)

@@ -14,7 +14,7 @@ from esr_cli.models.spelling import response_text
 from esr_cli.types import Engine, Grade, Grader, Rollout, Sampling
 
 # The kind of benchmark whose grader reads the responses to a task's prompts.
-GRADED = {"lab": "lab", "math": "math", "tools": "tools"}
+GRADED = {"lab": "lab", "words": "words", "math": "math", "tools": "tools"}
 
 
 class Watcher:

@@ -11,7 +11,7 @@ from esr_cli.base.words import counted
 from esr_cli.config import BenchmarkConfig, ConfigError
 from esr_cli.graders import lab as lab_grader
 from esr_cli.graders.plain import PlainGrader
-from esr_cli.tasks import code, lab, math, rows, tools
+from esr_cli.tasks import code, lab, math, rows, tools, words
 from esr_cli.tasks.wording import placed
 from esr_cli.types import Grader, Question
 
@@ -47,6 +47,12 @@ def _questions(name: str, config: BenchmarkConfig, data_dir: str | None) -> list
             lab.question(index, "held_out", config.chain_length, config.modulus)
             for index in range(config.problems)
         ]
+    if config.kind == "words":
+        fewest, most = config.words.changes
+        return [
+            words.question(index, "held_out", (fewest, most), config.words.largest, config.wording)
+            for index in range(config.problems)
+        ]
     data = rows.load(name, config.files, config.hub, config.source, data_dir)
     if not data:
         raise ConfigError(f"{name}: {', '.join(config.files)} holds no rows")
@@ -68,7 +74,7 @@ def _questions(name: str, config: BenchmarkConfig, data_dir: str | None) -> list
 
 def grader(config: BenchmarkConfig, sandbox: str, warn: Callable[[str], None]) -> Grader:
     """The grader of the responses; raises `ConfigError` if the sandbox cannot run."""
-    if config.kind == "math":
+    if config.kind in ("math", "words"):
         from esr_cli.graders.math import MathGrader
 
         return MathGrader(box=config.box)

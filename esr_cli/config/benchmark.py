@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from esr_cli.config.errors import need, need_choice
 from esr_cli.config.rollout import check_temperature
+from esr_cli.config.words import WordsConfig
 
-KINDS = ("lab", "math", "code", "tools")
+KINDS = ("lab", "words", "math", "code", "tools")
 # Kinds whose responses hold boxes.
-BOXED = ("lab", "math")
+BOXED = ("lab", "words", "math")
 PROMPTS = ("chat", "raw")
 TOOLS_IN = ("template", "text")
 
@@ -34,9 +35,10 @@ class BenchmarkConfig:
     adds `{functions}` for models whose chat template does not support tools, and with
     `tools_in=text` for all models. `system` is a text for the system turn (null: none); it follows
     the model's own `system` text and precedes that of the question. `box` selects the box that is
-    graded, the `last` or the `first` (math and lab). With `prompt=raw` (code) the model continues
-    the benchmark's code, without wording, turns and chat template. A response is cut before the
-    first of the `stop_texts`. `problems`, `chain_length` and `modulus` apply to the lab only.
+    graded, the `last` or the `first` (math, words and lab). With `prompt=raw` (code) the model
+    continues the benchmark's code, without wording, turns and chat template. A response is cut
+    before the first of the `stop_texts`. `problems` applies to the lab and to words,
+    `chain_length` and `modulus` to the lab only, `words` to words only.
     """
 
     kind: str = "lab"
@@ -62,6 +64,7 @@ class BenchmarkConfig:
     problems: int = 128
     chain_length: int = 12
     modulus: int = 7
+    words: WordsConfig = field(default_factory=WordsConfig)
 
     def __post_init__(self) -> None:
         need_choice("benchmark.kind", self.kind, KINDS)
@@ -83,6 +86,7 @@ class BenchmarkConfig:
         length = self.chain_length
         need(0 < length <= 26, "benchmark.*.chain_length", length, "give 1 to 26 operations")
         need(2 < self.modulus <= 50, "benchmark.*.modulus", self.modulus, "give 3 to 50")
+        self.words.check("benchmark.*.words")
 
     def _check_prompt(self) -> None:
         need_choice("benchmark.*.prompt", self.prompt, PROMPTS)

@@ -27,7 +27,8 @@ class ModelConfig:
     as an empty think block, that stands between prompt and response when the response is scored
     and trained on, but not when it is sampled. `shape` is the transformers configuration, with
     `model_type`, that `pair.weights=random` builds. The tokenizer is that of `path`, or of a
-    `family` whose merge ranks are below data_dir (qwen2.5, qwen3).
+    `family` whose merge ranks are below data_dir (qwen2.5, qwen3). `made_by` is the command that
+    makes the folder, shown where it is missing.
     """
 
     path: str = ""
@@ -39,6 +40,7 @@ class ModelConfig:
     before_response: str = ""
     trust_remote_code: bool = False
     family: str | None = None
+    made_by: str = ""
     shape: dict[str, Any] = field(default_factory=dict)
 
 

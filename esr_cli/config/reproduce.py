@@ -9,15 +9,15 @@ from esr_cli.config.errors import need, need_choice
 # The setting `list` below shadows the built-in type in annotations.
 Texts = list[str]
 Numbers = list[int]
-SCALES = ("auto", "lab", "paper", "audit", "paper_audit", "mixture")
+SCALES = ("auto", "lab", "real", "paper", "audit", "paper_audit", "mixture")
 
 
 @dataclass
 class ReproduceConfig:
-    """`scale` is `lab`, `paper`, or `auto` (paper if a large enough GPU is available). `audit`
-    turns points of the authors' recipe in the lab, `paper_audit` with the paper's pairs
-    (docs/audit.md), and `mixture` compares mixtures of lengths over many lab students
-    (docs/mixture.md).
+    """`scale` is `lab`, `paper`, or `auto` (paper if a large enough GPU is available). `real` is a
+    pretrained model of 135M parameters on a CPU (docs/real.md). `audit` turns points of the
+    authors' recipe in the lab, `paper_audit` with the paper's pairs (docs/audit.md), and `mixture`
+    compares mixtures of lengths over many lab students (docs/mixture.md).
 
     `only` selects tables and figures by name. `list` prints them with their state and runs nothing.
     `quick` runs a smaller matrix with one seed and small populations. `seeds` replaces the seeds of

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 
 from esr_cli.config.benchmark import HubConfig, check_tools_in
 from esr_cli.config.errors import need, need_choice
+from esr_cli.config.words import WordsConfig
 
-TASKS = ("lab", "math", "code", "tools", "jsonl")
+TASKS = ("lab", "words", "math", "code", "tools", "jsonl")
+# Tasks that make their problems and read no rows.
+MADE = ("lab", "words")
 
 
 @dataclass
@@ -36,7 +39,7 @@ class TaskConfig:
     prompt. Prompts longer than `max_prompt_tokens` (null: the context length minus the response)
     are dropped, as are duplicates and prompts that share `ngram` consecutive words (0: off) with a
     question in a file of `against` or in the run's own benchmarks. `chain_length` and `modulus`
-    apply to the lab only.
+    apply to the lab only, `words` to task=words.
     """
 
     name: str = "lab"
@@ -55,6 +58,7 @@ class TaskConfig:
     against: list[str] = field(default_factory=list)
     chain_length: int = 12
     modulus: int = 7
+    words: WordsConfig = field(default_factory=WordsConfig)
 
     def __post_init__(self) -> None:
         need_choice("task", self.name, TASKS)
@@ -63,8 +67,8 @@ class TaskConfig:
             need(value is None or value > 0, f"task.{key}", value, "give 1 or more, or null")
         drawn = self.sample.rows
         need(
-            drawn is None or self.name != "lab", "task.sample.rows", drawn,
-            "task=lab makes its problems and reads no rows; leave it out",
+            drawn is None or self.name not in MADE, "task.sample.rows", drawn,
+            f"task={self.name} makes its problems and reads no rows; leave it out",
         )  # fmt: skip
         need(
             drawn is None or self.rows is None or drawn <= self.rows, "task.sample.rows", drawn,
@@ -79,3 +83,4 @@ class TaskConfig:
         length = self.chain_length
         need(0 < length <= 26, "task.chain_length", length, "give 1 to 26 operations")
         need(2 < self.modulus <= 50, "task.modulus", self.modulus, "give 3 to 50")
+        self.words.check("task.words")

@@ -15,7 +15,7 @@ from esr_cli.config.lengths import LengthsConfig
 from esr_cli.config.loss import LossConfig
 from esr_cli.config.pair import NAME_MODEL, PairConfig
 from esr_cli.config.rollout import RolloutConfig
-from esr_cli.config.task import TaskConfig
+from esr_cli.config.task import MADE, TaskConfig
 from esr_cli.config.teacher import TeacherEngineConfig
 from esr_cli.config.tracking import TrackingConfig
 from esr_cli.config.tune import TuneConfig
@@ -113,14 +113,14 @@ class TrainConfig:
         need(length < limit, "rollout_len", length, f"stay below pair.context_tokens={limit}")
 
     def _check_teachers(self) -> None:
-        by, named, made = self.teacher.by, self.pair.teachers, self.task.name == "lab"
+        by, named, made = self.teacher.by, self.pair.teachers, self.task.name in MADE
         remedy = "name the teachers: pair.teachers.NAME.path=MODEL"
         need(by is None or bool(named), "teacher.by", by, remedy)
         need(
             by is not None or not named, "pair.teachers", ", ".join(named),
             "teacher.by=FIELD says which field of a row names its teacher",
         )  # fmt: skip
-        remedy = "task=lab makes its problems and reads no rows; give another task"
+        remedy = f"task={self.task.name} makes its problems and reads no rows; give another task"
         need(by is None or not made, "teacher.by", by, remedy)
         length, auto = self.rollout.max_tokens, self.auto_length
         remedy = "the probe that measures N asks one teacher; give a number of tokens, or full"

@@ -58,7 +58,7 @@ def conditions(book: Book, spec: Spec) -> Table | None:
 def _wanted(group: Group, spec: Spec) -> bool:
     scale = scale_of(group.pair)
     known = group.pair in spec["rows"] or not spec.get("only_pairs_of_the_table")
-    return known and scale in spec.get("scales", ("lab", "paper"))
+    return known and scale in spec.get("scales", ("lab", "real", "paper"))
 
 
 def _ours(group: Group, spec: Spec) -> list[tuple[str, Row]]:

@@ -119,8 +119,12 @@ class Condition:
 
 
 def scale_of(pair: str) -> str:
-    """`lab` for the pair `lab` and pairs whose name begins with `lab_`; `paper` for all others."""
-    return "lab" if pair == "lab" or pair.startswith("lab_") else "paper"
+    """`lab` or `real` for the pair of that name and for names that begin with it and `_`.
+
+    It is `paper` for all others.
+    """
+    first = pair.partition("_")[0]
+    return first if first in ("lab", "real") else "paper"
 
 
 def gather(runs: Sequence[Run]) -> list[Condition]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import random
-import sys
 from dataclasses import dataclass
 
-from esr_cli.tasks.chat import Chat, prompt
-from esr_cli.tasks.wording import placed
-from esr_cli.types import Prompt, Question
+from esr_cli.tasks.chat import Chat
+from esr_cli.tasks.fresh import FreshTask
+from esr_cli.types import Question
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # The blank after the line break matters: the tokenizer splits on blanks only.
@@ -113,29 +112,15 @@ def question(index: int, split: str, chain_length: int, modulus: int) -> Questio
     return Question(f"lab-{split}-{index:06d}", messages, sampled.answer)
 
 
-class LabTask:
+class LabTask(FreshTask):
     """Generates any number of lab prompts with both models' chat templates."""
-
-    available = sys.maxsize
 
     def __init__(
         self, chain_length: int, modulus: int, student: Chat, teacher: Chat, seed: int,
         system: str | None = None,
     ) -> None:  # fmt: skip
-        self.chain_length, self.modulus, self.seed = chain_length, modulus, seed
-        self.student, self.teacher, self.system = student, teacher, system
-        self.report = f"lab: fresh chains of {chain_length} operations modulo {modulus} every step"
-
-    def train(self, step: int, count: int) -> list[Prompt]:
-        """Returns new problems for one step, determined by seed and step alone."""
-        first = self.seed * 10_000_000 + step * count
-        asked = (
-            question(first + i, "train", self.chain_length, self.modulus) for i in range(count)
-        )
-        put = (placed(each, self.system) for each in asked)
-        return [prompt(each, self.student, self.teacher) for each in put]
-
-    def reference(self, name: str) -> str:
-        """The answer to the question with this id."""
-        index = int(name.rpartition("-")[2])
-        return problem(index, "train", self.chain_length, self.modulus).answer
+        report = f"lab: fresh chains of {chain_length} operations modulo {modulus} every step"
+        super().__init__(
+            lambda index: question(index, "train", chain_length, modulus),
+            report, student, teacher, seed, system,
+        )  # fmt: skip

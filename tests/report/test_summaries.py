@@ -13,11 +13,11 @@ from run_folders import write_run
 from esr_cli.base.files import read_json, read_rows, write_json, write_rows
 from esr_cli.report.book import open_book
 
-RUNS, MIXTURE, FORGETTING, PROBES, REPRODUCTION = (
+RUNS, MIXTURE, FORGETTING, PROBES, REPRODUCTION, REAL = (
     runpy.run_path(str(ROOT / "scripts" / f"{name}.py"))
     for name in (
         "summarize_runs", "summarize_mixture", "summarize_forgetting", "summarize_probes",
-        "record_reproduction",
+        "record_reproduction", "summarize_real",
     )
 )  # fmt: skip
 
@@ -170,3 +170,21 @@ def test_a_file_of_results_reads_as_it_was_written(tmp_path):
     written = {"command": "esr x", "none": {}, "a": {"b": {"c": [1.5, None]}}, "rows": [{"d": 1}]}
     results.write(tmp_path / "new" / "file.json", written)
     assert read_json(tmp_path / "new" / "file.json") == written
+
+
+def test_the_real_pair_has_a_line_for_each_n_and_full_rollouts_last(tmp_path):
+    lengths = {"full": "full", "esr_8": "8", "esr_16": "16", "mixture": "9"}
+    for name, length in lengths.items():
+        for seed, last in ((0, ALL), (1, HALF if name == "esr_8" else ALL)):
+            run = write_run(
+                tmp_path / "runs" / name / f"seed={seed}", f"+rollout_len={length}",
+                f"seed={seed}", right={0: NONE, 2: last}, benchmark="words",
+            )  # fmt: skip
+            assert run.exists()
+    found = REAL["figures"](tmp_path, {"seconds": {}}, open_book(tmp_path))["conditions"]
+    assert list(found) == ["esr_8", "esr_16", "full", "mixture"]
+    assert found["esr_8"]["last"]["value"] == 75.0 and found["esr_8"]["before"]["value"] == 0.0
+    assert found["esr_8"]["minus full"]["value"] == -25.0
+    assert found["full"]["minus full"] is None
+    [table] = REAL["tables"]({"conditions": found})
+    assert "| esr_8 | 2 | 0.0" in table and table.count("\n") == 5

@@ -22,7 +22,7 @@ from esr_cli.reproduce import command as reproduce
 from esr_cli.reproduce import matrix
 from esr_cli.runs.settings import differing, flat
 
-SCALES = ("lab", "paper", "audit", "paper_audit", "mixture")
+SCALES = ("lab", "real", "paper", "audit", "paper_audit", "mixture")
 # Four cells that train the packaged pair in 16-bit weights: with and without masters, at two rates.
 FOUR_CELLS = (
     "scale=audit", "only=[masters]", "seeds=[0]", "out=all",
