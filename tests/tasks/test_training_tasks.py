@@ -7,9 +7,10 @@ from training_data import WORDS, chat, settings
 
 from esr_cli.base.files import conf_dir
 from esr_cli.config import ConfigError
-from esr_cli.tasks import filters
+from esr_cli.tasks import filters, words
 from esr_cli.tasks.training import DataTask, Manner
 from esr_cli.tasks.wording import worded
+from esr_cli.tasks.words import WordsTask
 from esr_cli.types import Question
 
 
@@ -75,3 +76,14 @@ def test_the_wording_applies_to_the_last_user_turn():
 def test_every_task_composes(path):
     config = settings(f"task={path.stem}")
     assert config.task.name == "lab" or config.task.ngram == 13
+
+
+def test_a_prompt_leads_to_its_reference_answer():
+    rows = [Question(name, ({"role": "user", "content": "?"},), answer)
+            for name, answer in (("a", "7"), ("b", None))]  # fmt: skip
+    task = DataTask(rows, Manner(chat(), chat()), seed=1)
+    assert {each.id: task.reference(each.id) for each in task.train(3, 2)} == {"a": "7", "b": None}
+    made = WordsTask((2, 4), 40, "{problem} Box it.", chat(), chat(), seed=2)
+    [first] = made.train(5, 1)
+    asked = words.question(2 * 10_000_000 + 5, "train", (2, 4), 40, "{problem} Box it.")
+    assert first.id == asked.id and made.reference(first.id) == asked.reference
