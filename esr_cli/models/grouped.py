@@ -50,10 +50,11 @@ class Batch:
 
     def _mask(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
         segment_of_query, segment_of_key = self.segments_BL[:, :, None], self.segments_BL[:, None]
-        ahead = self.positions_BL[:, :, None] - self.positions_BL[:, None]
-        seen = (ahead >= 0) & ((segment_of_key == 0) | (segment_of_key == segment_of_query))
+        # Differences of positions would take eight times the memory of what is compared.
+        seen = self.positions_BL[:, :, None] >= self.positions_BL[:, None]
+        seen &= (segment_of_key == 0) | (segment_of_key == segment_of_query)
         if window:
-            seen &= ahead < window
+            seen &= (self.positions_BL - window)[:, :, None] < self.positions_BL[:, None]
         mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
         return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
 
