@@ -29,11 +29,15 @@ class Ceilings:
 
 @dataclass(frozen=True)
 class Work:
-    """Token counts of a step's prompts and responses, by row; the teacher's prompts may differ."""
+    """Token counts of a step's prompts and responses, by row; the teacher's prompts may differ.
+
+    `repeated` are the student's prompts of those rows whose prompt an earlier row has too.
+    """
 
     prompts: tuple[int, ...]
     teacher_prompts: tuple[int, ...]
     responses: tuple[int, ...]
+    repeated: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ def floors(
       response, with the FLOPs of every token;
     - score: the teacher's layers over prompts and responses; no head, since hidden states suffice;
     - train: the student's layers forward and backward (with LoRA without gradients of frozen
-      weights), both heads at the response tokens, and the optimizer's bytes;
+      weights), both heads at the response tokens, and the optimizer's bytes; a prompt of several
+      responses once;
     - sync: the changed weights, read and written once, and once more by the engine.
     """
     learner, reference = Model.of(student), Model.of(teacher)
@@ -96,7 +101,7 @@ def floors(
         "score": ceilings.seconds(reference.body * size, reference.forward(teacher_lengths)),
         "train": ceilings.seconds(
             learner.body * size + changed,
-            passes * learner.forward(lengths) + heads,
+            passes * (learner.forward(lengths) - learner.forward(work.repeated)) + heads,
         ),
         "sync": ceilings.seconds(
             (2 if full else 4) * synced, 0 if full else 2.0 * tune.rank * merged

@@ -141,12 +141,13 @@ def separate_layers(model: Any) -> list[Any]:
     ]
 
 
-def hidden_states(model: Any, input_ids_BL: torch.Tensor) -> torch.Tensor:
+def hidden_states(model: Any, input_ids_BL: torch.Tensor, **more: Any) -> torch.Tensor:
     """`hidden_BLD` before the output head.
 
-    No mask is needed: sequences are right-padded and attention is causal.
+    A row of one sequence needs no mask: it is right-padded and attention is causal. `more` is for
+    other rows, see `grouped`.
     """
-    return model.base_model(input_ids=input_ids_BL, use_cache=False).last_hidden_state
+    return model.base_model(input_ids=input_ids_BL, use_cache=False, **more).last_hidden_state
 
 
 def head_of(model: Any) -> Head:

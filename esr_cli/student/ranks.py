@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from types import MethodType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -27,6 +27,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from esr_cli.models import loading
 from esr_cli.student.measures import MicroBatch
 
+T = TypeVar("T")
+
 
 class Alone:
     """One process: every weight is whole, and all micro-batches are its own."""
@@ -37,16 +39,16 @@ class Alone:
     def shard(self, model: Any, dtype: torch.dtype | None = None) -> None:
         """Shards the model's weights in place; computes in `dtype`, if given."""
 
-    def states_of(self, model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-        """What computes `hidden_BLD` of `input_ids_BL`."""
+    def states_of(self, model: Any) -> Callable[..., torch.Tensor]:
+        """What computes `hidden_BLD`, see `loading.hidden_states`."""
         return partial(loading.hidden_states, model)
 
     def budget(self, lengths: Sequence[int], tokens: int) -> int:
         """The token budget of a micro-batch, at most `tokens`."""
         return tokens
 
-    def share(self, groups: list[list[int]]) -> Iterator[tuple[int, list[int], bool]]:
-        """The micro-batches of this process: number, rollouts, and whether they count."""
+    def share(self, groups: list[T]) -> Iterator[tuple[int, T, bool]]:
+        """The micro-batches of this process: number, micro-batch, and whether it counts."""
         for number, group in enumerate(groups):
             yield number, group, True
 
@@ -82,7 +84,7 @@ class Ranks(Alone):
                 module.set_gradient_divide_factor(1.0)
                 module.set_force_sum_reduction_for_comms(True)
 
-    def states_of(self, model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    def states_of(self, model: Any) -> Callable[..., torch.Tensor]:
         """See `Alone.states_of`. The output head stays gathered until the backward pass ends."""
         model.hidden_states = MethodType(loading.hidden_states, model)
         register_fsdp_forward_method(model, "hidden_states")
@@ -92,7 +94,7 @@ class Ranks(Alone):
         """See `Alone.budget`; less than `tokens` if a rank would have no micro-batch otherwise."""
         return min(tokens, math.ceil(len(lengths) / self.size) * max(lengths, default=0))
 
-    def share(self, groups: list[list[int]]) -> Iterator[tuple[int, list[int], bool]]:
+    def share(self, groups: list[T]) -> Iterator[tuple[int, T, bool]]:
         """See `Alone.share`. All ranks pass as often: one without work repeats a micro-batch."""
         for first in range(0, len(groups), self.size):
             number = first + self.rank

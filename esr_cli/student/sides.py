@@ -34,11 +34,19 @@ class TeacherSides:
             spans = batching.offsets([len(rollouts[i].response_ids) for i in own])
             self._spans |= dict(zip(own, spans, strict=True))
 
-    def groups(self, lengths: list[int], budget_tokens: int, device: str) -> list[list[int]]:
-        """Micro-batches, see `batching.micro_batches`, of rollouts with the same teacher each."""
+    def groups(
+        self, rows: list[list[int]], lengths: list[int], budget_tokens: int, device: str
+    ) -> list[list[list[int]]]:
+        """Micro-batches, see `batching.micro_batches`, of rows with the same teacher each.
+
+        A row is the numbers of its rollouts, which have one teacher; `lengths` are the rows' own.
+        """
+        of_name: dict[str, list[int]] = {name: [] for name in self._own}
+        for at, row in enumerate(rows):
+            of_name[self._names[row[0]]].append(at)
         return [
-            [own[at] for at in group]
-            for own in self._own.values()
+            [rows[own[at]] for at in group]
+            for own in of_name.values()
             for group in batching.micro_batches([lengths[i] for i in own], budget_tokens, device)
         ]
 

@@ -13,11 +13,12 @@ from esr_cli.base.failures import Failure
 from esr_cli.config import TuneConfig
 from esr_cli.distill import positions
 from esr_cli.distill.divergence import Options, Side, divergence, figures
-from esr_cli.models import batching, loading
+from esr_cli.models import batching, grouped, loading
 from esr_cli.student import checkpoint, measures, tuning
 from esr_cli.student.checkpoint import Tensors, all_finite
 from esr_cli.student.measures import MicroBatch
 from esr_cli.student.ranks import Alone, local, whole
+from esr_cli.student.reader import Reader
 from esr_cli.student.shards import Sent, Stored
 from esr_cli.student.sides import Heads, TeacherSides
 from esr_cli.types import Rollout, Sampling, StepScores
@@ -80,9 +81,10 @@ class Student:
         self.model, self.teacher_heads, self.dtype = model, teacher_heads, model.dtype
         self.config, self.objective, self.total_steps = config, objective, total_steps
         loading.without_dropout(model)
-        self.splits = loading.head_agrees(model, loading.head_of(model))
+        self.reader = Reader(model)
+        self.splits = self.reader.splits
         self.tuning = tuning.make(model, config, self.ranks)
-        self._states = self.ranks.states_of(model)
+        self.reader.states = self.ranks.states_of(model)
         if config.gradient_checkpointing:
             # Masks depend on seeds alone, so recomputation does not need the random state.
             model.gradient_checkpointing_enable(
@@ -152,20 +154,27 @@ class Student:
         )  # fmt: skip
 
     def _backward(self, rollouts: list[Rollout], scores: StepScores, step: int) -> list[MicroBatch]:
-        sequences = [batching.inputs(r.prompt.trained_ids, r.response_ids) for r in rollouts]
-        sides = TeacherSides(self.teacher_heads, scores, rollouts)
-        parts = []
-        lengths, ranks = list(map(len, sequences)), self.ranks
+        sides, ranks = TeacherSides(self.teacher_heads, scores, rollouts), self.ranks
+        parts, most = [], math.ceil(len(rollouts) / ranks.size)
+        rows = self.reader.rows(rollouts, self.config.micro_batch_tokens, most)
+        lengths = [
+            grouped.length(
+                len(rollouts[row[0]].prompt.trained_ids),
+                [len(rollouts[i].response_ids) for i in row],
+            )
+            for row in rows
+        ]
         budget = ranks.budget(lengths, self.config.micro_batch_tokens)
-        groups = sides.groups(lengths, budget, self.model.device.type)
+        groups = sides.groups(rows, lengths, budget, self.model.device.type)
         # Ranks must agree on a further forward pass.
         prompted = any(r.prompt.before_ids for r in rollouts)
-        for number, group, counts in ranks.share(groups):
+        for number, group_rows, counts in ranks.share(groups):
             self.tuning.mask(self.objective.dropout_key(step, number))
+            group = [i for row in group_rows for i in row]
             chosen = [rollouts[i] for i in group]
-            student, states_RX = self._student_side(
-                [sequences[i] for i in group], [r.prompt.trained_ids for r in chosen], chosen
-            )
+            read = [[rollouts[i] for i in row] for row in group_rows]
+            states_RX = self.reader.read(read, lambda prompt: prompt.trained_ids)
+            student = self._side(states_RX)
             tokens_R = torch.tensor(
                 [token for r in chosen for token in r.response_ids], device=states_RX.device
             )
@@ -181,7 +190,7 @@ class Student:
             loss, found = divergence(student, teacher, tokens_R, weight_R, self.objective.options)
             if prompted:
                 # Before the backward pass: after it, a shard of the weights would stay gathered.
-                found = replace(found, logprob_R=self._sampled_logprobs(chosen, teacher, tokens_R))
+                found = replace(found, logprob_R=self._sampled_logprobs(read, teacher, tokens_R))
             loss.backward()
             self.tuning.collect()
             if not counts:
@@ -191,31 +200,16 @@ class Student:
             )
         return parts
 
-    def _student_side(
-        self, sequences: list[tuple[int, ...]], prompts: list[tuple[int, ...]],
-        chosen: list[Rollout],
-    ) -> tuple[Side, torch.Tensor]:  # fmt: skip
-        states_RX = batching.response_rows(
-            self._read(batching.pad(sequences, self.model.device)),
-            list(map(len, prompts)),
-            [len(r.response_ids) for r in chosen],
-        )
-        return (states_RX, loading.head_of(self.model)) if self.splits else states_RX, states_RX
+    def _side(self, states_RX: torch.Tensor) -> Side:
+        return (states_RX, loading.head_of(self.model)) if self.splits else states_RX
 
     @torch.no_grad()
     def _sampled_logprobs(
-        self, chosen: list[Rollout], teacher: Side, tokens_R: torch.Tensor
+        self, rows: list[list[Rollout]], teacher: Side, tokens_R: torch.Tensor
     ) -> torch.Tensor:
         """`logprob_R` in the context in which the responses were sampled."""
-        prompts = [r.prompt.student_ids for r in chosen]
-        sequences = [batching.inputs(r.prompt.student_ids, r.response_ids) for r in chosen]
-        student, _ = self._student_side(sequences, prompts, chosen)
+        student = self._side(self.reader.read(rows, lambda prompt: prompt.student_ids))
         return figures(student, teacher, tokens_R, self.objective.options).logprob_R
-
-    def _read(self, input_ids_BL: torch.Tensor) -> torch.Tensor:
-        if self.splits:
-            return self._states(input_ids_BL)
-        return self.model(input_ids=input_ids_BL, use_cache=False).logits
 
     def _position_weights(
         self, chosen: list[Rollout], student: Side, teacher: Side, tokens_R: torch.Tensor,

@@ -85,6 +85,19 @@ def test_a_rank_without_rollouts_passes_as_often_as_the_others(teams, tiny_pair,
         same_student(team, alone)
 
 
+@pytest.mark.parametrize("tune", [FULL, LORA | {"gradient_checkpointing": True}], ids=str)
+def test_ranks_divide_the_responses_to_one_prompt(tune, teams, tiny_pair, teacher):
+    rollouts = [replace(r, prompt=ROLLOUTS[2].prompt, sample=n) for n, r in enumerate(ROLLOUTS * 2)]
+    scores, case = teacher.score(rollouts), Case(str(tiny_pair / "student"), tune)
+    alone = student_of(case, heads_of(teacher))
+    assert list(map(len, alone.reader.rows(rollouts, 10**6, most=4))) == [4, 4]
+    found = took(alone, rollouts, scores)
+    for size in (2, 3):
+        team = told(teams[size], case)
+        same_updates(took(team, rollouts, scores), found)
+        same_student(team, alone)
+
+
 def test_positions_that_are_not_aligned_and_skipped_steps_are_those_of_one_process(
     teams, tiny_pair, teacher
 ):
