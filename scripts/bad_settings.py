@@ -105,6 +105,8 @@ train run_dir=/proc/nowhere
 train run_dir=/dev/null
 train run_dir=odd.jsonl
 train "run_dir='a\nb'"
+train rollout=eager rollout.seeds=batch
+train execution.rollouts=2 rollout.seeds=batch
 train rollout_len=-1
 train rollout_len=1,2
 train +rollout_len=0.5

@@ -175,6 +175,7 @@ def place_engines(
             "max_model_len": context_tokens,
             "gpu_memory_utilization": rollout.gpu_memory_utilization,
             "tensor_parallel": rollout.tensor_parallel,
+            "seeds": rollout.seeds,
         }
     waits = patience(execution, model, execution.device)
     chosen = seats.of_engines(rollout, execution, teacher)

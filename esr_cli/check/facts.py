@@ -92,6 +92,7 @@ def findings(run_facts: RunFacts) -> list[Finding]:
         *tuning.compiling(run_facts.models, config.tune),
         *memory.against_machine(config, run_facts.needs),
         *machine.devices(config),
+        machine.dtype(config),
         *teachers.findings(config),
         *trainers.findings(config, run_facts.models["student"]),
         *placement.findings(config),

@@ -13,6 +13,7 @@ import torch
 from esr_cli.assembly.memory import GIB
 from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
+from esr_cli.models import loading
 
 WANDB_HOST = "api.wandb.ai"
 
@@ -45,6 +46,13 @@ def devices(config: TrainConfig) -> list[Finding]:
             text = f"execution.{key}={wanted}: there are {torch.cuda.device_count()} CUDA devices"
             return [Finding("error", "devices", text, "give auto, cpu, or an existing device")]
     return []
+
+
+def dtype(config: TrainConfig) -> Finding:
+    """The dtype in which the models compute, and why."""
+    device = loading.pick_device(config.execution.device)
+    chosen, why = loading.choose_dtype(config.pair.dtype, device, loading.cpu_instructions())
+    return Finding("ok", "dtype", f"{chosen}: {why}")
 
 
 def versions(config: TrainConfig) -> list[Finding]:

@@ -57,6 +57,7 @@ class EvalConfig:
         need_choice("checkpoints", self.checkpoints, ("last", "all"))
         need_choice("dtype", self.dtype, ("auto", "float32", "bfloat16"))
         check_evaluation(self.benchmark, self.limit, self.sandbox)
+        self.rollout.check_engines(self.execution.rollouts)
         need(self.seed >= 0, "seed", self.seed, "give 0 or more")
         context = self.context_tokens
         need(context is None or context > 1, "context_tokens", context, "give 2 or more")

@@ -35,7 +35,9 @@ class RolloutConfig:
     `staleness` k the rollouts of a step are sampled from the weights k updates earlier, while the
     steps before it are trained (docs/scale.md). `weights` is what the engine gets of a LoRA
     student: its `merged` weights, or the `adapter` alone; `auto` is the adapter on Ray. With
-    vLLM `tensor_parallel` GPUs of one machine share an engine.
+    vLLM `tensor_parallel` GPUs of one machine share an engine. With `seeds=response` each response
+    has a seed of its own, which determines it in any batch. With `seeds=batch` vLLM has one seed
+    for all responses of a call, which spares it a random stream for each (docs/training.md).
     """
 
     engine: str = "vllm"
@@ -48,10 +50,16 @@ class RolloutConfig:
     staleness: int = 0
     weights: str = "auto"
     tensor_parallel: int = 1
+    seeds: str = "response"
 
     def __post_init__(self) -> None:
         need_choice("rollout", self.engine, ("vllm", "eager"))
         need_choice("rollout.weights", self.weights, ("auto", "merged", "adapter"))
+        need_choice("rollout.seeds", self.seeds, ("response", "batch"))
+        need(
+            self.seeds == "response" or self.engine == "vllm", "rollout.seeds", self.seeds,
+            f"rollout={self.engine} has a random stream for each response; give rollout=vllm",
+        )  # fmt: skip
         check_length("rollout_len", self.max_tokens)
         check_temperature("rollout.temperature", self.temperature)
         need(0 < self.top_p <= 1, "rollout.top_p", self.top_p, "give a number in (0, 1]")
@@ -66,4 +74,12 @@ class RolloutConfig:
         need(
             parts == 1 or self.engine == "vllm", "rollout.tensor_parallel", parts,
             f"rollout={self.engine} computes on one device; give rollout=vllm",
+        )  # fmt: skip
+
+    def check_engines(self, engines: int) -> None:
+        """Raises `ConfigError` if so many engines cannot share the prompts of a call."""
+        need(
+            self.seeds == "response" or engines == 1, "rollout.seeds", self.seeds,
+            f"execution.rollouts={engines}: a response must not depend on which engine samples it; "
+            "give rollout.seeds=response",
         )  # fmt: skip

@@ -88,6 +88,7 @@ class TrainConfig:
             not stale or place != "inline", "rollout.staleness", stale,
             f"prefetching rollouts needs execution=process or execution=ray, not {place}",
         )  # fmt: skip
+        self.rollout.check_engines(self.execution.rollouts)
         self._check_teachers()
         several = self.execution.teachers
         need(

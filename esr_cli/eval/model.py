@@ -41,6 +41,7 @@ class Plan:
     weights: list[Weights]
     exams: list[Exam]
     context_tokens: int
+    dtype: str
 
     def __call__(
         self, folder: Path, stack: ExitStack, done: Done
@@ -65,7 +66,7 @@ class Plan:
         device = loading.pick_device(self.config.execution.device)
         engines = workers.place_engines(
             self.config.rollout, self.config.execution, self.model,
-            loading.pick_dtype(self.config.dtype, device), self.context_tokens, folder,
+            loading.pick_dtype(self.dtype, device), self.context_tokens, folder,
             partial(print, flush=True),
         )  # fmt: skip
         stack.callback(engines.close)
@@ -91,7 +92,8 @@ def plan(config: EvalConfig, chosen: list[Benchmark]) -> Plan:
         ).max_position_embeddings
     )
     needed = preflight.check_room(exams, limit, "context_tokens")
-    return Plan(config, model, subject.weights, exams, needed)
+    dtype = subject.dtype if config.dtype == "auto" else config.dtype
+    return Plan(config, model, subject.weights, exams, needed, dtype)
 
 
 def _check_ends(key: str, model: ModelConfig, exams: list[Exam], own_stop: bool) -> None:
@@ -115,13 +117,14 @@ def _check_ends(key: str, model: ModelConfig, exams: list[Exam], own_stop: bool)
 class Subject:
     """A model and its weights; responses also end at the ids `stops`.
 
-    With `own_stop` they end only at the tokenizer's own end of text.
+    With `own_stop` they end only at the tokenizer's own end of text. `dtype` is that of its run.
     """
 
     model: ModelConfig
     weights: list[Weights]
     stops: tuple[int, ...] = ()
     own_stop: bool = False
+    dtype: str = "auto"
 
 
 def _of_model(config: EvalConfig) -> Subject:
@@ -146,7 +149,8 @@ def _of_run(config: EvalConfig) -> Subject:
         # The chat template in use and the stop tokens were saved with the student.
         path = str(folder.absolute() / "student")
         model = replace(trained.pair.student, path=path, revision=None, chat_template=None)
-        return Subject(model, [Weights(step)], own_stop=trained.pair.stop == "student")
+        own_stop = trained.pair.stop == "student"
+        return Subject(model, [Weights(step)], own_stop=own_stop, dtype=trained.pair.dtype)
     if not kept:
         raise ConfigError(f"run={folder}: holds no checkpoint; let it train first")
     trained = with_random_weights(trained)
@@ -154,7 +158,8 @@ def _of_run(config: EvalConfig) -> Subject:
     wanted = kept if config.checkpoints == "all" else kept[-1:]
     load = _Checkpoints(trained)
     states = [Weights(files.step_of(path), partial(load, path)) for path in wanted]
-    return Subject(trained.pair.student, states, pairing.stop_ids, trained.pair.stop == "student")
+    pair = trained.pair
+    return Subject(pair.student, states, pairing.stop_ids, pair.stop == "student", pair.dtype)
 
 
 class _Checkpoints:
@@ -167,7 +172,8 @@ class _Checkpoints:
     def __call__(self, folder: Path) -> dict[str, Any]:
         if self._tuning is None:
             student = self._trained.pair.student
-            dtype = loading.pick_dtype(self._trained.pair.dtype, "cpu")
+            dtype = self._trained.pair.dtype
+            dtype = "float32" if dtype == "auto" else dtype  # adapters are merged exactly
             model = loading.load_model(
                 student.path, dtype, "cpu", student.revision, student.trust_remote_code
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,31 @@ def pick_device(wanted: str) -> str:
 
 
 def pick_dtype(wanted: str, device: str) -> str:
-    """Resolves `auto`: bf16 on CUDA, fp32 on the CPU."""
-    return wanted if wanted != "auto" else "bfloat16" if device.startswith("cuda") else "float32"
+    """Resolves `auto`: bf16 on CUDA and on CPUs that multiply in bf16, else fp32."""
+    return choose_dtype(wanted, device, cpu_instructions())[0]
+
+
+def cpu_instructions() -> tuple[str, ...]:
+    """The instructions for products in bf16 that this machine's processor has."""
+    has = {
+        "AMX": torch.cpu._is_amx_tile_supported(),
+        "AVX512_BF16": torch.cpu._is_avx512_bf16_supported(),
+    }
+    return tuple(name for name, found in has.items() if found)
+
+
+def choose_dtype(wanted: str, device: str, instructions: Sequence[str]) -> tuple[str, str]:
+    """The dtype for a `wanted` one, and why; see `cpu_instructions`.
+
+    Without such instructions products in bf16 are emulated, and slower than in fp32.
+    """
+    if wanted != "auto":
+        return wanted, f"pair.dtype={wanted}"
+    if device.startswith("cuda"):
+        return "bfloat16", "pair.dtype=auto, on a GPU"
+    if instructions:
+        return "bfloat16", f"pair.dtype=auto, on a CPU with {' and '.join(instructions)}"
+    return "float32", "pair.dtype=auto, on a CPU without instructions for bfloat16"
 
 
 def without_dropout(model: Any) -> None:

@@ -43,6 +43,7 @@ GRAPHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 class VllmEngine:
     """Samples through vLLM's offline engine; see `Engine`.
 
+    `seeds` is `response`, or `batch`: then the first response's seed serves a whole call.
     With `tensor_parallel` the model is split over as many GPUs, each with a process of its own.
     """
 
@@ -50,10 +51,10 @@ class VllmEngine:
         self, path: str, dtype: str, max_model_len: int, max_sequences: int,
         gpu_memory_utilization: float = 0.4, revision: str | None = None,
         masked_ids: tuple[int, ...] = (), trust_remote_code: bool = False,
-        adapter: Adapter | None = None, tensor_parallel: int = 1,
+        adapter: Adapter | None = None, tensor_parallel: int = 1, seeds: str = "response",
     ) -> None:  # fmt: skip
         self.on_cpu, self.masks = not torch.cuda.is_available(), bool(masked_ids)
-        self.split = tensor_parallel > 1
+        self.split, self.by_response = tensor_parallel > 1, seeds == "response"
         shape = loading.load_shape(path, revision, trust_remote_code)
         # Loading in place would not update weights that vLLM stores in another form.
         self.in_place = not self.on_cpu and plain(shape)
@@ -110,12 +111,15 @@ class VllmEngine:
         wanted = [(prompt, sample) for prompt in prompts for sample in range(sampling.samples)]
         inputs: list[Any] = [{"prompt_token_ids": list(prompt.student_ids)} for prompt, _ in wanted]
         limits = sampling.limits(len(wanted))
+        seeds = [sampling.seed_of(prompt.id, sample) for prompt, sample in wanted]
         requests = [
-            _request(sampling, limit, sampling.seed_of(prompt.id, sample))
-            for limit, (prompt, sample) in zip(limits, wanted, strict=True)
+            _request(sampling, limit, seed if self.by_response else None)
+            for limit, seed in zip(limits, seeds, strict=True)
         ]
         adapter = self._adapter and self._adapter.request
-        with parallel.attended(self.llm):
+        with parallel.attended(self.llm), nullcontext() if self.by_response else preserved():
+            if seeds and not self.by_response:
+                self.llm.collective_rpc(_draw_from, args=(seeds[0],))
             if self.masks:
                 self.llm.apply_model(partial(_switch_mask, on=sampling.shared_only))
             names = self.llm.enqueue(inputs, requests, use_tqdm=False, lora_request=adapter)
@@ -159,6 +163,11 @@ def _load(worker: Any, weights: Weights | str, in_place: bool) -> None:
     else:
         worker.reload_weights(weights_iterator=iter(named.items()))
     _repack_tied_head(worker.get_model())
+
+
+def _draw_from(_: Any, seed: int) -> None:
+    """Seeds the random stream of a worker of vLLM, which requests without a seed share."""
+    torch.manual_seed(seed)
 
 
 class _Loaded:
@@ -222,7 +231,7 @@ def _repack_tied_head(model: Any) -> None:
         head.quant_method.process_weights_after_loading(head)
 
 
-def _request(sampling: Sampling, limit: int, seed: int) -> Any:
+def _request(sampling: Sampling, limit: int, seed: int | None) -> Any:
     from vllm import SamplingParams
 
     return SamplingParams(

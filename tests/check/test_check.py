@@ -16,7 +16,7 @@ from esr_cli.assembly import objective, templates
 from esr_cli.check import limits, machine, tuning
 from esr_cli.config import ConfigError, ModelConfig, TuneConfig
 from esr_cli.config.finding import Finding, refuse
-from esr_cli.models import outlines
+from esr_cli.models import loading, outlines
 from esr_cli.models.loading import load_tokenizer
 
 
@@ -187,6 +187,14 @@ def test_what_tuning_does_is_reported():
     [found] = tuning.precision(read(*given, "pair.dtype=float32"))
     assert found.status == "ok" and "changes nothing" in found.text
     assert tuning.precision(read("pair.dtype=bfloat16")) == []
+
+
+def test_the_dtype_is_reported_with_its_reason():
+    """The lab pair is in fp32 on every machine."""
+    assert machine.dtype(read()).text == "float32: pair.dtype=float32"
+    found = machine.dtype(read("pair.dtype=auto", "execution.device=cpu")).text
+    has = loading.cpu_instructions()
+    assert found.startswith("bfloat16" if has else "float32") and all(each in found for each in has)
 
 
 @pytest.mark.parametrize(

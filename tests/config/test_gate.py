@@ -50,6 +50,21 @@ def test_an_unsupported_temperature_is_an_error(value):
     assert read("rollout.temperature=0").rollout.temperature == 0
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["rollout=eager"], "give rollout=vllm"),
+        (["execution.rollouts=2"], "execution.rollouts=2: a response must not depend"),
+        (["rollout.seeds=none"], "response, batch"),
+    ],
+)
+def test_one_seed_for_a_batch_is_refused_where_single_responses_are_repeated(given, says):
+    assert read("rollout.seeds=batch").rollout.seeds == "batch"
+    with pytest.raises(ConfigError, match=says) as caught:
+        read("rollout.seeds=batch", *given)
+    assert str(caught.value).startswith("rollout.seeds=") and "\n" not in str(caught.value)
+
+
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 # Groups that are not selected as group=option.
 PLACE = {"lm": "lm@pair.student", "sweep": "+sweep", "cluster": "+cluster"}

@@ -19,7 +19,7 @@ PAIRS = ("qwen25math_1p5b__qwen3_1p7b",)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("kind", ["qwen2", "qwen3"])
+@pytest.mark.parametrize("kind", ["qwen2", "qwen3", "gemma3_text"])
 def test_the_decoder_agrees_with_transformers(kind, dtype, tmp_path):
     made = engine(tmp_path, kind, KINDS[kind], dtype, "cuda", max_sequences=64)
     assert made.decoder is not None

@@ -12,9 +12,18 @@ from esr_cli.models import loading, outlines
 from esr_cli.models.random_weights import shape_of
 
 
-def test_the_default_dtype_does_not_depend_on_the_device_index():
-    kept = [loading.pick_dtype("auto", device) for device in ("cuda", "cuda:1", "cpu")]
-    assert kept == ["bfloat16", "bfloat16", "float32"]
+def test_the_default_dtype_follows_the_device_and_on_a_cpu_its_instructions():
+    chosen = {
+        (wanted, device, found): loading.choose_dtype(wanted, device, found)[0]
+        for wanted in ("auto", "float32", "bfloat16")
+        for device in ("cuda", "cuda:1", "cpu")
+        for found in (("AMX", "AVX512_BF16"), ("AVX512_BF16",), ())
+    }
+    in_fp32 = {key for key, dtype in chosen.items() if dtype == "float32"}
+    asked = {key for key in chosen if key[0] == "float32"}
+    assert in_fp32 == asked | {("auto", "cpu", ())}
+    why = loading.choose_dtype("auto", "cpu", ("AMX", "AVX512_BF16"))[1]
+    assert why == "pair.dtype=auto, on a CPU with AMX and AVX512_BF16"
 
 
 def test_a_model_other_than_a_causal_lm_is_refused():

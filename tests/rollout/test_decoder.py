@@ -19,17 +19,33 @@ KINDS = {
     "llama": {"num_key_value_heads": 2, "attention_bias": True},
     "qwen2": {"num_key_value_heads": 1},
     "qwen3": {"num_key_value_heads": 4, "head_dim": 16, "tie_word_embeddings": True},
-}
-# Unsupported: another architecture, sliding windows, dynamic RoPE.
+    # Five of its six layers see 8 tokens. Sizes and scales that other architectures derive differ.
+    "gemma3_text": {
+        "num_hidden_layers": 6, "num_key_value_heads": 2, "head_dim": 16, "sliding_window": 8,
+        "query_pre_attn_scalar": 24,
+    },
+}  # fmt: skip
+# Unsupported: other architectures, dynamic RoPE.
 UNSUPPORTED = {
     "gemma2": {"num_key_value_heads": 2, "head_dim": 16},
-    "qwen2": {
-        "num_key_value_heads": 2, "use_sliding_window": True, "sliding_window": 8,
-        "max_window_layers": 0,
-    },
+    "mistral": {"num_key_value_heads": 2, "sliding_window": 8},
     "llama": {
         "num_key_value_heads": 2,
         "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
+    },
+}  # fmt: skip
+# Layers with a window besides Gemma's, and a head with soft-capping.
+VARIANTS = {
+    "qwen2": {
+        "num_key_value_heads": 2, "use_sliding_window": True, "sliding_window": 8,
+        "max_window_layers": 1,
+    },
+    "gemma3_text": {
+        **KINDS["gemma3_text"], "attention_bias": True, "final_logit_softcapping": 3.0,
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
     },
 }  # fmt: skip
 PROMPTS = [Prompt(f"p{n}", "", tuple(range(3 + n, 7 + 5 * n)), ()) for n in (0, 1, 4)]
@@ -121,6 +137,34 @@ def test_unsupported_models_use_transformers_forward(kind, tmp_path):
     assert made.decoder is None
     [rollout] = made.generate(PROMPTS[:1], Sampling(4, temperature=0.0))
     assert len(rollout.response_ids) == 4
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_variants_of_an_architecture_decode_as_transformers_generates(kind, tmp_path):
+    """Greedy, in one batch of unequal prompts, from which two rows leave: far past the window."""
+    made = engine(tmp_path, kind, VARIANTS[kind])
+    assert made.decoder is not None
+    limits = (6, 40, 9)
+    ours = made.generate(PROMPTS, Sampling(40, temperature=0.0, lengths=limits))
+    for prompt, limit, found in zip(PROMPTS, limits, ours, strict=True):
+        ids_BL = torch.tensor([prompt.student_ids])
+        expected = made.model.generate(
+            ids_BL, attention_mask=torch.ones_like(ids_BL), do_sample=False, max_new_tokens=limit,
+            min_new_tokens=limit, eos_token_id=-1, pad_token_id=0,
+        )  # fmt: skip
+        assert found.response_ids == tuple(expected[0, ids_BL.shape[1] :].tolist())
+
+
+def test_the_probe_at_load_is_longer_than_the_window(tmp_path):
+    """With equal angles, a layer without its window differs in what it sees alone."""
+    rope = {"rope_type": "default", "rope_theta": 1e4}
+    ropes = {"full_attention": rope, "sliding_attention": rope}
+    options = {**KINDS["gemma3_text"], "sliding_window": 512, "rope_parameters": ropes}
+    made = engine(tmp_path, "gemma3_text", options).decoder
+    assert made._agrees()
+    made.layers[1].kind = "full_attention"
+    assert not made._agrees()
+    assert made.window == made.model.config.sliding_window == 512
 
 
 def test_a_decoder_that_does_not_agree_is_not_used(tmp_path):

@@ -93,6 +93,29 @@ def test_a_seed_determines_the_response_in_any_batch(engine):
     assert together[0].response_ids != together[1].response_ids
 
 
+def test_a_seed_for_the_batch_repeats_the_same_batch(vllm):
+    """Without disturbing the random state of its process; samples of a prompt differ."""
+    fields = ("prompt", "response_ids", "logprobs")
+
+    def sampled(sampling):
+        vllm.llm.reset_prefix_cache()  # as weights that are handed over do
+        found = vllm.generate(PROMPTS, sampling)
+        return [tuple(getattr(each, name) for name in fields) for each in found]
+
+    vllm.by_response, before = False, torch.get_rng_state()
+    try:
+        together = sampled(SAMPLING)
+        torch.manual_seed(77)
+        assert sampled(SAMPLING) == together
+        later = sampled(SAMPLING.at(1))
+    finally:
+        vllm.by_response = True
+        torch.set_rng_state(before)
+    texts = [ids for _, ids, _ in together]
+    assert texts[0] != texts[1] and texts != [ids for _, ids, _ in later]
+    assert texts != [each.response_ids for each in vllm.generate(PROMPTS, SAMPLING)]
+
+
 def test_new_weights_are_loaded_and_the_prefix_cache_is_reset(engine, tiny_pair):
     # Longer than a cache block, so that a stale prefix would be reused.
     long = [prompt(i, 300) for i in range(2)]
