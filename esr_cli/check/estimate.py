@@ -13,7 +13,7 @@ from statistics import fmean
 
 from esr_cli.assembly.examiner import Asked
 from esr_cli.assembly.objective import lengths_of
-from esr_cli.check.trial import Trial
+from esr_cli.check.trial import BUSY, Trial
 from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.types import Prompt
@@ -96,13 +96,18 @@ def generation(config: TrainConfig, trial: Trial, asked: Asked) -> float:
     return seconds
 
 
-def finding(config: TrainConfig, found: Estimate, asked: Mapping[str, Asked]) -> Finding:
-    """A line on the time of the run; a warning if evaluations outweigh the training."""
+def finding(found: Estimate, asked: Mapping[str, Asked], busy: float = 0.0) -> Finding:
+    """A line on the time of the run; a warning if evaluations outweigh the training.
+
+    `busy` is the number of processes that competed for a core during the trial.
+    """
     text = (
         f"about {sum(found.step.values()):.2g} s a step, {words(found.training_s)} for "
         f"{found.steps} steps, {words(found.evaluating_s)} for {found.evaluations} evaluations "
         "if all responses run to their limits"
     )
+    if busy > BUSY:
+        text += f" (this machine is busy: {busy:.1f} processes a core; it takes less when idle)"
     if found.evaluating_s < MUCH_S or found.evaluating_s < MUCH * found.total_s:
         return Finding("ok", "time", text)
     name = max(found.evaluation, key=lambda each: found.evaluation[each])

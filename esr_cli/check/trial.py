@@ -7,7 +7,7 @@ of some tries: other load makes a run slower than its estimate.
 
 from __future__ import annotations
 
-import copy
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from esr_cli.assembly import workers
 from esr_cli.assembly.memory import GIB, available_gib, dtype_of, weight_count
 from esr_cli.assembly.pairing import Pairing
 from esr_cli.base import files, process
+from esr_cli.check import slim
 from esr_cli.config import ModelConfig, TrainConfig, gate
 from esr_cli.models import loading
 from esr_cli.models.shapes import sizes
@@ -32,7 +32,6 @@ from esr_cli.runs import environment
 from esr_cli.runs.metrics import gpu_name
 from esr_cli.types import Prompt, Rollout
 
-ROLES = ("student", "teacher")
 # Layers of the two models that are timed; a model with no more layers is timed as it is.
 ONE, FEW = 1, 4
 # Operations of a trial of the trainer, by device; more of a step's prompts are left out.
@@ -41,6 +40,8 @@ MOST_FLOPS = {"cpu": 1e11, "cuda": 2e13}
 DECODED = 16
 # Tokens by which the longer contexts exceed the others.
 LONGER = 256
+# Processes for each core above which a trial is not kept.
+BUSY = 1.5
 # Seconds that tries of one operation may take, and the fewest and most tries.
 TRIED_S, TRIES = 0.5, (2, 6)
 
@@ -62,10 +63,14 @@ class Trial:
     train: float
     train_fixed: float
     sync: float
+    # Of an engine that reads weights while it computes: to read all, and to compute for each row.
+    weights: float = 0.0
+    weights_row: float = 0.0
 
     def token(self, rows: int, context: float) -> float:
         """Seconds of decoding one token of each of `rows` sequences of `context` tokens."""
-        return self.decode + rows * (self.decode_row + context * self.decode_context)
+        linear = self.decode + rows * (self.decode_row + context * self.decode_context)
+        return linear + max(self.weights, rows * self.weights_row)
 
 
 def reason_against(config: TrainConfig, models: Sequence[Any]) -> str:
@@ -75,22 +80,31 @@ def reason_against(config: TrainConfig, models: Sequence[Any]) -> str:
         return "several engines, teachers or trainers"
     if config.teacher.engine != "local":
         return f"the teacher is on {config.teacher.engine}"
-    slim = [weight_count(each) * _part(each) for each in models]
+    weights = [weight_count(each) * slim.share(each, FEW) for each in models]
     size = 2 if dtype_of(config) == "bfloat16" else 4
     # Two of the student and the teacher, and of a student that trains gradient and moments.
-    gib = (sum(slim) + slim[0] * (5 if config.tune.method == "full" else 2)) * size / GIB
+    gib = (sum(weights) + weights[0] * (5 if config.tune.method == "full" else 2)) * size / GIB
     free = available_gib(config)
     return f"{gib:.1f} GiB for it, and {free:.1f} are free" if gib > free / 2 else ""
 
 
+def busy() -> float:
+    """The processes that compete for a core of this machine; above 1 a trial is too slow."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
 def measure(config: TrainConfig, pairing: Pairing, prompts: list[Prompt], n: int) -> Trial:
-    """The trial of a run with responses of `n` tokens; kept in the cache of this machine."""
+    """The trial of a run with responses of `n` tokens.
+
+    It is kept in the cache of this machine, unless the machine was busy.
+    """
     chosen = _chosen(config, prompts, n)
     file = files.cache_dir() / "trials" / f"{_name(config, chosen, n)}.json"
     if file.is_file():
         return Trial(**files.read_json(file))
+    was_busy = busy() > BUSY
     one, few = (_timed(config, pairing, chosen, n, count) for count in (ONE, FEW))
-    layers = {role: _shape(getattr(config.pair, role)).num_hidden_layers for role in ROLES}
+    layers = {role: _shape(getattr(config.pair, role)).num_hidden_layers for role in slim.ROLES}
 
     def whole(name: str) -> float:
         """Seconds for all layers, from those for one and for a few."""
@@ -100,8 +114,9 @@ def measure(config: TrainConfig, pairing: Pairing, prompts: list[Prompt], n: int
         return few[name] + (count - FEW) * max(0.0, few[name] - one[name]) / (FEW - ONE)
 
     trial = _fitted({name: whole(name) for name in few}, config, chosen, n)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    files.write_json(file, asdict(trial))
+    if not was_busy:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(file, asdict(trial))
     return trial
 
 
@@ -139,8 +154,8 @@ def _timed(
 ) -> dict[str, float]:
     """Seconds of each part on models of at most so many layers, which compute in this process."""
     with tempfile.TemporaryDirectory(prefix="esr-trial-") as folder, ExitStack() as stack:
-        slim = _slim(config, Path(folder), layers)
-        parts = workers.assemble(slim, Path(folder), pairing, stack, lambda _: None)
+        own = slim.settings(config, Path(folder), layers)
+        parts = workers.assemble(own, Path(folder), pairing, stack, lambda _: None)
         found = {"sync": _best(lambda: parts.engine.load_weights(parts.student.weights()))}
         found |= _decoded(parts, prompts, n)
         for part, asked in {"": prompts, " half": _half(prompts)}.items():
@@ -187,41 +202,6 @@ def _rollouts(prompts: list[Prompt], samples: int, n: int) -> list[Rollout]:
     return found
 
 
-def _slim(config: TrainConfig, folder: Path, layers: int) -> TrainConfig:
-    """The settings of a trial: models in `folder` with at most so many layers, in one process."""
-    dtype, made = getattr(torch, dtype_of(config)), {}
-    device = loading.pick_device(config.execution.device)
-    for role in ROLES:
-        model = getattr(config.pair, role)
-        shape = loading.load_config(model.path, model.revision, model.trust_remote_code)
-        with torch.device(device):
-            network = AutoModelForCausalLM.from_config(
-                with_layers(shape, layers), dtype=dtype, trust_remote_code=model.trust_remote_code
-            )
-        network.save_pretrained(folder / role)
-        made[role] = replace(model, path=str(folder / role), revision=None)
-    execution = replace(config.execution, engine="inline", teacher="inline", restarts=0)
-    # An extra response is decoded, and compilation would take longer than all else.
-    most = config.prompts_per_step * config.rollouts_per_prompt + 1
-    rollout = replace(config.rollout, engine="eager", max_sequences=most, staleness=0)
-    rollout = replace(rollout, tensor_parallel=1, weights="merged")
-    pair, tune = replace(config.pair, **made), replace(config.tune, compile=False)
-    return replace(config, pair=pair, execution=execution, rollout=rollout, tune=tune)
-
-
-def with_layers(config: Any, most: int) -> Any:
-    """A copy of a transformers configuration with at most so many layers."""
-    made = copy.deepcopy(config)
-    shape = made.get_text_config()
-    count = shape.num_hidden_layers
-    for name, value in list(vars(shape).items()):
-        # Some settings, such as `layer_types`, have a value for each layer.
-        if isinstance(value, list) and len(value) == count:
-            setattr(shape, name, value[:most])
-    shape.num_hidden_layers = min(most, count)
-    return made
-
-
 def _chosen(config: TrainConfig, prompts: list[Prompt], n: int) -> list[Prompt]:
     """As many prompts of a step as can be trained on with few layers in about a second."""
     dims, samples = sizes(_shape(config.pair.student)), config.rollouts_per_prompt
@@ -257,15 +237,6 @@ def _name(config: TrainConfig, prompts: list[Prompt], n: int) -> str:
         "machine": [environment.machine(), gpu_name(), torch.get_num_threads()],
         "versions": environment.versions(),
     })  # fmt: skip
-
-
-def _part(model: Any) -> float:
-    """The share of a model's weights that few layers and the rest have; at least this."""
-    shape = model.config.get_text_config()
-    rest = shape.vocab_size * shape.hidden_size
-    rest *= 1 if getattr(shape, "tie_word_embeddings", False) else 2
-    rest = min(1.0, rest / weight_count(model))
-    return rest + (1 - rest) * min(1.0, FEW / shape.num_hidden_layers)
 
 
 def _shape(model: ModelConfig) -> Any:
