@@ -25,7 +25,11 @@ PLAN: list[tuple[str, str, str]] = [
     # verbs
     ("bench", "train check assembly runs student execution models plots", ""),
     ("train", "check probe assembly runs student execution plots", "steps"),
-    ("check", "probe assembly runs tasks models distill", "ceilings command facts floors limits tuning"),
+    (
+        "check",
+        "probe assembly runs tasks models distill",
+        "ceilings command facts floors limits tuning",
+    ),
     (
         "probe",
         "assembly benchmarks runs execution tasks graders models distill plots",

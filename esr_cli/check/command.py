@@ -14,16 +14,15 @@ from rich.table import Table
 from esr_cli.assembly import preflight
 from esr_cli.assembly.data import make_task
 from esr_cli.assembly.examiner import Examiner
-from esr_cli.assembly.memory import Need, dtype_of
+from esr_cli.assembly.memory import Need
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base.failures import one_line
 from esr_cli.base.words import counted
-from esr_cli.check import compatibility, facts, machine, prompts, trial, vllm_time
-from esr_cli.check.estimate import Estimate, estimate, finding, lengths, words
+from esr_cli.check import compatibility, facts, machine, prompts, trial
+from esr_cli.check.estimate import Estimate, finding, of_run, words
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.config.finding import Finding
-from esr_cli.models import loading
 from esr_cli.probe.plan import plan
 from esr_cli.probe.settings import profile_of
 from esr_cli.runs import folder as run_folder
@@ -142,22 +141,17 @@ def _benchmarks(
 
 def _estimate(known: _Known, report: _Report) -> Estimate | None:
     """Adds a finding on the run's time; None if it cannot be estimated."""
-    of_run, config = known.facts, known.facts.config
-    if reason := trial.reason_against(config, list(of_run.models.values())):
+    models = list(known.facts.models.values())
+    if reason := trial.reason_against(known.facts.config, models):
         report.add(Finding("ok", "time", f"not estimated: {reason}"))
         return None
-    n, asked = lengths(config)[0], known.examiner.asked() if known.examiner else {}
+    asked = known.examiner.asked() if known.examiner else {}
+    busy = trial.busy()
     try:
-        busy = trial.busy()
-        measured = trial.measure(config, of_run.pairing, of_run.prompts, n)
-        if config.rollout.engine == "vllm":
-            device = loading.pick_device(config.execution.device)
-            student = of_run.models["student"]
-            measured = vllm_time.on_vllm(measured, student, device, dtype_of(config))
+        found = of_run(known.facts, asked)
     except Exception as error:  # the code of the models is third-party
         report.add(Finding("warning", "time", f"not estimated: {one_line(str(error))}"))
         return None
-    found = estimate(config, measured, of_run.prompts, asked)
     report.add(finding(found, asked, busy))
     return found
 

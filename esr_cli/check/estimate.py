@@ -12,10 +12,15 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from esr_cli.assembly.examiner import Asked
+from esr_cli.assembly.memory import dtype_of
 from esr_cli.assembly.objective import lengths_of
+from esr_cli.check import trial
+from esr_cli.check.facts import RunFacts
 from esr_cli.check.trial import BUSY, Trial
+from esr_cli.check.vllm_time import on_vllm
 from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
+from esr_cli.models import loading
 from esr_cli.types import Prompt
 
 PHASES = ("generate", "score", "train", "sync")
@@ -51,7 +56,7 @@ class Estimate:
 
 
 def estimate(
-    config: TrainConfig, trial: Trial, prompts: list[Prompt], asked: Mapping[str, Asked]
+    config: TrainConfig, found: Trial, prompts: list[Prompt], asked: Mapping[str, Asked]
 ) -> Estimate:
     """The estimate from a trial on this machine, for prompts as long as these."""
     longest, mean = lengths(config)
@@ -62,13 +67,23 @@ def estimate(
     )
     responses = count * samples
     step = {
-        "generate": generation(config, trial, Asked((round(own),) * count, samples, longest)),
-        "score": responses * (teachers + mean) * trial.score,
-        "train": trial.train_fixed + responses * (trained + mean) * trial.train,
-        "sync": trial.sync,
+        "generate": generation(config, found, Asked((round(own),) * count, samples, longest)),
+        "score": responses * (teachers + mean) * found.score,
+        "train": found.train_fixed + responses * (trained + mean) * found.train,
+        "sync": found.sync,
     }
-    evaluation = {name: generation(config, trial, each) for name, each in asked.items()}
+    evaluation = {name: generation(config, found, each) for name, each in asked.items()}
     return Estimate(step, evaluation, config.steps, evaluations(config))
+
+
+def of_run(known: RunFacts, asked: Mapping[str, Asked]) -> Estimate:
+    """The estimate of a run, after a trial on this machine, see `trial.reason_against`."""
+    config = known.config
+    measured = trial.measure(config, known.pairing, known.prompts, lengths(config)[0])
+    if config.rollout.engine == "vllm":
+        device = loading.pick_device(config.execution.device)
+        measured = on_vllm(measured, known.models["student"], device, dtype_of(config))
+    return estimate(config, measured, known.prompts, asked)
 
 
 def lengths(config: TrainConfig) -> tuple[int, float]:
@@ -85,13 +100,13 @@ def evaluations(config: TrainConfig) -> int:
     return 2 + ((config.steps - 1) // every if every else 0)
 
 
-def generation(config: TrainConfig, trial: Trial, asked: Asked) -> float:
+def generation(config: TrainConfig, found: Trial, asked: Asked) -> float:
     """Seconds in which the engine samples, `rollout.max_sequences` responses at a time."""
-    left, seconds = len(asked.prompts) * asked.samples, sum(asked.prompts) * trial.read
+    left, seconds = len(asked.prompts) * asked.samples, sum(asked.prompts) * found.read
     context = fmean(asked.prompts) + asked.max_tokens / 2
     while left > 0:
         rows = min(left, config.rollout.max_sequences)
-        seconds += (asked.max_tokens - 1) * trial.token(rows, context)
+        seconds += (asked.max_tokens - 1) * found.token(rows, context)
         left -= rows
     return seconds
 

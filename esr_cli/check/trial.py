@@ -35,11 +35,11 @@ from esr_cli.types import Prompt, Rollout
 # Layers of the two models that are timed; a model with no more layers is timed as it is.
 ONE, FEW = 1, 4
 # Operations of a trial of the trainer, by device; more of a step's prompts are left out.
-MOST_FLOPS = {"cpu": 1e11, "cuda": 2e13}
+MOST_FLOPS = {"cpu": 6e10, "cuda": 2e13}
 # Tokens decoded for the time of one: the noise of a small vocabulary is drawn for 16 at once.
 DECODED = 16
 # Tokens by which the longer contexts exceed the others.
-LONGER = 256
+LONGER = 128
 # Processes for each core above which a trial is not kept.
 BUSY = 1.5
 # Seconds that tries of one operation may take, and the fewest and most tries.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from conftest import read, shape_of_1p5b
 from transformers import AutoConfig
 
 from esr_cli.assembly import memory
+from esr_cli.base import available
 from esr_cli.config import LabConfig
 from esr_cli.lab.networks import lab_model
 from esr_cli.lab.tokenizers import lab_tokenizer
@@ -83,7 +85,7 @@ def test_memory_that_only_full_rollouts_exceed_is_a_warning():
 
 def test_the_cache_that_vllm_asks_for_on_a_cpu_is_compared_with_what_the_models_leave():
     config = read("rollout=vllm", "+rollout_len=16")
-    model = outlines.outline(lab_shape())
+    model = lab_model(LabConfig(), len(lab_tokenizer()), 0)
     assert memory.of_vllm(config, model, []) == []
     some = replace(config, rollout=replace(config.rollout, max_sequences=10**6))
     [finding] = memory.of_vllm(some, model, [])
