@@ -28,6 +28,7 @@ from esr_cli.assembly import preflight
 from esr_cli.assembly.data import make_task
 from esr_cli.assembly.examiner import Examiner
 from esr_cli.assembly.pairing import resolve_pairing
+from esr_cli.base import process
 from esr_cli.base.files import read_rows, write_json
 from esr_cli.check import facts
 from esr_cli.check.estimate import PHASES, of_run
@@ -79,7 +80,10 @@ def measure(overrides: list[str]) -> dict[str, Any]:
         os.environ["ESR_CACHE"] = cache
         folder = Path(cache) / "run"
         real = taken(overrides, folder)
-        guessed = estimated(folder)
+        # In a process of its own: torch reads the settings of its threads when it is loaded.
+        command = [sys.executable, __file__, "--estimate", str(folder)]
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        guessed = json.loads(lines.splitlines()[-1])
     return {
         "load": [load, os.getloadavg()[0]],
         "phases": {
@@ -106,11 +110,16 @@ def tables(written: dict[str, Any]) -> list[str]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("model", type=Path)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("model", type=Path, nargs="?", default=Path())
+    parser.add_argument("data", type=Path, nargs="?", default=Path())
+    parser.add_argument("--estimate", type=Path, help="only the estimate of the run in this folder")
     parser.add_argument("--only", default="", help="runs whose name holds this text")
     parser.add_argument("--record", type=Path)
     given = parser.parse_args()
+    if given.estimate:
+        print(json.dumps(estimated(given.estimate)))
+        return
+    process.spin_briefly()
     places = {"model": given.model.absolute(), "data": given.data.absolute()}
     written: dict[str, Any] = {
         "command": "python scripts/measure_time_estimate.py MODEL DATA",

@@ -146,13 +146,12 @@ def _estimate(known: _Known, report: _Report) -> Estimate | None:
         report.add(Finding("ok", "time", f"not estimated: {reason}"))
         return None
     asked = known.examiner.asked() if known.examiner else {}
-    busy = trial.busy()
     try:
         found = of_run(known.facts, asked)
     except Exception as error:  # the code of the models is third-party
         report.add(Finding("warning", "time", f"not estimated: {one_line(str(error))}"))
         return None
-    report.add(finding(found, asked, busy))
+    report.add(finding(found, asked))
     return found
 
 

@@ -32,12 +32,16 @@ MUCH, MUCH_S = 0.5, 600.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of a step by phase, and of one evaluation by benchmark."""
+    """Seconds of a step by phase, and of one evaluation by benchmark.
+
+    `busy` is the number of processes that competed for a core during the trial.
+    """
 
     step: dict[str, float]
     evaluation: dict[str, float]
     steps: int
     evaluations: int
+    busy: float = 0.0
 
     @property
     def training_s(self) -> float:
@@ -73,7 +77,7 @@ def estimate(
         "sync": found.sync,
     }
     evaluation = {name: generation(config, found, each) for name, each in asked.items()}
-    return Estimate(step, evaluation, config.steps, evaluations(config))
+    return Estimate(step, evaluation, config.steps, evaluations(config), found.busy)
 
 
 def of_run(known: RunFacts, asked: Mapping[str, Asked]) -> Estimate:
@@ -111,18 +115,15 @@ def generation(config: TrainConfig, found: Trial, asked: Asked) -> float:
     return seconds
 
 
-def finding(found: Estimate, asked: Mapping[str, Asked], busy: float = 0.0) -> Finding:
-    """A line on the time of the run; a warning if evaluations outweigh the training.
-
-    `busy` is the number of processes that competed for a core during the trial.
-    """
+def finding(found: Estimate, asked: Mapping[str, Asked]) -> Finding:
+    """A line on the time of the run; a warning if evaluations outweigh the training."""
     text = (
         f"about {sum(found.step.values()):.2g} s a step, {words(found.training_s)} for "
         f"{found.steps} steps, {words(found.evaluating_s)} for {found.evaluations} evaluations "
         "if all responses run to their limits"
     )
-    if busy > BUSY:
-        text += f" (this machine is busy: {busy:.1f} processes a core; it takes less when idle)"
+    if found.busy > BUSY:
+        text += f" (timed with {found.busy:.1f} processes a core; it takes less when idle)"
     if found.evaluating_s < MUCH_S or found.evaluating_s < MUCH * found.total_s:
         return Finding("ok", "time", text)
     name = max(found.evaluation, key=lambda each: found.evaluation[each])
