@@ -25,7 +25,11 @@ PLAN: list[tuple[str, str, str]] = [
     # verbs
     ("bench", "train check assembly runs student execution models plots", ""),
     ("train", "check probe assembly runs student execution plots", "steps"),
-    ("check", "probe assembly runs tasks models distill", "command facts floors limits tuning"),
+    (
+        "check",
+        "probe assembly runs tasks models distill",
+        "ceilings command facts floors limits tuning",
+    ),
     (
         "probe",
         "assembly benchmarks runs execution tasks graders models distill plots",
@@ -45,7 +49,11 @@ PLAN: list[tuple[str, str, str]] = [
     ),
     # parts
     ("benchmarks", "tasks graders models", "catalog exam responses"),
-    ("runs", "", "alarms environment folder guard lines metrics record saved settings tracking"),
+    (
+        "runs",
+        "",
+        "alarms environment folder guard lines metrics progress record saved settings tracking",
+    ),
     ("student", "execution models distill", "rank ranks sides snapshot student trainers tuning"),
     ("teacher", "models distill", "canary servers states_teacher teacher vllm_states"),
     ("rollout", "models distill", "eager vllm"),
@@ -72,7 +80,12 @@ PLAN: list[tuple[str, str, str]] = [
     # what everyone may use
     ("config", "", "errors finding gate probe schema train"),
     ("types", "", ""),
-    ("base", "", "failures files parallel process reading seeds states statistics words writing"),
+    (
+        "base",
+        "",
+        "available failures files notes parallel process reading seeds states statistics words "
+        "writing",
+    ),
 ]
 NAMES = [room for room, _, _ in PLAN]
 ENTERS = {room: set(enters.split()) for room, enters, _ in PLAN}

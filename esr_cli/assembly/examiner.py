@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from esr_cli.assembly import preflight
@@ -10,6 +11,15 @@ from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.exam import Evaluation, judge
 from esr_cli.config import TrainConfig
 from esr_cli.types import Engine, Prompt
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The tokens of each prompt of a benchmark, and the number and limit of the responses to it."""
+
+    prompts: tuple[int, ...]
+    samples: int
+    max_tokens: int
 
 
 class Examiner:
@@ -39,6 +49,16 @@ class Examiner:
     def first_prompts(self) -> dict[str, Prompt]:
         """The first prompt of each benchmark, by its name."""
         return {each.benchmark.name: each.prompts[0] for each in self._exams}
+
+    def asked(self) -> dict[str, Asked]:
+        """What an evaluation asks, by benchmark."""
+        return {
+            each.benchmark.name: Asked(
+                tuple(len(prompt.student_ids) for prompt in each.prompts),
+                each.sampling.samples, each.sampling.max_tokens,
+            )
+            for each in self._exams
+        }  # fmt: skip
 
     def __call__(self, engine: Engine, step: int) -> list[Evaluation]:
         """One evaluation per benchmark, of the weights that the engine holds."""

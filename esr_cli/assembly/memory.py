@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -13,12 +12,13 @@ import torch
 
 from esr_cli.assembly.seats import beside_trainer
 from esr_cli.assembly.workers import weights_of
+from esr_cli.base import available
 from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.distill.divergence import Options
 from esr_cli.models import loading
 from esr_cli.models.outlines import adapted_layers, checkpoint_bytes, trained_parameters
-from esr_cli.models.shapes import ENGINE_ROOM, cache_bytes, engine_cache, sizes
+from esr_cli.models.shapes import ENGINE_ROOM, cache_bytes, engine_cache, sizes, whole_cache
 
 GIB = 2**30
 # How many fp32 copies of a tile's logits the divergence holds at once.
@@ -87,9 +87,12 @@ def needs(
 
 
 def against_machine(config: TrainConfig, parts: list[Need]) -> list[Finding]:
-    """Compares the sum with the available memory; an error if the exact parts alone do not fit."""
-    on_gpu = torch.cuda.is_available() and config.execution.device != "cpu"
-    have = torch.cuda.mem_get_info()[1] / GIB if on_gpu else _ram_gib()
+    """Compares the sum with the memory of the machine, and with what others leave of it.
+
+    An error only if the exact parts alone exceed the memory: what others hold they may release.
+    """
+    on_gpu = _device(config).startswith("cuda")
+    have, free = _gpu_gib() if on_gpu else (available.total_gib(), available.free_gib())
     where = f"{have:.0f} GiB of {'GPU ' if on_gpu else ''}memory"
     sure = sum(need.at_n for need in parts if need.sure)
     at_n, full = sum(need.at_n for need in parts), sum(need.full for need in parts)
@@ -100,13 +103,54 @@ def against_machine(config: TrainConfig, parts: list[Need]) -> list[Finding]:
             f"{sure:.1f} GiB ({largest.part} {largest.at_n:.1f}) of {where}"
         )
         return [Finding("error", "memory", text, ", or ".join(_lighter(config)))]
-    text = f"about {at_n:.1f} GiB at N, {full:.1f} GiB for full rollouts; {where}"
+    text = f"about {at_n:.1f} GiB at N, {full:.1f} GiB for full rollouts; {where}, {free:.1f} free"
     if at_n > have:
         return [Finding("warning", "memory", f"{text}: it may not fit", _remedy(config))]
-    if full > have:
+    if at_n > free:
+        text = f"{text}: others hold {have - free:.1f}, so it may not fit now"
+        return [Finding("warning", "memory", text, f"wait for them, or {_remedy(config)}")]
+    if full > free:
         text = f"{text}: full rollouts may not fit"
         return [Finding("warning", "memory", text, "keep N short")]
     return [Finding("ok", "memory", text)]
+
+
+def of_vllm(config: TrainConfig, student: Any, parts: list[Need]) -> list[Finding]:
+    """Compares the cache that vLLM asks for on a CPU with the memory that the models leave.
+
+    It asks for the most that it may need, and does not start if less is free.
+    """
+    if config.rollout.engine != "vllm" or _device(config).startswith("cuda"):
+        return []
+    size, most = (2 if dtype_of(config) == "bfloat16" else 4), config.rollout.max_sequences
+    context = config.pair.context_tokens
+    cache = whole_cache(_shape(student), size, context, most, config.rollout.tensor_parallel) / GIB
+    have, models = available.total_gib(), sum(need.at_n for need in parts if need.sure)
+    free = max(0.0, available.free_gib() - models)
+    if cache < free:
+        return []
+    text = (
+        f"rollout.max_sequences={most}: vLLM asks for a cache of {cache:.1f} GiB (of "
+        f"pair.context_tokens={context} each), and the models leave {free:.1f} of {have:.0f}"
+    )
+    fits = max(1, int(most * free / cache / 2))
+    remedy = f"rollout.max_sequences={fits}, a smaller pair.context_tokens, or rollout=eager"
+    return [Finding("error" if cache > have else "warning", "engine's cache", text, remedy)]
+
+
+def available_gib(config: TrainConfig) -> float:
+    """GiB that are free where the student computes."""
+    return _gpu_gib()[1] if _device(config).startswith("cuda") else available.free_gib()
+
+
+def _gpu_gib() -> tuple[float, float]:
+    """Total and free memory of the GPU; of one that does not exist, which is an error elsewhere,
+    endless.
+    """
+    if not torch.cuda.is_available():
+        return math.inf, math.inf
+    free, total = torch.cuda.mem_get_info()
+    return total / GIB, free / GIB
 
 
 def _lighter(config: TrainConfig) -> list[str]:
@@ -203,11 +247,3 @@ def dtype_of(config: TrainConfig) -> str:
 
 def _device(config: TrainConfig) -> str:
     return loading.pick_device(config.execution.device)
-
-
-def _ram_gib() -> float:
-    """The machine's memory, or the limit of the container if that is lower."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.exists() else "max"
-    return total if text == "max" else min(total, int(text) / GIB)

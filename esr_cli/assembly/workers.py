@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -37,13 +38,24 @@ from esr_cli.types import Adapter, Sampling
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts that the training loop uses."""
+    """The parts that the training loop uses; `began` is the clock when their start began."""
 
     engine: Engines
     teacher: Teachers | TeachersByName
     student: Student | Trainers
     sampling: Sampling
     lengths: Lengths
+    began: float
+
+    def wait_ready(self) -> float:
+        """Waits until engine and teacher are built; returns the seconds of the whole start."""
+        for role in (self.engine, self.teacher):
+            role.peak_gib()
+        return time.perf_counter() - self.began
+
+    def take_notes(self) -> list[str]:
+        """What engine and teacher have noted for the log since the last call."""
+        return [*self.engine.take_notes(), *self.teacher.take_notes()]
 
     def wire(self) -> dict[str, float]:
         """The MiB of tensors to and from other machines since the last call; empty if none."""
@@ -75,6 +87,7 @@ def assemble(
     The workers' output goes to `engine.log`, `engine-2.log`, … and `teacher.log`, … in the run's
     folder; the teacher's first states for a fixed text into the file `canary`.
     """
+    began = time.perf_counter()
     process.keep_freed_memory()
     pair, execution = config.pair, config.placed
     device = loading.pick_device(execution.device)
@@ -121,7 +134,7 @@ def assemble(
         seed=config.seed,
         shared_only=True,
     )
-    return Parts(engine, teacher, student, sampling, lengths_of(config))
+    return Parts(engine, teacher, student, sampling, lengths_of(config), began)
 
 
 def _moved(

@@ -11,7 +11,7 @@ from esr_cli.assembly.data import make_task
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.workers import assemble
 from esr_cli.base import process
-from esr_cli.bench import ceilings
+from esr_cli.check import ceilings
 from esr_cli.check.floors import Ceilings, Work, floors
 from esr_cli.config import TrainConfig
 from esr_cli.models import loading

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -16,15 +17,16 @@ from esr_cli.assembly.examiner import Examiner
 from esr_cli.assembly.memory import Need
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.random_pair import with_random_weights
+from esr_cli.base.failures import one_line
 from esr_cli.base.words import counted
-from esr_cli.check import compatibility, facts, machine, prompts
+from esr_cli.check import compatibility, facts, machine, prompts, trial
+from esr_cli.check.estimate import Estimate, finding, of_run, words
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.probe.plan import plan
 from esr_cli.probe.settings import profile_of
 from esr_cli.runs import folder as run_folder
 from esr_cli.tasks.chat import chats
-from esr_cli.types import Prompt
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
@@ -34,17 +36,19 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
     if config.resume:
         raise ConfigError(f"resume={config.resume}: esr check only checks new runs; leave it out")
     report = _Report()
-    run_facts, asked = None, dict[str, Prompt]()
+    known: _Known | None = None
     with suppress(ConfigError):
         report.attempt(
             "run folder", lambda: run_folder.need_free(run_folder.path_of(config, overrides))
         )
     with suppress(ConfigError):
-        run_facts, asked = _gather(config, report)
+        known = _gather(config, report)
     for each in (*machine.versions(config), *machine.wandb(config)):
         report.add(each)
+    found = _estimate(known, report) if known and not report.errors else None
     report.print()
-    if run_facts:
+    if known:
+        run_facts, asked = known.facts, known.examiner.first_prompts() if known.examiner else {}
         both = chats(config.pair, run_facts.student, run_facts.teacher)
         _print_prompts(compatibility.rendered(*both, run_facts.prompts[0]))
         for name in prompts.differing(config):
@@ -52,10 +56,19 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
                 (_, text), *_ = compatibility.rendered(*both, asked[name])
                 print(f"--- the first prompt of {name} as the student reads it\n{text}")
         _print_memory(run_facts.needs)
-    errors = sum(each.status == "error" for each in report.findings)
-    if errors:
-        raise ConfigError(f"{counted(errors, 'error')}; esr train would refuse this")
+        if found:
+            _print_time(found)
+    if report.errors:
+        raise ConfigError(f"{counted(report.errors, 'error')}; esr train would refuse this")
     print("esr train would start")
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known about a run, and its benchmarks if they can be asked."""
+
+    facts: facts.RunFacts
+    examiner: Examiner | None
 
 
 class _Report:
@@ -63,6 +76,11 @@ class _Report:
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
+
+    @property
+    def errors(self) -> int:
+        """The number of errors."""
+        return sum(each.status == "error" for each in self.findings)
 
     def add(self, finding: Finding) -> None:
         self.findings.append(finding)
@@ -86,14 +104,14 @@ class _Report:
         Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(table)
 
 
-def _gather(config: TrainConfig, report: _Report) -> tuple[facts.RunFacts, dict[str, Prompt]]:
-    """What is known about the run, and the first prompt of each benchmark that can be asked."""
+def _gather(config: TrainConfig, report: _Report) -> _Known:
+    """Adds a finding on each thing that is known about the run; raises the first `ConfigError`."""
     config = report.attempt("random weights", lambda: with_random_weights(config, drawn=False))
     student, teacher = report.attempt("models", lambda: preflight.check_models(config, drawn=False))
     pairing = report.attempt("vocabulary", lambda: resolve_pairing(config.pair, student, teacher))
-    asked: dict[str, Prompt] = {}
+    examiner: Examiner | None = None
     with suppress(ConfigError):
-        asked = report.attempt(
+        examiner = report.attempt(
             "benchmarks", lambda: _benchmarks(config, student, pairing.stop_ids, report)
         )
     task = report.attempt("data", lambda: make_task(config, student, teacher))
@@ -105,23 +123,36 @@ def _gather(config: TrainConfig, report: _Report) -> tuple[facts.RunFacts, dict[
     known = report.attempt("data", lambda: facts.gather(config, student, teacher, pairing, task))
     for each in facts.findings(known):
         report.add(each)
-    return known, asked
+    return _Known(known, examiner)
 
 
 def _benchmarks(
     config: TrainConfig, tokenizer: Any, stop_ids: tuple[int, ...], report: _Report
-) -> dict[str, Prompt]:
-    """Loads the benchmarks as a run does: checks their sandboxes and the context length too.
-
-    Returns the first prompt of each.
-    """
+) -> Examiner:
+    """Loads the benchmarks as a run does: checks their sandboxes and the context length too."""
     warnings: list[str] = []
     examiner = Examiner(config, tokenizer, stop_ids, warnings.append)
     examiner.close()
     for warning in warnings:
         report.add(Finding("warning", "sandbox", warning.removeprefix("warning: ")))
     report.add(Finding("ok", "benchmarks", ", ".join(config.benchmark)))
-    return examiner.first_prompts()
+    return examiner
+
+
+def _estimate(known: _Known, report: _Report) -> Estimate | None:
+    """Adds a finding on the run's time; None if it cannot be estimated."""
+    models = list(known.facts.models.values())
+    if reason := trial.reason_against(known.facts.config, models):
+        report.add(Finding("ok", "time", f"not estimated: {reason}"))
+        return None
+    asked = known.examiner.asked() if known.examiner else {}
+    try:
+        found = of_run(known.facts, asked)
+    except Exception as error:  # the code of the models is third-party
+        report.add(Finding("warning", "time", f"not estimated: {one_line(str(error))}"))
+        return None
+    report.add(finding(found, asked))
+    return found
 
 
 def _print_prompts(shown: list[tuple[str, str]]) -> None:
@@ -129,6 +160,20 @@ def _print_prompts(shown: list[tuple[str, str]]) -> None:
     for role, text in shown:
         print(f"--- the first prompt as the {role} reads it")
         print(text)
+
+
+def _print_time(found: Estimate) -> None:
+    table = Table("time (estimate)", "each", "times", "total", box=None, pad_edge=False)
+    rows = {f"{name} of a step": (each, found.steps) for name, each in found.step.items()}
+    rows |= {
+        f"evaluation of {name}": (each, found.evaluations)
+        for name, each in found.evaluation.items()
+    }
+    for name, (each, times) in rows.items():
+        table.add_row(name, words(each), f"{times}", words(each * times))
+    table.add_row("all, without start-up and checkpoints", "", "", words(found.total_s))
+    print()
+    Console(highlight=False).print(table)
 
 
 def _print_memory(needs: list[Need]) -> None:

@@ -91,6 +91,7 @@ def findings(run_facts: RunFacts) -> list[Finding]:
         *tuning.rates(config.tune, config.steps),
         *tuning.compiling(run_facts.models, config.tune),
         *memory.against_machine(config, run_facts.needs),
+        *memory.of_vllm(config, run_facts.models["student"], run_facts.needs),
         *machine.devices(config),
         machine.dtype(config),
         *teachers.findings(config),

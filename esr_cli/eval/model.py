@@ -18,9 +18,10 @@ from esr_cli.benchmarks.exam import Exam, Responses
 from esr_cli.config import ConfigError, EvalConfig, ModelConfig, TrainConfig, gate
 from esr_cli.config.finding import refuse
 from esr_cli.eval.folder import Done
-from esr_cli.execution.several import Engines
+from esr_cli.execution.several import Engines, WatchedEngines
 from esr_cli.models import loading
 from esr_cli.runs import record, saved
+from esr_cli.runs.progress import shown
 from esr_cli.student import snapshot, tuning
 
 
@@ -60,7 +61,11 @@ class Plan:
             if state.load and loaded is not state:
                 engine.load_weights(state.load())
                 loaded = state
-            yield state.step, each.benchmark, each.ask(engine, state.step)
+            with shown(f"{each.benchmark.name} at step {state.step}") as report:
+                responses = each.ask(WatchedEngines(engine, report), state.step)
+            for line in engine.take_notes():
+                print(line, flush=True)
+            yield state.step, each.benchmark, responses
 
     def _engine(self, folder: Path, stack: ExitStack) -> Engines:
         device = loading.pick_device(self.config.execution.device)

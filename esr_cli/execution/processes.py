@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from esr_cli.base import failures, writing
+from esr_cli.base import failures, notes, writing
 from esr_cli.base import process as proc
 
 GONE = (EOFError, ConnectionError, BrokenPipeError)
@@ -197,7 +197,9 @@ def raised(error: BaseException) -> tuple[str, str]:
 
 
 # Methods of every worker, about the process that it runs in.
-PROCESS_METHODS = {"peak_gib": proc.peak_gib, "reset_peak": proc.reset_peak}
+PROCESS_METHODS: dict[str, Callable[..., Any]] = {
+    "peak_gib": proc.peak_gib, "reset_peak": proc.reset_peak, "take_notes": notes.take,
+}  # fmt: skip
 
 
 def method_of(worker: Any, name: str) -> Callable[..., Any]:

@@ -20,6 +20,8 @@ MIB = 2**20
 # The most parts in which an engine returns rollouts that end one after another. With more parts
 # the teacher would read smaller batches, with fewer it would begin later.
 PARTS = 4
+# The most parts in which the responses of an evaluation are reported.
+REPORTS = 50
 # What takes rollouts that have ended.
 Seen = Callable[[list[Rollout]], None]
 
@@ -72,6 +74,11 @@ class Workers:
         """The peak memory of all workers in GiB; waits until they are built."""
         return sum(worker.call("peak_gib") for worker in self.workers)
 
+    def take_notes(self) -> list[str]:
+        """The notes of all workers since the last call; waits until they are built."""
+        found = [line for worker in self.workers for line in worker.call("take_notes")]
+        return list(dict.fromkeys(found))
+
     def take_wire_mib(self) -> float:
         """The MiB of tensors to and from all workers since the last call."""
         return sum(worker.take_wire_bytes() for worker in self.workers) / MIB
@@ -97,17 +104,17 @@ class Engines(Workers):
         self.begin([(prompts, sampling)])
         return self.finish()[0]
 
-    def begin(self, batches: Sequence[Batch], seen: Seen | None = None) -> None:
+    def begin(self, batches: Sequence[Batch], seen: Seen | None = None, parts: int = PARTS) -> None:
         """Starts sampling without waiting; each engine gets some of the prompts of every batch.
 
-        With `seen`, `finish` passes it rollouts that have ended while others are sampled; an engine
-        then waits after each part for `finish`.
+        With `seen`, `finish` passes it rollouts that have ended while others are sampled, in up to
+        that many `parts`; an engine then waits after each for `finish`.
         """
         self._begun, self._batches, self._seen = [], len(batches), seen
         shares = [_parts(*batch, len(self._engines)) for batch in batches]
         for engine, own in zip(self._engines, zip(*shares, strict=True), strict=True):
             if any(prompts for prompts, _ in own):
-                engine.begin(own, PARTS if seen else 1)
+                engine.begin(own, parts if seen else 1)
                 self._begun.append(engine)
 
     def finish(self, fresh: bool = True) -> list[list[Rollout]]:
@@ -154,6 +161,27 @@ class Engines(Workers):
         for name, tensor in weights.items():
             self._host[name].copy_(tensor)
         return self._host
+
+
+class WatchedEngines:
+    """Engines as one `Engine` that reports how far it is: `report(ended, all)` counts responses."""
+
+    def __init__(self, engines: Engines, report: Callable[[int, int], None]) -> None:
+        self.engines, self.report = engines, report
+        self.load_weights = engines.load_weights
+
+    def generate(self, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
+        """See `Engine.generate`."""
+        ended, total = 0, len(prompts) * sampling.samples
+
+        def seen(part: list[Rollout]) -> None:
+            nonlocal ended
+            ended += len(part)
+            self.report(ended, total)
+
+        self.report(0, total)
+        self.engines.begin([(prompts, sampling)], seen, REPORTS)
+        return self.engines.finish()[0]
 
 
 def shares(count: int, parts: int) -> Iterator[slice]:

@@ -9,6 +9,7 @@ from typing import Any
 from esr_cli.assembly import templates
 from esr_cli.assembly.data import Task
 from esr_cli.base import files
+from esr_cli.base.words import counted
 from esr_cli.benchmarks import catalog
 from esr_cli.config import ConfigError, ProbeCommandConfig, gate
 from esr_cli.config.finding import refuse
@@ -40,12 +41,18 @@ def measure(config: ProbeCommandConfig, folder: Path, task: Task | None = None) 
             material = _material(config, missing, folder, stack, task)
             for name in missing:
                 rows = probe_rows.of(name, config, material)
+                if material:
+                    rows = [{**row, "prompts": material.plan.prompts} for row in rows]
                 _write(config, name, folder, rows)
     for name in names:
         if name not in missing:
             print(f"{name}: already there, {folder / name}.jsonl")
         rows = files.read_rows(folder / f"{name}.jsonl")
-        print(f"{name}: {probe_rows.headline(name, rows)}\n  {_picture(folder, name)}", flush=True)
+        asked = (
+            f" ({counted(rows[0]['prompts'], 'prompt')})" if rows and "prompts" in rows[0] else ""
+        )
+        print(f"{name}{asked}: {probe_rows.headline(name, rows)}", flush=True)
+        print(f"  {_picture(folder, name)}", flush=True)
 
 
 def is_there(config: ProbeCommandConfig, name: str, folder: Path) -> bool:
@@ -75,6 +82,9 @@ def _material(
     plan = probe_plan.plan(config, task)
     both = plan.tokenizers["student"], plan.tokenizers["teacher"]
     refuse(templates.of_pair(config.pair, plan.pairing, *both))
+    if plan.prompts < config.prompts:
+        # The task's filters and a benchmark's `limit` have been applied.
+        print(f"{counted(plan.prompts, 'prompt')}: there are no more (prompts={config.prompts})")
     grader = catalog.grader(plan.benchmark.config, config.sandbox, print)
     stack.callback(grader.close)
     material = Material(plan, folder, grader)

@@ -98,7 +98,7 @@ def _completions(material: Material, prefixes: Sequence[_Prefix], by: str) -> An
     exam = material.plan.exams[by]
     # Every prefix is its own prompt, with one sample.
     sampling = replace(exam.sampling, samples=1).at(0, [each.limit for each in prefixes])
-    rollouts = material.engine(by).generate([each.prompt for each in prefixes], sampling)
+    rollouts = material.ask(by, [each.prompt for each in prefixes], sampling)
     joined = (
         Rollout(r.prompt, r.sample, each.ids + r.response_ids, (), r.finish)
         for each, r in zip(prefixes, rollouts, strict=True)

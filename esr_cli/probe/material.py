@@ -18,14 +18,15 @@ from esr_cli.assembly import several_teachers, workers
 from esr_cli.base.words import counted
 from esr_cli.benchmarks.exam import unjudged
 from esr_cli.distill.divergence import Options
-from esr_cli.execution.several import Engines
+from esr_cli.execution.several import Engines, WatchedEngines
 from esr_cli.graders.figures import Graded, Response, grade_all
 from esr_cli.models import loading
 from esr_cli.models.spelling import Spelling
 from esr_cli.probe.analyses.reads import Read
 from esr_cli.probe.plan import Plan
 from esr_cli.probe.reading import read
-from esr_cli.types import Grader, Prompt, Rollout
+from esr_cli.runs.progress import shown
+from esr_cli.types import Grader, Prompt, Rollout, Sampling
 
 T = TypeVar("T")
 
@@ -74,6 +75,15 @@ class Material:
             self._start(who, engines)
         return self._handle
 
+    def ask(self, who: str, prompts: list[Prompt], sampling: Sampling) -> list[Rollout]:
+        """Responses of `who` to any prompts; shows how far it is."""
+        engine = self.engine(who)
+        with shown(LABELS[who]) as report:
+            rollouts = WatchedEngines(engine, report).generate(prompts, sampling)
+        for line in engine.take_notes():
+            self.say(line)
+        return rollouts
+
     def grade(self, texts: dict[str, list[Response]]) -> list[Graded]:
         """Verdicts on responses, which are given by question id."""
         questions = self.plan.benchmark.questions
@@ -102,8 +112,7 @@ class Material:
 
     def _sample(self, who: str) -> list[Rollout]:
         exam, began = self.plan.exams[who], time.perf_counter()
-        engine, sampling = self.engine(who), exam.sampling.at(self.plan.steps[who])
-        rollouts = engine.generate(exam.prompts, sampling)
+        rollouts = self.ask(who, exam.prompts, exam.sampling.at(self.plan.steps[who]))
         count, seconds = counted(len(rollouts), "response"), time.perf_counter() - began
         self.say(f"{count} of {LABELS[who]}: {seconds:.1f} s")
         return rollouts

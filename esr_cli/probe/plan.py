@@ -52,6 +52,11 @@ class Plan:
         """`before` and, with a run, `after`."""
         return [who for who in self.models if who != "teacher"]
 
+    @property
+    def prompts(self) -> int:
+        """The number of prompts that are asked; `prompts` of the settings is the most."""
+        return len(self.exams["before"].prompts)
+
     def tokenizer_of(self, who: str) -> Any:
         """The tokenizer of `who`, a key of `models`."""
         return self.tokenizers["teacher" if who == "teacher" else "student"]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from esr_cli.base import notes
 from esr_cli.models import loading, lora
 from esr_cli.rollout import graphs
 from esr_cli.rollout.decoder import Decoder
@@ -35,7 +36,7 @@ class EagerEngine:
             # Frees the copies of the weights that the decoder has concatenated.
             torch.cuda.empty_cache()
         if self.decoder is None:
-            print("decoding with transformers' forward pass, which is slower")
+            notes.note("the engine decodes with transformers' forward pass, which is slower")
         rows = self.model.config.get_text_config().vocab_size
         self.masked_ids = torch.tensor([i for i in masked_ids if i < rows], device=device).long()
 

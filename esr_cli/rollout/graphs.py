@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from esr_cli.base.notes import note
+
 # The error of the first failed capture in this process. Afterwards no graph is captured.
 faults: list[str] = []
 
@@ -37,7 +39,7 @@ class Graph:
                 self._capture(ids_B.device)
             except RuntimeError as error:
                 faults.append(str(error.__context__ or error))
-                print(f"decoding without CUDA graphs, which is slower: {faults[0]}", flush=True)
+                note(f"the engine decodes without CUDA graphs, which is slower: {faults[0]}")
         if self._graph is None:
             return self._step(ids_B)
         self._ids_B.copy_(ids_B)

@@ -18,6 +18,7 @@ from esr_cli.base import files, writing
 from esr_cli.base.files import Rows
 from esr_cli.base.words import counted
 from esr_cli.config import TrackingConfig
+from esr_cli.runs import progress
 from esr_cli.runs.wandb_mirror import SAMPLE_COLUMNS, Mirror
 
 COLUMNS = {
@@ -43,9 +44,11 @@ class Tracker:
         self.console = Console(highlight=False)
         self._began, self._start = time.perf_counter(), start
         self._bar: Progress | None = None
+        self.progress = progress.in_log("evaluation")
         self.mirror = Mirror(run_dir, config, settings, tags, self.note, self.warn)
         if sys.stdout.isatty():
             self._bar = self._open_bar(start)
+            self.progress = progress.Progress(self._show, 0.0, "evaluation")
 
     def __enter__(self) -> Tracker:
         return self
@@ -151,6 +154,10 @@ class Tracker:
     def append(self, name: str, row: dict[str, Any]) -> None:
         """Appends one JSON line to a file of the run folder."""
         files.append_rows(self.run_dir / name, [row])
+
+    def _show(self, line: str) -> None:
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], shown=line)
 
     def _open_bar(self, start: int) -> Progress:
         bar = Progress(

@@ -21,6 +21,7 @@ from esr_cli.check import command as check_command
 from esr_cli.check import facts
 from esr_cli.config import TrainConfig, gate
 from esr_cli.config.finding import Finding, refuse
+from esr_cli.execution.several import WatchedEngines
 from esr_cli.execution.team import TeamError
 from esr_cli.runs import environment
 from esr_cli.runs import folder as run_folder
@@ -169,6 +170,9 @@ class Loop:
 
     def run(self, start: int, interrupts: Interrupts) -> None:
         """Runs steps `start` to `config.steps`; a signal stops it after a step and a checkpoint."""
+        ready_s = self.parts.wait_ready()
+        self.tracker.note(f"engine and teacher ready in {ready_s:.0f} s")
+        self._note_workers()
         # A run that was interrupted between saving and evaluating is evaluated here.
         if self._eval_due(start) and not self._evaluated(start):
             run_folder.forget_evaluation(self.folder, start)
@@ -228,13 +232,19 @@ class Loop:
     def _evaluate(self, step: int) -> None:
         began = time.perf_counter()
         self.parts.engine.load_weights(self.parts.student.weights())
-        evaluations = self.examiner(self.parts.engine, step)
+        watched = WatchedEngines(self.parts.engine, self.tracker.progress)
+        evaluations = self.examiner(watched, step)
         rows = [row for each in evaluations for row in each.rows]
         generations = [row for each in evaluations for row in each.generations]
         for warning in (each.warning for each in evaluations if each.warning):
             self.tracker.note(warning)
         self.tracker.log_eval(rows, generations, time.perf_counter() - began)
         self._alarm(self.alarms.after_evaluation(rows))
+        self._note_workers()
+
+    def _note_workers(self) -> None:
+        for line in self.parts.take_notes():
+            self.tracker.note(line)
 
     def _alarm(self, messages: list[str]) -> None:
         for message in messages:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from conftest import read, shape_of_1p5b
 from transformers import AutoConfig
 
 from esr_cli.assembly import memory
+from esr_cli.base import available
 from esr_cli.config import LabConfig
 from esr_cli.lab.networks import lab_model
 from esr_cli.lab.tokenizers import lab_tokenizer
@@ -66,14 +68,33 @@ def test_the_estimate_equals_a_count_by_hand():
 
 def test_memory_that_only_full_rollouts_exceed_is_a_warning():
     config = read("+rollout_len=16")
-    have = memory._ram_gib()
-    parts = [memory.Need("weights", 1, 1, sure=True)]
-    fits = [*parts, memory.Need("activations", 1, have, sure=False)]
-    assert memory.against_machine(config, fits)[0].status == "warning"
+    have, free = available.total_gib(), available.free_gib()
+    parts = [memory.Need("weights", 0.01, 0.01, sure=True)]
+    fits = [*parts, memory.Need("activations", 0.01, have, sure=False)]
+    [finding] = memory.against_machine(config, fits)
+    assert finding.status == "warning" and "full rollouts may not fit" in finding.text
     risky = [*parts, memory.Need("activations", have, have, sure=False)]
     assert memory.against_machine(config, risky)[0].status == "warning"
+    # What others hold is no error: they may release it.
+    held = [*parts, memory.Need("activations", (have + free) / 2, have, sure=False)]
+    [finding] = memory.against_machine(config, held)
+    assert finding.status == "warning" and "others hold" in finding.text
     exact = [memory.Need("weights", have + 1, have + 1, sure=True)]
     assert memory.against_machine(config, exact)[0].status == "error"
+
+
+def test_the_cache_that_vllm_asks_for_on_a_cpu_is_compared_with_what_the_models_leave():
+    config = read("rollout=vllm", "+rollout_len=16")
+    model = lab_model(LabConfig(), len(lab_tokenizer()), 0)
+    assert memory.of_vllm(config, model, []) == []
+    some = replace(config, rollout=replace(config.rollout, max_sequences=10**6))
+    [finding] = memory.of_vllm(some, model, [])
+    assert finding.status == "error" and "vLLM asks for a cache of" in finding.text
+    gib = available.free_gib()
+    [finding] = memory.of_vllm(config, model, [memory.Need("weights", gib, gib, sure=True)])
+    assert finding.status == "warning"
+    eager = replace(some, rollout=replace(some.rollout, engine="eager"))
+    assert memory.of_vllm(eager, model, []) == []
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from failing_peer import FailingPeer, step_row
 
 from esr_cli.bench import command as bench
 from esr_cli.bench import record
-from esr_cli.bench.ceilings import measure
+from esr_cli.check.ceilings import measure
 from esr_cli.check.floors import Ceilings, Work, floors
 from esr_cli.config import BenchConfig, TuneConfig
 from esr_cli.execution.worker import ProcessWorker, WorkerError

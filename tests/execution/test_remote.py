@@ -8,11 +8,12 @@ import signal
 import pytest
 import torch
 
+from esr_cli.base.notes import note
 from esr_cli.base.words import numbered
 from esr_cli.execution.remote import RestorableEngine
 from esr_cli.execution.restarting import WorkerError
 from esr_cli.execution.scoring import Teachers
-from esr_cli.execution.several import Engines, log_of
+from esr_cli.execution.several import Engines, WatchedEngines, Workers, log_of
 from esr_cli.execution.worker import place
 from esr_cli.train.gauge import Gauge
 from esr_cli.types import HiddenScores, Prompt, Rollout, Sampling
@@ -156,6 +157,29 @@ def test_responses_that_end_together_are_not_seen_early(one):
     seen = []
     one.begin([(prompts(5), Sampling(4, samples=2))], seen.append)
     assert len(one.finish()[0]) == 10 and seen == []
+
+
+def test_an_evaluation_reports_how_many_responses_have_ended(one):
+    one.load_weights({"w": torch.ones(1)})
+    seen = []
+    watched = WatchedEngines(one, lambda ended, total: seen.append((ended, total)))
+    limits = (5, 1, 3, 3, 9, 2)
+    found = watched.generate(prompts(3), Sampling(9, samples=2, lengths=limits))
+    assert [each.response_ids[0] for each in found] == list(limits)
+    # What ends last is the evaluation itself.
+    assert seen == [(0, 6), (1, 6), (2, 6), (4, 6), (5, 6)]
+
+
+def build_noting():
+    note("decodes slowly")
+    return build_echo()
+
+
+@pytest.mark.parametrize("where", ["inline", "process"])
+def test_notes_of_workers_are_taken_once(where):
+    two = Workers([place(where, numbered("engine", at), build_noting, {}) for at in range(2)])
+    assert two.take_notes() == ["decodes slowly"] and two.take_notes() == []
+    two.close()
 
 
 def test_weights_may_pass_through_the_host():

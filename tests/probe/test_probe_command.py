@@ -35,8 +35,12 @@ def test_all_probes_of_a_run_write_their_files(probed):
     for name in NAMES:
         assert rows(out, f"{name}.jsonl") and (out / f"{name}.yaml").exists()
         assert name == "samples" or (out / f"{name}.svg").exists()
-        assert f"{name}: " in done.stdout
+        assert name in done.stdout
     assert done.stdout.count("responses of the student before") == 1, "sampled once for all"
+    # The run has fewer questions than a probe asks.
+    asked = {row["prompts"] for name in NAMES[:5] for row in rows(out, f"{name}.jsonl")}
+    assert asked == {4} and "4 prompts: there are no more (prompts=" in done.stdout
+    assert "decay (4 prompts): " in done.stdout
 
 
 def test_responses_are_those_of_the_runs_own_evaluations(probed, unbroken):

@@ -38,6 +38,9 @@ def test_a_run_writes_all_its_files(unbroken):
     kept = sorted(path.name for path in (unbroken / "checkpoints").iterdir())
     assert kept == ["step-000028", "step-000030"]
     assert list(unbroken.glob("wandb/offline-run-*"))
+    log = (unbroken / "esr.log").read_text()
+    ready, evaluated = log.index("engine and teacher ready in "), log.index("step 0: lab avg@")
+    assert log.index("starting the engine (eager)") < ready < evaluated
     assert (unbroken / "engine.log").exists() and (unbroken / "teacher.log").exists()
 
 
