@@ -68,7 +68,11 @@ PLAN: list[tuple[str, str, str]] = [
     # what everyone may use
     ("config", "", "errors finding gate probe schema train"),
     ("types", "", ""),
-    ("base", "", "failures files parallel process reading seeds states statistics words writing"),
+    (
+        "base",
+        "",
+        "available failures files parallel process reading seeds states statistics words writing",
+    ),
 ]
 NAMES = [room for room, _, _ in PLAN]
 ENTERS = {room: set(enters.split()) for room, enters, _ in PLAN}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 
 from esr_cli.assembly.seats import beside_trainer
 from esr_cli.assembly.workers import weights_of
+from esr_cli.base import available
 from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.distill.divergence import Options
@@ -88,8 +88,8 @@ def needs(
 
 def against_machine(config: TrainConfig, parts: list[Need]) -> list[Finding]:
     """Compares the sum with the available memory; an error if the exact parts alone do not fit."""
-    on_gpu = torch.cuda.is_available() and config.execution.device != "cpu"
-    have = torch.cuda.mem_get_info()[1] / GIB if on_gpu else _ram_gib()
+    on_gpu = _device(config).startswith("cuda")
+    have = _gpu_gib()[0] if on_gpu else available.total_gib()
     where = f"{have:.0f} GiB of {'GPU ' if on_gpu else ''}memory"
     sure = sum(need.at_n for need in parts if need.sure)
     at_n, full = sum(need.at_n for need in parts), sum(need.full for need in parts)
@@ -107,6 +107,21 @@ def against_machine(config: TrainConfig, parts: list[Need]) -> list[Finding]:
         text = f"{text}: full rollouts may not fit"
         return [Finding("warning", "memory", text, "keep N short")]
     return [Finding("ok", "memory", text)]
+
+
+def available_gib(config: TrainConfig) -> float:
+    """GiB that are free where the student computes."""
+    return _gpu_gib()[1] if _device(config).startswith("cuda") else available.free_gib()
+
+
+def _gpu_gib() -> tuple[float, float]:
+    """Total and free memory of the GPU; of one that does not exist, which is an error elsewhere,
+    endless.
+    """
+    if not torch.cuda.is_available():
+        return math.inf, math.inf
+    free, total = torch.cuda.mem_get_info()
+    return total / GIB, free / GIB
 
 
 def _lighter(config: TrainConfig) -> list[str]:
@@ -203,11 +218,3 @@ def dtype_of(config: TrainConfig) -> str:
 
 def _device(config: TrainConfig) -> str:
     return loading.pick_device(config.execution.device)
-
-
-def _ram_gib() -> float:
-    """The machine's memory, or the limit of the container if that is lower."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.exists() else "max"
-    return total if text == "max" else min(total, int(text) / GIB)
