@@ -34,13 +34,14 @@ REPEATS, SHOWN = 9, 7
 INLINE = ("execution.engine=inline", "execution.teacher=inline")
 
 
-def configured(tokens: int, overrides: list[str]) -> Any:
-    """The configuration of `esr bench` for one length and everything inline."""
+def configured(tokens: int, overrides: list[str]) -> tuple[Any, int | None]:
+    """The configuration of `esr bench` for one length and everything inline; `prompt_tokens`."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         tree = compose("bench", [*INLINE, *overrides])
     config = replace(gate.read(tree, BenchConfig), rollout_lens=[tokens])
     engine = config.engines[0] if any("engines=" in each for each in overrides) else "eager"
-    return bench._found(with_random_weights(on_engine(bench._trained(config), engine)))
+    ready = bench._found(with_random_weights(on_engine(bench._trained(config), engine)))
+    return ready, config.prompt_tokens
 
 
 def print_phase(phase: str, work: Callable[[], Any]) -> None:
@@ -78,8 +79,8 @@ def main() -> None:
     tokens = int(sys.argv[1]) if sys.argv[1:] and sys.argv[1].isdigit() else 64
     overrides = [each for each in sys.argv[1:] if "=" in each]
     with tempfile.TemporaryDirectory() as folder:
-        config = configured(tokens, overrides)
-        ours = Ours(config, folder)
+        config, prompt_tokens = configured(tokens, overrides)
+        ours = Ours(config, folder, prompt_tokens)
         engine, teacher, student = ours.parts.engine, ours.parts.teacher, ours.parts.student
         prompts = ours.task.train(0, config.prompts_per_step)
         count = config.prompts_per_step * ours.parts.sampling.samples

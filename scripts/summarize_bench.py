@@ -2,8 +2,9 @@
 
     python scripts/summarize_bench.py BENCH_JSON [--record FILE]
 
-Median seconds by phase, the floor of a step, and the time of the peer's step over ours: the median
-of its rounds, with the lowest and the highest. The recorded file names no folder.
+Median seconds by phase, the floor of a step, and the peer's time over ours, for scoring + training
+and for the step: the median of the rounds, with the lowest and the highest. The recorded file names
+no folder.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import argparse
 import json
 import re
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from results import markdown
 
-PHASES = ("generate", "score", "train", "sync", "step")
+PHASES = ("generate", "score", "train", "score+train", "sync", "step")
+# The phases whose ratio to the peer has a column.
+COMPARED = {"score+train": "TRL's score+train / ours", "step": "TRL's step / ours"}
 FOLDERS = re.compile(r"\b(data_dir|out)=\S+")
 
 
@@ -26,19 +30,30 @@ def tables(written: dict[str, Any]) -> list[str]:
 
 
 def _seconds(written: dict[str, Any]) -> str:
-    heads = ("arm", "N", *PHASES, "floor", *(["TRL's step / ours"] if written["loss"] else []))
-    rows = {(row["arm"], row["length"], row["phase"]): row for row in written["rows"]}
+    ratios = COMPARED.values() if written["loss"] else ()
+    heads = ("arm", "N", *PHASES, "floor", *ratios)
+    each = {(row["arm"], row["length"], row["phase"]): row["all"] for row in written["rows"]}
+    floors = {(r["arm"], r["length"]): r["floor"] for r in written["rows"] if r["phase"] == "step"}
     lines = []
-    for arm, length in dict.fromkeys((arm, length) for arm, length, _ in rows):
-        found = [rows.get((arm, length, phase)) for phase in PHASES]
-        cells = [f"{row['seconds']:.3f}" if row else "–" for row in found]
-        floor = rows[arm, length, "step"]["floor"]
+    for (arm, length), floor in floors.items():
+        parts = (each[arm, length, "score"], each[arm, length, "train"])
+        each[arm, length, "score+train"] = [sum(both) for both in zip(*parts, strict=True)]
+        found = [each.get((arm, length, phase)) for phase in PHASES]
+        cells = [f"{median(seconds):.3f}" if seconds else "–" for seconds in found]
         cells.append("" if floor is None else f"{floor:.3f}")
-        if written["loss"]:
-            ratio = written["ratio_to_trl"].get(arm, {}).get(length)
-            cells.append("{ratio:.2f} ({low:.2f} to {high:.2f})".format(**ratio) if ratio else "")
         lines.append([arm, length, *cells])
+    if written["loss"]:
+        for line in lines:
+            line += [_ratio(each, line[0], line[1], phase) for phase in COMPARED]
     return markdown(heads, lines)
+
+
+def _ratio(each: dict[tuple[str, str, str], list[float]], arm: str, length: str, phase: str) -> str:
+    peer = each.get(("trl", length, phase))
+    if arm == "trl" or not peer:
+        return ""
+    found = [a / b for a, b in zip(peer, each[arm, length, phase], strict=True)]
+    return f"{median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
 
 
 def _memory(written: dict[str, Any]) -> str:

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli.assembly.data import make_task
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.workers import assemble
 from esr_cli.base import process
+from esr_cli.bench.prompts import SizedTask, bench_task
 from esr_cli.check import ceilings
 from esr_cli.check.floors import Ceilings, Work, floors
 from esr_cli.config import TrainConfig
@@ -23,10 +23,13 @@ from esr_cli.types import Rollout
 class Ours:
     """The loop of `esr train` on one engine, with engine and teacher placed as in training.
 
-    `config` names an engine; only the workers' logs are saved, into `folder`.
+    `config` names an engine; only the workers' logs are saved, into `folder`. With `prompt_tokens`
+    all prompts have that many tokens.
     """
 
-    def __init__(self, config: TrainConfig, folder: str) -> None:
+    def __init__(
+        self, config: TrainConfig, folder: str, prompt_tokens: int | None = None
+    ) -> None:  # fmt: skip
         self.config, self._stack = config, ExitStack()
         Path(folder).mkdir(parents=True, exist_ok=True)
         pair = config.pair
@@ -34,7 +37,7 @@ class Ours:
             loading.load_tokenizer(each.path, each.revision, each.trust_remote_code)
             for each in (pair.student, pair.teacher)
         ]
-        self.task = make_task(config, *tokenizers)
+        self.task = bench_task(config, tokenizers, prompt_tokens)
         pairing = resolve_pairing(pair, *tokenizers)
         self.parts = assemble(config, Path(folder), pairing, self._stack, print)
         self._steps = Steps(self.parts, self.task, config)
@@ -62,6 +65,9 @@ class Ours:
             for worker in workers.values():
                 worker.reset_peak()
         count = self.config.prompts_per_step * self.parts.sampling.samples
+        if isinstance(self.task, SizedTask):
+            # Made before the clock starts, since no training step makes them.
+            self.task.train(number, self.config.prompts_per_step)
         rollouts, update, times = self._steps.take(number, (tokens,) * count)
         peaks = {}
         if measure_memory:

@@ -9,7 +9,10 @@ import numpy as np
 
 from esr_cli.base.files import Rows
 
-PHASES = ("generate", "score", "train", "sync", "other", "step")
+PARTS = ("generate", "score", "train", "sync")
+# Scoring and training together: what the rollout length shortens least, where prompts are long.
+SCORE_TRAIN = "score+train"
+PHASES = ("generate", "score", "train", SCORE_TRAIN, "sync", "other", "step")
 # A step of one configuration at one length, as returned by `Ours.step` and `Trl.step`.
 Step = dict[str, Any]
 # By configuration and length, in the order in which they were taken.
@@ -24,10 +27,14 @@ def rows(steps: Steps) -> Rows:
     found = []
     for (name, length), taken in steps.items():
         for phase in PHASES:
-            if phase not in ("other", "step") and not any(phase in s["seconds"] for s in taken):
+            if not _has(taken, phase):
                 continue
             seconds = [_seconds(each, phase) for each in taken]
-            floors = [each["floor"][phase] for each in taken if phase in each.get("floor", {})]
+            parts = phase.split("+")
+            floors = [
+                sum(each["floor"][part] for part in parts)
+                for each in taken if set(parts) <= each.get("floor", {}).keys()
+            ]  # fmt: skip
             found.append({
                 "arm": name, "length": length, "phase": phase, "seconds": median(seconds),
                 "all": [round(each, 6) for each in seconds],
@@ -54,19 +61,19 @@ def work(steps: Steps) -> Rows:
     ]  # fmt: skip
 
 
-def ratios(steps: Steps, peer: str) -> dict[str, dict[str, dict[str, float]]]:
-    """The peer's step time over ours, by our configuration and length.
+def ratios(steps: Steps, peer: str, phase: str = "step") -> dict[str, dict[str, dict[str, float]]]:
+    """The peer's time of a phase over ours, by our configuration and length.
 
-    The median over pairs of consecutive steps, with the lowest and the highest. One run has no
-    interval: its steps resemble each other and are no sample of runs.
+    The median over pairs of steps of the same round, with the lowest and the highest. One run has
+    no interval: its steps resemble each other and are no sample of runs.
     """
     result: dict[str, dict[str, dict[str, float]]] = {}
     for (name, length), taken in steps.items():
         peer_steps = steps.get((peer, length))
-        if name == peer or not peer_steps:
+        if name == peer or not peer_steps or not (_has(taken, phase) and _has(peer_steps, phase)):
             continue
         pairs = zip(peer_steps, taken, strict=True)
-        each = [_seconds(a, "step") / _seconds(b, "step") for a, b in pairs]
+        each = [_seconds(a, phase) / _seconds(b, phase) for a, b in pairs]
         found = {"ratio": median(each), "low": min(each), "high": max(each)}
         result.setdefault(name, {})[length] = found
     return result
@@ -90,8 +97,14 @@ def line(steps: Steps, configuration: str) -> dict[str, float] | None:
     return {"constant_s": float(constant), "s_a_token": float(slope), "r2": 1 - residual / total}
 
 
+def _has(taken: list[Step], phase: str) -> bool:
+    """Whether a configuration has the phase; what is left of a step, and the step, all have."""
+    parts = set(phase.split("+"))
+    return phase in ("other", "step") or any(parts & step["seconds"].keys() for step in taken)
+
+
 def _seconds(step: Step, phase: str) -> float:
     seconds = step["seconds"]
     if phase != "other":
-        return float(seconds.get(phase, 0.0))
-    return float(seconds["step"] - sum(seconds.get(name, 0.0) for name in PHASES[:4]))
+        return float(sum(seconds.get(part, 0.0) for part in phase.split("+")))
+    return float(seconds["step"] - sum(seconds.get(part, 0.0) for part in PARTS))

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from esr_cli.base.files import Rows
 from esr_cli.base.words import counted
-from esr_cli.bench.record import PHASES
+from esr_cli.bench.record import PHASES, SCORE_TRAIN
 
 
 def show(record: dict[str, Any]) -> None:
@@ -24,7 +24,7 @@ def show(record: dict[str, Any]) -> None:
     for name in dict.fromkeys(row["arm"] for row in record["rows"]):
         console.print(
             f"\n{name}: {record['pair']}, {record['tune']}, "
-            f"{counted(record['responses'], 'response')} per step; median seconds of "
+            f"{_work(record)} per step; median seconds of "
             f"{counted(record['repeats'], 'step')}, with the ratio to the floor below; "
             "peak memory by process"
         )
@@ -35,12 +35,13 @@ def show(record: dict[str, Any]) -> None:
                 f"{name}: {line['constant_s']:.3f} s + {1000 * line['s_a_token']:.2f} ms per token "
                 f"of the longest response (R² {line['r2']:.3f})"
             )
-    for name, by_length in record["ratio_to_trl"].items():
-        ratios = ", ".join(
-            f"N={length} {each['ratio']:.2f} ({each['low']:.2f} to {each['high']:.2f})"
-            for length, each in by_length.items()
-        )
-        console.print(f"step time of trl over {name}, median (range) of rounds: {ratios}")
+    for phase, key in (("step", "ratio_to_trl"), (SCORE_TRAIN, "score_train_ratio_to_trl")):
+        for name, by_length in record[key].items():
+            ratios = ", ".join(
+                f"N={length} {each['ratio']:.2f} ({each['low']:.2f} to {each['high']:.2f})"
+                for length, each in by_length.items()
+            )
+            console.print(f"{phase} time of trl over {name}, median (range) of rounds: {ratios}")
 
 
 def _table(record: dict[str, Any], configuration: str) -> Table:
@@ -50,7 +51,8 @@ def _table(record: dict[str, Any], configuration: str) -> Table:
     processes = list(dict.fromkeys(process for _, process in peaks))
     # At most 80 columns, the width when output goes to a file.
     table = Table(box=box.SIMPLE_HEAD, padding=0)
-    for heading in ("N", *PHASES, "floor", *(f"{process}\nGiB" for process in processes)):
+    names = (phase.replace("+", "+\n") for phase in PHASES)
+    for heading in ("N", *names, "floor", *(f"{process}\nGiB" for process in processes)):
         table.add_column(heading, justify="right")
     rows = _of(configuration, record["rows"])
     for length in dict.fromkeys(row["length"] for row in rows):
@@ -62,6 +64,14 @@ def _table(record: dict[str, Any], configuration: str) -> Table:
             *(f"{peaks[length, process]:.2f}" for process in processes),
         )  # fmt: skip
     return table
+
+
+def _work(record: dict[str, Any]) -> str:
+    """What a step samples; the length of the prompts if it was given."""
+    responses, tokens = counted(record["responses"], "response"), record["prompt_tokens"]
+    if record["rollouts_per_prompt"] > 1:
+        responses += f", {record['rollouts_per_prompt']} to each prompt,"
+    return responses + (f" after {counted(tokens, 'token')}" if tokens else "")
 
 
 def _of(configuration: str, rows: Rows) -> Rows:

@@ -2,6 +2,9 @@
 
 The trainer itself runs in a thread, which waits before each step until one is requested. Its
 prompts are our token ids. A step begins and ends for our clock where it does for the trainer's.
+It samples one response to each prompt of its batch and has no setting for more. With
+`rollouts_per_prompt` its data set therefore has each prompt as many times in a row, and its batch
+has all of them.
 """
 
 from __future__ import annotations
@@ -14,9 +17,9 @@ from typing import Any
 
 import torch
 
-from esr_cli.assembly.data import make_task
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.base import process
+from esr_cli.bench.prompts import bench_task
 from esr_cli.config import TrainConfig
 from esr_cli.models import loading
 from esr_cli.student import tuning
@@ -26,11 +29,15 @@ from esr_cli.types import Rollout
 class Trl:
     """TRL with colocated vLLM, or with generation by transformers.
 
-    `steps` is the number of steps to be requested; the trainer writes into `folder`. Raises what
-    TRL raises if it cannot run with these models or this engine.
+    `steps` is the number of steps to be requested; the trainer writes into `folder`. With
+    `prompt_tokens` all prompts have that many tokens. Raises what TRL raises if it cannot run with
+    these models or this engine.
     """
 
-    def __init__(self, config: TrainConfig, folder: str, steps: int, vllm: bool) -> None:
+    def __init__(
+        self, config: TrainConfig, folder: str, steps: int, vllm: bool,
+        prompt_tokens: int | None = None,
+    ) -> None:  # fmt: skip
         self.config, self._seconds = config, dict[str, float]()
         _prepare_environment(config.execution.device)
         self._step_requested, self._step_finished = threading.Semaphore(0), threading.Semaphore(0)
@@ -42,10 +49,15 @@ class Trl:
             for each in (pair.student, pair.teacher)
         ]
         self._stop_ids = list(resolve_pairing(pair, *tokenizers).stop_ids)
-        task = make_task(config, *tokenizers)
+        task = bench_task(config, tokenizers, prompt_tokens)
         batches = [task.train(step, config.prompts_per_step) for step in range(steps)]
         self._trainer = self._make(
-            [each.student_ids for batch in batches for each in batch],
+            [
+                each.student_ids
+                for batch in batches
+                for each in batch
+                for _ in range(config.rollouts_per_prompt)
+            ],
             tokenizers[0],
             folder,
             steps,
@@ -113,7 +125,8 @@ class Trl:
         device = loading.pick_device(config.execution.device).partition(":")[0]
         dtype = loading.pick_dtype(pair.dtype, device)
         settings = DistillationConfig(
-            output_dir=folder, max_steps=steps, per_device_train_batch_size=config.prompts_per_step,
+            output_dir=folder, max_steps=steps,
+            per_device_train_batch_size=config.prompts_per_step * config.rollouts_per_prompt,
             learning_rate=tune.learning_rate, lr_scheduler_type="constant", warmup_steps=0,
             adam_beta1=tune.beta1, adam_beta2=tune.beta2, weight_decay=tune.weight_decay,
             max_grad_norm=tune.clip_norm, gradient_checkpointing=tune.gradient_checkpointing,

@@ -16,13 +16,17 @@ ENGINES = ("eager", "vllm")
 class BenchConfig(TrainConfig):
     """Settings of `esr train`, plus the rollout lengths and engines to time.
 
-    Each length is a number of tokens or `full`. `repeats` steps are timed after `warmup` steps.
-    `peer` is a package to compare with. If `out` is null, esr chooses the folder.
+    Each length is a number of tokens or `full`. With `prompt_tokens` every prompt has that many
+    tokens, for student and teacher each. `repeats` steps are timed after `warmup` steps. `peer` is
+    a package to compare with. With `in_turns` only one configuration is in memory at a time; null
+    is that if they do not fit together. If `out` is null, esr chooses the folder.
     """
 
     rollout_lens: list[Any] = field(default_factory=list)
+    prompt_tokens: int | None = None
     engines: list[str] = field(default_factory=list)
     peer: str | None = None
+    in_turns: bool | None = None
     repeats: int = 5
     warmup: int = 2
     out: str | None = None
@@ -36,6 +40,7 @@ class BenchConfig(TrainConfig):
             need(each != "auto", "lengths", each, "give a number of tokens, or full")
             tokens, limit = self.tokens(each), self.pair.context_tokens
             need(tokens < limit, "lengths", each, f"stay below pair.context_tokens={limit}")
+            self._check_prompts(limit - tokens, f"lengths={each} leaves of pair.context_tokens")
         need(bool(self.engines), "engines", "[]", f"give one or more of {', '.join(ENGINES)}")
         for each in self.engines:
             need_choice("engines", each, ENGINES)
@@ -47,6 +52,11 @@ class BenchConfig(TrainConfig):
         places = (self.execution.engine, self.execution.teacher)
         need("ray" not in places, "execution", "ray", "esr bench times one machine; leave it out")
         need(self.resume is None, "resume", self.resume, "goes with esr train; leave it out")
+
+    def _check_prompts(self, room: int, left_by: str) -> None:
+        count = self.prompt_tokens
+        fits = count is None or 0 < count <= room
+        need(fits, "prompt_tokens", count, f"give 1 to {room}, which {left_by}")
 
     def tokens(self, length: Any) -> int:
         """Resolves a length to tokens; `full` is `pair.max_response_tokens`."""

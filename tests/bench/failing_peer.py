@@ -15,7 +15,7 @@ def step_row(seconds, longest, generate=0.25):
 class FailingPeer:
     """A peer that fails in the method named by `FAILS_IN`; it logs each construction to `made`."""
 
-    def __init__(self, config, folder, steps, vllm) -> None:
+    def __init__(self, config, folder, steps, vllm, prompt_tokens) -> None:
         self.fails_in = os.environ["FAILS_IN"]
         with open("made", "a") as file:
             file.write("made\n")
@@ -35,3 +35,16 @@ class FailingPeer:
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+class FailingEngine:
+    """Our loop on an engine, but its steps fail."""
+
+    def __init__(self, **_) -> None:
+        pass
+
+    def measure_ceilings(self) -> None:
+        """Measures nothing."""
+
+    def step(self, *_) -> dict:
+        raise MemoryError("the card is full")
