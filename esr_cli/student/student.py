@@ -15,6 +15,7 @@ from esr_cli.distill import positions
 from esr_cli.distill.divergence import Options, Side, divergence, figures
 from esr_cli.models import batching, loading
 from esr_cli.student import checkpoint, measures, tuning
+from esr_cli.student.after_prompts import AfterPrompts
 from esr_cli.student.checkpoint import Tensors, all_finite
 from esr_cli.student.measures import MicroBatch
 from esr_cli.student.ranks import Alone, local, whole
@@ -83,6 +84,7 @@ class Student:
         self.splits = loading.head_agrees(model, loading.head_of(model))
         self.tuning = tuning.make(model, config, self.ranks)
         self._states = self.ranks.states_of(model)
+        self._after = None if config.prompt_gradient else AfterPrompts(model, self.splits)
         if config.gradient_checkpointing:
             # Masks depend on seeds alone, so recomputation does not need the random state.
             model.gradient_checkpointing_enable(
@@ -195,11 +197,14 @@ class Student:
         self, sequences: list[tuple[int, ...]], prompts: list[tuple[int, ...]],
         chosen: list[Rollout],
     ) -> tuple[Side, torch.Tensor]:  # fmt: skip
-        states_RX = batching.response_rows(
-            self._read(batching.pad(sequences, self.model.device)),
-            list(map(len, prompts)),
-            [len(r.response_ids) for r in chosen],
-        )
+        if self._after is None:
+            states_RX = batching.response_rows(
+                self._read(batching.pad(sequences, self.model.device)),
+                list(map(len, prompts)),
+                [len(r.response_ids) for r in chosen],
+            )
+        else:
+            states_RX = self._after.rows(prompts, [r.response_ids for r in chosen])
         return (states_RX, loading.head_of(self.model)) if self.splits else states_RX, states_RX
 
     @torch.no_grad()
