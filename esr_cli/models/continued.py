@@ -84,7 +84,7 @@ class Continued:
         # Without a configuration it keeps all keys, also in layers with a sliding window, whose
         # last keys would be those of the padding.
         cache: Any = DynamicCache()
-        self._forward(input_ids=ids_BL, past_key_values=cache, use_cache=True)
+        self._call(input_ids=ids_BL, past_key_values=cache, use_cache=True)
         return [
             [(_row(layer.keys, at, ids), _row(layer.values, at, ids)) for layer in cache.layers]
             for at, ids in enumerate(prompts)
@@ -108,11 +108,16 @@ class Continued:
         ]
         longest, new = max(map(len, prompts)) - 1, ids_BL.shape[1]
         at_L = torch.arange(longest + new, device=device)
-        return self._forward(
+        return self._call(
             input_ids=ids_BL, past_key_values=Cache(layers), use_cache=True,
             position_ids=lengths_B1 + at_L[:new],
             attention_mask=at_L >= longest - lengths_B1,
         )  # fmt: skip
+
+    def _call(self, **inputs: Any) -> torch.Tensor:
+        # Compiled layers would be compiled again for each layer and each number of prompts.
+        with torch.compiler.set_stance("force_eager"):
+            return self._forward(**inputs)
 
     @torch.no_grad()
     def agrees(self) -> bool:
