@@ -73,8 +73,8 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "models",
         "distill",
-        "batching classes grouped head_file heads literal loading lora outlines random_weights "
-        "reading shapes spelling token_bytes vocabulary",
+        "batching classes continued grouped head_file heads literal loading lora outlines "
+        "random_weights reading shapes spelling token_bytes vocabulary",
     ),
     ("distill", "", "divergence head lengths positions ranks shared"),
     # what everyone may use

@@ -81,6 +81,10 @@ def needs(
             "activations", lambda n: passes * _activations(config, student, size) * micro_batch(n)
         ),
         fixed("weights being handed over", shard * _merged_layers(config, student, size)),
+        both(
+            "teacher's kept prompts",
+            lambda _: beside * _kept(config, teachers, size, prompt_tokens),
+        ),
         both("teacher's hidden states", lambda n: rows * n * width * size),
         both("logits of one tile", lambda _: passes * tile),
     ]
@@ -192,6 +196,15 @@ def _teacher(config: TrainConfig, weights: float) -> float:
         total = torch.cuda.get_device_properties(0).total_memory
         return total * config.teacher.gpu_memory_utilization
     return weights
+
+
+def _kept(config: TrainConfig, teachers: Sequence[Any], size: int, prompt_tokens: int) -> float:
+    """Bytes of the prompts that a teacher keeps at most: all of the run's, or up to its bound."""
+    if config.teacher.engine != "local":
+        return 0
+    each = max(cache_bytes(_shape(model), size) for model in teachers) * prompt_tokens
+    bound = config.teacher.prompt_cache_gib * GIB
+    return min(bound, each * config.prompts_per_step * config.steps)
 
 
 def _optimizer(config: TrainConfig, student: Any, size: int) -> float:

@@ -20,6 +20,7 @@ from esr_cli.teacher.canary import Canary
 from esr_cli.teacher.servers import KEY, Served, ServerError, Servers
 
 T = TypeVar("T")
+GIB = 2**30
 _DESCRIBED: dict[tuple[str, ...], dict[str, Served]] = {}
 
 
@@ -65,6 +66,7 @@ def place_teachers(
             "columns": pairing.columns,
             "micro_batch_tokens": config.tune.micro_batch_tokens,
             "trust_remote_code": model.trust_remote_code, "compiled": config.tune.compile,
+            "prompt_cache": int(config.teacher.prompt_cache_gib * GIB),
         }  # fmt: skip
     else:
         settings["head"] = {

@@ -88,6 +88,7 @@ def findings(run_facts: RunFacts) -> list[Finding]:
         *limits.positions(config, lengths_of(config).longest),
         *tuning.targets(run_facts.models["student"], config.tune),
         *tuning.precision(config),
+        *tuning.prompt_gradient(config, run_facts.models["student"]),
         *tuning.rates(config.tune, config.steps),
         *tuning.compiling(run_facts.models, config.tune),
         *memory.against_machine(config, run_facts.needs),

@@ -6,6 +6,7 @@ import importlib.util
 import math
 import os
 import shutil
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ import torch
 from esr_cli.base.words import counted
 from esr_cli.config import TrainConfig, TuneConfig
 from esr_cli.config.finding import Finding
-from esr_cli.models import loading
+from esr_cli.models import head_file, loading
+from esr_cli.models.continued import Continued, called
 from esr_cli.models.outlines import adapted_layers, trained_parameters
 
 
@@ -55,6 +57,26 @@ def precision(config: TrainConfig) -> list[Finding]:
     )
     remedy = "tune.master=float32; scripts/count_lost_steps.py counts them"
     return [Finding("warning", "precision", text, remedy)]
+
+
+def prompt_gradient(config: TrainConfig, student: Any) -> list[Finding]:
+    """An error if the student's kind computes other states after prompts that are read first.
+
+    Tried on a small model of its kind; one that cannot be made so small is tried when it loads.
+    """
+    if config.tune.prompt_gradient:
+        return []
+    text, trusted = "tune.prompt_gradient=false", config.pair.student.trust_remote_code
+    try:
+        small = head_file.small_model(student.config, trusted)
+        agrees = Continued(small, partial(called, small, False)).agrees()
+    except Exception:  # whatever an architecture refuses
+        return [Finding("warning", "tuning", f"{text}: could not be tried on a small model")]
+    if not agrees:
+        said = f"{text}: this student computes other states after prompts that are read first"
+        return [Finding("error", "tuning", said, "leave it out")]
+    text += ": states of prompts count as constants, which is another gradient"
+    return [Finding("ok", "tuning", f"{text} (docs/training.md)")]
 
 
 def first_lost(rate: float, dtype: str) -> float:

@@ -28,6 +28,7 @@ NO_DIFFERENCE = (
     "run_dir", "resume", "strict", "dry_run", "data_dir", "sandbox", "tracking", "execution",
     "alarms", "watch", "teacher.urls", "teacher.timeout_s", "teacher.patience_s",
     "teacher.in_flight", "teacher.tensor_parallel", "teacher.gpu_memory_utilization",
+    "teacher.prompt_cache_gib",
     "rollout.tensor_parallel",
 )  # fmt: skip
 # What a resumed run may be given anew, beside more `steps`.
@@ -103,6 +104,11 @@ class TrainConfig:
         need(
             not alone or self.tune.rank <= MOST_RANK, "rollout.weights", weights,
             f"vLLM takes adapters of rank {MOST_RANK} at most; give merged",
+        )  # fmt: skip
+        trainers = self.execution.trainers
+        need(
+            self.tune.prompt_gradient or trainers == 1, "execution.trainers", trainers,
+            "tune.prompt_gradient=false needs one trainer; give execution.trainers=1",
         )  # fmt: skip
         kind = self.loss.divergence
         need(

@@ -20,7 +20,8 @@ class TuneConfig:
     zero over the run, linearly or along half a cosine; `warmup_steps` or `warmup_share` of the
     steps raise it first. `micro_batch_tokens` is the number of padded tokens in one forward pass.
     `compile` applies torch.compile to the layers of both models: half a minute at the start, then
-    faster steps (docs/performance.md). docs/training.md has the formulas.
+    faster steps (docs/performance.md). `prompt_gradient=false` computes the states of a prompt's
+    tokens, all but its last one, without gradient. docs/training.md has the formulas.
     """
 
     method: str = "lora"
@@ -40,6 +41,7 @@ class TuneConfig:
     micro_batch_tokens: int = 16384
     gradient_checkpointing: bool = False
     compile: bool = False
+    prompt_gradient: bool = True
 
     def __post_init__(self) -> None:
         need_choice("tune.method", self.method, ("lora", "full"))
@@ -75,6 +77,12 @@ class TuneConfig:
         clip = self.clip_norm
         need(0 < clip < math.inf, "tune.clip_norm", clip, "give a number above 0 (1e9: no limit)")
         need(bool(self.targets), "tune.targets", self.targets, "name layers, or all-linear")
+        recomputed = self.gradient_checkpointing
+        need(
+            self.prompt_gradient or not recomputed, "tune.gradient_checkpointing", recomputed,
+            "layers that are recomputed keep no prompts; leave it out with "
+            "tune.prompt_gradient=false",
+        )  # fmt: skip
         tokens = self.micro_batch_tokens
         need(tokens > 0, "tune.micro_batch_tokens", tokens, "give a positive number of tokens")
 

@@ -13,7 +13,7 @@ from esr_cli.execution.worker import Worker
 from esr_cli.types import HiddenScores, LogitScores, Rollout, Scores, ScoresByTeacher
 
 # Metrics of a teacher that count: those of several are added, of the others the largest is kept.
-COUNTS = ("teacher/failed_requests", "wire/teacher_mib")
+COUNTS = ("teacher/failed_requests", "teacher/prompt_tokens_read", "wire/teacher_mib")
 # Rollouts, and their scores in the same order.
 Part = tuple[list[Rollout], Scores]
 

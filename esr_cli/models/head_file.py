@@ -70,15 +70,19 @@ def is_plain(config: Any, trust_remote_code: bool = False) -> bool | None:
     Tried on a model of one layer with random weights; None if the architecture takes none so small.
     """
     try:
-        small = _shrunk(config)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(0)
-            model = AutoModelForCausalLM.from_config(
-                small, trust_remote_code=trust_remote_code, dtype=torch.float32
-            )
-            return loading.head_agrees(model.eval(), loading.head_of(model))
+        model = small_model(config, trust_remote_code)
+        return loading.head_agrees(model, loading.head_of(model))
     except Exception:  # whatever an architecture refuses
         return None
+
+
+def small_model(config: Any, trust_remote_code: bool = False) -> Any:
+    """A model of this kind with one layer and random weights, to try what its code does."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(
+            _shrunk(config), trust_remote_code=trust_remote_code, dtype=torch.float32
+        ).eval()
 
 
 def _shrunk(config: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from esr_cli.models import batching, grouped, loading
+from esr_cli.student.after_prompts import AfterPrompts
 from esr_cli.types import Prompt, Rollout
 
 
@@ -16,16 +17,19 @@ class Reader:
     """Reads rollouts in rows, each a prompt and one or more responses to it (`models.grouped`).
 
     `splits` is whether the states before the output head give the model's logits. `shares` is
-    whether a row may have several responses; only if the model agrees with plain rows.
+    whether a row may have several responses; only if the model agrees with plain rows. Without
+    `prompt_gradient` each prompt is read first, without gradient. Raises `ConfigError` if the
+    model's states are then others.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, prompt_gradient: bool = True) -> None:
         self.splits = loading.head_agrees(model, loading.head_of(model))
         # What computes `hidden_BLD` of `input_ids_BL`; another once ranks share the model.
         self.states: Callable[..., torch.Tensor] = partial(loading.hidden_states, model)
         self._model, self._dtype = model, model.dtype
         self._shape = model.config.get_text_config()
         self.shares = grouped.agrees(model, self._read)
+        self._after = None if prompt_gradient else AfterPrompts(model, self.splits)
 
     def rows(self, rollouts: list[Rollout], budget_tokens: int, most: int) -> list[list[int]]:
         """The rollouts of each row by number, see `grouped.parts`."""
@@ -53,6 +57,9 @@ class Reader:
 
         Hidden states, or logits if the head does not split.
         """
+        if self._after:
+            asked = [ids_of(row[0].prompt) for row in rows for _ in row]
+            return self._after.rows(asked, [each.response_ids for row in rows for each in row])
         made = [(ids_of(row[0].prompt), [each.response_ids for each in row]) for row in rows]
         windows = grouped.windows_of(self._shape)
         if windows is not None and any(len(responses) > 1 for _, responses in made):

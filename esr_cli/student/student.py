@@ -81,7 +81,7 @@ class Student:
         self.model, self.teacher_heads, self.dtype = model, teacher_heads, model.dtype
         self.config, self.objective, self.total_steps = config, objective, total_steps
         loading.without_dropout(model)
-        self.reader = Reader(model)
+        self.reader = Reader(model, config.prompt_gradient)
         self.splits = self.reader.splits
         self.tuning = tuning.make(model, config, self.ranks)
         self.reader.states = self.ranks.states_of(model)

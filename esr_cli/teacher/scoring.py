@@ -39,13 +39,17 @@ class Batch:
         sequences = (p + r.ids for p, r in zip(prompts, readings, strict=True))
         return cls(tuple(sequences), tuple(map(len, prompts)), readings)
 
-    def rows(self, at: int, states_LX: torch.Tensor) -> torch.Tensor:
+    def rows(
+        self, at: int, states_LX: torch.Tensor, prompt_tokens: int | None = None
+    ) -> torch.Tensor:
         """The states of a sequence that predict its response tokens; one row per token.
 
-        The row of a token that is not aligned is arbitrary.
+        The row of a token that is not aligned is arbitrary. `prompt_tokens` is the number of the
+        prompt's last tokens that are among the states, if not all are.
         """
         rows = torch.tensor(self.readings[at].rows, device=states_LX.device, dtype=torch.long)
-        return states_LX[self.prompt_tokens[at] - 1 + rows.clamp(min=0)]
+        before = self.prompt_tokens[at] if prompt_tokens is None else prompt_tokens
+        return states_LX[before - 1 + rows.clamp(min=0)]
 
     def scores(
         self, rows: Sequence[torch.Tensor], hidden: bool = True,
