@@ -213,7 +213,8 @@ def test_a_dry_run_at_the_full_vocabulary_with_random_weights(tmp_path):
         shapes += [f"pair.{role}.family=null" for role in ("student", "teacher")]
         shapes += ["pair.stop_tokens=[]"]
     done = esr(
-        "train", "pair=qwen25math_1p5b__qwen3_1p7b", "pair.weights=random", *shapes,
+        "train", "pair=qwen25math_1p5b__qwen3_1p7b", "pair.weights=random", "pair.dtype=float32",
+        *shapes,
         "pair.teacher.shape.head_dim=24", "task=lab", "benchmark=lab", "benchmark.lab.samples=1",
         "benchmark.lab.max_tokens=4", "limit=2", "+rollout_len=4", "steps=2",
         "prompts_per_step=2", *INLINE, "strict=true", "run_dir=run",
