@@ -63,7 +63,7 @@ def measured(path: Path) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(path)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
     right = sum(named(model, tokenizer, country, city) for country, city in CAPITALS.items())
-    low, high = wilson(right / len(CAPITALS), len(CAPITALS))
+    _, low, high = wilson(right / len(CAPITALS), len(CAPITALS))
     return {
         "perplexity": round(perplexity(model, tokenizer), 3), "right": right, "of": len(CAPITALS),
         "low": round(low, 4), "high": round(high, 4),

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from conftest import SHORT, esr, read, rows, value
 
 from esr_cli.assembly import preflight
@@ -20,6 +21,7 @@ from esr_cli.probe.analyses import profile
 from esr_cli.probe.analyses.reads import Read
 from esr_cli.probe.material import Material
 from esr_cli.probe.settings import profile_of, settings
+from esr_cli.train import auto_length
 
 
 def test_n_is_measured_with_the_prompts_and_sampling_of_the_run(tmp_path):
@@ -76,14 +78,14 @@ def test_n_is_measured_before_a_run_and_kept_by_it(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     profile = rows(tmp_path / "run" / "probes-before", "profile.jsonl")
     suggested = int(value(profile, "suggested_tokens", who="before"))
-    # The teacher writes careful solutions, which are longer than the position that the KL suggests.
-    n = int(value(profile, "median_length", who="teacher"))
-    assert 8 < suggested < 82 < n < 128
+    # The teacher writes careful solutions, more than twice as long as what the KL suggests.
+    longest, n = int(value(profile, "median_length", who="teacher")), suggested
+    assert 8 < suggested < 50 and 2 * suggested < longest < 128
     assert f"max_tokens: {n}\n" in (tmp_path / "run" / "config.yaml").read_text()
     assert (
         f"rollout_len=auto: N={n}, measured now: run/" in (tmp_path / "run" / "esr.log").read_text()
     )
-    assert f"(the KL alone suggests {suggested})" in done.stdout
+    assert f"the teacher's median response has {longest} tokens" in done.stdout
     assert all(8 < row["rollout/length_mean"] <= n for row in rows(tmp_path / "run"))
     # A resumed run keeps N; an earlier probe of the same settings replaces the measurement.
     more = esr("train", "resume=run", "steps=3", "+rollout_len=auto", cwd=tmp_path)
@@ -97,7 +99,9 @@ def test_n_is_measured_before_a_run_and_kept_by_it(tmp_path):
     assert reported[2].startswith("runs/lab/probes-") and "prompts=130" in reported[2]
     assert f"max_tokens: {reported[1]}\n" in (tmp_path / "other" / "config.yaml").read_text()
     # The same profile is what a given N is compared with, without any model.
-    below = f"N=64 is below the median of the teacher's own responses, {reported[1]} tokens"
+    probed = rows(tmp_path / reported[2], "profile.jsonl")
+    typical = int(value(probed, "median_length", who="teacher"))
+    below = f"N=64 is below the median of the teacher's own responses, {typical} tokens"
     for given, said in (
         (["+rollout_len=64"], below), (["+rollout_len=120"], "at most N=120"),
         (["+rollout_len=64", "lengths=mixture", "lengths.full_share=0.25"], f"{below} ("),
@@ -110,6 +114,18 @@ def test_n_is_measured_before_a_run_and_kept_by_it(tmp_path):
     done = esr("train", "+rollout_len=64", *SHORT[1:], *shared, "steps=1", "run_dir=third",
                cwd=tmp_path)  # fmt: skip
     assert f"warning: teacher's length {below}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("suggested", "length", "n", "said"),
+    [
+        (38, None, 38, ""), (60, 52, 60, ""), (52, 52, 52, ""), (30, 52, 52, "suggests 30"),
+        (26, 52, 52, "suggests 26"), (25, 52, 25, "has 52 tokens"), (90, 2048, 90, "has 2048"),
+    ],
+)  # fmt: skip
+def test_n_is_raised_to_the_teachers_length_if_that_at_most_doubles_it(suggested, length, n, said):
+    found, why = auto_length.chosen(suggested, length)
+    assert found == n and said in why and bool(said) == bool(why)
 
 
 def test_check_reports_that_n_will_be_measured(tmp_path):
