@@ -43,6 +43,8 @@ from esr_cli.types import Rollout
 LEARNING_RATE = 1e-12
 # Relative tolerance of a loss: the order of summation in fp32, the rounding in bf16.
 LOSS_TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2}
+# Two equal models have a loss of rounding errors, which are no share of anything.
+LEAST_LOSS = 1e-2
 NOT_IN_NAME = re.compile(r"(out|data_dir|repeats|warmup|in_turns|tracking)[.=]|pair=")
 
 
@@ -160,7 +162,7 @@ def _compare_losses(config: BenchConfig, arms: Arms, found: _Found) -> None:
     peer_loss = arms.call(PEER, "loss", found.rollouts)
     if peer_loss is None:
         return
-    difference = abs(found.our_loss - peer_loss) / abs(peer_loss)
+    difference = relative_difference(found.our_loss, peer_loss)
     note = "esr compares only tokens that both vocabularies share, trl all rows"
     verdict = f"{difference:.1e} apart; {note}"
     if difference < found.tolerance:
@@ -170,6 +172,11 @@ def _compare_losses(config: BenchConfig, arms: Arms, found: _Found) -> None:
         "esr": found.our_loss, "trl": peer_loss, "relative": difference,
         "tolerance": found.tolerance,
     }  # fmt: skip
+
+
+def relative_difference(our_loss: float, peer_loss: float) -> float:
+    """The difference of two losses (nats) relative to the peer's, or to `LEAST_LOSS` if larger."""
+    return abs(our_loss - peer_loss) / max(abs(peer_loss), LEAST_LOSS)
 
 
 def _measure(config: BenchConfig, arms: Arms, found: _Found) -> None:

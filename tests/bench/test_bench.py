@@ -126,6 +126,12 @@ def test_scoring_and_training_have_a_row_and_a_ratio_of_their_own():
     assert found == {"eager": {"8": {"ratio": 2.0, "low": 1.0, "high": 2.0}}}
 
 
+def test_losses_are_compared_even_if_student_and_teacher_are_the_same_model():
+    assert bench.relative_difference(2.0, 4.0) == bench.relative_difference(6.0, 4.0) == 0.5
+    assert bench.relative_difference(0.0, 0.0) == 0
+    assert bench.relative_difference(1e-7, 0.0) < min(bench.LOSS_TOLERANCE.values())
+
+
 def test_the_line_fit_recovers_a_straight_line():
     line = record.line(STEPS, "eager")
     assert line["constant_s"] == pytest.approx(0.0, abs=1e-9)
