@@ -31,11 +31,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from esr_cli.assembly import preflight
-from esr_cli.base import files
+from esr_cli.base import files, process
 from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.exam import judge
 from esr_cli.config import BenchmarkConfig, ConfigError, ModelConfig
 from esr_cli.config.words import WordsConfig
+from esr_cli.models import loading
 from esr_cli.rollout.eager import EagerEngine
 from esr_cli.tasks.words import STRATEGIES, solution, story
 
@@ -61,6 +62,7 @@ def main() -> None:
     """Makes what is missing of the pair, and measures it."""
     out, problems, settings = _arguments()
     logging.disable_progress_bar()
+    process.keep_freed_memory()
     out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     if not (out / "student").exists():
@@ -141,9 +143,13 @@ def make_student(folder: Path) -> None:
 def train(out: Path, settings: Settings) -> tuple[Any, float]:
     """The teacher, merged, and the seconds of its training, those before an interruption too."""
     torch.manual_seed(settings.seed)
+    device = loading.pick_device("auto")
+    # Products in bfloat16 where the machine has instructions for them; weights stay in fp32.
+    low = loading.pick_dtype("auto", device) == "bfloat16"
     tokenizer = AutoTokenizer.from_pretrained(out / "student")
+    base: Any = AutoModelForCausalLM.from_pretrained(out / "student")
     model = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(out / "student"),
+        base.to(device),
         LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
     weights = [each for each in model.parameters() if each.requires_grad]
@@ -153,7 +159,8 @@ def train(out: Path, settings: Settings) -> tuple[Any, float]:
     for step in range(start, settings.steps):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min((step + 1) / WARMUP, 1 - step / settings.steps)
-        loss = _loss(model, _batch(tokenizer, settings, step))
+        with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=low):
+            loss = _loss(model, _batch(tokenizer, settings, step))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
@@ -172,7 +179,7 @@ def train(out: Path, settings: Settings) -> tuple[Any, float]:
             partial = out / "training.partial"
             torch.save(state, partial)
             os.replace(partial, out / "training.pt")
-    return model.merge_and_unload(), before + time.perf_counter() - began
+    return model.merge_and_unload().cpu(), before + time.perf_counter() - began
 
 
 def _restore(path: Path, model: Any, optimizer: Any, settings: Settings) -> tuple[int, float]:
@@ -212,10 +219,11 @@ def _loss(model: Any, batch: Iterator[tuple[list[int], list[int]]]) -> torch.Ten
         ids_BL[row, : len(prompt) + len(answer)] = torch.tensor([*prompt, *answer])
         predicts_BL[row, len(prompt) - 1 : len(prompt) + len(answer) - 1] = True
     inner = model.get_base_model()
+    ids_BL, predicts_BL = ids_BL.to(inner.device), predicts_BL.to(inner.device)
     # The padding is on the right, where causal attention does not look.
     hidden_BLD = inner.model(input_ids=ids_BL, use_cache=False).last_hidden_state
     targets_R = ids_BL.roll(-1, 1)[predicts_BL]
-    return F.cross_entropy(inner.lm_head(hidden_BLD[predicts_BL]), targets_R)
+    return F.cross_entropy(inner.lm_head(hidden_BLD[predicts_BL]).float(), targets_R)
 
 
 def measure(folder: Path, settings: Settings, problems: int) -> dict[str, float]:
