@@ -27,6 +27,16 @@ def lengths_of(config: TrainConfig) -> Lengths:
     )
 
 
+def cuts(config: TrainConfig) -> bool:
+    """Whether a step of the run may cut rollouts below `pair.max_response_tokens`."""
+    planned = lengths_of(config)
+    if planned.full_share == 1:
+        return False
+    return planned.schedule == "random" or any(
+        planned.n_at(step) < planned.full for step in range(config.steps)
+    )
+
+
 def objective_of(config: TrainConfig, shared: Shared | Grouped) -> Objective:
     """The configured loss over the tokens or classes that the pair shares."""
     loss = config.loss

@@ -48,6 +48,7 @@ class Ours:
         # Blocks until the workers are ready.
         for each in (self.parts.engine, self.parts.teacher):
             each.peak_gib()
+        self._tell()
 
     def measure_ceilings(self) -> None:
         """Measures the ceilings; call it before the first step, while the machine is idle."""
@@ -69,6 +70,7 @@ class Ours:
             # Made before the clock starts, since no training step makes them.
             self.task.train(number, self.config.prompts_per_step)
         rollouts, update, times = self._steps.take(number, (tokens,) * count)
+        self._tell()
         peaks = {}
         if measure_memory:
             peaks = {"trainer": process.peak_gib()}
@@ -96,6 +98,11 @@ class Ours:
     def facts(self) -> dict[str, Any]:
         """The measured ceilings and their device."""
         return {**vars(self.ceilings), "device": self._device}
+
+    def _tell(self) -> None:
+        """Prints what the workers have noted, for the log of this process."""
+        for line in self.parts.take_notes():
+            print(line, flush=True)
 
     def close(self) -> None:
         """Stops engine and teacher."""

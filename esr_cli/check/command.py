@@ -171,6 +171,8 @@ def _print_time(found: Estimate) -> None:
     }
     for name, (each, times) in rows.items():
         table.add_row(name, words(each), f"{times}", words(each * times))
+    if found.watching_s:
+        table.add_row("watches on whole responses", "", "", words(found.watching_s))
     table.add_row("all, without start-up and checkpoints", "", "", words(found.total_s))
     print()
     Console(highlight=False).print(table)

@@ -13,7 +13,7 @@ from statistics import fmean
 
 from esr_cli.assembly.examiner import Asked
 from esr_cli.assembly.memory import dtype_of
-from esr_cli.assembly.objective import lengths_of
+from esr_cli.assembly.objective import cuts, lengths_of
 from esr_cli.check import trial
 from esr_cli.check.facts import RunFacts
 from esr_cli.check.trial import BUSY, Trial
@@ -34,13 +34,15 @@ MUCH, MUCH_S = 0.5, 3600.0
 class Estimate:
     """Seconds of a step by phase, and of one evaluation by benchmark.
 
-    `busy` is the number of processes that competed for a core during the trial.
+    `watching_s` is for all watches on whole responses. `busy` is the number of processes that
+    competed for a core during the trial.
     """
 
     step: dict[str, float]
     evaluation: dict[str, float]
     steps: int
     evaluations: int
+    watching_s: float = 0.0
     busy: float = 0.0
 
     @property
@@ -56,7 +58,7 @@ class Estimate:
     @property
     def total_s(self) -> float:
         """Seconds of the run."""
-        return self.training_s + self.evaluating_s
+        return self.training_s + self.watching_s + self.evaluating_s
 
 
 def estimate(
@@ -77,7 +79,21 @@ def estimate(
         "sync": found.sync,
     }
     evaluation = {name: generation(config, found, each) for name, each in asked.items()}
-    return Estimate(step, evaluation, config.steps, evaluations(config), found.busy)
+    watches = watching(config, found, round(own), config.steps * sum(step.values()))
+    return Estimate(step, evaluation, config.steps, evaluations(config), watches, found.busy)
+
+
+def watching(config: TrainConfig, found: Trial, prompt_tokens: int, training_s: float) -> float:
+    """Seconds of the watches of a run whose steps take `training_s`; the first has no bound."""
+    watch = config.watch
+    if not watch.every or not cuts(config):
+        return 0.0
+    asked = Asked((prompt_tokens,) * watch.prompts, 1, config.pair.max_response_tokens)
+    each = generation(config, found, asked)
+    later = (config.steps - 1) // watch.every * each
+    if watch.share is not None:
+        later = min(later, max(0.0, watch.share * training_s - each))
+    return each + later
 
 
 def of_run(known: RunFacts, asked: Mapping[str, Asked]) -> Estimate:

@@ -83,11 +83,11 @@ def lengths(config: TrainConfig, planned: Lengths) -> list[Finding]:
 def against_teacher(config: TrainConfig, planned: Lengths) -> list[Finding]:
     """Compares N with the length of the teacher's own responses in an earlier profile.
 
-    Nothing is said of full rollouts, of `auto`, which heeds it, and of teachers that cannot be
-    asked: several, or one behind servers.
+    Nothing is said of full rollouts, of `auto`, which heeds it, and of teachers that are not asked:
+    several, or one on vLLM or behind servers.
     """
     n, topic = planned.n_at(config.steps - 1), "teacher's length"
-    asked = config.teacher.engine != "server" and not config.pair.teachers
+    asked = config.teacher.engine == "local" and not config.pair.teachers
     if n >= planned.full or config.auto_length or not asked:
         return []
     place, length = None, None

@@ -15,6 +15,7 @@ from esr_cli.config import TrainConfig
 from esr_cli.models import loading
 
 ROLES = ("student", "teacher")
+ONE_CALL_GIB = 1e-9
 
 
 def settings(config: TrainConfig, folder: Path, layers: int) -> TrainConfig:
@@ -33,10 +34,17 @@ def settings(config: TrainConfig, folder: Path, layers: int) -> TrainConfig:
     execution = replace(config.execution, engine="inline", teacher="inline", restarts=0)
     # An extra response is decoded, and compilation would take longer than all else.
     most = config.prompts_per_step * config.rollouts_per_prompt + 1
-    rollout = replace(config.rollout, engine="eager", max_sequences=most, staleness=0)
-    rollout = replace(rollout, tensor_parallel=1, weights="merged")
+    rollout = replace(
+        config.rollout, engine="eager", max_sequences=most, staleness=0, tensor_parallel=1,
+        weights="merged", seeds="response",
+    )  # fmt: skip
+    # Repeats are of the same prompts: so small a cache serves the responses of one call alone.
+    cache = min(config.teacher.prompt_cache_gib, ONE_CALL_GIB)
+    teacher = replace(config.teacher, prompt_cache_gib=cache)
     pair, tune = replace(config.pair, **made), replace(config.tune, compile=False)
-    return replace(config, pair=pair, execution=execution, rollout=rollout, tune=tune)
+    return replace(
+        config, pair=pair, execution=execution, rollout=rollout, tune=tune, teacher=teacher
+    )
 
 
 def with_layers(config: Any, most: int) -> Any:

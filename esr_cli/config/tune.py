@@ -83,6 +83,11 @@ class TuneConfig:
             "layers that are recomputed keep no prompts; leave it out with "
             "tune.prompt_gradient=false",
         )  # fmt: skip
+        need(
+            self.prompt_gradient or not self.compile, "tune.compile", self.compile,
+            "passes after kept prompts are not compiled; leave it out with "
+            "tune.prompt_gradient=false",
+        )  # fmt: skip
         tokens = self.micro_batch_tokens
         need(tokens > 0, "tune.micro_batch_tokens", tokens, "give a positive number of tokens")
 

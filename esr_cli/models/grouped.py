@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
-from esr_cli.models import batching
+from esr_cli.models import batching, head_file, loading
 from esr_cli.models.shapes import ATTENTION, sizes
 
 Masks = torch.Tensor | dict[str, torch.Tensor]
@@ -85,7 +86,7 @@ def collate(rows: Sequence[Row], device: str | torch.device) -> Batch:
     found = [n * longest + slot for n, row in enumerate(picks) for slot in row]
     return Batch(
         padded(ids, 0), padded(positions, 0), padded(segments, -1),
-        torch.tensor(found, device=device),
+        torch.tensor(found, dtype=torch.long, device=device),
     )  # fmt: skip
 
 
@@ -165,6 +166,21 @@ def agrees(model: Any, read: Callable[..., torch.Tensor]) -> bool:
         return False
     gap = (found.double() - expected.double()).abs().mean() / expected.double().std()
     return float(gap) <= TOLERANCE.get(model.dtype, 1e-4)
+
+
+def kind_agrees(model: Any) -> bool:
+    """Whether a small model of this kind agrees in fp32, where `model` has 16 bits.
+
+    Rounding to 16 bits could hide positions that are wrong by a few. True if no small model can be
+    made.
+    """
+    if model.dtype.itemsize > 2:
+        return True
+    try:
+        small = head_file.small_model(model.config)
+    except Exception:  # whatever an architecture refuses
+        return True
+    return agrees(small, partial(loading.hidden_states, small))
 
 
 def states(

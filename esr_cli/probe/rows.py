@@ -49,8 +49,8 @@ def _profile(material: Material, asked: ProbeConfig) -> Rows:
         for row in profile.rows(material.reads(who), who, asked.share, asked.first)
     ]  # fmt: skip
     config = material.plan.config
-    # Behind servers the teacher only scores, and may be too large to sample here.
-    if config.source == "task" and config.teacher.engine != "server":
+    # Behind servers and on vLLM the teacher only scores, and may be too large to sample here.
+    if config.source == "task" and config.teacher.engine == "local":
         found.append(profile.length_of_teacher(_lengths_of_teacher(material)))
     return found
 

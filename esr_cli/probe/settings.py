@@ -22,6 +22,8 @@ def settings(config: ProbeCommandConfig, name: str) -> dict[str, Any]:
         sampling = {key: plain["rollout"][key] for key in ("temperature", "top_p", "top_k")}
         # Older profiles lack this key: they were sampled without the token mask and differ.
         sampled |= {"task": plain["task"], "rollout": sampling | {"shared_only": True}}
+        # Whether the profile has the teacher's own lengths.
+        sampled |= {"teacher_asked": config.teacher.engine == "local"}
     else:
         sampled |= {"benchmark": plain["benchmark"], "limit": plain["limit"]}
     return result | sampled | {

@@ -35,7 +35,7 @@ FOLDERS = (
 )  # fmt: skip
 MOST_CHARS = 120
 # What `auto` has become in the settings of a run that began.
-RESOLVED = ("rollout.max_tokens", "rollout.weights")
+RESOLVED = ("pair.dtype", "rollout.max_tokens", "rollout.weights")
 
 
 def open_new(folder: Path, plain: dict[str, Any]) -> None:

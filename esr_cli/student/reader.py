@@ -28,12 +28,13 @@ class Reader:
         self.states: Callable[..., torch.Tensor] = partial(loading.hidden_states, model)
         self._model, self._dtype = model, model.dtype
         self._shape = model.config.get_text_config()
-        self.shares = grouped.agrees(model, self._read)
+        self.shares = grouped.agrees(model, self._read) and grouped.kind_agrees(model)
         self._after = None if prompt_gradient else AfterPrompts(model, self.splits)
 
     def rows(self, rollouts: list[Rollout], budget_tokens: int, most: int) -> list[list[int]]:
         """The rollouts of each row by number, see `grouped.parts`."""
-        if not self.shares:
+        # After prompts that are read first, each response is a row of its own.
+        if self._after or not self.shares:
             return [[i] for i in range(len(rollouts))]
         of_prompt: dict[tuple[Any, ...], list[int]] = {}
         for i, rollout in enumerate(rollouts):

@@ -176,7 +176,9 @@ class Student:
             states_RX = self.reader.read(read, lambda prompt: prompt.trained_ids)
             student = self._side(states_RX)
             tokens_R = torch.tensor(
-                [token for r in chosen for token in r.response_ids], device=states_RX.device
+                [token for r in chosen for token in r.response_ids],
+                dtype=torch.long,
+                device=states_RX.device,
             )
             teacher, usable_R = sides.of(group, states_RX.device)
             if self.objective.options.kind == "policy_gradient" and self.objective.options.shared:

@@ -61,7 +61,10 @@ class Prompts:
 
     def _put(self, ids: Ids, size: int, held: Kept | None) -> None:
         """Makes it the prompt used last, and forgets others until the bound holds."""
-        self._size += size - self._known.pop(ids, (0, None))[0]
+        self._size -= self._known.pop(ids, (0, None))[0]
+        if size > self.limit:  # it would drive out all others, and then leave itself
+            return
+        self._size += size
         self._known[ids] = size, held
         while self._size > self.limit:
             _, (freed, _) = self._known.popitem(last=False)

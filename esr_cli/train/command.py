@@ -12,6 +12,7 @@ from typing import Any
 from esr_cli.assembly import preflight, workers
 from esr_cli.assembly.data import fingerprint, make_task
 from esr_cli.assembly.examiner import Examiner
+from esr_cli.assembly.memory import dtype_of
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import files
@@ -91,9 +92,12 @@ def _run(
         run_folder.need_free(folder)
     start = saved.step if saved else 0
     original, measured = auto_length.resolve(original, folder, task)
-    # The record says what the engines get, so that no other place to compute changes it later.
+    # The record says what `auto` has become, so that no other place to compute changes it later.
     rollout = replace(original.rollout, weights=workers.weights_of(original))
-    original, config = replace(original, rollout=rollout), replace(config, rollout=rollout)
+    original, config = (
+        replace(each, rollout=rollout, pair=replace(each.pair, dtype=dtype_of(original)))
+        for each in (original, config)
+    )
     plain = gate.as_plain(original)
     if not saved:
         run_folder.open_new(folder, plain)

@@ -105,6 +105,11 @@ def resumable(config: TrainConfig, folder: Path, error: BaseException) -> Resuma
 def how_to(folder: Path, error: BaseException) -> str:
     """How a run in `folder` that ended with an error is resumed."""
     last = files.latest(folder)
+    if last is None and isinstance(error, WatchStop):
+        return (
+            f"no checkpoint was saved yet (the folder is {folder}); start again with another "
+            "length, or with watch.stop=false"
+        )
     if last is None:
         return f"no checkpoint was saved yet; start again (the folder is {folder})"
     resume = f"esr train resume={folder}"

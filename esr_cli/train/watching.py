@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.assembly.data import Task
-from esr_cli.assembly.objective import lengths_of
+from esr_cli.assembly.objective import cuts, lengths_of
 from esr_cli.assembly.watcher import Watcher
 from esr_cli.base import files
 from esr_cli.base.words import counted
 from esr_cli.config import TrainConfig
-from esr_cli.runs.guard import Guard
+from esr_cli.runs.guard import FEWEST, Guard
 from esr_cli.runs.tracking import Tracker
 from esr_cli.train.resuming import WatchStop
 from esr_cli.types import Engine, Sampling
@@ -24,21 +24,12 @@ FILE = "watch.jsonl"
 TIMED = 3
 
 
-def cuts(config: TrainConfig) -> bool:
-    """Whether a step of the run may cut rollouts below `pair.max_response_tokens`."""
-    planned = lengths_of(config)
-    if planned.full_share == 1:
-        return False
-    return planned.schedule == "random" or any(
-        planned.n_at(step) < planned.full for step in range(config.steps)
-    )
-
-
 class Watching:
     """Takes the watches of a run, logs them, and raises their alarms.
 
     Which steps have a watch depends on the time that steps take, unless `watch.share` is null;
-    what is trained never does. Records in the run folder are taken up by a resumed run.
+    what is trained does not, as far as kernels of an engine that caches prefixes round alike.
+    Records in the run folder are taken up by a resumed run.
     """
 
     def __init__(
@@ -88,20 +79,25 @@ class Watching:
             raise WatchStop(alarm, self.guard.since)
 
     def after_step(self, metrics: dict[str, float]) -> None:
-        """Notes the KL and the time of a step, and says if no second watch fits into the run."""
+        """Notes the KL and the time of a step, and says if no alarm can be raised in the run."""
         self.guard.after_step(metrics)
         self._elapsed += metrics["time/step_s"]
         self._steps += 1
         share, steps = self.config.watch.share, self.config.steps
-        if self._steps != TIMED or len(self._seconds) != 1 or share is None:
+        if self._steps != TIMED or len(self._seconds) != 1:
             return
-        needed = 2 * self._seconds[0] / share
-        left = (needed - self._elapsed) / ((self._elapsed - self._seconds[0]) / TIMED)
-        if TIMED + left >= steps:
+        earliest = FEWEST * int(self.config.watch.every or 0)
+        if share is not None:
+            needed = (1 + FEWEST) * self._seconds[0] / share
+            left = (needed - self._elapsed) / ((self._elapsed - self._seconds[0]) / TIMED)
+            earliest = max(earliest, TIMED + math.ceil(left))
+        if earliest >= steps:
             self._tracker.note(
-                f"whole responses are not watched again in this run of {counted(steps, 'step')}: "
-                f"the first watch took {self._seconds[0]:.1f} s, and a second one exceeds "
-                f"watch.share={share:g} until about step {math.ceil(TIMED + left)}; raise it"
+                f"no alarm on whole responses in this run of {counted(steps, 'step')}: it needs "
+                f"{1 + FEWEST} watches, which watch.every={self.config.watch.every} and "
+                f"watch.share={share if share is None else format(share, 'g')} allow by about step "
+                f"{earliest} (the first watch took {self._seconds[0]:.1f} s); lower the one or "
+                "raise the other"
             )
 
 

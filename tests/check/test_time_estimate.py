@@ -10,7 +10,15 @@ from esr_cli.assembly.data import make_task
 from esr_cli.assembly.examiner import Asked
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.check import slim, trial
-from esr_cli.check.estimate import estimate, evaluations, finding, generation, lengths, words
+from esr_cli.check.estimate import (
+    estimate,
+    evaluations,
+    finding,
+    generation,
+    lengths,
+    watching,
+    words,
+)
 from esr_cli.check.trial import Trial
 from esr_cli.check.vllm_time import on_vllm
 from esr_cli.models import outlines
@@ -63,6 +71,26 @@ def test_an_evaluation_that_outweighs_the_training_is_a_warning_that_names_ways_
         assert part in found.text
     few = {"gsm8k": Asked((150,) * 4, 1, 32)}
     assert finding(estimate(config, quick, prompts, few), few).status == "ok"
+
+
+def test_watches_are_estimated_where_rollouts_are_cut():
+    def seconds(*given):
+        return watching(read("rollout.max_sequences=16", *given), UNIT, 20, training_s=10_000.0)
+
+    one = generation(read("+rollout_len=8"), UNIT, Asked((20,) * 16, 1, 128))
+    assert seconds("+rollout_len=full") == seconds("+rollout_len=8", "watch.every=0") == 0.0
+    assert seconds("+rollout_len=8", "steps=21", "watch.share=null") == 3 * one
+    # The first is taken whatever it costs, and the others within the share.
+    assert seconds("+rollout_len=8", "steps=200") == max(one, 500.0)
+
+
+def test_a_trial_computes_with_the_engine_that_it_times(tmp_path):
+    config = read(
+        "+rollout_len=4", "rollout.seeds=batch", "rollout.tensor_parallel=2", "rollout=vllm"
+    )
+    made = slim.settings(config, tmp_path, 1)
+    assert (made.rollout.engine, made.rollout.seeds) == ("eager", "response")
+    assert made.rollout.tensor_parallel == 1 and 0 < made.teacher.prompt_cache_gib < 1e-6
 
 
 def test_times_in_words():

@@ -111,6 +111,8 @@ def test_a_model_that_cannot_continue_after_prompts_is_refused(tiny_pair, teache
         student(tiny_pair, teacher, model=model, prompt_gradient=False)
 
 
-def test_layers_that_are_recomputed_keep_no_prompts():
+def test_layers_that_are_recomputed_or_compiled_keep_no_prompts():
+    with pytest.raises(ConfigError, match=r"tune\.compile=True"):
+        TuneConfig(prompt_gradient=False, compile=True)
     with pytest.raises(ConfigError, match=r"tune\.gradient_checkpointing=True"):
         TuneConfig(prompt_gradient=False, gradient_checkpointing=True)

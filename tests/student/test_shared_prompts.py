@@ -166,3 +166,21 @@ def test_dropout_draws_one_mask_for_the_tokens_of_a_prompt(tiny_pair, teacher):
         gradients(made, rollouts, teacher)
         norms.append(made.update(rollouts, teacher.score(rollouts), 1).metrics["train/grad_norm"])
     assert norms[0] == norms[2] == pytest.approx(norms[1], rel=1e-5)
+
+
+def test_a_step_whose_responses_are_all_empty_is_skipped(tiny_pair, teacher):
+    full = rollout(3, 6, 4)
+    empty = [replace(full, response_ids=(), logprobs=(), sample=sample) for sample in range(2)]
+    hidden_RD = teacher.score([full]).hidden_RD[:0]
+    done = student(tiny_pair, teacher).update(empty, HiddenScores(hidden_RD), 0)
+    assert "no position counts" in done.skipped
+
+
+def test_prompts_that_are_read_first_leave_a_row_to_each_response(tiny_pair, teacher):
+    """Their responses are padded to the longest, which a shared row's length does not count."""
+    rollouts = responses(4)
+    made = student(tiny_pair, teacher, prompt_gradient=False)
+    assert made.reader.shares
+    assert made.reader.rows(rollouts, 16384, 8) == [[i] for i in range(len(rollouts))]
+    shared = student(tiny_pair, teacher).reader.rows(rollouts, 16384, 8)
+    assert sorted(map(len, shared)) == [4, 4]

@@ -82,6 +82,13 @@ def test_prompts_used_least_recently_leave_first(make):
     assert read(keeps.score(two)) == 0 and read(keeps.score(one)) == 10
 
 
+def test_a_prompt_beyond_the_bound_drives_out_no_other(make):
+    keeps = make(kept=25 * shapes.cache_bytes(make().model.config, 4))
+    for rollouts in (asked(1, 10), asked(1, 10), asked(2, 40), asked(2, 40)):
+        keeps.score(rollouts)
+    assert read(keeps.score(asked(1, 10))) == 0
+
+
 def test_prompts_that_return_too_late_are_not_kept(make):
     """A stream longer than the bound is read in one pass each time, and nothing is held."""
     keeps = make(kept=25 * shapes.cache_bytes(make().model.config, 4))

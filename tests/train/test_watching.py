@@ -85,7 +85,7 @@ def test_a_watch_that_would_cost_too_much_is_put_off_and_said(tmp_path):
                "run_dir=run", cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(rows(tmp_path / "run", "watch.jsonl")) == 1
-    assert "not watched again in this run of 6 steps" in done.stdout
+    assert "no alarm on whole responses in this run of 6 steps" in done.stdout
     assert "watch.share=0.001" in done.stdout
 
 
