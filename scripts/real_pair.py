@@ -161,7 +161,7 @@ def train(out: Path, settings: Settings) -> tuple[Any, float]:
     torch.manual_seed(settings.seed)
     device = loading.pick_device("auto")
     # Products in bfloat16 where the machine has instructions for them; weights stay in fp32.
-    low = loading.pick_dtype("auto", device) == "bfloat16"
+    low = device.startswith("cuda") or bool(loading.cpu_instructions())
     tokenizer = AutoTokenizer.from_pretrained(out / "student")
     base: Any = AutoModelForCausalLM.from_pretrained(out / "student")
     model = get_peft_model(

@@ -196,7 +196,8 @@ def test_the_dtype_is_reported_with_its_reason():
     assert machine.dtype(read()).text == "float32: pair.dtype=float32"
     found = machine.dtype(read("pair.dtype=auto", "execution.device=cpu")).text
     has = loading.cpu_instructions()
-    assert found.startswith("bfloat16" if has else "float32") and all(each in found for each in has)
+    assert found.startswith("bfloat16" if "AMX" in has else "float32")
+    assert not has or has[0] in found
 
 
 @pytest.mark.parametrize(
