@@ -18,6 +18,9 @@ from esr_cli.types import Prompt
 
 # GiB of a process that has imported its libraries, or that has a context on a GPU.
 PROCESS_GIB = 0.5
+# What is measured of a model of 135M parameters on a CPU, over its estimate from the shapes: freed
+# memory that is kept, and results of single operations.
+MORE = 1.3
 # GiB more on a CPU: vLLM's compiler and buffers, and the libraries of the peer.
 VLLM_GIB, PEER_GIB = 1.3, 0.4
 # What the peer's trainer does not hold: it generates with the trained weights themselves.
@@ -95,7 +98,7 @@ def _whole_cache(config: TrainConfig, student: Any) -> float:
 
 def _sum(needs: list[memory.Need], more: float) -> Estimate:
     sure = sum(each.at_n for each in needs if each.sure)
-    return Estimate(sum(each.at_n for each in needs) + more, sure)
+    return Estimate(MORE * sum(each.at_n for each in needs) + more, sure)
 
 
 def _peers_engine(config: BenchConfig) -> float:

@@ -49,9 +49,10 @@ def _table(record: dict[str, Any], configuration: str) -> Table:
         (row["length"], row["process"]): row["gib"] for row in _of(configuration, record["memory"])
     }
     processes = list(dict.fromkeys(process for _, process in peaks))
-    # At most 80 columns, the width when output goes to a file.
+    # At most 80 columns, the width when output goes to a file: `other` is what is left of a step.
+    phases = [phase for phase in PHASES if phase != "other"]
     table = Table(box=box.SIMPLE_HEAD, padding=0)
-    names = (phase.replace("+", "+\n") for phase in PHASES)
+    names = (phase.replace("+", "+\n") for phase in phases)
     for heading in ("N", *names, "floor", *(f"{process}\nGiB" for process in processes)):
         table.add_column(heading, justify="right")
     rows = _of(configuration, record["rows"])
@@ -59,7 +60,7 @@ def _table(record: dict[str, Any], configuration: str) -> Table:
         by_phase = {row["phase"]: row for row in rows if row["length"] == length}
         floor = by_phase["step"]["floor"]
         table.add_row(
-            length, *(_cell(by_phase[phase]) if phase in by_phase else "–" for phase in PHASES),
+            length, *(_cell(by_phase[phase]) if phase in by_phase else "–" for phase in phases),
             "" if floor is None else f"{floor:.3f}",
             *(f"{peaks[length, process]:.2f}" for process in processes),
         )  # fmt: skip
