@@ -6,7 +6,8 @@ A line a condition, full rollouts last: accuracy before training and after the l
 intervals over seeds and questions, the worst seed, what whole greedy responses look like then (the
 shares that end by themselves and that repeat themselves, their mean length), the difference from
 full rollouts paired by seed and question, the reverse KL inside the rollouts at the first and the
-last step, and the tokens and seconds of a step. Verdicts on the paper's claims are those of
+last step, the number of seeds in which the watch on whole responses raised an alarm, and the tokens
+and seconds of a step. Verdicts on the paper's claims are those of
 `scripts/record_reproduction.py`.
 """
 
@@ -25,11 +26,13 @@ from esr_cli.report.number import Number
 from esr_cli.runs import record
 
 BENCHMARK = "words"
-SHARES = {"ended": "ended", "repeats": "repeats"}
+SHARES = ("ended", "repeats")
+# What the alarm of the watch says in esr.log (runs/guard.py).
+ALARM = " whole responses at steps "
 COLUMNS = (
     "condition", "seeds", "before, %", "last, %", "worst seed, %", "ended, %", "repeating, %",
-    "tokens a response", "minus full, points", "KL, first and last step", "tokens a step",
-    "s a step",
+    "tokens a response", "minus full, points", "KL, first and last step", "alarms",
+    "tokens a step", "s a step",
 )  # fmt: skip
 
 
@@ -47,8 +50,8 @@ def conditions(out: Path) -> dict[str, Condition]:
 def summary(condition: Condition, full: Condition | None) -> dict[str, Any]:
     """The figures of a condition: shares in percent, differences in points."""
     shares = {
-        f"{name} {moment}": _percent(numbers.metric(condition, BENCHMARK, metric, moment))
-        for name, metric in SHARES.items() for moment in ("before", "last")
+        f"{name} {moment}": _percent(numbers.metric(condition, BENCHMARK, name, moment))
+        for name in SHARES for moment in ("before", "last")
     }  # fmt: skip
     length = numbers.metric(condition, BENCHMARK, "length_tokens/mean", "last")
     gap = None
@@ -61,9 +64,15 @@ def summary(condition: Condition, full: Condition | None) -> dict[str, Any]:
         "last": _percent(numbers.accuracy(condition, BENCHMARK, "last")), **shares,
         "length": by_unit(length, 1), "minus full": _percent(gap),
         "kl": [round(fmean(column[at] for column in kl), 3) for at in (0, -1)] if kl else None,
+        "alarms": sum(ALARM in _log(run) for run in condition.done),
         "tokens": numbers.tokens_a_step(condition),
         "seconds": round(median(x for run in condition.done for x in run.column("time/step_s")), 2),
     }  # fmt: skip
+
+
+def _log(run: record.Run) -> str:
+    path = run.folder / "esr.log"
+    return path.read_text() if path.is_file() else ""
 
 
 def _percent(found: Number | None) -> dict[str, Any] | None:
@@ -103,6 +112,7 @@ def _row(name: str, each: dict[str, Any]) -> list[str]:
         "–" if worst is None else f"{worst:.1f}", _span(each["ended last"]),
         _span(each["repeats last"]), _span(each["length"]), _span(each["minus full"], "+"),
         "{:.2f}, {:.2f}".format(*each["kl"]) if each["kl"] else "–",
+        str(each["alarms"]),
         "–" if each["tokens"] is None else f"{each['tokens']:,.0f}", f"{each['seconds']:.1f}",
     ]  # fmt: skip
 

@@ -180,11 +180,14 @@ def test_the_real_pair_has_a_line_for_each_n_and_full_rollouts_last(tmp_path):
                 tmp_path / "runs" / name / f"seed={seed}", f"+rollout_len={length}",
                 f"seed={seed}", right={0: NONE, 2: last}, benchmark="words",
             )  # fmt: skip
-            assert run.exists()
+            if (name, seed) == ("esr_8", 1):
+                said = "of 32 whole responses at steps 10 to 20 0% [0%, 11%] ended by themselves"
+                (run / "esr.log").write_text(f"2026-01-01 10:00:00 warning: {said}\n")
     found = REAL["figures"](tmp_path, {"seconds": {}}, open_book(tmp_path))["conditions"]
     assert list(found) == ["esr_8", "esr_16", "full", "mixture"]
     assert found["esr_8"]["last"]["value"] == 75.0 and found["esr_8"]["before"]["value"] == 0.0
     assert found["esr_8"]["minus full"]["value"] == -25.0
     assert found["full"]["minus full"] is None
+    assert [each["alarms"] for each in found.values()] == [1, 0, 0, 0]
     [table] = REAL["tables"]({"conditions": found})
     assert "| esr_8 | 2 | 0.0" in table and table.count("\n") == 5
