@@ -11,6 +11,8 @@ from rich.console import Console
 
 # Seconds between two lines of a log. What takes less adds none.
 LOG_S = 30.0
+# Of fewer responses that have ended the time left would be a guess: those that end first are short.
+KNOWN_SHARE = 0.5
 
 
 class Progress:
@@ -31,7 +33,7 @@ class Progress:
         left = (now - self._began) / max(1, ended) * (total - ended)
         self.show(
             f"{self.what}: {ended} of {total} responses"
-            + (f", about {left:.0f} s left" if ended else "")
+            + (f", about {left:.0f} s left" if ended >= KNOWN_SHARE * total else "")
         )
 
 

@@ -20,6 +20,10 @@ def test_the_time_left_follows_from_what_has_ended(monkeypatch):
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     lines = []
     progress = Progress(lines.append, 30.0, "lab")
-    for ended in (0, 1, 2, 3):
+    for ended in (0, 1, 4, 5):
         progress(ended, 8)
-    assert lines == ["lab: 2 of 8 responses, about 120 s left"]
+    assert lines == ["lab: 4 of 8 responses, about 40 s left"]
+    clock = iter((100.0, 140.0))
+    for ended in (0, 3):
+        progress(ended, 8)
+    assert lines[1:] == ["lab: 3 of 8 responses"]
