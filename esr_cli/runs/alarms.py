@@ -15,6 +15,8 @@ from esr_cli.config import AlarmsConfig
 REMEDIES = {
     "repeats": "lower tune.learning_rate, shorten rollout_len, or go back to an earlier checkpoint",
     "endless": "check that pair.stop_tokens names how responses end, or shorten rollout_len",
+    "endless while cut": "check that pair.stop_tokens names how responses end; if rollouts are too "
+    "short to show an end, take a larger rollout_len, or lengths=mixture",
     "longer": "lower tune.learning_rate, or shorten rollout_len",
     "falls": "stop here and take the best checkpoint (esr eval run=… checkpoints=all), or lower "
     "tune.learning_rate",
@@ -88,7 +90,8 @@ class Alarms:
         limit = self.limits.eos_rate
         text = f"only {ended:.0%} {scope} end by themselves (alarms.eos_rate={limit})"
         severity = limit is not None and (limit / ended if ended else math.inf)
-        return self._raise("endless", source, severity, text)
+        kind = "endless" if self.uncut else "endless while cut"
+        return self._raise(kind, source, severity, text)
 
     def _growing(self, source: str, length: float, first: float, scope: str) -> list[str]:
         limit = self.limits.length_growth
