@@ -15,7 +15,6 @@ from esr_cli.config import TrainConfig
 from esr_cli.models import loading
 
 ROLES = ("student", "teacher")
-ONE_CALL_GIB = 1e-9
 
 
 def settings(config: TrainConfig, folder: Path, layers: int) -> TrainConfig:
@@ -38,9 +37,8 @@ def settings(config: TrainConfig, folder: Path, layers: int) -> TrainConfig:
         config.rollout, engine="eager", max_sequences=most, staleness=0, tensor_parallel=1,
         weights="merged", seeds="response",
     )  # fmt: skip
-    # Repeats are of the same prompts: so small a cache serves the responses of one call alone.
-    cache = min(config.teacher.prompt_cache_gib, ONE_CALL_GIB)
-    teacher = replace(config.teacher, prompt_cache_gib=cache)
+    # A repeat is of the same prompts, which a run rarely meets again.
+    teacher = replace(config.teacher, prompt_cache_gib=0.0)
     pair, tune = replace(config.pair, **made), replace(config.tune, compile=False)
     return replace(
         config, pair=pair, execution=execution, rollout=rollout, tune=tune, teacher=teacher

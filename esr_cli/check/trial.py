@@ -239,7 +239,6 @@ def _name(config: TrainConfig, prompts: list[Prompt], n: int) -> str:
     return files.hash_of({
         **{key: plain[key] for key in ("tune", "loss", "rollouts_per_prompt")},
         "rollout": [plain["rollout"][key] for key in ("temperature", "top_p", "top_k")],
-        "cached": bool(plain["teacher"]["prompt_cache_gib"]),
         "devices": [
             loading.pick_device(device)
             for device in (config.execution.device, config.execution.teacher_device)

@@ -14,17 +14,17 @@ ENGINES = ("local", "vllm", "server")
 class TeacherEngineConfig:
     """What computes the teacher's hidden states; the model is `pair.teacher`.
 
-    `local` is transformers in a worker of ours. It keeps keys and values of prompts that return, up
-    to `prompt_cache_gib` GiB, and does not read these prompts again (0: it reads them with every
-    response). `vllm` is vLLM's pooling runner in that worker: `tensor_parallel` GPUs of one
-    machine, weights in a `quantization` that vLLM knows, and a share `gpu_memory_utilization` of
-    the GPU memory. `server` asks the vLLM servers at `urls`, which `esr teacher serve` starts:
-    `in_flight` requests at a time for each, another address if one does not answer within
-    `timeout_s` seconds or fails. If none answers, a step waits for one up to
-    `patience_s` seconds, before the run stops, resumable. Answers have the dtype `wire` (`auto`:
-    bfloat16 for a bfloat16 teacher). A key for the servers is read from the environment variable
-    ESR_TEACHER_KEY. With several teachers (`pair.teachers`), the field `by` of a row names the one
-    that scores the responses to it.
+    `local` is transformers in a worker of ours. It reads a prompt once for all responses to it of a
+    step. With `prompt_cache_gib` it keeps the keys and values of prompts that return in later
+    steps, up to so many GiB; a resumed run then equals an unbroken one up to rounding. `vllm` is
+    vLLM's pooling runner in that worker: `tensor_parallel` GPUs of one machine, weights in a
+    `quantization` that vLLM knows, and a share `gpu_memory_utilization` of the GPU memory.
+    `server` asks the vLLM servers at `urls`, which `esr teacher serve` starts: `in_flight` requests
+    at a time for each, another address if one does not answer within `timeout_s` seconds or fails.
+    If none answers, a step waits for one up to `patience_s` seconds, before the run stops,
+    resumable. Answers have the dtype `wire` (`auto`: bfloat16 for a bfloat16 teacher). A key for
+    the servers is read from the environment variable ESR_TEACHER_KEY. With several teachers
+    (`pair.teachers`), the field `by` of a row names the one that scores the responses to it.
     """
 
     engine: str = "local"
@@ -37,7 +37,7 @@ class TeacherEngineConfig:
     tensor_parallel: int = 1
     quantization: str | None = None
     gpu_memory_utilization: float = 0.4
-    prompt_cache_gib: float = 1.0
+    prompt_cache_gib: float = 0.0
 
     def __post_init__(self) -> None:
         need_choice("teacher", self.engine, ENGINES)

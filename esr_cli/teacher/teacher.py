@@ -19,21 +19,22 @@ class Teacher:
     """Scores rollouts: returns hidden states, or logits if the head is not a plain projection.
 
     `reader` converts the student's tokens to the teacher's. `columns` are the teacher's token ids
-    in the order of the student's columns. `prompt_cache` is the bound, in bytes, of the keys and
-    values that are kept of prompts; 0 reads every prompt with its response.
+    in the order of the student's columns. A prompt is read once for all responses to it in a call.
+    `prompt_cache` is the bound, in bytes, of the keys and values that are kept of prompts between
+    calls; None reads every prompt with its response.
     """
 
     def __init__(
         self, path: str, dtype: str, device: str, micro_batch_tokens: int, revision: str | None,
         reader: SameTokens | SameText, columns: tuple[int, ...], trust_remote_code: bool = False,
-        compiled: bool = False, prompt_cache: int = 0,
+        compiled: bool = False, prompt_cache: int | None = None,
     ) -> None:  # fmt: skip
         self.device = loading.pick_device(device)
         self.model = loading.load_model(path, dtype, self.device, revision, trust_remote_code)
         self.micro_batch_tokens, self.reader, self.columns = micro_batch_tokens, reader, columns
         self._columns_V = torch.tensor(columns, device=self.device)
         self.splits = loading.head_agrees(self.model, loading.head_of(self.model))
-        self.prompts = self._prompts(prompt_cache) if prompt_cache else None
+        self.prompts = None if prompt_cache is None else self._prompts(prompt_cache)
         if compiled:
             loading.compile_layers(self.model)
 

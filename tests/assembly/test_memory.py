@@ -51,8 +51,11 @@ def test_the_estimate_equals_a_count_by_hand():
     assert needs["engine's cache"].at_n == pytest.approx(cache * 16 * (58 + 16) / 2**30)
     assert needs["engine's cache"].full == pytest.approx(cache * 16 * (58 + 128) / 2**30)
     # The prompts of all 40 steps of 16, unless the bound is lower.
-    assert needs["teacher's kept prompts"].at_n == pytest.approx(cache * 16 * 40 * 58 / 2**30)
-    for given, gib in ((["teacher.prompt_cache_gib=0.01"], 0.01), (["teacher=vllm"], 0.0)):
+    every = cache * 16 * 40 * 58 / 2**30
+    for given, gib in (
+        ([], 0.0), (["teacher.prompt_cache_gib=1"], every),
+        (["teacher.prompt_cache_gib=0.01"], 0.01), (["teacher=vllm"], 0.0),
+    ):  # fmt: skip
         config = read("+rollout_len=16", *given)
         found = {n.part: n for n in memory.needs(config, model, [model], 58, 16)}
         assert found["teacher's kept prompts"].full == pytest.approx(gib)

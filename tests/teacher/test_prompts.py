@@ -31,7 +31,7 @@ def asked(number: int, length: int, samples: int = 1) -> list[Rollout]:
 
 @pytest.fixture(scope="module")
 def make(tiny_pair):
-    def made(kept: int = GIB, reader=None, compiled=False) -> Teacher:
+    def made(kept: int | None = GIB, reader=None, compiled=False) -> Teacher:
         path, columns = str(tiny_pair / "teacher"), tuple(range(108))
         reads = reader or SameIds()
         return Teacher(path, "float32", "cpu", 64, None, reads, columns, False, compiled, kept)
@@ -51,7 +51,7 @@ def same(one, other) -> None:
 
 def test_a_prompt_is_read_twice_and_then_never_again(make):
     """The first time with its response; the scores are the same each time."""
-    plain, keeps = make(kept=0), make()
+    plain, keeps = make(kept=None), make()
     rollouts = [*asked(1, 12), *asked(2, 5), *asked(3, 30)]
     counts = []
     for order in (1, -1, 1):
@@ -63,11 +63,20 @@ def test_a_prompt_is_read_twice_and_then_never_again(make):
 
 def test_a_prompt_of_several_responses_is_read_once(make):
     rollouts = [*asked(4, 20, samples=8), *asked(5, 11)]
-    found, expected = make().score(rollouts), make(kept=0).score(rollouts)
+    found, expected = make().score(rollouts), make(kept=None).score(rollouts)
     same(found, expected)
     assert read(expected) == 8 * 20 + 11
     # Micro-batches of 64 tokens hold some of its responses each; it is kept between them.
     assert read(found) == 20 + 11
+
+
+def test_responses_of_one_call_share_their_prompt_where_none_is_kept(make):
+    rollouts = [*asked(4, 20, samples=2), *asked(5, 11)]
+    one = make(kept=0)
+    for _ in range(3):
+        found = one.score(rollouts)
+        same(found, make(kept=None).score(rollouts))
+        assert read(found) == 20 + 11 and not one.prompts._known
 
 
 def test_prompts_used_least_recently_leave_first(make):
@@ -110,13 +119,13 @@ class Pairs:
 
 def test_logits_other_readings_and_compiled_layers_are_the_same(make, monkeypatch):
     rollouts = [*asked(6, 9, samples=3), *asked(7, 14, samples=2)]
-    same(make(reader=Pairs()).score(rollouts), make(0, Pairs()).score(rollouts))
-    one, other = make(), make(0)
+    same(make(reader=Pairs()).score(rollouts), make(None, Pairs()).score(rollouts))
+    one, other = make(), make(None)
     one.splits = other.splits = False
     same(one.score(rollouts), other.score(rollouts))
 
 
 def test_compiled_layers_read_after_kept_prompts(make):
-    keeps, plain = make(compiled=True), make(0)
+    keeps, plain = make(compiled=True), make(None)
     for rollouts in (asked(6, 9, samples=3), asked(7, 14, samples=2), asked(6, 9, samples=3)):
         same(keeps.score(rollouts), plain.score(rollouts))
