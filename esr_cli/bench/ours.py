@@ -115,6 +115,7 @@ class Ours:
             tuple(len(each.prompt.teacher_ids) for each in rollouts),
             tuple(len(each.response_ids) for each in rollouts),
             tuple(len(each.prompt.student_ids) for each in rollouts if each.sample),
+            tuple(len(each.prompt.teacher_ids) for each in rollouts if each.sample),
         )
         size = 2 if self._dtype == "bfloat16" else 4
         return floors(*self._outlines, self.config.tune, work, size, self.ceilings)

@@ -31,13 +31,15 @@ class Ceilings:
 class Work:
     """Token counts of a step's prompts and responses, by row; the teacher's prompts may differ.
 
-    `repeated` are the student's prompts of those rows whose prompt an earlier row has too.
+    `repeated` are the student's prompts of those rows whose prompt an earlier row has too, and
+    `teacher_repeated` the teacher's.
     """
 
     prompts: tuple[int, ...]
     teacher_prompts: tuple[int, ...]
     responses: tuple[int, ...]
     repeated: tuple[int, ...] = ()
+    teacher_repeated: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,20 +70,22 @@ def floors(
     """The least seconds of `generate`, `score`, `train`, `sync` and of the complete `step`.
 
     `student` and `teacher` are models without weights; `size` is the bytes per element. Each
-    phase takes the longer of its memory traffic and its FLOPs:
+    phase takes the longer of its memory traffic and its FLOPs, in which a prompt of several
+    responses counts once:
 
     - generate: all weights and the KV cache are read once per decoded token of the longest
       response, with the FLOPs of every token;
     - score: the teacher's layers over prompts and responses; no head, since hidden states suffice;
     - train: the student's layers forward and backward (with LoRA without gradients of frozen
-      weights), both heads at the response tokens, and the optimizer's bytes; a prompt of several
-      responses once;
+      weights), both heads at the response tokens, and the optimizer's bytes;
     - sync: the changed weights, read and written once, and once more by the engine.
     """
     learner, reference = Model.of(student), Model.of(teacher)
     count = sum(work.responses)
     lengths = [p + r for p, r in zip(work.prompts, work.responses, strict=True)]
     teacher_lengths = [p + r for p, r in zip(work.teacher_prompts, work.responses, strict=True)]
+    learned = learner.forward(lengths) - learner.forward(work.repeated)
+    scored = reference.forward(teacher_lengths) - reference.forward(work.teacher_repeated)
     cache = cache_bytes(learner.shape, size)
     # Token t of a response attends to its prompt and to t response tokens.
     attended = sum(r * p + r * r / 2 for p, r in zip(work.prompts, work.responses, strict=True))
@@ -96,12 +100,12 @@ def floors(
     seconds = {
         "generate": ceilings.seconds(
             max(work.responses) * (learner.body + learner.head) * size + attended * cache,
-            learner.forward(lengths) + 2.0 * learner.head * count,
+            learned + 2.0 * learner.head * count,
         ),
-        "score": ceilings.seconds(reference.body * size, reference.forward(teacher_lengths)),
+        "score": ceilings.seconds(reference.body * size, scored),
         "train": ceilings.seconds(
             learner.body * size + changed,
-            passes * (learner.forward(lengths) - learner.forward(work.repeated)) + heads,
+            passes * learned + heads,
         ),
         "sync": ceilings.seconds(
             (2 if full else 4) * synced, 0 if full else 2.0 * tune.rank * merged

@@ -52,14 +52,16 @@ def test_floors_are_flops_if_memory_is_infinitely_fast():
     assert found["step"] == sum(found[name] for name in ("generate", "score", "train", "sync"))
 
 
-def test_a_prompt_of_several_responses_is_trained_on_once():
+def test_a_prompt_of_several_responses_counts_once():
     """Two responses of 2 tokens: both see the prompt of 3, whose own tokens count once."""
     tune = TuneConfig(method="full")
     ceilings = Ceilings(bytes_per_s=1e30, flops_per_s=1.0, dtype="float32")
-    work = Work((3, 3), (4, 4), (2, 2), repeated=(3,))
+    work = Work((3, 3), (4, 4), (2, 2), repeated=(3,), teacher_repeated=(4,))
     found = floors(tiny_outline(), tiny_outline(), tune, work, 4, ceilings)
     forward = 2 * BODY * 7 + 2 * 8 * (3**2 + 2 * (5**2 - 3**2))
     assert found["train"] == 3 * forward + (3 + 1) * 2 * HEAD * 4
+    assert found["generate"] == forward + 2 * HEAD * 4
+    assert found["score"] == 2 * BODY * 8 + 2 * 8 * (4**2 + 2 * (6**2 - 4**2))
 
 
 def test_floors_are_memory_traffic_if_compute_is_infinitely_fast():
