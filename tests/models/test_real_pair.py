@@ -81,7 +81,8 @@ def test_a_run_of_the_real_pair(made: tuple[Path, str], tmp_path: Path) -> None:
     done = esr(
         "train", "pair=real", f"pair.teacher.path={out}/student", "+rollout_len=8", "steps=1",
         "prompts_per_step=2", "limit=2", "benchmark.words.max_tokens=8", "rollout=eager",
-        "execution=inline", "tracking=none", f"run_dir={tmp_path}/run", cwd=tmp_path,
+        "execution=inline", "tracking=none", "watch.every=0", f"run_dir={tmp_path}/run",
+        cwd=tmp_path,
         env={"ESR_REAL": str(out)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
