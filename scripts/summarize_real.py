@@ -17,11 +17,11 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from results import by_unit, markdown, summarize
+from results import by_unit, conditions, markdown, summarize
 
 from esr_cli.report import numbers
 from esr_cli.report.book import Book
-from esr_cli.report.conditions import Condition, gather
+from esr_cli.report.conditions import Condition
 from esr_cli.report.number import Number
 from esr_cli.runs import record
 
@@ -34,17 +34,6 @@ COLUMNS = (
     "tokens a response", "minus full, points", "KL, first and last step", "alarms",
     "tokens a step", "s a step",
 )  # fmt: skip
-
-
-def conditions(out: Path) -> dict[str, Condition]:
-    """The complete conditions by the names of their cells."""
-    found = {}
-    for cell in sorted((out / "runs").iterdir()):
-        gathered = gather(list(map(record.read, record.places(cell))))
-        complete = [each for each in gathered if each.done]
-        if complete:
-            [found[cell.name]] = complete
-    return found
 
 
 def summary(condition: Condition, full: Condition | None) -> dict[str, Any]:

@@ -92,12 +92,7 @@ def _run(
         run_folder.need_free(folder)
     start = saved.step if saved else 0
     original, measured = auto_length.resolve(original, folder, task)
-    # The record says what `auto` has become, so that no other place to compute changes it later.
-    rollout = replace(original.rollout, weights=workers.weights_of(original))
-    original, config = (
-        replace(each, rollout=rollout, pair=replace(each.pair, dtype=dtype_of(original)))
-        for each in (original, config)
-    )
+    original, config = _without_auto(original, original), _without_auto(config, original)
     plain = gate.as_plain(original)
     if not saved:
         run_folder.open_new(folder, plain)
@@ -135,6 +130,16 @@ def _run(
         if interrupts.signal_name:
             raise Resumable(resuming.how_to(folder, error)) from failure
         raise resuming.resumable(config, folder, error) from failure
+
+
+def _without_auto(config: TrainConfig, original: TrainConfig) -> TrainConfig:
+    """The settings with what `auto` has become, so that no other machine changes it on resume.
+
+    `original` has the N that was chosen, and a pair that random weights have not replaced.
+    """
+    rollout = replace(original.rollout, weights=workers.weights_of(original))
+    pair = replace(config.pair, dtype=dtype_of(original))
+    return replace(config, rollout=rollout, pair=pair)
 
 
 def _announce(
