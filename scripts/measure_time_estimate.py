@@ -5,7 +5,8 @@
 
 MODEL is a small language model that is its own teacher, DATA a folder with GSM8K's files. Each run
 is estimated right after it ends, so that other load is alike; of its steps the median counts,
-and the quickest beside it. The load says how idle the machine was.
+and the quickest beside it. A whole run is all steps and two evaluations of such seconds. The load
+says how idle the machine was.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ RUNS = {
     "lab pair, N=64": ("rollout_len=64", "rollout=eager", "steps=20"),
     "lab pair, full rollouts": ("rollout_len=full", "rollout=eager", "steps=20"),
 }
+SHOWN = ("step", "evaluation")
 # The note of an evaluation in esr.log, with its seconds.
 EVALUATED = re.compile(r"step \d+: \S+ avg@.* problems \((\d+) s\)")
 
@@ -97,14 +99,22 @@ def measure(overrides: list[str]) -> dict[str, Any]:
 
 
 def tables(written: dict[str, Any]) -> list[str]:
-    """By run and phase: the estimate, the median and the quickest step, estimate over median."""
+    """A step, an evaluation and the whole run: the estimate, the median, the quickest, a ratio."""
     rows = []
     for name, run in written["runs"].items():
-        for phase, each in run["phases"].items():
+        parts = {phase: run["phases"][phase] for phase in SHOWN}
+        for phase, each in {**parts, "whole run": _whole(run)}.items():
             seconds = (f"{each[key]:.3f}" for key in ("estimate", "median", "quickest"))
             rows.append([name, phase, *seconds, f"{each['ratio']:.2f}"])
     heads = ("run", "seconds of", "estimate", "median", "quickest", "estimate / median")
     return [markdown(heads, rows)]
+
+
+def _whole(run: dict[str, Any]) -> dict[str, float]:
+    [steps] = (int(each.partition("=")[2]) for each in run["settings"] if each.startswith("steps="))
+    step, evaluation = run["phases"]["step"], run["phases"]["evaluation"]
+    whole = {key: steps * step[key] + 2 * evaluation[key] for key in step}
+    return whole | {"ratio": whole["estimate"] / whole["median"]}
 
 
 def main() -> None:

@@ -99,7 +99,11 @@ def watching(config: TrainConfig, found: Trial, prompt_tokens: int, training_s: 
 def of_run(known: RunFacts, asked: Mapping[str, Asked]) -> Estimate:
     """The estimate of a run, after a trial on this machine, see `trial.reason_against`."""
     config = known.config
-    measured = trial.measure(config, known.pairing, known.prompts, lengths(config)[0])
+    responses = [config.prompts_per_step * config.rollouts_per_prompt]
+    responses += [len(each.prompts) * each.samples for each in asked.values()]
+    # One less than all: the trial decodes one more to see when the prompts have been read.
+    rows = min(config.rollout.max_sequences - 1, max(responses))
+    measured = trial.measure(config, known.pairing, known.prompts, lengths(config)[0], rows)
     if config.rollout.engine == "vllm":
         device = loading.pick_device(config.execution.device)
         measured = on_vllm(measured, known.models["student"], device, dtype_of(config))

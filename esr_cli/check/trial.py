@@ -38,6 +38,8 @@ ONE, FEW = 1, 4
 MOST_FLOPS = {"cpu": 6e10, "cuda": 2e13}
 # Tokens decoded for the time of one: the noise of a small vocabulary is drawn for 16 at once.
 DECODED = 16
+# Sequences decoded at once from which further ones are taken to cost alike.
+MOST_ROWS = 64
 # Tokens by which the longer contexts exceed the others.
 LONGER = 128
 # Processes for each core above which a trial is repeated later.
@@ -95,20 +97,24 @@ def busy() -> float:
     return os.getloadavg()[0] / (os.cpu_count() or 1)
 
 
-def measure(config: TrainConfig, pairing: Pairing, prompts: list[Prompt], n: int) -> Trial:
-    """The trial of a run with responses of `n` tokens.
+def measure(
+    config: TrainConfig, pairing: Pairing, prompts: list[Prompt], n: int, rows: int
+) -> Trial:
+    """The trial of a run with responses of `n` tokens that decodes up to `rows` at once.
 
     It is kept in the cache of this machine, and one made while the machine was busy is repeated
     once it no longer is.
     """
     chosen = _chosen(config, prompts, n)
-    file = files.cache_dir() / "trials" / f"{_name(config, chosen, n)}.json"
+    # Responses to each prompt where the most are decoded.
+    many = max(config.rollouts_per_prompt, min(rows, MOST_ROWS) // len(chosen))
+    file = files.cache_dir() / "trials" / f"{_name(config, chosen, n)}-{many}.json"
     load = busy()
     if file.is_file():
         kept = Trial(**files.read_json(file))
         if kept.busy <= BUSY or load > BUSY:
             return kept
-    one, few = (_timed(config, pairing, chosen, n, count) for count in (ONE, FEW))
+    one, few = (_timed(config, pairing, chosen, n, many, count) for count in (ONE, FEW))
     layers = {role: _shape(getattr(config.pair, role)).num_hidden_layers for role in slim.ROLES}
 
     def whole(name: str) -> float:
@@ -118,17 +124,19 @@ def measure(config: TrainConfig, pairing: Pairing, prompts: list[Prompt], n: int
             return few[name]
         return few[name] + (count - FEW) * max(0.0, few[name] - one[name]) / (FEW - ONE)
 
-    trial = _fitted({name: whole(name) for name in few}, config, chosen, n)
+    trial = _fitted({name: whole(name) for name in few}, config, chosen, n, many)
     trial = replace(trial, busy=load)
     file.parent.mkdir(parents=True, exist_ok=True)
     files.write_json(file, asdict(trial))
     return trial
 
 
-def _fitted(seconds: dict[str, float], config: TrainConfig, prompts: list[Prompt], n: int) -> Trial:
-    """The figures of a trial from the seconds of what was run, see `_times`."""
+def _fitted(
+    seconds: dict[str, float], config: TrainConfig, prompts: list[Prompt], n: int, many: int
+) -> Trial:
+    """The figures of a trial from the seconds of what was run, see `_timed`."""
     few, samples = _half(prompts), config.rollouts_per_prompt
-    rows, half = len(prompts) * samples, len(few) * samples
+    rows, half = len(prompts) * many, len(few) * samples
     context = sum(len(each.student_ids) for each in prompts) / len(prompts) + n / 2
     all_rows, half_rows = seconds["decode"], seconds["decode half"]
     row = max(0.0, all_rows - half_rows) / (rows - half) if rows > half else 0.0
@@ -141,7 +149,7 @@ def _fitted(seconds: dict[str, float], config: TrainConfig, prompts: list[Prompt
     )
     token = max(0.0, seconds["train"] - seconds["train half"]) / max(1, tokens - fewer)
     token = min(token, seconds["train"] / tokens) or seconds["train"] / tokens
-    scored = sum(len(p.teacher_ids) for p in prompts) * samples + rows * n
+    scored = sum(len(p.teacher_ids) + n for p in prompts) * samples
     return Trial(
         read=seconds["read"] / sum(len(each.student_ids) for each in prompts),
         decode=max(0.0, all_rows - rows * row),
@@ -155,14 +163,14 @@ def _fitted(seconds: dict[str, float], config: TrainConfig, prompts: list[Prompt
 
 
 def _timed(
-    config: TrainConfig, pairing: Pairing, prompts: list[Prompt], n: int, layers: int
+    config: TrainConfig, pairing: Pairing, prompts: list[Prompt], n: int, many: int, layers: int
 ) -> dict[str, float]:
     """Seconds of each part on models of at most so many layers, which compute in this process."""
     with tempfile.TemporaryDirectory(prefix="esr-trial-") as folder, ExitStack() as stack:
         own = slim.settings(config, Path(folder), layers)
         parts = workers.assemble(own, Path(folder), pairing, stack, lambda _: None)
         found = {"sync": _best(lambda: parts.engine.load_weights(parts.student.weights()))}
-        found |= _decoded(parts, prompts, n)
+        found |= _decoded(parts, prompts, n, many)
         for part, asked in {"": prompts, " half": _half(prompts)}.items():
             rollouts = _rollouts(asked, parts.sampling.samples, n)
             scores = parts.teacher.score(rollouts)
@@ -172,19 +180,20 @@ def _timed(
     return found
 
 
-def _decoded(parts: workers.Parts, prompts: list[Prompt], n: int) -> dict[str, float]:
+def _decoded(parts: workers.Parts, prompts: list[Prompt], n: int, many: int) -> dict[str, float]:
     """Seconds of reading the prompts, and of decoding a token in the middle of the responses."""
-    few, middle = _half(prompts), n // 2
-    read, _ = _least(partial(_sampled, parts, prompts, 0))
-    _, all_rows = _least(partial(_sampled, parts, prompts, middle))
-    _, half = _least(partial(_sampled, parts, few, middle))
-    _, longer = _least(partial(_sampled, parts, few, middle + LONGER))
+    few, samples, middle = _half(prompts), parts.sampling.samples, n // 2
+    read, _ = _least(partial(_sampled, parts, prompts, samples, 0))
+    _, all_rows = _least(partial(_sampled, parts, prompts, many, middle))
+    _, half = _least(partial(_sampled, parts, few, samples, middle))
+    _, longer = _least(partial(_sampled, parts, few, samples, middle + LONGER))
     return {"read": read, "decode": all_rows, "decode half": half, "decode half after more": longer}
 
 
-def _sampled(parts: workers.Parts, prompts: list[Prompt], more: int) -> tuple[float, float]:
+def _sampled(
+    parts: workers.Parts, prompts: list[Prompt], samples: int, more: int
+) -> tuple[float, float]:
     """Seconds of reading prompts that are longer by `more` tokens, and of decoding a token."""
-    samples = parts.sampling.samples
     longer = [replace(p, student_ids=p.student_ids + p.student_ids[-1:] * more) for p in prompts]
     # One response more, which ends at once, shows when the prompts have been read.
     asked = [longer[0], *(each for each in longer for _ in range(samples))]

@@ -92,12 +92,12 @@ class Watching:
             left = (needed - self._elapsed) / ((self._elapsed - self._seconds[0]) / TIMED)
             earliest = max(earliest, TIMED + math.ceil(left))
         if earliest >= steps:
+            bound = "null" if share is None else f"{share:g}"
             self._tracker.note(
                 f"no alarm on whole responses in this run of {counted(steps, 'step')}: it needs "
                 f"{1 + FEWEST} watches, which watch.every={self.config.watch.every} and "
-                f"watch.share={share if share is None else format(share, 'g')} allow by about step "
-                f"{earliest} (the first watch took {self._seconds[0]:.1f} s); lower the one or "
-                "raise the other"
+                f"watch.share={bound} allow by about step {earliest} (the first watch took "
+                f"{self._seconds[0]:.1f} s); lower the one or raise the other"
             )
 
 

@@ -118,16 +118,41 @@ def test_a_trial_times_the_parts_of_a_step_and_is_kept_on_a_quiet_machine(tmp_pa
     both = [load_tokenizer(each.path) for each in (config.pair.student, config.pair.teacher)]
     pairing, task = resolve_pairing(config.pair, *both), make_task(config, *both)
     prompts = task.train(0, 3)
-    found = trial.measure(config, pairing, prompts, 4)
+    found = trial.measure(config, pairing, prompts, 4, 8)
     for name in ("read", "decode", "score", "train", "sync"):
         assert getattr(found, name) >= 0
     assert found.token(3, 60.0) > 0 and found.read > 0 and found.score > 0 and found.train > 0
     [file] = (tmp_path / "trials").iterdir()
     file.write_text(json.dumps(json.loads(file.read_text()) | {"read": 42.0}))
-    assert trial.measure(config, pairing, prompts, 4).read == 42.0
+    assert trial.measure(config, pairing, prompts, 4, 8).read == 42.0
     # What was timed on a busy machine is timed again once it is quiet.
     file.write_text(json.dumps(json.loads(file.read_text()) | {"busy": 9.0}))
-    assert trial.measure(config, pairing, prompts, 4).read < 42.0
+    assert trial.measure(config, pairing, prompts, 4, 8).read < 42.0
+
+
+def test_a_trial_decodes_as_many_sequences_as_the_run_will(tmp_path, monkeypatch):
+    # One token of R sequences takes 10 ms + 2 ms R + 5 us R C; each part of R = 3 * many is timed.
+    def timed(config, pairing, prompts, n, many, layers):
+        def token(rows, context):
+            return 0.01 + rows * (2e-3 + context * 5e-6)
+
+        context = sum(len(each.student_ids) for each in prompts) / len(prompts) + n / 2
+        half = (len(prompts) + 1) // 2
+        return {
+            "sync": 0.0, "read": 1.0, "decode": token(len(prompts) * many, context),
+            "decode half": token(half, context),
+            "decode half after more": token(half, context + trial.LONGER),
+            "score": 1.0, "train": 2.0, "train half": 1.0,
+        }  # fmt: skip
+
+    monkeypatch.setenv("ESR_CACHE", str(tmp_path))
+    monkeypatch.setattr(trial, "_timed", timed)
+    config = read("+rollout_len=4", "rollout=eager")
+    prompts = [Prompt(str(each), "", (1,) * 20, (1,) * 20) for each in range(3)]
+    pairing = resolve_pairing(config.pair, *[load_tokenizer(config.pair.student.path)] * 2)
+    found = trial.measure(config, pairing, prompts, 4, rows=30)
+    assert found.token(30, 22.0) == pytest.approx(0.01 + 30 * (2e-3 + 22 * 5e-6))
+    assert [path.stem.rpartition("-")[2] for path in (tmp_path / "trials").iterdir()] == ["10"]
 
 
 def test_vllm_is_slowed_by_its_own_code_where_a_model_is_tiny():
