@@ -61,7 +61,10 @@ class Gpus:
 
 @dataclass(frozen=True)
 class Step:
-    """`responses` of `length` tokens to prompts of `prompt`; models without weights."""
+    """`responses` of `length` tokens to prompts of `prompt` tokens, `samples` to each prompt.
+
+    The models are without weights.
+    """
 
     student: Any
     teacher: Any
@@ -69,11 +72,14 @@ class Step:
     prompt: int
     length: int
     tune: TuneConfig
+    samples: int = 1
 
     def work(self, parts: int = 1) -> Work:
         """The work of the one of `parts` engines that has the most responses."""
         rows = math.ceil(self.responses / parts)
-        return Work((self.prompt,) * rows, (self.prompt,) * rows, (self.length,) * rows)
+        prompts = (self.prompt,) * rows
+        again = (self.prompt,) * (rows - math.ceil(rows / self.samples))
+        return Work(prompts, prompts, (self.length,) * rows, again, again)
 
 
 def seconds(step: Step, gpus: Gpus, machine: Machine) -> dict[str, float]:
@@ -155,7 +161,8 @@ def findings(config: TrainConfig, models: dict[str, Any], prompt: int) -> list[F
         return []
     machine, n = Machine(), lengths_of(config).longest
     responses = config.prompts_per_step * config.rollouts_per_prompt
-    step = Step(models["student"], models["teacher"], responses, prompt, n, config.tune)
+    both = models["student"], models["teacher"]
+    step = Step(*both, responses, prompt, n, config.tune, config.rollouts_per_prompt)
     teachers = execution.teachers * teacher.tensor_parallel
     width = config.rollout.tensor_parallel
     engines = execution.rollouts * width

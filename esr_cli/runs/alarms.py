@@ -14,6 +14,8 @@ from esr_cli.config import AlarmsConfig
 
 REMEDIES = {
     "repeats": "lower tune.learning_rate, shorten rollout_len, or go back to an earlier checkpoint",
+    "repeats untrained": "the student did so before any training: check the prompts that esr check "
+    "shows, and that pair.stop_tokens names how responses end",
     "endless": "check that pair.stop_tokens names how responses end, or shorten rollout_len",
     "endless while cut": "check that pair.stop_tokens names how responses end; if rollouts are too "
     "short to show an end, take a larger rollout_len, or lengths=mixture",
@@ -72,7 +74,8 @@ class Alarms:
             name, metric, value = row["benchmark"], row["metric"], row["value"]
             first = self._first.setdefault((name, metric), value)
             if metric == "repeats":
-                alarms += self._repeating(name, value, f"of the responses to {name}")
+                scope = f"of the responses to {name}"
+                alarms += self._repeating(name, value, scope, trained=row["step"] > 0)
             elif metric == "ended":
                 alarms += self._ending(name, value, f"of the responses to {name}")
             elif metric == "length_tokens/mean":
@@ -81,10 +84,12 @@ class Alarms:
             alarms += self._falling(row)
         return alarms
 
-    def _repeating(self, source: str, rate: float, scope: str) -> list[str]:
+    def _repeating(self, source: str, rate: float, scope: str, trained: bool = True) -> list[str]:
         limit = self.limits.repeat_rate
         text = f"{rate:.0%} {scope} repeat themselves (alarms.repeat_rate={limit})"
-        return self._raise("repeats", source, limit is not None and rate / limit, text)
+        severity = limit is not None and rate / limit
+        remedy = "repeats" if trained else "repeats untrained"
+        return self._raise("repeats", source, severity, text, remedy)
 
     def _ending(self, source: str, ended: float, scope: str) -> list[str]:
         limit = self.limits.eos_rate
@@ -117,7 +122,9 @@ class Alarms:
         severity = limit is not None and fall / max(limit, noise)
         return self._raise("falls", name, severity, text)
 
-    def _raise(self, kind: str, source: str, severity: float, text: str) -> list[str]:
+    def _raise(
+        self, kind: str, source: str, severity: float, text: str, remedy: str = ""
+    ) -> list[str]:
         """Raises or resets an alarm; `severity` is 1 at the limit."""
         key = f"{kind} {source}"
         if severity < RESET_BELOW:
@@ -125,4 +132,4 @@ class Alarms:
         if severity < 1 or key in self._raised:
             return []
         self._raised.add(key)
-        return [f"{text}; {REMEDIES[kind]}"]
+        return [f"{text}; {REMEDIES[remedy or kind]}"]

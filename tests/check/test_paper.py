@@ -48,6 +48,16 @@ def test_phases_are_divided_by_the_gpus_of_their_role():
     assert many["ahead"] == pytest.approx(longest + many["sync"])
 
 
+def test_a_prompt_of_several_responses_is_read_once():
+    one, five = (seconds(replace(STEP, samples=k), Gpus(shared=True), FREE) for k in (1, 5))
+    # 10 prompts of 60 tokens and 10 responses of 40, against 2 prompts and the same responses.
+    assert five["score"] / one["score"] == pytest.approx(520 / 1000, rel=0.01)
+    # An engine of five has two of the responses, to one prompt or to two.
+    spread = Gpus(engines=5)
+    one, five = (seconds(replace(STEP, samples=k), spread, FREE)["generate"] for k in (1, 5))
+    assert five / one == pytest.approx(140 / 200, rel=0.1)
+
+
 def test_ranks_wait_for_gathers_where_these_take_longer():
     # In a machine a gather of all weights takes a second, and over the network four.
     wire = Machine(Ceilings(1e30, 1e30, "bfloat16"), 2.0 * SIZE, 0.5 * SIZE, capacity=1e12)

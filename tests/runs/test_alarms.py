@@ -30,6 +30,14 @@ def raised(watch, steps):
     return [message for each in steps for message in watch.after_step(each)]
 
 
+def test_what_a_student_does_before_training_is_not_blamed_on_training():
+    watch = alarms()
+    [message] = watch.after_evaluation(evaluation(0, 0.5, repeats=0.5, ended=0.95, length=400))
+    assert "pair.stop_tokens" in message and "learning_rate" not in message
+    # It is one alarm, which is not raised again.
+    assert watch.after_evaluation(evaluation(5, 0.5, repeats=0.5, ended=0.95, length=400)) == []
+
+
 def test_a_quiet_run_raises_none():
     watch = alarms()
     assert raised(watch, [step()] * 50) == []

@@ -22,24 +22,31 @@ from esr_cli.teacher.servers import ServerError, Servers
 from esr_cli.types import Prompt, Rollout
 
 STEPS = 12
+KEYS = ("", "open sesame")
 # The servers score the shorter responses while the engine samples the longer ones.
 RUN = ("train", *SHORT, *INLINE, "lengths.schedule=random", f"steps={STEPS}", "run_dir=run")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A server of the lab's teacher."""
-    started = Server(tmp_path_factory.mktemp("server")).start().ready()
+def both(tmp_path_factory):
+    """Two servers, which start side by side."""
+    folders = (tmp_path_factory.mktemp(name) for name in ("server", "second"))
+    started = [Server(folder, key=key).start() for folder, key in zip(folders, KEYS, strict=True)]
     yield started
-    started.kill()
+    for each in started:
+        each.kill()
 
 
 @pytest.fixture(scope="module")
-def second(tmp_path_factory):
+def server(both):
+    """A server of the lab's teacher."""
+    return both[0].ready()
+
+
+@pytest.fixture(scope="module")
+def second(both):
     """Another server of the same teacher, which wants a key."""
-    started = Server(tmp_path_factory.mktemp("second"), key="open sesame").start().ready()
-    yield started
-    started.kill()
+    return both[1].ready()
 
 
 @pytest.fixture(scope="module")
