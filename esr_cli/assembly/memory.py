@@ -80,6 +80,7 @@ def needs(
         both(
             "activations", lambda n: passes * _activations(config, student, size) * micro_batch(n)
         ),
+        both("masks of shared prompts", lambda n: passes * _masks(config, size, prompt_tokens, n)),
         fixed("weights being handed over", shard * _merged_layers(config, student, size)),
         both(
             "teacher's kept prompts",
@@ -242,6 +243,19 @@ def _activations(config: TrainConfig, model: Any, size: int) -> float:
     if config.tune.gradient_checkpointing:
         return layers * width * size + layer
     return layers * layer
+
+
+def _masks(config: TrainConfig, size: int, prompt_tokens: int, n: int) -> float:
+    """Bytes of the masks of a micro-batch at most: of rows with all responses to a prompt.
+
+    A mask has an element for each pair of a row's tokens, and two flags while it is made.
+    """
+    responses, one = config.rollouts_per_prompt, prompt_tokens + n
+    if responses == 1:
+        return 0
+    budget = max(config.tune.micro_batch_tokens, one)
+    row = min(budget, prompt_tokens + responses * n)
+    return min(config.prompts_per_step, budget // row) * row**2 * (size + 2)
 
 
 def _shape(model: Any) -> Any:
