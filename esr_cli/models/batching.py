@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-# Tokens that use a device well; a larger group gains nothing. On a GPU the kernel launches of a
-# pass cost as much as some thousands of tokens; on a CPU they are cheap.
-ENOUGH_TOKENS = {"cpu": 2048, "cuda": 8192}
+# Tokens that use a GPU well; a larger group gains nothing. The kernel launches of a pass cost as
+# much as some thousands of tokens.
+ENOUGH_ON_GPU = 8192
+# On a CPU calls are cheap beside the tokens of a model: fewest and most tokens, and the weights for
+# which one token is enough. 0.34M weights are quickest with the most, and 135M with the fewest.
+ENOUGH_ON_CPU, CPU_WEIGHTS = (256, 2048), 7e8
 # A sequence of at least this share of a group's longest causes little padding.
 NEARLY = 0.9
 
 
-def micro_batches(lengths: list[int], budget_tokens: int, device: str = "cpu") -> list[list[int]]:
+def enough_tokens(model: Any) -> int:
+    """Tokens of a group that use the model's device well."""
+    if model.device.type == "cuda":
+        return ENOUGH_ON_GPU
+    fewest, most = ENOUGH_ON_CPU
+    weights = sum(each.numel() for each in model.parameters())
+    return min(most, max(fewest, round(CPU_WEIGHTS / weights)))
+
+
+def micro_batches(lengths: list[int], budget_tokens: int, enough: int) -> list[list[int]]:
     """Groups indices so that each group, padded to its longest sequence, fits the token budget.
 
     Groups are sorted by length, longest first; a sequence above the budget forms its own group. A
-    group that is large enough for the device takes no sequence that would need much padding.
+    group of `enough` tokens, see `enough_tokens`, takes no sequence that would need much padding.
     """
     groups: list[list[int]] = []
-    enough_tokens = ENOUGH_TOKENS["cuda" if device.startswith("cuda") else "cpu"]
     tokens, longest = 0, 0
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         length = lengths[index]
         over_budget = bool(groups) and (len(groups[-1]) + 1) * longest > budget_tokens
-        if not groups or over_budget or (tokens >= enough_tokens and length < NEARLY * longest):
+        if not groups or over_budget or (tokens >= enough and length < NEARLY * longest):
             groups.append([])
             tokens, longest = 0, length
         groups[-1].append(index)

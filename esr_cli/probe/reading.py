@@ -29,7 +29,7 @@ def read(
     sequences = [batching.inputs(r.prompt.trained_ids, r.response_ids) for r in rollouts]
     reads: list[Any] = [None] * len(rollouts)
     lengths = list(map(len, sequences))
-    for group in batching.micro_batches(lengths, budget_tokens, model.device.type):
+    for group in batching.micro_batches(lengths, budget_tokens, batching.enough_tokens(model)):
         group_rollouts = [rollouts[i] for i in group]
         input_ids_BL = batching.pad([sequences[i] for i in group], model.device)
         states_RX = batching.response_rows(

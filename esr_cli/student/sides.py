@@ -35,7 +35,7 @@ class TeacherSides:
             self._spans |= dict(zip(own, spans, strict=True))
 
     def groups(
-        self, rows: list[list[int]], lengths: list[int], budget_tokens: int, device: str
+        self, rows: list[list[int]], lengths: list[int], budget_tokens: int, enough: int
     ) -> list[list[list[int]]]:
         """Micro-batches, see `batching.micro_batches`, of rows with the same teacher each.
 
@@ -47,7 +47,7 @@ class TeacherSides:
         return [
             [rows[own[at]] for at in group]
             for own in of_name.values()
-            for group in batching.micro_batches([lengths[i] for i in own], budget_tokens, device)
+            for group in batching.micro_batches([lengths[i] for i in own], budget_tokens, enough)
         ]
 
     def of(self, group: list[int], device: torch.device) -> tuple[Side, torch.Tensor]:

@@ -165,7 +165,7 @@ class Student:
             for row in rows
         ]
         budget = ranks.budget(lengths, self.config.micro_batch_tokens)
-        groups = sides.groups(rows, lengths, budget, self.model.device.type)
+        groups = sides.groups(rows, lengths, budget, batching.enough_tokens(self.model))
         # Ranks must agree on a further forward pass.
         prompted = any(r.prompt.before_ids for r in rollouts)
         for number, group_rows, counts in ranks.share(groups):

@@ -45,8 +45,8 @@ class Prompts:
             else:
                 found[ids] = held
                 self._put(ids, size, held)
-        lengths, device = list(map(len, missing)), self.reads.model.device.type
-        for group in batching.micro_batches(lengths, self.budget_tokens, device):
+        lengths, enough = list(map(len, missing)), batching.enough_tokens(self.reads.model)
+        for group in batching.micro_batches(lengths, self.budget_tokens, enough):
             chosen = [missing[at] for at in group]
             for ids, held in zip(chosen, self.reads.read(chosen), strict=True):
                 found[ids] = held

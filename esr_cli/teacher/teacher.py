@@ -86,7 +86,8 @@ class Teacher:
 
     def _groups(self, sizes: list[int], numbers: list[int]) -> list[list[int]]:
         """Micro-batches of the rollouts of these numbers."""
-        groups = batching.micro_batches(sizes, self.micro_batch_tokens, self.device)
+        enough = batching.enough_tokens(self.model)
+        groups = batching.micro_batches(sizes, self.micro_batch_tokens, enough)
         return [[numbers[at] for at in group] for group in groups]
 
     def _read(self, **inputs: Any) -> torch.Tensor:

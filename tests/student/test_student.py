@@ -15,7 +15,6 @@ from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.config import PairConfig, TuneConfig
 from esr_cli.distill.divergence import Options
 from esr_cli.distill.positions import Rule
-from esr_cli.models import batching
 from esr_cli.models.loading import load_model, load_tokenizer
 from esr_cli.student import tuning
 from esr_cli.student.student import Objective, Student, WeightsError
@@ -204,24 +203,6 @@ def test_learning_rates_warm_up_and_decay(tiny_pair, teacher):
     assert rates[-1] == pytest.approx(0.1) and rates[1:] == sorted(rates[1:], reverse=True)
     held = student(tiny_pair, teacher, schedule="constant", learning_rate=1.0)
     assert {held.rate(step) for step in range(STEPS)} == {1.0}
-
-
-def test_micro_batches_hold_all_sequences_within_the_budget():
-    lengths = [7, 30, 1, 12, 12, 90, 4]
-    groups = batching.micro_batches(lengths, 40)
-    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
-    for group in groups:
-        assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= 40
-
-
-def test_micro_batches_of_different_lengths_have_little_padding():
-    lengths = [200 + 50 * i for i in range(17)]
-    groups = batching.micro_batches(lengths, 16384)
-    padded = sum(len(group) * max(lengths[i] for i in group) for group in groups)
-    assert sorted(i for group in groups for i in group) == list(range(17))
-    assert padded < 1.15 * sum(lengths) and len(groups) < 8
-    # A few tokens stay in one batch whatever the padding.
-    assert len(batching.micro_batches([100, 50, 10], 16384)) == 1
 
 
 def permuted(folder, target):
