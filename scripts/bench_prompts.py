@@ -4,14 +4,13 @@
 
 MODEL is a small language model that is its own teacher; SmolLM2-135M-Instruct was measured. Each
 line is a run of `esr bench`, whose arms work on the same tokens. With one response to a prompt
-nothing is shared, so those lines also say what eight responses would cost without sharing. OUT
-keeps what is measured, and the same command goes on where it stopped.
+nothing is shared: what such a line says of a response, each would cost without sharing, for equal
+settings. OUT keeps what is measured, and the same command goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import subprocess
 import sys
@@ -26,13 +25,18 @@ SETTINGS = (
     "task=lab", "benchmark=lab", "tune=lora", "engines=[eager]", "peer=trl", "rollout_lens=[32]",
     "repeats=2", "warmup=0",
 )  # fmt: skip
-# Tokens of a prompt, prompts in a step, responses to each; long prompts come in smaller steps.
-SHAPES = ((100, 8, 1), (100, 1, 8), (500, 4, 1), (500, 1, 8), (2000, 2, 1), (2000, 1, 8))
 # Another gradient, which saves most where nothing is shared.
 WITHOUT = "tune.prompt_gradient=false"
-RUNS = (*((shape, ()) for shape in SHAPES), *((s, (WITHOUT,)) for s in SHAPES if s[2] == 1))
+# Both arms: the peer passes the whole batch at once, 16,256 tokens.
+CHECKPOINTS = "tune.gradient_checkpointing=true"
+# Tokens of a prompt, prompts in a step, responses to each, settings; long prompts come in smaller
+# steps.
+RUNS = (
+    (100, 8, 1), (100, 1, 8), (500, 4, 1), (500, 4, 1, WITHOUT), (500, 1, 8), (2000, 2, 1),
+    (2000, 1, 8, CHECKPOINTS),
+)  # fmt: skip
 HEADS = (
-    "prompt, tokens", "prompts x responses", "prompt's gradient", "score, s", "train, s",
+    "prompt, tokens", "prompts x responses", "settings", "score, s", "train, s",
     "a response, s", "TRL: score, s", "train, s", "a response, s", "TRL / ours",
 )  # fmt: skip
 
@@ -45,19 +49,19 @@ def main() -> None:
     parser.add_argument("--record", type=Path)
     given = parser.parse_args()
     written: dict[str, Any] = {
-        "command": "python scripts/bench_prompts.py MODEL OUT",
-        "date": datetime.date.today().isoformat(), "settings": list(SETTINGS), "runs": {},
+        "command": "python scripts/bench_prompts.py MODEL OUT", "settings": list(SETTINGS),
+        "runs": {},
     }  # fmt: skip
-    for (tokens, prompts, responses), more in RUNS:
-        name = "_".join([f"{tokens}x{prompts}x{responses}", *("without" for _ in more)])
+    for tokens, prompts, responses, *more in RUNS:
+        name = "_".join([f"{tokens}x{prompts}x{responses}", *more])
         asked = [
             f"prompt_tokens={tokens}", f"prompts_per_step={prompts}",
             f"rollouts_per_prompt={responses}", *more,
         ]  # fmt: skip
         found = measured(given.model.absolute(), given.out / name, asked)
-        written |= {key: found[key] for key in ("versions", "machine")}
         written["runs"][name] = {
-            "tokens": tokens, "prompts": prompts, "responses": responses, "gradient": not more,
+            **{key: found[key] for key in ("date", "versions", "machine")}, "tokens": tokens,
+            "prompts": prompts, "responses": responses, "more": more,
             **{arm: {phase: _all(found, arm, phase) for phase in ("score", "train")}
                for arm in ("eager", "trl")},
         }  # fmt: skip
@@ -103,7 +107,7 @@ def _row(run: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
     ratio = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     shape = f"{run['prompts']} x {run['responses']}"
-    return [f"{run['tokens']:,}", shape, "yes" if run["gradient"] else "no", *cells, ratio]
+    return [f"{run['tokens']:,}", shape, " ".join(run["more"]) or "–", *cells, ratio]
 
 
 if __name__ == "__main__":

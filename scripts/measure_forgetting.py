@@ -1,6 +1,6 @@
 """What models have forgotten: perplexity on plain text, and a task that the first model can do.
 
-    python scripts/measure_forgetting.py real/student real/teacher runs/…/student [--record FILE]
+    python scripts/measure_forgetting.py real/base real/student real/teacher runs/…/student
 
 The text is Python's own language reference as it ships with the interpreter (`pydoc_data.topics`),
 in windows of 256 tokens. The task is to name the capitals of 48 countries, greedily; an answer is

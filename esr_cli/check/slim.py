@@ -17,8 +17,11 @@ from esr_cli.models import loading
 ROLES = ("student", "teacher")
 
 
-def settings(config: TrainConfig, folder: Path, layers: int) -> TrainConfig:
-    """The settings of a trial: models in `folder` with at most so many layers, in one process."""
+def settings(config: TrainConfig, folder: Path, layers: int, rows: int) -> TrainConfig:
+    """The settings of a trial: models in `folder` with at most so many layers, in one process.
+
+    The engine decodes `rows` at once.
+    """
     dtype, made = getattr(torch, dtype_of(config)), {}
     device = loading.pick_device(config.execution.device)
     for role in ROLES:
@@ -31,10 +34,9 @@ def settings(config: TrainConfig, folder: Path, layers: int) -> TrainConfig:
         network.save_pretrained(folder / role)
         made[role] = replace(model, path=str(folder / role), revision=None)
     execution = replace(config.execution, engine="inline", teacher="inline", restarts=0)
-    # An extra response is decoded, and compilation would take longer than all else.
-    most = config.prompts_per_step * config.rollouts_per_prompt + 1
+    # Compilation would take longer than all else.
     rollout = replace(
-        config.rollout, engine="eager", max_sequences=most, staleness=0, tensor_parallel=1,
+        config.rollout, engine="eager", max_sequences=rows, staleness=0, tensor_parallel=1,
         weights="merged", seeds="response",
     )  # fmt: skip
     # A repeat is of the same prompts, which a run rarely meets again.

@@ -38,8 +38,8 @@ ONE, FEW = 1, 4
 MOST_FLOPS = {"cpu": 6e10, "cuda": 2e13}
 # Tokens decoded for the time of one: the noise of a small vocabulary is drawn for 16 at once.
 DECODED = 16
-# Sequences decoded at once from which further ones are taken to cost alike.
-MOST_ROWS = 64
+# Sequences decoded at once from which further ones are taken to cost alike, and their tokens.
+MOST_ROWS, MOST_TOKENS = 64, 2**16
 # Tokens by which the longer contexts exceed the others.
 LONGER = 128
 # Processes for each core above which a trial is repeated later.
@@ -106,9 +106,11 @@ def measure(
     once it no longer is.
     """
     chosen = _chosen(config, prompts, n)
+    longest = max(len(each.student_ids) for each in chosen) + n
+    rows = min(rows, MOST_ROWS, MOST_TOKENS // longest)
     # Responses to each prompt where the most are decoded.
-    many = max(config.rollouts_per_prompt, min(rows, MOST_ROWS) // len(chosen))
-    file = files.cache_dir() / "trials" / f"{_name(config, chosen, n)}-{many}.json"
+    many = max(config.rollouts_per_prompt, rows // len(chosen))
+    file = files.cache_dir() / "trials" / f"{_name(config, chosen, n)}-{many}-at-once.json"
     load = busy()
     if file.is_file():
         kept = Trial(**files.read_json(file))
@@ -167,7 +169,8 @@ def _timed(
 ) -> dict[str, float]:
     """Seconds of each part on models of at most so many layers, which compute in this process."""
     with tempfile.TemporaryDirectory(prefix="esr-trial-") as folder, ExitStack() as stack:
-        own = slim.settings(config, Path(folder), layers)
+        # One response more shows when the prompts have been read.
+        own = slim.settings(config, Path(folder), layers, len(prompts) * many + 1)
         parts = workers.assemble(own, Path(folder), pairing, stack, lambda _: None)
         found = {"sync": _best(lambda: parts.engine.load_weights(parts.student.weights()))}
         found |= _decoded(parts, prompts, n, many)

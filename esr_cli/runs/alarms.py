@@ -14,8 +14,8 @@ from esr_cli.config import AlarmsConfig
 
 REMEDIES = {
     "repeats": "lower tune.learning_rate, shorten rollout_len, or go back to an earlier checkpoint",
-    "repeats untrained": "the student did so before any training: check the prompts that esr check "
-    "shows, and that pair.stop_tokens names how responses end",
+    "repeats untrained": "training has not begun: look at the prompts that esr check shows, and "
+    "whether pair.stop_tokens names how responses end",
     "endless": "check that pair.stop_tokens names how responses end, or shorten rollout_len",
     "endless while cut": "check that pair.stop_tokens names how responses end; if rollouts are too "
     "short to show an end, take a larger rollout_len, or lengths=mixture",
@@ -75,7 +75,8 @@ class Alarms:
             first = self._first.setdefault((name, metric), value)
             if metric == "repeats":
                 scope = f"of the responses to {name}"
-                alarms += self._repeating(name, value, scope, trained=row["step"] > 0)
+                trained = row["step"] > 0 and value > first
+                alarms += self._repeating(name, value, scope, trained)
             elif metric == "ended":
                 alarms += self._ending(name, value, f"of the responses to {name}")
             elif metric == "length_tokens/mean":
@@ -88,8 +89,9 @@ class Alarms:
         limit = self.limits.repeat_rate
         text = f"{rate:.0%} {scope} repeat themselves (alarms.repeat_rate={limit})"
         severity = limit is not None and rate / limit
-        remedy = "repeats" if trained else "repeats untrained"
-        return self._raise("repeats", source, severity, text, remedy)
+        # What a student does before training hides nothing that training makes worse.
+        kind = "repeats" if trained else "repeats untrained"
+        return self._raise(kind, source, severity, text)
 
     def _ending(self, source: str, ended: float, scope: str) -> list[str]:
         limit = self.limits.eos_rate
@@ -122,9 +124,7 @@ class Alarms:
         severity = limit is not None and fall / max(limit, noise)
         return self._raise("falls", name, severity, text)
 
-    def _raise(
-        self, kind: str, source: str, severity: float, text: str, remedy: str = ""
-    ) -> list[str]:
+    def _raise(self, kind: str, source: str, severity: float, text: str) -> list[str]:
         """Raises or resets an alarm; `severity` is 1 at the limit."""
         key = f"{kind} {source}"
         if severity < RESET_BELOW:
@@ -132,4 +132,4 @@ class Alarms:
         if severity < 1 or key in self._raised:
             return []
         self._raised.add(key)
-        return [f"{text}; {REMEDIES[remedy or kind]}"]
+        return [f"{text}; {REMEDIES[kind]}"]

@@ -59,12 +59,16 @@ def test_the_estimate_equals_a_count_by_hand():
         config = read("+rollout_len=16", *given)
         found = {n.part: n for n in memory.needs(config, model, [model], 58, 16)}
         assert found["teacher's kept prompts"].full == pytest.approx(gib)
-    # Rows of a prompt and 8 responses, as many as a micro-batch of 400 tokens holds; one response
-    # needs no mask.
-    for given, rows in ((["rollouts_per_prompt=8"], 400 // (58 + 8 * 16)), ([], 0)):
+    # Two rows of a prompt and 8 responses without their last tokens fit a micro-batch; rows of one
+    # response need no mask, and a prompt without gradient is read apart.
+    eight, row = "rollouts_per_prompt=8", 58 + 8 * 15
+    for given, rows in (
+        ([eight], 2), ([], 0), ([eight, "tune.prompt_gradient=false"], 0),
+        ([eight, "tune.micro_batch_tokens=70"], 0),
+    ):  # fmt: skip
         config = read("+rollout_len=16", "tune.micro_batch_tokens=400", *given)
         found = {n.part: n for n in memory.needs(config, model, [model], 58, 16)}
-        expected = rows * (58 + 8 * 16) ** 2 * (4 + 2) / 2**30
+        expected = rows * row**2 * (4 + 2) / 2**30
         assert found["masks of shared prompts"].at_n == pytest.approx(expected)
     lora = read("tune=lab_lora", "+rollout_len=16")
     adapters = outlines.trained_parameters(model, lora.tune)

@@ -92,8 +92,9 @@ def test_a_trial_computes_with_the_engine_that_it_times(tmp_path):
         "rollout=vllm",
         "teacher.prompt_cache_gib=1",
     )
-    made = slim.settings(config, tmp_path, 1)
+    made = slim.settings(config, tmp_path, 1, 7)
     assert (made.rollout.engine, made.rollout.seeds) == ("eager", "response")
+    assert made.rollout.max_sequences == 7
     assert made.rollout.tensor_parallel == 1 and made.teacher.prompt_cache_gib == 0
 
 
@@ -118,10 +119,19 @@ def test_a_trial_times_the_parts_of_a_step_and_is_kept_on_a_quiet_machine(tmp_pa
     both = [load_tokenizer(each.path) for each in (config.pair.student, config.pair.teacher)]
     pairing, task = resolve_pairing(config.pair, *both), make_task(config, *both)
     prompts = task.train(0, 3)
+    at_once, settings = list[int](), slim.settings
+
+    def kept(*given):
+        at_once.append(given[-1])
+        return settings(*given)
+
+    monkeypatch.setattr(slim, "settings", kept)
     found = trial.measure(config, pairing, prompts, 4, 8)
     for name in ("read", "decode", "score", "train", "sync"):
         assert getattr(found, name) >= 0
     assert found.token(3, 60.0) > 0 and found.read > 0 and found.score > 0 and found.train > 0
+    # Twice three prompts, and one response more.
+    assert at_once == [7, 7]
     [file] = (tmp_path / "trials").iterdir()
     file.write_text(json.dumps(json.loads(file.read_text()) | {"read": 42.0}))
     assert trial.measure(config, pairing, prompts, 4, 8).read == 42.0
@@ -152,7 +162,7 @@ def test_a_trial_decodes_as_many_sequences_as_the_run_will(tmp_path, monkeypatch
     pairing = resolve_pairing(config.pair, *[load_tokenizer(config.pair.student.path)] * 2)
     found = trial.measure(config, pairing, prompts, 4, rows=30)
     assert found.token(30, 22.0) == pytest.approx(0.01 + 30 * (2e-3 + 22 * 5e-6))
-    assert [path.stem.rpartition("-")[2] for path in (tmp_path / "trials").iterdir()] == ["10"]
+    assert [path.stem.split("-")[1] for path in (tmp_path / "trials").iterdir()] == ["10"]
 
 
 def test_vllm_is_slowed_by_its_own_code_where_a_model_is_tiny():

@@ -144,13 +144,14 @@ def test_a_run_on_ray_ends_bit_equal_though_its_workers_die(tmp_path):
     done = esr(*RUN, "execution=inline", cwd=local)
     assert done.returncode == 0, done.stdout + done.stderr
     process = launch(*RUN, *ON_RAY, cwd=far)
-    # The last that was made, which is the teacher's, and the first, an engine's.
-    for step, which in ((3, -1), (6, 0)):
+    # Both engines and the teacher, one after the other.
+    wait_for_step(far / "run", 2, process)
+    for step, actor in zip((2, 4, 6), actors_of(process.pid), strict=True):
         wait_for_step(far / "run", step, process)
-        os.kill(actors_of(process.pid)[which], signal.SIGKILL)
+        os.kill(actor, signal.SIGKILL)
     assert process.wait() == 0, process.stderr.read()
     log = (far / "run" / "esr.log").read_text()
-    assert log.count("actor on Ray died; restarted") == 2, log
+    assert log.count("actor on Ray died; restarted") == 3, log
     assert "the teacher's actor" in log and "the engine" in log, log
     assert ends(far) == ends(local)
     # What went over the wire, but for repeated calls, is what the plan says, to 5 %.

@@ -68,6 +68,13 @@ def test_a_made_pair_is_not_taken_for_one_of_other_settings(made: tuple[Path, st
     assert "Traceback" not in refused.stderr
 
 
+def test_models_of_unknown_settings_are_not_taken_for_a_pair(tmp_path: Path) -> None:
+    (tmp_path / "student").mkdir()
+    refused = make(tmp_path)
+    assert refused.returncode == 1 and "models without a pair.json" in refused.stderr
+    assert not (tmp_path / "base").exists()
+
+
 def test_a_made_pair_is_not_made_again(made: tuple[Path, str]) -> None:
     out, _ = made
     before = (out / "teacher" / "model.safetensors").stat().st_mtime

@@ -34,8 +34,10 @@ def test_what_a_student_does_before_training_is_not_blamed_on_training():
     watch = alarms()
     [message] = watch.after_evaluation(evaluation(0, 0.5, repeats=0.5, ended=0.95, length=400))
     assert "pair.stop_tokens" in message and "learning_rate" not in message
-    # It is one alarm, which is not raised again.
+    # It is one alarm, which is not raised again unless training makes it worse.
     assert watch.after_evaluation(evaluation(5, 0.5, repeats=0.5, ended=0.95, length=400)) == []
+    [worse] = watch.after_evaluation(evaluation(9, 0.5, repeats=0.9, ended=0.95, length=400))
+    assert "learning_rate" in worse and "90%" in worse
 
 
 def test_a_quiet_run_raises_none():
