@@ -23,17 +23,18 @@ from results import markdown, write
 SETTINGS = (
     "pair=own", "pair.student.path={model}", "pair.teacher.path={model}", "pair.dtype=float32",
     "task=lab", "benchmark=lab", "tune=lora", "engines=[eager]", "peer=trl", "rollout_lens=[32]",
-    "repeats=2", "warmup=0",
+    "warmup=0",
 )  # fmt: skip
 # Another gradient, which saves most where nothing is shared.
 WITHOUT = "tune.prompt_gradient=false"
 # Both arms: the peer passes the whole batch at once, 16,256 tokens.
 CHECKPOINTS = "tune.gradient_checkpointing=true"
-# Tokens of a prompt, prompts in a step, responses to each, settings; long prompts come in smaller
-# steps.
+TWICE, ONCE = "repeats=2", "repeats=1"
+# Tokens of a prompt, prompts in a step, responses to each, rounds, settings; longer prompts come in
+# smaller steps.
 RUNS = (
-    (100, 8, 1), (100, 1, 8), (500, 4, 1), (500, 4, 1, WITHOUT), (500, 1, 8), (2000, 2, 1),
-    (2000, 1, 8, CHECKPOINTS),
+    (100, 8, 1, TWICE), (100, 1, 8, TWICE), (500, 4, 1, TWICE), (500, 4, 1, TWICE, WITHOUT),
+    (500, 1, 8, TWICE), (2000, 2, 1, TWICE), (2000, 1, 8, ONCE, CHECKPOINTS),
 )  # fmt: skip
 HEADS = (
     "prompt, tokens", "prompts x responses", "settings", "score, s", "train, s",
@@ -52,11 +53,11 @@ def main() -> None:
         "command": "python scripts/bench_prompts.py MODEL OUT", "settings": list(SETTINGS),
         "runs": {},
     }  # fmt: skip
-    for tokens, prompts, responses, *more in RUNS:
+    for tokens, prompts, responses, repeats, *more in RUNS:
         name = "_".join([f"{tokens}x{prompts}x{responses}", *more])
         asked = [
             f"prompt_tokens={tokens}", f"prompts_per_step={prompts}",
-            f"rollouts_per_prompt={responses}", *more,
+            f"rollouts_per_prompt={responses}", repeats, *more,
         ]  # fmt: skip
         found = measured(given.model.absolute(), given.out / name, asked)
         written["runs"][name] = {

@@ -90,8 +90,12 @@ def metric_at(condition: Condition, benchmark: str, name: str, moment: Moment) -
         return (row["value"], row["low"], row["high"]) if row else None
 
     found = _of_units(condition, interval).values()
+    if not found:
+        return None
     intervals = [[fmean(ends) for ends in zip(*each, strict=True)] for each in found]
-    return over_runs([(value, low, high) for value, low, high in intervals]) if found else None
+    number = over_runs([(value, low, high) for value, low, high in intervals])
+    # All but lengths are shares.
+    return number.within(0, math.inf if name.startswith("length") else 1)
 
 
 def difference(

@@ -74,6 +74,16 @@ def test_a_ratio_of_means_lies_in_its_interval(group):
     assert number.ratio(*lengths).value == pytest.approx(0.5)
 
 
+def test_the_interval_of_a_share_stays_among_shares(group):
+    (full,), (main,) = group.chosen("full"), group.chosen("main")
+    for condition in (full, main):
+        found = numbers.metric(condition, "lab", "repeats", "last")
+        assert found.value == found.low == 0 and found.high < 0.2
+    over = numbers.metric(full, "lab", "avg@2", "last")
+    assert (over.value, over.low, over.high) == (0.375, 0, 1)  # two seeds
+    assert numbers.metric(main, "lab", "length_tokens/mean", "last").high > 50
+
+
 def test_over_runs_adds_spread_and_width_in_squares():
     one = number.over_runs([(2.0, 1.5, 3.0)])
     assert (one.value, one.low, one.high) == (2.0, 1.5, 3.0)
