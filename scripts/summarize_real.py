@@ -6,9 +6,9 @@ A line a condition, full rollouts last: accuracy before training and after the l
 intervals over seeds and questions, the worst seed, what whole greedy responses look like then (the
 shares that end by themselves and that repeat themselves, their mean length), the difference from
 full rollouts paired by seed and question, the reverse KL inside the rollouts at the first and the
-last step, the number of seeds in which the watch on whole responses raised an alarm, and the tokens
-and seconds of a step. Verdicts on the paper's claims are those of
-`scripts/record_reproduction.py`.
+last step, the number of seeds whose watched responses raise an alarm (by `runs/guard.py`, from what
+the runs recorded), and the tokens and seconds of a step. Verdicts on the paper's claims are those
+of `scripts/record_reproduction.py`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from typing import Any
 
 from results import by_unit, conditions, markdown, summarize
 
+from esr_cli.base.files import read_rows
+from esr_cli.config import TrainConfig, gate
 from esr_cli.report import numbers
 from esr_cli.report.book import Book
 from esr_cli.report.conditions import Condition
 from esr_cli.report.number import Number
 from esr_cli.runs import record
+from esr_cli.runs.guard import Guard
 
 BENCHMARK = "words"
 SHARES = ("ended", "repeats")
-# What the alarm of the watch says in esr.log (runs/guard.py).
-ALARM = " whole responses at steps "
 COLUMNS = (
     "condition", "seeds", "before, %", "last, %", "worst seed, %", "ended, %", "repeating, %",
     "tokens a response", "minus full, points", "KL, first and last step", "alarms",
@@ -53,15 +54,16 @@ def summary(condition: Condition, full: Condition | None) -> dict[str, Any]:
         "last": _percent(numbers.accuracy(condition, BENCHMARK, "last")), **shares,
         "length": by_unit(length, 1), "minus full": _percent(gap),
         "kl": [round(fmean(column[at] for column in kl), 3) for at in (0, -1)] if kl else None,
-        "alarms": sum(ALARM in _log(run) for run in condition.done),
+        "alarms": sum(map(_alarmed, condition.done)),
         "tokens": numbers.tokens_a_step(condition),
         "seconds": round(median(x for run in condition.done for x in run.column("time/step_s")), 2),
     }  # fmt: skip
 
 
-def _log(run: record.Run) -> str:
-    path = run.folder / "esr.log"
-    return path.read_text() if path.is_file() else ""
+def _alarmed(run: record.Run) -> bool:
+    guard = Guard(gate.typed(run.config, TrainConfig).alarms)
+    metrics, watches = (read_rows(run.folder / f"{name}.jsonl") for name in ("metrics", "watch"))
+    return bool(guard.replay(metrics, watches, n=0))
 
 
 def _percent(found: Number | None) -> dict[str, Any] | None:

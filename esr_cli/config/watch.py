@@ -14,7 +14,8 @@ class WatchConfig:
 
     A watch is put off until all watches, itself included, take at most `share` of the time of the
     steps so far (null: never put off); the first comes before the first update in any case. `stop`
-    ends the run at an alarm. The limits are `alarms.eos_rate` and `alarms.repeat_rate`.
+    ends the run at an alarm. The limits are `alarms.eos_rate` and `alarms.repeat_rate`; a null as
+    `alarms.accuracy_fall` turns off the alarms on boxes and right answers.
     """
 
     every: int | None = 10

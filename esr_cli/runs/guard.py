@@ -18,7 +18,12 @@ WINDOW, FEWEST = 3, 2
 CHANGE = 0.2
 # Steps whose mean KL is compared: if it fell below this share, the rollouts say that all is well.
 KL_STEPS, FALLEN = 5, 0.5
-VERBS = {"ended": "ended by themselves", "repeats": "repeat themselves"}
+VERBS = {
+    "ended": "ended by themselves", "repeats": "repeat themselves", "boxed": "hold an answer",
+    "accuracy": "are right",
+}  # fmt: skip
+# What the grader says of a response, which counts where there are questions with an answer.
+OF_GRADED = ("boxed", "accuracy")
 REMEDY = (
     "take a larger rollout_len, let some rollouts run to their end (lengths=mixture, "
     "lengths.full_share=0.2), or stop"
@@ -29,9 +34,9 @@ class Guard:
     """Takes the watches of a run, and its steps' metrics, and returns the alarms that they raise.
 
     An alarm is raised if the pooled 95 % interval of a share lies apart from that of the first
-    watch, on its bad side, or if the share stays beyond its limit while the KL within N falls.
-    A student may loop before it is trained, so that the limit alone raises none. An alarm is raised
-    once, and again only after it was reset.
+    watch, on its bad side, or if the share that ends or repeats stays beyond its limit while the KL
+    within N falls. A student may loop before it is trained, so that the limit alone raises none. An
+    alarm is raised once, and again only after it was reset.
     """
 
     def __init__(self, limits: AlarmsConfig) -> None:
@@ -48,15 +53,20 @@ class Guard:
         """The step of the first of the pooled watches."""
         return int(self._recent[0]["step"])
 
-    def replay(self, metrics: Rows, watches: Rows, n: int) -> None:
-        """Replays the records of a resumed run, so that its earlier alarms are not raised again."""
+    def replay(self, metrics: Rows, watches: Rows, n: int) -> list[str]:
+        """Replays the records of a run, so that its earlier alarms are not raised again.
+
+        Returns the messages of these alarms.
+        """
+        found = list[str]()
         metrics = sorted(metrics, key=lambda row: row["step"])
         for row in watches:
             while metrics and metrics[0]["step"] <= row["step"]:
                 self.after_step(metrics.pop(0))
-            self.after_watch(row, n)
+            found.append(self.after_watch(row, n))
         for row in metrics:
             self.after_step(row)
+        return [message for message in found if message]
 
     def after_step(self, metrics: dict[str, Any]) -> None:
         """Notes the KL of a step; one that was skipped has none."""
@@ -72,7 +82,8 @@ class Guard:
         self._recent.append(row)
         if len(self._recent) < FEWEST:
             return ""
-        raised = [text for text in (self._ended(), self._repeating()) if text]
+        figures = [self._ended(), self._repeating(), *map(self._graded, OF_GRADED)]
+        raised = [text for text in figures if text]
         if raised:
             self.standing = self._message(raised, n)
         elif not self._raised:
@@ -80,31 +91,35 @@ class Guard:
         return self.standing if raised else ""
 
     def _ended(self) -> str:
-        first, now, limit = self._interval("ended")
-        fell = (first[0] - now[0]) / max(CHANGE, (first[0] - first[1]) + (now[2] - now[0]))
+        (first, now), limit = self._intervals("ended"), self.limits.eos_rate
         still = limit / now[2] if limit is not None and self._kl_fell else 0.0
-        severity = max(fell, still) if limit is not None else 0.0
+        severity = max(_fell(first, now), still) if limit is not None else 0.0
         return self._raise("ended", severity, first, now)
 
     def _repeating(self) -> str:
-        first, now, limit = self._interval("repeats")
+        (first, now), limit = self._intervals("repeats"), self.limits.repeat_rate
         beyond = limit is not None and now[0] > limit
         rose = (now[0] - first[0]) / max(CHANGE, (first[2] - first[0]) + (now[0] - now[1]))
         no_better = self._kl_fell and now[0] >= first[0]
         still = now[1] / limit if limit is not None and no_better else 0.0
         return self._raise("repeats", max(rose, still) if beyond else 0.0, first, now)
 
-    def _interval(self, name: str) -> tuple[Interval, Interval, float | None]:
-        """A share of the first watch and of the pooled ones, with their intervals; its limit."""
+    def _graded(self, name: str) -> str:
+        """Watches without graded responses, as an earlier version wrote them, raise none."""
+        rows = [self._first, *self._recent]
+        if self.limits.accuracy_fall is None or not all(row and name in row for row in rows):
+            return ""
+        first, now = self._intervals(name, of="graded")
+        return self._raise(name, _fell(first, now), first, now)
+
+    def _intervals(self, name: str, of: str = "responses") -> list[Interval]:
+        """A share of the first watch and of the pooled ones, with their intervals."""
         assert self._first is not None
-        pooled = [
-            share_interval(
-                sum(row[name] * row["responses"] for row in rows) / _count(rows), _count(rows)
-            )
-            for rows in ([self._first], self._recent)
+        counts = [(rows, sum(row[of] for row in rows)) for rows in ([self._first], self._recent)]
+        return [
+            share_interval(sum(row[name] * row[of] for row in rows) / count, count)
+            for rows, count in counts
         ]
-        limits = {"ended": self.limits.eos_rate, "repeats": self.limits.repeat_rate}
-        return pooled[0], pooled[1], limits[name]
 
     @property
     def _kl_fell(self) -> bool:
@@ -132,6 +147,11 @@ class Guard:
             before, now = fmean(self._kl[:KL_STEPS]), fmean(self._kl[-KL_STEPS:])
             text += f" and the KL within N down from {before:.2g} to {now:.2g}"
         return f"{text}: {REMEDY}"
+
+
+def _fell(first: Interval, now: Interval) -> float:
+    """How far a share fell: 1 if by `CHANGE`, and so far that the intervals lie apart."""
+    return (first[0] - now[0]) / max(CHANGE, (first[0] - first[1]) + (now[2] - now[0]))
 
 
 def _shown(share: Interval) -> str:

@@ -181,8 +181,9 @@ def test_the_real_pair_has_a_line_for_each_n_and_full_rollouts_last(tmp_path):
                 f"seed={seed}", right={0: NONE, 2: last}, benchmark="words",
             )  # fmt: skip
             if (name, seed) == ("esr_8", 1):
-                said = "of 32 whole responses at steps 10 to 20 0% [0%, 11%] ended by themselves"
-                (run / "esr.log").write_text(f"2026-01-01 10:00:00 warning: {said}\n")
+                rows = [{"step": at, "responses": 16, "ended": float(at == 0), "repeats": 0.0}
+                        for at in (0, 10, 20)]  # fmt: skip
+                write_rows(run / "watch.jsonl", rows)
     found = REAL["figures"](tmp_path, {"seconds": {}}, open_book(tmp_path))["conditions"]
     assert list(found) == ["esr_8", "esr_16", "full", "mixture"]
     assert found["esr_8"]["last"]["value"] == 75.0 and found["esr_8"]["before"]["value"] == 0.0

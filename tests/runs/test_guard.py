@@ -8,8 +8,9 @@ from esr_cli.config import AlarmsConfig, ConfigError, WatchConfig
 from esr_cli.runs.guard import Guard
 
 
-def watch(at, ended, repeats=0.0, responses=16):
-    return {"step": at, "responses": responses, "ended": ended, "repeats": repeats}
+def watch(at, ended, repeats=0.0, responses=16, **graded):
+    row = {"step": at, "responses": responses, "ended": ended, "repeats": repeats}
+    return row | ({"graded": responses} | graded if graded else {})
 
 
 def messages(watches, kl=(4.0,) * 100, limits=None, guard=None):
@@ -64,6 +65,24 @@ def test_few_responses_never_raise_an_alarm(responses):
     # Two responses in each of three watches.
     many = [watch(0, 1.0, 0.0, 2), *(watch(at, 0.5, 0.5, 2) for at in (10, 20, 30))]
     assert messages(many, FALLS) == []
+
+
+def test_a_student_that_forgets_how_to_answer_raises_one_though_its_responses_end():
+    """Shares as seen on a real pair at N=8, whose KL within N was 0.0 nats throughout."""
+    shares = [(1.0, 0.25), (0.375, 0.0625), (0.375, 0.125), (0.1875, 0.0625)]
+    rows = [watch(5 * at, 1.0, boxed=b, accuracy=a) for at, (b, a) in enumerate(shares)]
+    [(at, message)] = messages(rows, [0.0] * 40)
+    assert at == 10 and "38% [23%, 55%] hold an answer, 100%" in message
+    assert messages(rows, [0.0] * 40, AlarmsConfig(accuracy_fall=None)) == []
+    # Half of the responses can be judged: the same shares of fewer say less.
+    few = [row | {"graded": 2} for row in rows]
+    assert messages(few, [0.0] * 40) == []
+
+
+def test_a_good_student_that_comes_to_be_wrong_raises_one():
+    rows = [watch(10 * at, 1.0, boxed=1.0, accuracy=a) for at, a in enumerate((0.9, 0.4, 0.3))]
+    [(_, message)] = messages(rows)
+    assert "35% [21%, 52%] are right" in message and "hold an answer" not in message
 
 
 def test_the_noise_of_small_samples_raises_none():
