@@ -4,11 +4,11 @@
 
 A line a condition, full rollouts last: accuracy before training and after the last step with 95 %
 intervals over seeds and questions, the worst seed, what whole greedy responses look like then (the
-shares that end by themselves and that repeat themselves, their mean length), the difference from
-full rollouts paired by seed and question, the reverse KL inside the rollouts at the first and the
-last step, the number of seeds whose watched responses raise an alarm (by `runs/guard.py`, from what
-the runs recorded), and the tokens and seconds of a step. Verdicts on the paper's claims are those
-of `scripts/record_reproduction.py`.
+shares that end by themselves, hold a box and repeat themselves, their mean length), the difference
+from full rollouts paired by seed and question, the reverse KL inside the rollouts at the first and
+the last step, the number of seeds whose watched responses raise an alarm (by `runs/guard.py`, from
+what the runs recorded), and the tokens and seconds of a step. Verdicts on the paper's claims are
+those of `scripts/record_reproduction.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from results import by_unit, conditions, markdown, summarize
 
 from esr_cli.base.files import read_rows
-from esr_cli.config import TrainConfig, gate
+from esr_cli.config import AlarmsConfig
 from esr_cli.report import numbers
 from esr_cli.report.book import Book
 from esr_cli.report.conditions import Condition
@@ -29,10 +29,10 @@ from esr_cli.runs import record
 from esr_cli.runs.guard import Guard
 
 BENCHMARK = "words"
-SHARES = ("ended", "repeats")
+SHARES = ("ended", "boxed", "repeats")
 COLUMNS = (
-    "condition", "seeds", "before, %", "last, %", "worst seed, %", "ended, %", "repeating, %",
-    "tokens a response", "minus full, points", "KL, first and last step", "alarms",
+    "condition", "seeds", "before, %", "last, %", "worst seed, %", "ended, %", "boxed, %",
+    "repeating, %", "tokens a response", "minus full, points", "KL, first and last step", "alarms",
     "tokens a step", "s a step",
 )  # fmt: skip
 
@@ -61,7 +61,7 @@ def summary(condition: Condition, full: Condition | None) -> dict[str, Any]:
 
 
 def _alarmed(run: record.Run) -> bool:
-    guard = Guard(gate.typed(run.config, TrainConfig).alarms)
+    guard = Guard(AlarmsConfig(**run.config["alarms"]))
     metrics, watches = (read_rows(run.folder / f"{name}.jsonl") for name in ("metrics", "watch"))
     return bool(guard.replay(metrics, watches, n=0))
 
@@ -101,7 +101,8 @@ def _row(name: str, each: dict[str, Any]) -> list[str]:
     return [
         name, str(each["seeds"]), _span(each["before"]), _span(each["last"]),
         "–" if worst is None else f"{worst:.1f}", _span(each["ended last"]),
-        _span(each["repeats last"]), _span(each["length"]), _span(each["minus full"], "+"),
+        _span(each["boxed last"]), _span(each["repeats last"]), _span(each["length"]),
+        _span(each["minus full"], "+"),
         "{:.2f}, {:.2f}".format(*each["kl"]) if each["kl"] else "–",
         str(each["alarms"]),
         "–" if each["tokens"] is None else f"{each['tokens']:,.0f}", f"{each['seconds']:.1f}",
