@@ -50,12 +50,14 @@ def main() -> None:
     parser.add_argument("--record", type=Path)
     given = parser.parse_args()
     logging.disable_progress_bar()
-    found = {str(path): measured(path) for path in given.models}
-    print(table(found))
+    written = {
+        "command": "python scripts/measure_forgetting.py MODELS",
+        "versions": [environment.versions()], "machine": [environment.machine()],
+        "models": {str(path): measured(path) for path in given.models},
+    }  # fmt: skip
+    print(tables(written)[0])
     if given.record:
-        command = "python scripts/measure_forgetting.py MODELS"
-        write(given.record, {"command": command, "versions": [environment.versions()],
-                             "machine": [environment.machine()], "models": found})  # fmt: skip
+        write(given.record, written)
 
 
 def measured(path: Path) -> dict[str, Any]:
@@ -94,15 +96,15 @@ def named(model: Any, tokenizer: Any, country: str, city: str) -> bool:
     return city.lower() in tokenizer.decode(found[0, ids.input_ids.shape[1] :]).lower()
 
 
-def table(found: dict[str, dict[str, Any]]) -> str:
+def tables(written: dict[str, Any]) -> list[str]:
     """Markdown: a line for each model."""
     rows = []
-    for name, each in found.items():
+    for name, each in written["models"].items():
         share, low, high = (
             100 * x for x in (each["right"] / each["of"], each["low"], each["high"])
         )
         rows.append([name, f"{each['perplexity']:.1f}", f"{share:.0f} [{low:.0f}, {high:.0f}]"])
-    return markdown(HEADS, rows)
+    return [markdown(HEADS, rows)]
 
 
 if __name__ == "__main__":
