@@ -254,14 +254,15 @@ def _masks(config: TrainConfig, model: Any, size: int, prompt_tokens: int, n: in
     A mask has an element for each pair of a row's tokens, and two flags while it is made.
     """
     windows = grouped.windows_of(_shape(model))
-    if config.rollouts_per_prompt == 1 or not config.tune.prompt_gradient or windows is None:
+    if not config.tune.prompt_gradient or windows is None:
         return 0
     lengths, budget = [n] * config.rollouts_per_prompt, config.tune.micro_batch_tokens
     linear = grouped.pairs_per_token(_shape(model))
     rows = grouped.parts(prompt_tokens, lengths, budget, len(lengths), linear)
-    longest = grouped.length(prompt_tokens, [n] * max(map(len, rows)))
-    if longest <= prompt_tokens + n:
+    most = max(map(len, rows))
+    if most == 1:
         return 0
+    longest = grouped.length(prompt_tokens, [n] * most)
     count = min(config.prompts_per_step * len(rows), max(1, budget // longest))
     return count * longest**2 * (size + 2) * len(windows)
 
