@@ -60,12 +60,13 @@ def main() -> None:
             f"rollouts_per_prompt={responses}", repeats, *more,
         ]  # fmt: skip
         found = measured(given.model.absolute(), given.out / name, asked)
-        written["runs"][name] = {
+        run = {
             **{key: found[key] for key in ("date", "versions", "machine")}, "tokens": tokens,
             "prompts": prompts, "responses": responses, "more": more,
             **{arm: {phase: _all(found, arm, phase) for phase in ("score", "train")}
                for arm in ("eager", "trl")},
         }  # fmt: skip
+        written["runs"][name] = run | _compared(run)
         print(tables(written)[0], flush=True)
         if given.record:
             write(given.record, written)
@@ -92,21 +93,29 @@ def tables(written: dict[str, Any]) -> list[str]:
     return [markdown(HEADS, map(_row, written["runs"].values()))]
 
 
-def _row(run: dict[str, Any]) -> list[str]:
-    count = run["prompts"] * run["responses"]
+def _compared(run: dict[str, Any]) -> dict[str, Any]:
+    """Median seconds of scoring and training a response, and how much longer TRL took a round."""
     ours, peer = (
         [sum(both) for both in zip(run[arm]["score"], run[arm]["train"], strict=True)]
         for arm in ("eager", "trl")
     )
     ratios = [theirs / mine for mine, theirs in zip(ours, peer, strict=True)]
+    count = run["prompts"] * run["responses"]
+    return {
+        "a_response_s": {"eager": median(ours) / count, "trl": median(peer) / count},
+        "ratio": {"median": median(ratios), "low": min(ratios), "high": max(ratios)},
+    }
+
+
+def _row(run: dict[str, Any]) -> list[str]:
     cells = [
         f"{seconds:.2f}"
-        for arm, whole in (("eager", ours), ("trl", peer))
+        for arm in ("eager", "trl")
         for seconds in (
-            median(run[arm]["score"]), median(run[arm]["train"]), median(whole) / count,
+            median(run[arm]["score"]), median(run[arm]["train"]), run["a_response_s"][arm],
         )
     ]  # fmt: skip
-    ratio = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    ratio = "{median:.2f} ({low:.2f} to {high:.2f})".format(**run["ratio"])
     shape = f"{run['prompts']} x {run['responses']}"
     return [f"{run['tokens']:,}", shape, " ".join(run["more"]) or "–", *cells, ratio]
 
