@@ -1,9 +1,9 @@
 """`config=FILE`: settings from a yaml file, as if they were typed before the others.
 
-    pair: own                        # an option of a group, as on the command line
-    pair.student.path: my/student    # a setting, with dots or nested
-    tune: {rank: 16}
-    rollout_len: 64
+pair: own                        # an option of a group, as on the command line
+pair.student.path: my/student    # a setting, with dots or nested
+tune: {rank: 16}
+rollout_len: 64
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def _overrides(command: str, schema: str, path: Path) -> Iterator[str]:
         if key not in names and not parents and not _is_open(schema, key):
             hint = did_you_mean(key, names) or f"esr {command} --help=all lists them"
             raise ConfigError(f"config={path}: {key}: no such setting; {hint}")
-        plus = "" if key in names else "++"
+        # Options of these groups leave out what they do not set.
+        plus = "" if key in names and key.partition(".")[0] not in known.NAMED else "++"
         yield f"{plus}{key}={_written(value)}"
 
 

@@ -1,4 +1,4 @@
-"""`esr COMMAND --help`: the settings of a command, from the comments in conf and the dataclasses."""
+"""`esr COMMAND --help`: the settings of a command, from conf and its comments."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXAMPLES = {
 # What is said of a command below its settings, beside what is said of all.
 NOTES = {
     "train": (
-        "resume=RUN_DIR   goes on with an unfinished run: its own settings, of which steps may grow",
+        "resume=RUN_DIR   goes on with a run that did not end: its own settings; steps may grow",
         "-m KEY=1,2,3     one run for each value, or combination of values; the same command again",
         "                 skips what is complete and resumes the rest",
     ),
@@ -70,19 +70,21 @@ def _overview(command: str, schema: str, whole: bool) -> Iterator[str]:
     base = known.schema_of("TrainConfig") if command in LIKE and command != "check" else None
     # Without those that the command has in its own words.
     theirs = set(get_type_hints(base)) - set(values) if base and not whole else set()
+    theirs |= set(known.groups(LIKE[command])) if theirs else set()
     hints = get_type_hints(known.schema_of(schema))
-    own = [name for name in hints if not inner_of(hints[name]) and name not in theirs]
+    groups = [name for name in known.groups(command) if name not in theirs or whole]
+    left_out = {*theirs, *groups}
+    own = [name for name in hints if not inner_of(hints[name]) and name not in left_out]
     if "rollout" in hints and not theirs:
         own.insert(0, "rollout_len")
     yield from _settings("", own, schema, texts, values)
-    names = [name for name in known.groups(command) if name not in theirs or whole]
-    if names:
+    if groups:
         yield ""
         yield "groups: GROUP=OPTION chooses, GROUP.KEY=VALUE sets one of its settings"
-        for name in names:
-            yield _row(f"{name}={chosen(command).get(name, '')}", _choice(name, names))
+        for name in groups:
+            yield _row(f"{name}={chosen(command).get(name, '')}", _choice(name))
     if whole:
-        for name in dict.fromkeys([*(name for name in hints if inner_of(hints[name])), *names]):
+        for name in dict.fromkeys([*(name for name in hints if inner_of(hints[name])), *groups]):
             yield from _group(name, schema, texts, values)
     yield ""
     if theirs:
@@ -93,7 +95,7 @@ def _overview(command: str, schema: str, whole: bool) -> Iterator[str]:
     yield "--cfg job        the settings that result from a command line;  --hydra-help Hydra's own"
 
 
-def _choice(group: str, names: list[str]) -> str:
+def _choice(group: str) -> str:
     """The options of a group, as far as they fit into a line."""
     shown, every = "", options(group)
     for count, each in enumerate(every, 1):
@@ -140,17 +142,22 @@ def _group(
     inner = inner_of(hint)
     if inner is None:
         return
-    prefix = f"{name}.NAME." if name in known.NAMED else f"{name}."
     yield ""
     yield f"{name}: " + " ".join((inspect.getdoc(inner) or "").split("\n\n")[0].split())
-    given = values.get(name)
+    prefix = f"{name}.NAME." if name in known.NAMED else f"{name}."
+    yield from _fields(inner, prefix, texts, values.get(name))
+
+
+def _fields(inner: Any, prefix: str, texts: Mapping[str, str], given: Any) -> Iterator[str]:
+    """A line for each setting of a dataclass and of those in it."""
     hints = get_type_hints(inner)
     for each in hints:
         value = given[each] if isinstance(given, dict) and each in given else _standard(inner, each)
-        meaning = texts.get(f"{name}.{each}", "")
-        if inner_of(hints[each]):
-            yield _row(f"{prefix}{each}.…", meaning)
+        if deeper := inner_of(hints[each]):
+            by = "" if dataclasses.is_dataclass(hints[each]) else "NAME."
+            yield from _fields(deeper, f"{prefix}{each}.{by}", texts, value)
         else:
+            meaning = texts.get(f"{prefix.replace('NAME.', '')}{each}", "")
             yield _row(f"{prefix}{each}={in_words(value)}", meaning)
 
 
@@ -205,7 +212,8 @@ def chosen(command: str) -> dict[str, str]:
         if isinstance(each, str) and each != "_self_":
             found |= chosen(each)
         elif isinstance(each, dict):
-            found |= {re.sub(r"^override /?", "", key): str(name) for key, name in each.items()}
+            names = ((re.sub(r"^override /?", "", key), name) for key, name in each.items())
+            found |= {group: in_words(name) for group, name in names}
     return found
 
 

@@ -47,9 +47,7 @@ def run(arguments: Sequence[str]) -> None:
             hint = did_you_mean(key, names) or "esr train --help=all lists them"
             raise ConfigError(f"{key}={value}: no such setting; {hint}")
         if options(key) and value not in options(key):
-            raise ConfigError(
-                f"{key}={value}: no such option; there are {', '.join(options(key))}"
-            )
+            raise ConfigError(f"{key}={value}: no such option; there are {', '.join(options(key))}")
     text = HEAD.format(name=path) + "\n".join(_lines(given)) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,8 @@ ELSEWHERE = {
     "max_model_len": "pair.context_tokens", "tokens": "rollout_len",
     "student": "pair.student.path", "teacher_model": "pair.teacher.path",
     "student_model": "pair.student.path", "model_name_or_path": "pair.student.path",
-    "teacher_model_name_or_path": "pair.teacher.path", "chat_template": "pair.student.chat_template",
+    "teacher_model_name_or_path": "pair.teacher.path",
+    "chat_template": "pair.student.chat_template",
     "eval_steps": "eval_every", "save_steps": "save_every", "save_total_limit": "keep_checkpoints",
     "output_dir": "run_dir", "output_path": "run_dir", "resume_from_checkpoint": "resume",
     "report_to": "tracking", "wandb": "tracking", "project": "tracking.project",
@@ -167,17 +168,17 @@ class _Typed:
         self._refuse(f"{argument} {after[0]}", "key and value are one word, key=value", fixed)
 
     def _check_value(self, index: int, argument: str, key: str, value: str) -> None:
-        kind = known.kind(self.schema, key)
+        kind, left = known.kind(self.schema, key), argument.partition("=")[0]
         several = not self.sweeps and _several(value)
         if several and (_is_list(kind) or key in known.NAMED):
-            self._refuse(argument, "a list has brackets", {index: f"{key}=[{value}]"})
+            self._refuse(argument, "a list has brackets", {index: f"{left}=[{value}]"})
         kinds = get_args(kind) or (kind,)
         if several and str not in kinds:
-            self._refuse(argument, "several values are a sweep", {index: f"-m {key}={value}"})
+            self._refuse(argument, "several values are a sweep", {index: f"-m {left}={value}"})
         if int in kinds and float not in kinds and str not in kinds and WHOLE.match(value):
             number = _whole(value)
             if number is not None and str(number) != value.lstrip("+").replace("_", ""):
-                self._refuse(argument, "give a whole number", {index: f"{key}={number}"})
+                self._refuse(argument, "give a whole number", {index: f"{left}={number}"})
 
     def _name(self, key: str) -> str:
         """esr's name for a key; empty if there is none, or more than one."""

@@ -24,7 +24,7 @@ from esr_cli.train import watching
 def finish(
     config: TrainConfig, folder: Path, student: Student | Trainers, tokenizer: Any, tracker: Tracker
 ) -> None:
-    """Writes `student/`, `plots/` and finally `summary.json`; prints the table and what to do next."""
+    """Writes `student/`, `plots/` and finally `summary.json`; prints the table and what is next."""
     files.write_folder(folder / "student", lambda path: student.save(path, tokenizer))
     if config.tune.method == "lora":
         files.write_folder(folder / "adapter", student.save_adapter)

@@ -35,5 +35,5 @@ def test_at_80_columns_what_matters_stands_in_the_first_line_and_the_phases_belo
 
 
 def test_a_wider_terminal_has_a_bar_and_a_narrower_one_two_lines_still():
-    assert "━" in screen(110)[0] and "━" not in screen(80)[0]
+    assert "━" in screen(110)[0] and "━" not in screen(70)[0]
     assert [len(each) <= 40 for each in screen(40)] == [True, True]
