@@ -19,8 +19,7 @@ class Bar(Progress):
 
     def __init__(self, console: Console, total: int, start: int, n: str) -> None:
         """`n` is the rollout length in words."""
-        self.accuracy: float | None = None
-        self._n, self._below = n, ""
+        self._n, self._below, self._measured, self._accuracy = n, "", "", ""
         room = min(WIDEST, console.width - OTHERS)
         bar = [BarColumn(bar_width=room)] if room > 1 else []
         # TimeRemainingColumn has no label, and a terminal of 80 columns has no room for one.
@@ -40,12 +39,21 @@ class Bar(Progress):
 
     def step(self, step: int, measured: str, below: str) -> None:
         """Shows a step: `measured` in the first line, `below` in the second."""
-        accuracy = "" if self.accuracy is None else f" acc {self.accuracy:.3f}"
-        n = f" N {self._n}" if self._n else ""
+        self._measured = f"{measured} N {self._n}"
         self._below = below
-        self.update(self._task, completed=step, shown=f"{measured}{n}{accuracy}")
+        self.update(self._task, completed=step, shown=f"{self._measured}{self._accuracy}")
+
+    def evaluated(self, accuracy: float) -> None:
+        """Shows the accuracy of an evaluation from now on."""
+        self._accuracy = f" acc {accuracy:.3f}"
+        self.update(self._task, shown=f"{self._measured}{self._accuracy}")
 
     def below(self, line: str) -> None:
         """Shows something else in the second line until the next step."""
         self._below = line
         self.refresh()
+
+    def stop(self) -> None:
+        """Leaves the first line where it is."""
+        self._below = ""
+        super().stop()

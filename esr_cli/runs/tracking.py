@@ -103,7 +103,7 @@ class Tracker:
         self.mirror.evaluation(step, rows, shown)
         headlines = files.headlines(rows)
         if self._bar and headlines:
-            self._bar.accuracy = headlines[0]["value"]
+            self._bar.evaluated(headlines[0]["value"])
         for row in headlines:
             low, high = row["low"], row["high"]
             self.note(

@@ -121,7 +121,8 @@ def _table(summary: dict[str, Any]) -> Table:
     table.add_row("response tokens", f"{summary['tokens']:,.0f} in {steps}")
     table.add_row("largest log-probability gap", f"{summary['logprob_gap_max']:.1e}")
     if watch := summary.get("watch"):
-        for row in (watch["first"], watch["last"]):
+        ends = (watch["first"], watch["last"])
+        for row in ends if watch["watches"] > 1 else ends[:1]:
             interval = f"[{row['ended_low']:.3f}, {row['ended_high']:.3f}]"
             name = f"whole responses that end (step {row['step']})"
             table.add_row(name, f"{row['ended']:.3f}  {interval}")

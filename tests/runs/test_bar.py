@@ -17,8 +17,8 @@ def screen(width):
     """What a terminal of that width has on it after a step."""
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     bar = Bar(console, 1000, 0, "full")
-    bar.accuracy = 0.125
     bar.step(999, SHOWN, PHASES)
+    bar.evaluated(0.125)
     bar.refresh()
     lines = [text for each in bar.get_renderables() for text in console.render_lines(each)]
     bar.stop()
