@@ -268,7 +268,7 @@ def write_files(folder: Path) -> None:
 
 def mutated(count: int, seed: int) -> Iterator[tuple[str, list[str]]]:
     """Random commands with one or two wrong settings."""
-    from esr_cli.cli.completion import settings
+    from esr_cli.cli import known
     from esr_cli.cli.main import COMMANDS
 
     rng = random.Random(seed)
@@ -276,7 +276,7 @@ def mutated(count: int, seed: int) -> Iterator[tuple[str, list[str]]]:
                for name in COMMANDS]  # fmt: skip
     for _ in range(count):
         [command] = rng.choices(list(COMMANDS), weights)
-        keys = settings(command, COMMANDS[command][0])
+        keys = known.names(command, COMMANDS[command][0])
         given = []
         for _ in range(rng.choice((1, 1, 2))):
             key, value = rng.choice(keys), rng.choice(VALUES)

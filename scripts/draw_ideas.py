@@ -1,6 +1,6 @@
 """Draws the pictures of docs/ideas.md from the results of a reproduction on the lab pair.
 
-esr reproduce scale=lab quick=true out=OUT
+esr reproduce scale=lab quick=true run_dir=OUT
 python scripts/draw_ideas.py OUT
 """
 

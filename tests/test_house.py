@@ -83,8 +83,8 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "base",
         "",
-        "available failures files notes parallel process reading seeds states statistics words "
-        "writing",
+        "available failures files notes parallel process reading seeds states statistics terminal "
+        "words writing",
     ),
 ]
 NAMES = [room for room, _, _ in PLAN]

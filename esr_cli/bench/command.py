@@ -45,7 +45,7 @@ LEARNING_RATE = 1e-12
 LOSS_TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2}
 # Two equal models have a loss of rounding errors, which are no share of anything.
 LEAST_LOSS = 1e-2
-NOT_IN_NAME = re.compile(r"(out|data_dir|repeats|warmup|in_turns|tracking)[.=]|pair=")
+NOT_IN_NAME = re.compile(r"(run_dir|data_dir|repeats|warmup|in_turns|tracking)[.=]|pair=")
 
 
 @dataclass
@@ -78,7 +78,7 @@ def run(config: BenchConfig, overrides: list[str]) -> None:
         roles = ("student", "teacher")
         models = {role: skeleton(getattr(outlined.pair, role)) for role in roles}
         refuse(tuning.compiling(models, base.tune))
-    run_folder.need_writable("out", folder)
+    run_folder.need_writable("run_dir", folder)
     task = bench_task(outlined, tokenizers, config.prompt_tokens)
     estimates = room.estimates(config, outlined, task.train(0, config.prompts_per_step))
     groups = room.groups(config, estimates, memory.available_gib(config))
@@ -105,7 +105,7 @@ def run(config: BenchConfig, overrides: list[str]) -> None:
 
 def _folder(config: BenchConfig, overrides: list[str]) -> Path:
     name = run_folder.name_of(overrides, NOT_IN_NAME)
-    return Path(config.out or Path("runs") / config.pair.name / f"bench-{name}")
+    return Path(config.run_dir or Path("runs") / config.pair.name / f"bench-{name}")
 
 
 def _trained(config: BenchConfig) -> TrainConfig:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from esr_cli.base import terminal
 from esr_cli.base.files import Rows
 from esr_cli.base.words import counted
 from esr_cli.bench.record import PHASES, SCORE_TRAIN
@@ -15,23 +15,22 @@ from esr_cli.bench.record import PHASES, SCORE_TRAIN
 
 def show(record: dict[str, Any]) -> None:
     """Prints ceilings, tables of medians with floors, line fits, and ratios to a peer."""
-    console = Console(markup=False, highlight=False)
     for engine, facts in record["ceilings"].items():
-        console.print(
+        print(
             f"{engine} on {facts['device']}: memory {facts['bytes_per_s'] / 1e9:.1f} GB/s, "
             f"matrices {facts['flops_per_s'] / 1e9:,.0f} GFLOP/s in {facts['dtype']}"
         )
     for name in dict.fromkeys(row["arm"] for row in record["rows"]):
-        console.print(
+        print(
             f"\n{name}: {record['pair']}, {record['tune']}, "
             f"{_work(record)} per step; median seconds of "
             f"{counted(record['repeats'], 'step')}, with the ratio to the floor below; "
             "peak memory by process"
         )
-        console.print(_table(record, name))
+        terminal.show(_table(record, name))
     for name, line in record["line"].items():
         if line:
-            console.print(
+            print(
                 f"{name}: {line['constant_s']:.3f} s + {1000 * line['s_a_token']:.2f} ms per token "
                 f"of the longest response (R² {line['r2']:.3f})"
             )
@@ -41,7 +40,7 @@ def show(record: dict[str, Any]) -> None:
                 f"N={length} {each['ratio']:.2f} ({each['low']:.2f} to {each['high']:.2f})"
                 for length, each in by_length.items()
             )
-            console.print(f"{phase} time of trl over {name}, median (range) of rounds: {ratios}")
+            print(f"{phase} time of trl over {name}, median (range) of rounds: {ratios}")
 
 
 def _table(record: dict[str, Any], configuration: str) -> Table:

@@ -17,6 +17,7 @@ from esr_cli.assembly.examiner import Examiner
 from esr_cli.assembly.memory import Need
 from esr_cli.assembly.pairing import resolve_pairing
 from esr_cli.assembly.random_pair import with_random_weights
+from esr_cli.base import terminal
 from esr_cli.base.failures import one_line
 from esr_cli.base.words import counted
 from esr_cli.check import compatibility, facts, machine, prompts, trial
@@ -175,7 +176,7 @@ def _print_time(found: Estimate) -> None:
         table.add_row("watches on whole responses", "", "", words(found.watching_s))
     table.add_row("all, without start-up and checkpoints", "", "", words(found.total_s))
     print()
-    Console(highlight=False).print(table)
+    terminal.show(table)
 
 
 def _print_memory(needs: list[Need]) -> None:
@@ -183,4 +184,4 @@ def _print_memory(needs: list[Need]) -> None:
     for need in needs:
         table.add_row(need.part, f"{need.at_n:.2f}", f"{need.full:.2f}")
     print()
-    Console(highlight=False).print(table)
+    terminal.show(table)

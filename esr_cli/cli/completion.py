@@ -6,17 +6,15 @@ reads only the dataclasses and the names of the files in conf.
 
 from __future__ import annotations
 
-import dataclasses
 import glob
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
 
-from esr_cli.base.files import conf_dir, options
+from esr_cli.base.files import options
+from esr_cli.cli import known
 from esr_cli.config.errors import ConfigError
-from esr_cli.config.schema import by_name
 
 BASH = """_esr() {
     local current="${COMP_LINE:0:COMP_POINT}" reply
@@ -42,11 +40,11 @@ _esr() {
 compdef _esr esr
 """
 SCRIPTS = {"bash": BASH, "zsh": ZSH}
-# Groups that are added with a plus, and so are in no defaults list.
-ADDED = {"train": ("sweep", "cluster"), "eval": ("cluster",)}
+# Settings that name files or folders.
 FILES = {
-    "run", "runs", "run_dir", "resume", "a", "b", "out", "model", "generations", "data_dir",
-    "pair.student.path", "pair.teacher.path",
+    "run", "runs", "run_dir", "resume", "a", "b", "model", "generations", "data_dir", "config",
+    "pair.student.path", "pair.teacher.path", "pair.student.chat_template",
+    "pair.teacher.chat_template", "task.files", "task.against",
 }  # fmt: skip
 LENGTHS = ("full", "auto", "16", "32", "64", "100")
 # Maps a command to the name of its schema in esr_cli.config.
@@ -66,9 +64,11 @@ def answer(arguments: list[str], commands: Commands) -> str:
 def words(command: str, current: str, place: int, commands: Commands) -> list[str]:
     """The completions of the word `current` at position `place` after `esr`."""
     if place <= 1:
-        candidates = [*commands, "completion"]
+        candidates = [*commands, "completion", "help", "--version"]
     elif command == "completion":
         candidates = list(SCRIPTS)
+    elif command == "help":
+        candidates = list(commands)
     elif command == "teacher" and place == 2:
         candidates = ["serve"]
     elif command not in commands:
@@ -83,66 +83,29 @@ def words(command: str, current: str, place: int, commands: Commands) -> list[st
             candidates = [f"{plus}{key}={done}{each}" for each in items]
         else:
             candidates = [f"{plus}{each}" for each in _keys(command, key, schema)]
-            candidates += ["-m", "--help"]
+            candidates += ["config=", "-m", "--help", "--version"]
     return [each for each in candidates if each.startswith(current)]
-
-
-def settings(command: str, schema: str) -> list[str]:
-    """The dotted names of all settings and groups of a command."""
-    names = [*groups(command), *_dotted_names(_schema(schema), "")]
-    if "rollout" in names:
-        names.append("rollout_len")
-    if command == "train":
-        names.append("nodes")  # of the launcher
-    return list(dict.fromkeys(names))
-
-
-def _dotted_names(schema: Any, prefix: str) -> Iterator[str]:
-    for name, hint in get_type_hints(schema).items():
-        if dataclasses.is_dataclass(hint):
-            yield from _dotted_names(hint, f"{prefix}{name}.")
-        elif inner := by_name(hint):
-            for option in options(name):
-                yield from _dotted_names(inner, f"{prefix}{name}.{option}.")
-        else:
-            yield f"{prefix}{name}"
 
 
 def _keys(command: str, key: str, schema: str) -> list[str]:
     """Settings and groups, completed up to the next dot."""
     parent = key[: key.rfind(".") + 1]
-    rest = [name[len(parent) :] for name in settings(command, schema) if name.startswith(parent)]
+    names = known.names(command, schema)
+    rest = [name[len(parent) :] for name in names if name.startswith(parent)]
     parts = [name.partition(".") for name in rest]
     return list(dict.fromkeys(f"{parent}{head}{dot or '='}" for head, dot, _ in parts))
 
 
 def _values(command: str, key: str, schema: str, value: str) -> list[str]:
+    if key == "--help":
+        return ["all", *known.names(command, schema)]
     if key == "rollout_len":
         return list(LENGTHS)
-    if key in groups(command):
+    if key in known.groups(command):
         return options(key)
     if key in FILES:
         paths = glob.glob(f"{glob.escape(os.path.expanduser(value))}*")
         return [f"{path}/" if Path(path).is_dir() else path for path in sorted(paths)]
-    hint: Any = _schema(schema)
-    for name in key.split("."):
-        hint = get_type_hints(hint).get(name) if dataclasses.is_dataclass(hint) else None
-    return ["true", "false"] if hint is bool else []
-
-
-def groups(command: str) -> list[str]:
-    """The config groups of a command."""
-    names = list(ADDED.get(command, ()))
-    text = (conf_dir() / f"{command}.yaml").read_text()
-    for name, option in re.findall(r"^  - (\w+)(?:: (\w+))?$", text, re.M):
-        if option:
-            names.append(name)
-        elif name != "_self_":
-            names += groups(name)
-    return names
-
-
-def _schema(name: str) -> Any:
-    import esr_cli.config
-
-    return getattr(esr_cli.config, name)
+    if choices := known.choices(schema, key):
+        return list(choices)
+    return ["true", "false"] if known.kind(schema, key) is bool else []

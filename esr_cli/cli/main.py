@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import re
@@ -10,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+import esr_cli
 from esr_cli.base import failures, files
 from esr_cli.base.files import conf_dir
 from esr_cli.cli import ending
@@ -31,12 +31,10 @@ COMMANDS = {
         "TeacherServeConfig",
         "serve a teacher of any size:  esr teacher serve pair=lab",
     ),
-    "lab": ("LabConfig", "train the miniature pair from scratch:  esr lab out=my_pair"),
+    "lab": ("LabConfig", "train the miniature pair from scratch:  esr lab run_dir=my_pair"),
 }
 # Arguments that request a sweep.
 SWEEPS = re.compile(r"(-m|--multirun)$|\+(sweep|cluster)=")
-# Quotes in a value, and characters that may separate several values.
-QUOTES, SWEPT = re.compile("['\"]"), re.compile(r"[,()]")
 # Arguments that launch the runs as jobs on this machine.
 LOCAL_LAUNCHER = re.compile(r"\+cluster=local$|hydra/launcher=submitit_local$")
 USAGE = """esr: on-policy distillation with Early Stopping Rollout (arXiv 2605.27028)
@@ -46,6 +44,7 @@ usage: esr COMMAND [key=value ...] [-m]
 {table}
 
 `esr COMMAND --help` shows its settings; `-m key=1,2,3` runs one value after another.
+`esr init pair=own` writes a file of settings to edit; `esr --version` prints the versions.
 For completion at TAB in bash and zsh:  eval "$(esr completion bash)"
 """
 
@@ -57,15 +56,18 @@ def main() -> None:
 
 def _main() -> None:
     arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help", *arguments[2:]]
+    if not arguments or arguments[0] in ("-h", "--help"):
         table = "\n".join(f"  {name:<11}{about}" for name, (_, about) in COMMANDS.items())
         print(USAGE.format(table=table))
         return
-    if arguments[0] == "completion":
-        _complete(arguments[1:])
+    if arguments[0] in SMALL:
+        SMALL[arguments[0]](arguments[1:])
         return
     from esr_cli.base import process
-    from esr_cli.cli import launched
+    from esr_cli.cli import help as helps
+    from esr_cli.cli import typed
     from esr_cli.config.errors import ConfigError
     from esr_cli.execution import jobs
 
@@ -73,14 +75,31 @@ def _main() -> None:
     jobs.die_with_parent()
     command = arguments[0]
     if command not in COMMANDS:
-        near = difflib.get_close_matches(command, COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
-        raise ConfigError(f"{command}: no such command; {hint}")
+        raise ConfigError(typed.command_of(command, [*COMMANDS, *SMALL]))
+    if "--version" in arguments:
+        _version([])
+        return
+    asked = helps.wanted(arguments)
+    if asked is not None:
+        print(helps.page(command, COMMANDS[command][0], asked), end="")
+        return
     if command == "teacher":
-        if arguments[1:2] not in (["serve"], ["--help"], ["-h"]):
+        if arguments[1:2] != ["serve"]:
             raise ConfigError("esr teacher: say what it shall do; esr teacher serve pair=NAME")
-        arguments = [each for each in arguments if each != "serve"]
-    arguments = [_normalized(_quoted(each)) for each in arguments[1:]]
+        arguments = ["teacher", *arguments[2:]]
+    _start(command, arguments[1:])
+
+
+def _start(command: str, arguments: list[str]) -> None:
+    """Runs a command on what was typed after it."""
+    from esr_cli.cli import config_file, launched, typed, version
+
+    schema = COMMANDS[command][0]
+    arguments = config_file.expanded(command, schema, arguments)
+    typed.check(command, schema, arguments)
+    for line in typed.unused(command, arguments):
+        print(line, flush=True)
+    arguments = [typed.normalized(typed.quoted(each)) for each in arguments]
     arguments = launched.with_nodes(command, arguments)
     if command == "probe" and any(each.startswith("run=") for each in arguments):
         # These override the run's own benchmark, which is not in the tree composed here.
@@ -88,20 +107,39 @@ def _main() -> None:
     sys.argv = [f"esr {command}", *arguments]
     if any(SWEEPS.match(each) for each in arguments):
         _sweep(command, arguments)
-    else:
-        _run(command)
+        return
+    if command in version.HEAVY:
+        # torch alone takes seconds to import.
+        print(f"esr {esr_cli.__version__}: loading torch …", flush=True)
+    _run(command)
 
 
 def _settings(command: str) -> list[str]:
-    from esr_cli.cli import completion
+    from esr_cli.cli import known
 
-    return completion.settings(command, COMMANDS[command][0])
+    return known.names(command, COMMANDS[command][0])
 
 
 def _complete(arguments: list[str]) -> None:
     from esr_cli.cli import completion
 
     print(completion.answer(arguments, {name: each[0] for name, each in COMMANDS.items()}), end="")
+
+
+def _version(_: list[str]) -> None:
+    from esr_cli.cli import version
+
+    print(version.line())
+
+
+def _init(arguments: list[str]) -> None:
+    from esr_cli.cli import init
+
+    init.run(arguments)
+
+
+# What needs no configuration.
+SMALL = {"completion": _complete, "init": _init, "--version": _version, "version": _version}
 
 
 def _run(command: str) -> None:
@@ -189,41 +227,6 @@ def _sweep(command: str, arguments: list[str]) -> None:
         again = f"{watch.disown(local)}the same command resumes the sweep"
         raise KeyboardInterrupt(f"interrupted; {again}") from None
     raise SystemExit(watch.conclude())
-
-
-def _normalized(argument: str) -> str:
-    """Rewrites a key that may be given with or without a plus to the form that Hydra accepts.
-
-    A sweep distinguishes its runs by the exact form of the key.
-    """
-    argument = re.sub(r"^\+*rollout_len=", "rollout_len=", argument)
-    # `lengths` is also a group of esr train, whose options are words, not numbers.
-    argument = re.sub(r"^\+*lengths=(?=\[)", "rollout_lens=", argument)
-    argument = re.sub(r"^\+*lengths=(\d+|full)$", r"rollout_lens=[\1]", argument)
-    argument = re.sub(r"^\++recipe=", "recipe=", argument)
-    argument = re.sub(r"^\+*pair\.teachers(?=[.=])", "++pair.teachers", argument)
-    return re.sub(r"^\+*(sweep|cluster)=", r"+\1=", argument)
-
-
-def _quoted(argument: str) -> str:
-    """Quotes values that Hydra's grammar requires to be quoted.
-
-    These are values that contain `=` (such as folders named after settings) or non-ASCII letters,
-    list items that contain `=` (`overrides=[steps=3]`), and any title. Values that already contain
-    quotes are left unchanged.
-    """
-    from esr_cli.execution import jobs
-
-    key, sign, value = argument.partition("=")
-    if value[:1] == "[" and value[-1:] == "]" and "=" in value and not QUOTES.search(value):
-        # Commas inside a nested list do not separate items.
-        items = re.split(r",(?![^\[]*\])", value[1:-1])
-        return f"{key}=[{','.join(jobs.text(x.strip()) if '=' in x else x for x in items)}]"
-    if value[:1] in ("'", '"', "[", "{", "") or (key != "title" and QUOTES.search(value)):
-        return argument
-    if "=" in value or key == "title" or (not value.isascii() and not SWEPT.search(value)):
-        return f"{key}{sign}{jobs.text(value)}"
-    return argument
 
 
 def _dispatch(command: str, tree: Any, caught: list[Exception]) -> None:

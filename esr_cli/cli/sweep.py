@@ -20,10 +20,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from esr_cli.base import failures, files
+from esr_cli.base import failures, files, terminal
 from esr_cli.base.words import counted
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.execution import jobs, slurm
@@ -236,7 +235,7 @@ class Watch:
             numbers = (each.before, each.after)
             cells = ["" if value is None else f"{value:.3f}" for value in numbers]
             table.add_row(self._name(each), *cells, _time(each).removesuffix(" s"), _state(each))
-        Console(markup=False, highlight=False).print(table)
+        terminal.show(table)
         failed = [each for each in outcomes if each.state == FAILED]
         for each in failed:
             if Path(each.log).exists():

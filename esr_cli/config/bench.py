@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from esr_cli.config.errors import need, need_choice
+from esr_cli.config.errors import need, need_choice, need_choices, some_of
 from esr_cli.config.rollout import check_length
 from esr_cli.config.train import TrainConfig
 
@@ -24,12 +24,11 @@ class BenchConfig(TrainConfig):
 
     rollout_lens: list[Any] = field(default_factory=list)
     prompt_tokens: int | None = None
-    engines: list[str] = field(default_factory=list)
+    engines: list[str] = some_of(ENGINES)
     peer: str | None = None
     in_turns: bool | None = None
     repeats: int = 5
     warmup: int = 2
-    out: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,8 +41,7 @@ class BenchConfig(TrainConfig):
             need(tokens < limit, "lengths", each, f"stay below pair.context_tokens={limit}")
             self._check_prompts(limit - tokens, f"lengths={each} leaves of pair.context_tokens")
         need(bool(self.engines), "engines", "[]", f"give one or more of {', '.join(ENGINES)}")
-        for each in self.engines:
-            need_choice("engines", each, ENGINES)
+        need_choices(self)
         need_choice("peer", self.peer or "trl", ("trl",))
         need(self.repeats > 0, "repeats", self.repeats, "give 1 or more")
         need(self.warmup >= 0, "warmup", self.warmup, "give 0 or more")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from esr_cli.config.errors import need, need_choice
+from esr_cli.config.errors import need, need_choice, need_choices, one_of
 from esr_cli.config.rollout import check_temperature
 from esr_cli.config.words import WordsConfig
 
@@ -13,6 +13,7 @@ KINDS = ("lab", "words", "math", "code", "tools")
 BOXED = ("lab", "words", "math")
 PROMPTS = ("chat", "raw")
 TOOLS_IN = ("template", "text")
+BOXES = ("last", "first")
 
 
 @dataclass
@@ -51,10 +52,10 @@ class BenchmarkConfig:
     wording: str = "{problem}"
     wording_in_text: str = ""
     system: str | None = None
-    tools_in: str = "template"
-    prompt: str = "chat"
+    tools_in: str = one_of(TOOLS_IN)
+    prompt: str = one_of(PROMPTS)
     stop_texts: list[str] = field(default_factory=list)
-    box: str = "last"
+    box: str = one_of(BOXES)
     samples: int = 1
     temperature: float = 0.0
     top_p: float = 1.0
@@ -75,7 +76,7 @@ class BenchmarkConfig:
         need("{problem}" in self.wording, "wording", self.wording, "it must hold {problem}")
         check_tools_in("benchmark.*", self.tools_in, self.wording_in_text)
         self._check_prompt()
-        need_choice("benchmark.*.box", self.box, ("last", "first"))
+        need_choices(self, "benchmark.*.")
         boxed = self.box == "last" or self.kind in BOXED
         need(boxed, "benchmark.*.box", self.box, f"kind={self.kind} has no boxes; leave it out")
         for k in self.pass_at:
@@ -89,7 +90,6 @@ class BenchmarkConfig:
         self.words.check("benchmark.*.words")
 
     def _check_prompt(self) -> None:
-        need_choice("benchmark.*.prompt", self.prompt, PROMPTS)
         chat = self.prompt == "chat"
         need(
             chat or self.kind == "code", "benchmark.*.prompt", self.prompt,

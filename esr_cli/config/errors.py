@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
+from dataclasses import field, fields
 from typing import Any
 
 from esr_cli.base.reading import ConfigError as ConfigError
@@ -40,3 +41,28 @@ def need_moderate(settings: Any, key: str = "") -> None:
 def need_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
     """Raises `ConfigError` unless `value` is one of `choices`."""
     need(value in choices, key, value, f"choose one of {', '.join(choices)}")
+
+
+def one_of(choices: tuple[str, ...], default: str | None = None) -> Any:
+    """A field of a dataclass that holds one of `choices`, by default the first.
+
+    `need_choices` checks it; completion and help list the choices.
+    """
+    return field(default=default or choices[0], metadata={"choices": choices})
+
+
+def some_of(choices: tuple[str, ...], *default: str) -> Any:
+    """A field of a dataclass that holds a list of `choices`; otherwise as `one_of`."""
+    return field(default_factory=lambda: list(default), metadata={"choices": choices})
+
+
+def need_choices(settings: Any, prefix: str = "") -> None:
+    """Raises `ConfigError` unless the fields of `one_of` and `some_of` hold their choices.
+
+    `prefix` goes before a field's name in the message: `loss.`.
+    """
+    for each in fields(settings):
+        if choices := each.metadata.get("choices"):
+            value = getattr(settings, each.name)
+            for one in value if isinstance(value, list) else [value]:
+                need_choice(f"{prefix}{each.name}", one, choices)

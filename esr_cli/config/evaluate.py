@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from esr_cli.config.benchmark import BenchmarkConfig
-from esr_cli.config.errors import need, need_choice
+from esr_cli.config.errors import need, need_choice, need_choices, one_of
 from esr_cli.config.execution import ExecutionConfig
 from esr_cli.config.rollout import RolloutConfig
 
@@ -17,7 +17,7 @@ class EvalConfig:
     """Evaluates a `model` (folder or hub id), a `run` (its student, or with `checkpoints=all` every
     checkpoint that it kept), or `generations`, a file of responses from elsewhere.
 
-    `limit` evaluates only the first `limit` questions of each benchmark. If `out` is null, esr
+    `limit` evaluates only the first `limit` questions of each benchmark. If `run_dir` is null, esr
     chooses the folder. `data_dir` defaults to the environment variable ESR_DATA, `context_tokens`
     to the model's context length. `system`, `thinking` and `split_special_tokens` are as in
     `ModelConfig`; a run uses its own. `trust_remote_code` runs the code that comes with the model.
@@ -34,15 +34,15 @@ class EvalConfig:
     trust_remote_code: bool = False
     split_special_tokens: bool = True
     run: str | None = None
-    checkpoints: str = "last"
+    checkpoints: str = one_of(("last", "all"))
     generations: str | None = None
-    out: str | None = None
+    run_dir: str | None = None
     limit: int | None = None
     data_dir: str | None = None
     seed: int = 0
-    dtype: str = "auto"
+    dtype: str = one_of(("auto", "float32", "bfloat16"))
     context_tokens: int | None = None
-    sandbox: str = "bubblewrap"
+    sandbox: str = one_of(SANDBOXES)
 
     def __post_init__(self) -> None:
         given = [key for key in ("model", "run", "generations") if getattr(self, key)]
@@ -54,8 +54,7 @@ class EvalConfig:
             value = getattr(self, key)
             given_alone = value != default and not self.model
             need(not given_alone, key, value, "goes with model= only; leave it out")
-        need_choice("checkpoints", self.checkpoints, ("last", "all"))
-        need_choice("dtype", self.dtype, ("auto", "float32", "bfloat16"))
+        need_choices(self)
         check_evaluation(self.benchmark, self.limit, self.sandbox)
         self.rollout.check_engines(self.execution.rollouts)
         need(self.seed >= 0, "seed", self.seed, "give 0 or more")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from esr_cli.config.errors import need, need_choice
+from esr_cli.config.errors import need, need_choices, one_of
 
 PLACES = ("process", "inline", "ray")
 # A worker shows a sign of life every second. The longest is as good as no limit.
@@ -30,8 +30,8 @@ class ExecutionConfig:
     `cuda`, or a specific GPU such as `cuda:1`.
     """
 
-    engine: str = "process"
-    teacher: str = "process"
+    engine: str = one_of(PLACES)
+    teacher: str = one_of(PLACES)
     rollouts: int = 1
     teachers: int = 1
     trainers: int = 1
@@ -44,8 +44,7 @@ class ExecutionConfig:
     teacher_device: str = "auto"
 
     def __post_init__(self) -> None:
-        need_choice("execution.engine", self.engine, PLACES)
-        need_choice("execution.teacher", self.teacher, PLACES)
+        need_choices(self, "execution.")
         for key in ("device", "teacher_device"):
             wanted = getattr(self, key)
             named = re.fullmatch(r"auto|cpu|cuda(:\d+)?", wanted)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import count, islice
 
-from esr_cli.config.errors import need, need_choice
+from esr_cli.config.errors import need, need_choices, one_of
+
+# How the texts are split.
+TOKENIZERS = ("words", "bytes")
 
 
 @dataclass
@@ -20,11 +23,11 @@ class LabConfig:
 
     `students` above 1 makes a population with one teacher: students of the seeds from 2 on, `jobs`
     models at a time. Trained models are cached, so an interrupted command goes on where it was, and
-    more students are added to those that are there. `out` null: lab_pair; for a population a folder
-    in the cache.
+    more students are added to those that are there. `run_dir` null: lab_pair; for a population a
+    folder in the cache.
     """
 
-    out: str | None = None
+    run_dir: str | None = None
     students: int = 1
     jobs: int = 2
     chain_length: int = 12
@@ -35,8 +38,8 @@ class LabConfig:
     teacher_late_error: float = 0.0
     two_ends: bool = False
     second_end_share: float = 0.1
-    student_tokenizer: str = "words"
-    teacher_tokenizer: str = "words"
+    student_tokenizer: str = one_of(TOKENIZERS)
+    teacher_tokenizer: str = one_of(TOKENIZERS)
     width: int = 96
     layers: int = 3
     heads: int = 3
@@ -62,11 +65,10 @@ class LabConfig:
         return {f"student_{seed:02d}": seed for seed in islice(seeds, self.students)}
 
     def __post_init__(self) -> None:
-        need(self.out != "", "out", self.out, "name the folder for the pair")
+        need(self.run_dir != "", "run_dir", self.run_dir, "name the folder for the pair")
         need(0 < self.chain_length <= 26, "chain_length", self.chain_length, "give 1 to 26")
         need(2 < self.modulus <= 50, "modulus", self.modulus, "give 3 to 50")
-        for key in ("student_tokenizer", "teacher_tokenizer"):
-            need_choice(key, getattr(self, key), ("words", "bytes"))
+        need_choices(self)
         for key in (
             "careful_share", "slip", "teacher_error", "teacher_late_error", "second_end_share",
             "accuracy",

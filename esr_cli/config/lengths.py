@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from esr_cli.config.errors import need, need_choice
+from esr_cli.config.errors import need, need_choices, one_of
 
 SCHEDULES = ("constant", "linear", "steps", "share", "random")
 FULL_IN = ("responses", "steps")
@@ -21,21 +21,20 @@ class LengthsConfig:
     the `steps`, all responses at once (`full_in`).
     """
 
-    schedule: str = "constant"
+    schedule: str = one_of(SCHEDULES)
     start: int = 8
     over: float = 1.0
     stages: list[list[int]] = field(default_factory=list)
     share: float = 0.1
     full_share: float = 0.0
-    full_in: str = "responses"
+    full_in: str = one_of(FULL_IN)
 
     def __post_init__(self) -> None:
-        need_choice("lengths.schedule", self.schedule, SCHEDULES)
+        need_choices(self, "lengths.")
         need(self.start > 0, "lengths.start", self.start, "give 1 or more tokens")
         for key in ("over", "share"):
             value = getattr(self, key)
             need(0 < value <= 1, f"lengths.{key}", value, "give a share in (0, 1]")
-        need_choice("lengths.full_in", self.full_in, FULL_IN)
         full = self.full_share
         need(0 <= full <= 1, "lengths.full_share", full, "give a share in [0, 1]")
         remedy = "give [[step, length], ...], rising steps from 0, lengths of 1 or more"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from esr_cli.config.errors import need, need_choice
+from esr_cli.config.errors import need, need_choices, one_of, some_of
 
 DIVERGENCES = ("reverse_kl", "forward_kl", "jensen_shannon", "policy_gradient")
 SELECT = ("all", "window", "top", "random", "confident", "last", "middle")
@@ -27,28 +27,23 @@ class LossConfig:
     256, more for a small vocabulary), which affects memory but not the loss.
     """
 
-    divergence: str = "reverse_kl"
+    divergence: str = one_of(DIVERGENCES)
     beta: float = 0.5
     temperature: float = 1.0
-    select: str = "all"
+    select: str = one_of(SELECT)
     keep_tokens: int = 100
-    by: list[str] = field(default_factory=lambda: ["reverse_kl"])
+    by: list[str] = some_of(RANKS, "reverse_kl")
     window_start: int = 0
     window_end: int | None = None
     confidence: float = 0.5
-    weights: str = "uniform"
+    weights: str = one_of(SHAPES)
     span_tokens: int = 100
-    reduction: str = "token_mean"
+    reduction: str = one_of(REDUCTIONS)
     tile_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        need_choice("loss.divergence", self.divergence, DIVERGENCES)
-        need_choice("loss.select", self.select, SELECT)
-        need_choice("loss.weights", self.weights, SHAPES)
-        need_choice("loss.reduction", self.reduction, REDUCTIONS)
+        need_choices(self, "loss.")
         need(bool(self.by), "loss.by", self.by, f"name one or more of {', '.join(RANKS)}")
-        for name in self.by:
-            need_choice("loss.by", name, RANKS)
         need(0 < self.beta < 1, "loss.beta", self.beta, "give a number between 0 and 1")
         temperature = self.temperature
         fits = 0.01 <= temperature <= 100

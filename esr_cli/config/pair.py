@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from esr_cli.config.errors import need, need_choice
+from esr_cli.config.errors import need, need_choice, need_choices, one_of
 
 ALIGNMENTS = ("auto", "ids", "tokens", "text")
 READS = ("own", "student")
@@ -52,7 +52,7 @@ class TeacherConfig(ModelConfig):
     `system` text, `{reference}` stands for the question's reference answer.
     """
 
-    reads: str = "own"
+    reads: str = one_of(READS)
 
 
 @dataclass
@@ -78,17 +78,17 @@ class PairConfig:
     student: ModelConfig = field(default_factory=ModelConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     teachers: dict[str, TeacherConfig] = field(default_factory=dict)
-    dtype: str = "auto"
+    dtype: str = one_of(("auto", "float32", "bfloat16"))
     context_tokens: int = 4096
     max_response_tokens: int = 1024
-    alignment: str = "auto"
+    alignment: str = one_of(ALIGNMENTS)
     merge_eos: bool = True
     stop_tokens: list[str] = field(default_factory=list)
-    stop: str = "both"
+    stop: str = one_of(("both", "student"))
     train_ends: bool = True
-    vocabulary: str = "shared"
+    vocabulary: str = one_of(("shared", "all"))
     outside_warn: float = 0.02
-    weights: str = "pretrained"
+    weights: str = one_of(("pretrained", "random"))
     population: str = ""
 
     def __post_init__(self) -> None:
@@ -118,11 +118,7 @@ class PairConfig:
             not needless, "pair.weights", self.weights,
             "several teachers need weights; leave out pair.teachers",
         )  # fmt: skip
-        need_choice("pair.dtype", self.dtype, ("auto", "float32", "bfloat16"))
-        need_choice("pair.alignment", self.alignment, ALIGNMENTS)
-        need_choice("pair.stop", self.stop, ("both", "student"))
-        need_choice("pair.vocabulary", self.vocabulary, ("shared", "all"))
-        need_choice("pair.weights", self.weights, ("pretrained", "random"))
+        need_choices(self, "pair.")
         share = self.outside_warn
         need(0 <= share <= 1, "pair.outside_warn", share, "give a share in [0, 1]")
         context, response = self.context_tokens, self.max_response_tokens

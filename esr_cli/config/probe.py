@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from esr_cli.config.errors import ConfigError, need, need_choice
+from esr_cli.config.errors import ConfigError, need, need_choices, one_of
 from esr_cli.config.train import TrainConfig
 
 # Whether each probe needs a run. The order is the one in which they share samples and scores.
@@ -55,17 +55,16 @@ class ProbeCommandConfig(TrainConfig):
     """Settings of `esr train` for a pair; with `run`, they are read from the run's folder.
 
     The prompts are at most `prompts` evenly spaced questions of one benchmark, with `samples`
-    responses each (null: the benchmark's own number). If `out` is null, esr chooses the folder.
+    responses each (null: the benchmark's own number). If `run_dir` is null, esr chooses the folder.
     With `source=task`, the prompts are the first training prompts, with one full-length response
     each, sampled with the rollout settings.
     """
 
     probe: dict[str, ProbeConfig] = field(default_factory=dict)
     run: str | None = None
-    out: str | None = None
     prompts: int = 128
     samples: int | None = None
-    source: str = "benchmark"
+    source: str = one_of(("benchmark", "task"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,7 +73,7 @@ class ProbeCommandConfig(TrainConfig):
             need(name in PROBES, "probe", name, f"choose one of {', '.join(PROBES)}")
             if PROBES[name] and not self.run:
                 raise ConfigError(f"probe={name}: needs a run; give run=RUN_DIR")
-        need_choice("source", self.source, ("benchmark", "task"))
+        need_choices(self)
         graded = [name for name in GRADED if name in self.probe]
         if self.source == "task" and graded:
             raise ConfigError(f"source=task: probe={graded[0]} needs answers; drop one of the two")

@@ -9,12 +9,12 @@ from esr_cli.config.errors import need
 
 @dataclass
 class ReportConfig:
-    """`runs` is a run folder, or a folder that is searched recursively for them. `out` is the
-    output folder (null: `runs`). `title` is the title of the report.
+    """`runs` is a run folder, or a folder that is searched recursively for them. `run_dir` is
+    the output folder (null: `runs`). `title` is the title of the report.
     """
 
     runs: str = "runs"
-    out: str | None = None
+    run_dir: str | None = None
     title: str | None = None
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from esr_cli.config.errors import need, need_choice
+from esr_cli.config.errors import need, need_choices, one_of
 
 # The setting `list` below shadows the built-in type in annotations.
 Texts = list[str]
@@ -23,10 +23,10 @@ class ReproduceConfig:
     `quick` runs a smaller matrix with one seed and small populations. `seeds` replaces the seeds of
     the matrix, and `students` the size of its populations of lab students, if it has any. `jobs` is
     the number of parallel jobs (null: that of the matrix). `overrides` are passed to every training
-    run. If `out` is null, esr chooses the folder.
+    run. If `run_dir` is null, esr chooses the folder.
     """
 
-    scale: str = "auto"
+    scale: str = one_of(SCALES)
     only: Texts = field(default_factory=Texts)
     list: bool = False
     quick: bool = False
@@ -35,10 +35,10 @@ class ReproduceConfig:
     jobs: int | None = None
     overrides: Texts = field(default_factory=Texts)
     data_dir: str | None = None
-    out: str | None = None
+    run_dir: str | None = None
 
     def __post_init__(self) -> None:
-        need_choice("scale", self.scale, SCALES)
+        need_choices(self)
         need(self.jobs is None or self.jobs > 0, "jobs", self.jobs, "give 1 or more")
         students = self.students
         need(students is None or students > 1, "students", students, "give 2 or more")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from esr_cli.config.errors import ConfigError, need, need_choice
+from esr_cli.config.errors import ConfigError, need, need_choice, need_choices, one_of
 
 
 def check_length(key: str, value: Any) -> None:
@@ -48,14 +48,13 @@ class RolloutConfig:
     max_sequences: int = 128
     gpu_memory_utilization: float = 0.4
     staleness: int = 0
-    weights: str = "auto"
+    weights: str = one_of(("auto", "merged", "adapter"))
     tensor_parallel: int = 1
-    seeds: str = "response"
+    seeds: str = one_of(("response", "batch"))
 
     def __post_init__(self) -> None:
         need_choice("rollout", self.engine, ("vllm", "eager"))
-        need_choice("rollout.weights", self.weights, ("auto", "merged", "adapter"))
-        need_choice("rollout.seeds", self.seeds, ("response", "batch"))
+        need_choices(self, "rollout.")
         need(
             self.seeds == "response" or self.engine == "vllm", "rollout.seeds", self.seeds,
             f"rollout={self.engine} has a random stream for each response; give rollout=vllm",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from esr_cli.config.errors import need, need_choice
+from esr_cli.config.errors import need, need_choice, need_choices, one_of
 
 ENGINES = ("local", "vllm", "server")
 
@@ -30,7 +30,7 @@ class TeacherEngineConfig:
     engine: str = "local"
     by: str | None = None
     urls: list[str] = field(default_factory=list)
-    wire: str = "auto"
+    wire: str = one_of(("auto", "float32", "bfloat16"))
     timeout_s: float = 120.0
     patience_s: float = 600.0
     in_flight: int = 4
@@ -41,7 +41,7 @@ class TeacherEngineConfig:
 
     def __post_init__(self) -> None:
         need_choice("teacher", self.engine, ENGINES)
-        need_choice("teacher.wire", self.wire, ("auto", "float32", "bfloat16"))
+        need_choices(self, "teacher.")
         server = self.engine == "server"
         remedy = "name the servers: teacher.urls=[http://HOST:8000]"
         need(bool(self.urls) or not server, "teacher.urls", self.urls, remedy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from esr_cli.config.errors import need, need_choice
+from esr_cli.config.errors import need, need_choices, one_of
 
 
 @dataclass
@@ -16,7 +16,7 @@ class TrackingConfig:
     Each evaluation logs `samples` responses of each benchmark for inspection.
     """
 
-    mode: str = "offline"
+    mode: str = one_of(("offline", "online", "disabled"))
     entity: str | None = None
     project: str = "esr"
     group: str | None = None
@@ -25,5 +25,5 @@ class TrackingConfig:
     samples: int = 8
 
     def __post_init__(self) -> None:
-        need_choice("tracking.mode", self.mode, ("offline", "online", "disabled"))
+        need_choices(self, "tracking.")
         need(self.samples >= 0, "tracking.samples", self.samples, "give 0 or more")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING
 
 from esr_cli.config.alarms import AlarmsConfig
 from esr_cli.config.benchmark import BenchmarkConfig
-from esr_cli.config.errors import need
-from esr_cli.config.evaluate import check_evaluation
+from esr_cli.config.errors import need, one_of
+from esr_cli.config.evaluate import SANDBOXES, check_evaluation
 from esr_cli.config.execution import ExecutionConfig
 from esr_cli.config.lengths import LengthsConfig
 from esr_cli.config.loss import LossConfig
@@ -20,6 +20,9 @@ from esr_cli.config.teacher import TeacherEngineConfig
 from esr_cli.config.tracking import TrackingConfig
 from esr_cli.config.tune import TuneConfig
 from esr_cli.config.watch import WatchConfig
+
+if TYPE_CHECKING:  # Python 3.10 has no Self
+    from typing import Self
 
 # The largest adapter that vLLM takes.
 MOST_RANK = 512
@@ -67,7 +70,7 @@ class TrainConfig:
     eval_every: int = 0
     limit: int | None = None
     data_dir: str | None = None
-    sandbox: str = "bubblewrap"
+    sandbox: str = one_of(SANDBOXES)
     save_every: int = 50
     keep_checkpoints: int = 2
     resume: str | None = None

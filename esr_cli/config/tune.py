@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from esr_cli.config.errors import need, need_choice
+from esr_cli.config.errors import need, need_choices, one_of
 
 SCHEDULES = ("constant", "linear", "cosine")
 
@@ -24,14 +24,14 @@ class TuneConfig:
     tokens, all but its last one, without gradient. docs/training.md has the formulas.
     """
 
-    method: str = "lora"
+    method: str = one_of(("lora", "full"))
     rank: int = 32
     alpha: int = 64
     targets: list[str] = field(default_factory=lambda: ["all-linear"])
     dropout: float = 0.0
-    master: str = "float32"
+    master: str = one_of(("float32", "none"))
     learning_rate: float = 5e-5
-    schedule: str = "constant"
+    schedule: str = one_of(SCHEDULES)
     warmup_steps: int = 0
     warmup_share: float = 0.0
     beta1: float = 0.9
@@ -44,9 +44,7 @@ class TuneConfig:
     prompt_gradient: bool = True
 
     def __post_init__(self) -> None:
-        need_choice("tune.method", self.method, ("lora", "full"))
-        need_choice("tune.schedule", self.schedule, SCHEDULES)
-        need_choice("tune.master", self.master, ("float32", "none"))
+        need_choices(self, "tune.")
         rate = self.learning_rate
         need(0 < rate <= 1, "tune.learning_rate", rate, "give a number in (0, 1]")
         for key in ("beta1", "beta2"):

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from esr_cli.base import terminal
 from esr_cli.base.words import counted
 from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.catalog import Benchmark
@@ -90,6 +90,5 @@ def _print(folder: Path) -> None:
                 f"[{low}, {high}]", str(row["n"]),
             )  # fmt: skip
         table.add_section()
-    # Brackets of intervals must not be parsed as markup.
-    Console(markup=False, highlight=False).print(table)
+    terminal.show(table)
     print(f"all figures: {folder / 'eval.jsonl'}\nresponses: {folder / 'generations.jsonl'}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from esr_cli.base.files import append_rows, read_rows, write_rows
 from esr_cli.benchmarks.exam import Evaluation
@@ -13,7 +14,9 @@ from esr_cli.runs.folder import name_of, need_files, need_no_links, need_writabl
 from esr_cli.runs.record import key_of
 
 # Overrides that name the parent folder or do not change the results.
-NOT_IN_NAME = re.compile(r"(out|model|revision|run|generations|data_dir|sandbox)=|execution[.=]")
+NOT_IN_NAME = re.compile(
+    r"(run_dir|model|revision|run|generations|data_dir|sandbox)=|execution[.=]"
+)
 WRITTEN = ("config.yaml", "eval.jsonl", "generations.jsonl", "engine.log")
 # The evaluated (benchmark, step) pairs.
 Done = set[tuple[str, int]]
@@ -25,15 +28,17 @@ def open_for(config: EvalConfig, overrides: list[str]) -> Path:
     Raises `ConfigError` if the folder holds another evaluation or is not writable.
     """
     name = name_of(overrides, NOT_IN_NAME)
-    folder = Path(config.out) if config.out else _parent(config) / name
-    if config.run and not config.out:
+    folder = Path(config.run_dir) if config.run_dir else _parent(config) / name
+    if config.run and not config.run_dir:
         need_no_links("run", [folder.parent, folder])
-    need_files("out", [folder / each for each in WRITTEN])
-    need_writable("out", folder)
+    need_files("run_dir", [folder / each for each in WRITTEN])
+    need_writable("run_dir", folder)
     plain, saved = gate.as_plain(config), folder / "config.yaml"
     del plain["trust_remote_code"]  # changes no result
-    if saved.exists() and gate.read_yaml(saved) != plain:
-        raise ConfigError(f"out={folder}: holds an evaluation with other settings; choose another")
+    if saved.exists() and _settings(saved) != plain:
+        raise ConfigError(
+            f"run_dir={folder}: holds an evaluation with other settings; choose another"
+        )
     gate.write_yaml(plain, saved)
     # Responses without results are from an interrupted write.
     complete = done(folder)
@@ -41,6 +46,12 @@ def open_for(config: EvalConfig, overrides: list[str]) -> Path:
     kept = [row for row in rows if key_of(row) in complete]
     write_rows(folder / "generations.jsonl", kept)
     return folder
+
+
+def _settings(saved: Path) -> dict[str, Any]:
+    """The settings of an evaluation. Before 0.2 `run_dir` was named `out`."""
+    plain = gate.read_yaml(saved)
+    return {"run_dir" if key == "out" else key: value for key, value in plain.items()}
 
 
 def done(folder: Path) -> Done:

@@ -24,7 +24,7 @@ from esr_cli.config import LabConfig
 Member = tuple[str, int]
 ACCURACY = "lab_accuracy.json"
 # What a model does not depend on: its folder and number, and the settings of the other role.
-OF_NO_MODEL = ("out", "students", "jobs", "teacher_seed", "student_seed")
+OF_NO_MODEL = ("run_dir", "students", "jobs", "teacher_seed", "student_seed")
 OF_TEACHER = ("teacher_tokenizer", "teacher_error", "teacher_late_error", "teacher_steps")
 OF_STUDENT = ("student_tokenizer", "careful_share", "slip", "student_steps", "second_end_share")
 

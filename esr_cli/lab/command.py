@@ -15,7 +15,7 @@ from esr_cli.config import ConfigError, LabConfig
 from esr_cli.lab import cache
 
 # Settings that do not change what is trained.
-NOT_SAVED = ("out", "jobs", "students")
+NOT_SAVED = ("run_dir", "jobs", "students")
 
 
 def run(config: LabConfig, overrides: list[str] | None = None) -> None:
@@ -40,9 +40,9 @@ def _check(out: Path, config: LabConfig) -> None:
     """Raises `ConfigError` if the folder holds other models."""
     record = _record(out)
     if record is not None and record.get("settings") != _settings(config):
-        raise ConfigError(f"out={out}: already holds a lab pair; choose another folder")
+        raise ConfigError(f"run_dir={out}: already holds a lab pair; choose another folder")
     if record is None and (out / "teacher").exists():
-        raise ConfigError(f"out={out}: holds a teacher, but no whole lab pair; choose another")
+        raise ConfigError(f"run_dir={out}: holds a teacher, but no whole lab pair; choose another")
 
 
 def _missing(out: Path, wanted: Iterable[str]) -> bool:
@@ -71,8 +71,8 @@ def members(config: LabConfig) -> dict[str, cache.Member]:
 
 def folder_of(config: LabConfig) -> Path:
     """The output folder: the given one, or the default."""
-    if config.out or config.students == 1:
-        return Path(config.out or "lab_pair").absolute()
+    if config.run_dir or config.students == 1:
+        return Path(config.run_dir or "lab_pair").absolute()
     return files.cache_dir() / "lab" / f"population-{files.hash_of(_settings(config))}"
 
 

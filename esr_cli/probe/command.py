@@ -67,7 +67,7 @@ def is_there(config: ProbeCommandConfig, name: str, folder: Path) -> bool:
         if name == "stability":
             return False
         raise ConfigError(
-            f"out={folder}: holds {name} with other settings; choose another out, or delete its "
+            f"run_dir={folder}: holds {name} with other settings; choose another, or delete its "
             f"{name}.jsonl"
         )
     return True

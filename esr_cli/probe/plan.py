@@ -22,12 +22,12 @@ from esr_cli.tasks.chat import chats, untold
 from esr_cli.types import Question
 
 # Settings that `esr probe run=` always takes from the command line ...
-OF_THE_COMMAND = ("probe", "run", "out", "prompts", "samples", "source", "execution", "sandbox")
+OF_THE_COMMAND = ("probe", "run", "run_dir", "prompts", "samples", "source", "execution", "sandbox")
 # ... and those it takes only if given there; of rollout only the keys in ENGINE.
 MAY_CHANGE = ("benchmark", "wording", "limit", "data_dir", "rollout")
 ENGINE = ("engine", "max_sequences", "gpu_memory_utilization")
 FILES = ("config.yaml", "metrics.jsonl", "eval.jsonl")
-NOT_IN_NAME = re.compile(rf"(out|probe)=|{run_folder.NOT_IN_NAME.pattern}")
+NOT_IN_NAME = re.compile(rf"(run_dir|probe)=|{run_folder.NOT_IN_NAME.pattern}")
 
 
 @dataclass(frozen=True)
@@ -176,15 +176,15 @@ def plan(config: ProbeCommandConfig, task: Task | None = None) -> Plan:
 
 def folder_of(config: ProbeCommandConfig, overrides: list[str]) -> Path:
     """The output folder; raises `ConfigError` if it is not writable."""
-    if config.out:
-        folder = Path(config.out)
+    if config.run_dir:
+        folder = Path(config.run_dir)
     elif config.run:
         folder = Path(config.run) / "probes"
         run_folder.need_no_links("run", [folder])
     else:
         name = run_folder.name_of(overrides, NOT_IN_NAME)
         folder = Path("runs") / config.pair.name / f"probes-{name}"
-    run_folder.need_writable("out", folder)
+    run_folder.need_writable("run_dir", folder)
     return folder
 
 

@@ -34,15 +34,15 @@ def run(config: ReportConfig, overrides: list[str]) -> None:
             f"runs={folder}: holds no run (a folder with config.yaml and metrics.jsonl); "
             "run esr train first"
         )
-    out = Path(config.out or folder)
-    need_no_links("out", [out / "figures", *(out / "figures").glob("*")])
+    out = Path(config.run_dir or folder)
+    need_no_links("run_dir", [out / "figures", *(out / "figures").glob("*")])
     try:
         out.mkdir(parents=True, exist_ok=True)
         report = compose(book, out, config.title or f"Runs in {folder.resolve().name}")
         write_text(out / "report.html", page(report))
         write_text(out / "report.md", markdown(report))
     except OSError as error:
-        raise ConfigError(f"out={out}: cannot be written ({error.strerror})") from None
+        raise ConfigError(f"run_dir={out}: cannot be written ({error.strerror})") from None
     _print(report.judged)
     for note in report.notes:
         print(note)

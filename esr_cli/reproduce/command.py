@@ -45,7 +45,7 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
     scale = _scale() if config.scale == "auto" else config.scale
     chosen = matrix.read(files.conf_dir() / MATRICES / f"{scale}.yaml")
     quick = "-quick" if config.quick else ""
-    out = Path(config.out or f"runs/reproduce-{scale}{quick}")
+    out = Path(config.run_dir or f"runs/reproduce-{scale}{quick}")
     cells = matrix.cells(chosen, config, out)
     settings = {"scale": scale, "overrides": config.overrides}
     _refuse_other_settings(out, settings, cells)
@@ -61,7 +61,7 @@ def run(config: ReproduceConfig, overrides: list[str]) -> None:
     if config.list:
         _list(chosen, cells, f"{scale}: {chosen.about}")
         return
-    with run_folder.lock(out, "out"):
+    with run_folder.lock(out, "run_dir"):
         # The last two are for readers of the folder; a population may grow.
         asked = {"command": shlex.join(["esr", "reproduce", *overrides]), "cells": len(cells)}
         files.write_json(out / SETTINGS_FILE, settings | asked)
@@ -87,11 +87,11 @@ def _refuse_other_settings(out: Path, settings: dict[str, Any], cells: Sequence[
     if other:
         asked, made = _plain(settings[other[0]]), _plain(saved.get(other[0]))
         raise ConfigError(
-            f"{other[0]}={asked}: {out} was made with {made or 'none'}; choose another out"
+            f"{other[0]}={asked}: {out} was made with {made or 'none'}; choose another run_dir"
         )
     for cell in cells:
         if cell.record().get("asked", cell.settings_hash) != cell.settings_hash:
-            raise ConfigError(f"out={out}: holds {cell.id} with other settings; choose another")
+            raise ConfigError(f"run_dir={out}: holds {cell.id} with other settings; choose another")
 
 
 def _plain(value: Any) -> str:

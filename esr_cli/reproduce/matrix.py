@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,7 +204,7 @@ def _cell(
     }  # fmt: skip
     given = [*each.given]
     if each.students:
-        given += [f"students={len(_population(name, matrix, config))}", "out={population}"]
+        given += [f"students={len(_population(name, matrix, config))}", "run_dir={population}"]
     if each.over:
         given += [
             f"pair.population={each.over}", "pair.student.path={population}/{student}",
@@ -218,8 +219,12 @@ def _cell(
         arguments.append(f"jobs={config.jobs or matrix.jobs}")
     elif config.data_dir:
         arguments.append(f"data_dir={jobs.text(config.data_dir)}")
-    # A population can grow: its students are those of a smaller one and more.
-    asked = [text for text in overrides if not text.startswith("students=")]
+    # A population can grow: its students are those of a smaller one and more. Before 0.2 `run_dir`
+    # was named `out`: a reproduction that began then has that in its hashes.
+    asked = [
+        re.sub(r"^run_dir=", "out=", text) for text in overrides
+        if not text.startswith("students=")
+    ]  # fmt: skip
     models = _models(each, Path(values["population"]), matrix, config, name)
     needed = [*each.needs, *([each.over] if each.over else []), *([measured] if measured else [])]
     needs = tuple(

@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
-from esr_cli.base import files, writing
+from esr_cli.base import files, terminal, writing
 from esr_cli.base.files import Rows
 from esr_cli.base.words import counted
 from esr_cli.config import TrackingConfig
-from esr_cli.runs import progress
+from esr_cli.runs import bar, progress
+from esr_cli.runs.lines import PHASES
 from esr_cli.runs.wandb_mirror import SAMPLE_COLUMNS, Mirror
 
 COLUMNS = {
     "loss": ("train/loss", "{:.4f}"),
     "KL": ("train/reverse_kl", "{:.4f}"),
     "length": ("rollout/length_mean", "{:.0f}"),
-    "generate": ("time/generate_s", "{:.2f}s"),
-    "score": ("time/score_s", "{:.2f}s"),
-    "train": ("time/train_s", "{:.2f}s"),
-    "sync": ("time/sync_s", "{:.2f}s"),
+    **{phase: (f"time/{phase}_s", "{:.2f}s") for phase in PHASES},
 }
+# The first line of a terminal, which has 80 columns; the second line has the others.
+FIRST = ("loss", "KL")
 
 
 class Tracker:
@@ -43,20 +43,25 @@ class Tracker:
         self.run_dir, self.total_steps = run_dir, total_steps
         self.console = Console(highlight=False)
         self._began, self._start = time.perf_counter(), start
-        self._bar: Progress | None = None
+        self._bar: bar.Bar | None = None
         self.progress = progress.in_log("evaluation")
         self.mirror = Mirror(run_dir, config, settings, tags, self.note, self.warn)
         if sys.stdout.isatty():
-            self._bar = self._open_bar(start)
-            self.progress = progress.Progress(self._show, 0.0, "evaluation")
+            self._bar = bar.Bar(self.console, total_steps, start, _n_of(config))
+            self.progress = progress.Progress(self._bar.below, 0.0, "evaluation")
 
     def __enter__(self) -> Tracker:
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self.end_progress()
+        self.mirror.close()
+
+    def end_progress(self) -> None:
+        """Leaves the progress of a terminal as it is: what is printed from now on is below it."""
         if self._bar:
             self._bar.stop()
-        self.mirror.close()
+            self._bar = None
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Logs the metrics of a step; `step` is the number of completed steps.
@@ -66,17 +71,19 @@ class Tracker:
         metrics = {key: value for key, value in metrics.items() if math.isfinite(value)}
         self.append("metrics.jsonl", {"step": step, **metrics})
         self.mirror.log(step, metrics)
-        shown = "  ".join(
-            f"{label} {form.format(metrics[key])}"
+        shown = {
+            label: f"{label} {form.format(metrics[key])}"
             for label, (key, form) in COLUMNS.items()
             if key in metrics
-        )
+        }
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=step, shown=shown)
+            first = [shown.pop(label) for label in FIRST if label in shown]
+            self._bar.step(step, " ".join(first), "  ".join(shown.values()))
             return
         done = step - self._start
         left = (time.perf_counter() - self._began) / done * (self.total_steps - step)
-        print(f"step {step}/{self.total_steps}  {shown}  left {left:.0f}s", flush=True)
+        line = "  ".join(shown.values())
+        print(f"step {step}/{self.total_steps}  {line}  left {left:.0f}s", flush=True)
 
     def open_mirror(self) -> None:
         """Starts W&B with the rows so far; call it once a resumed run's rows are cut back."""
@@ -94,7 +101,10 @@ class Tracker:
         # Last: a row of eval.jsonl implies that its responses are written.
         files.append_rows(self.run_dir / "eval.jsonl", rows)
         self.mirror.evaluation(step, rows, shown)
-        for row in files.headlines(rows):
+        headlines = files.headlines(rows)
+        if self._bar and headlines:
+            self._bar.evaluated(headlines[0]["value"])
+        for row in headlines:
             low, high = row["low"], row["high"]
             self.note(
                 f"step {step}: {row['benchmark']} {row['metric']} {row['value']:.3f} "
@@ -133,9 +143,17 @@ class Tracker:
             self._bar.console.print(message, markup=False)
         else:
             print(message, flush=True)
-        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n"
+        self._log(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+
+    def table(self, table: Table) -> None:
+        """Writes a table to the terminal and to esr.log."""
+        self.end_progress()
+        terminal.show(table)
+        self._log(terminal.text(table))
+
+    def _log(self, text: str) -> None:
         with writing.open_file(self.run_dir / "esr.log", os.O_APPEND) as log:
-            log.write(line.encode(errors="replace"))
+            log.write(text.encode(errors="replace"))
 
     def warn(self, message: str) -> None:
         """Writes a line marked as a warning."""
@@ -155,18 +173,10 @@ class Tracker:
         """Appends one JSON line to a file of the run folder."""
         files.append_rows(self.run_dir / name, [row])
 
-    def _show(self, line: str) -> None:
-        if self._bar:
-            self._bar.update(self._bar.task_ids[0], shown=line)
 
-    def _open_bar(self, start: int) -> Progress:
-        bar = Progress(
-            TextColumn("step {task.completed}/{task.total}"), BarColumn(bar_width=20),
-            TextColumn("{task.fields[shown]}"), TimeRemainingColumn(), console=self.console,
-        )  # fmt: skip
-        bar.add_task("train", total=self.total_steps, completed=start, shown="")
-        bar.start()
-        return bar
+def _n_of(config: dict[str, Any]) -> str:
+    """N as it is shown: the number of tokens, or `full`; of a schedule the longest."""
+    return str(config.get("rollout", {}).get("max_tokens", ""))
 
 
 def _flat(summary: dict[str, Any]) -> dict[str, Any]:

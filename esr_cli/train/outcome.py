@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from esr_cli.base import files
@@ -23,7 +24,7 @@ from esr_cli.train import watching
 def finish(
     config: TrainConfig, folder: Path, student: Student | Trainers, tokenizer: Any, tracker: Tracker
 ) -> None:
-    """Writes `student/`, `plots/` and finally `summary.json`; prints the table."""
+    """Writes `student/`, `plots/` and finally `summary.json`; prints the table and what is next."""
     files.write_folder(folder / "student", lambda path: student.save(path, tokenizer))
     if config.tune.method == "lora":
         files.write_folder(folder / "adapter", student.save_adapter)
@@ -31,7 +32,10 @@ def finish(
     summary = summarize(folder)
     tracker.finish(summary, figures)
     files.write_json(folder / "summary.json", summary)
-    _print(summary, folder)
+    tracker.table(_table(summary))
+    for line in _ends(folder):
+        tracker.note(line)
+    print(_next(folder, list(summary["after"])))
 
 
 def check_saves(student: Student | Trainers, tokenizer: Any, folder: Path) -> None:
@@ -73,8 +77,38 @@ def summarize(folder: Path) -> dict[str, Any]:
     }
 
 
-def _print(summary: dict[str, Any], folder: Path) -> None:
-    table = Table(title=f"{folder}", title_justify="left", show_header=False)
+def _ends(folder: Path) -> Iterator[str]:
+    """The best and the last evaluation of the first benchmark, and where their students are."""
+    evals = files.headlines(files.read_rows(folder / "eval.jsonl"))
+    rows = [row for row in evals if row["benchmark"] == evals[0]["benchmark"]]
+    last, best = rows[-1], max(rows, key=lambda row: row["value"])
+    if best["value"] > last["value"]:
+        kept = folder / "checkpoints" / f"step-{best['step']:06d}"
+        where = kept if kept.is_dir() else "the untrained student" if best["step"] == 0 else (
+            "its checkpoint is not kept: keep_checkpoints, save_every"
+        )  # fmt: skip
+        yield f"best: {_accuracy(best)} ({where})"
+    yield f"last: {_accuracy(last)} ({folder / 'student'})"
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    return (
+        f"step {row['step']}, {row['benchmark']} {row['metric']} {row['value']:.3f} "
+        f"[{row['low']:.3f}, {row['high']:.3f}]"
+    )
+
+
+def _next(folder: Path, benchmarks: list[str]) -> str:
+    """The commands that people type after a run."""
+    run, runs = shlex.quote(str(folder)), shlex.quote(str(folder.parent))
+    return (
+        f"next:\n  esr report runs={runs}\n  esr probe run={run} probe=all\n"
+        f"  esr eval run={run} benchmark={benchmarks[0]} checkpoints=all"
+    )
+
+
+def _table(summary: dict[str, Any]) -> Table:
+    table = Table(show_header=False)
     for label in ("before", "after"):
         for row in summary[label].values():
             interval = f"[{row['low']:.3f}, {row['high']:.3f}]"
@@ -87,13 +121,11 @@ def _print(summary: dict[str, Any], folder: Path) -> None:
     table.add_row("response tokens", f"{summary['tokens']:,.0f} in {steps}")
     table.add_row("largest log-probability gap", f"{summary['logprob_gap_max']:.1e}")
     if watch := summary.get("watch"):
-        for row in (watch["first"], watch["last"]):
+        ends = (watch["first"], watch["last"])
+        for row in ends if watch["watches"] > 1 else ends[:1]:
             interval = f"[{row['ended_low']:.3f}, {row['ended_high']:.3f}]"
             name = f"whole responses that end (step {row['step']})"
             table.add_row(name, f"{row['ended']:.3f}  {interval}")
         share = f"{watch['share']:.1%} of the steps' time"
         table.add_row("watches", f"{watch['watches']} in {watch['seconds']:.1f} s, {share}")
-    table.add_row("plots", str(folder / "plots"))
-    table.add_row("student", str(folder / "student"))
-    # Brackets of intervals are not markup.
-    Console(markup=False, highlight=False).print(table)
+    return table

@@ -228,7 +228,7 @@ def test_a_failure_of_our_own_loop_ends_the_bench(tmp_path, monkeypatch):
     monkeypatch.setenv("FAILS_IN", "step")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(arms, "Ours", FailingEngine)
-    overrides = ["engines=[eager]", "rollout_lens=[4]", "out=found"]
+    overrides = ["engines=[eager]", "rollout_lens=[4]", "run_dir=found"]
     with pytest.raises(WorkerError, match="the card is full"):
         bench.run(read(*overrides, command="bench", schema=BenchConfig), overrides)
     assert not (tmp_path / "found" / "bench.json").exists()

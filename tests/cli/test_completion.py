@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT, esr
 
 from esr_cli.base.files import conf_dir
-from esr_cli.cli import completion
+from esr_cli.cli import completion, known
 from esr_cli.cli.main import COMMANDS
 
 SCHEMAS = {name: each[0] for name, each in COMMANDS.items()}
@@ -94,9 +94,9 @@ def test_tab_completes_the_word(shell, typed, completed):
 
 
 def test_every_config_group_belongs_to_a_command():
-    known = {name for command in SCHEMAS for name in completion.groups(command)}
+    found = {name for command in SCHEMAS for name in known.groups(command)}
     # lm is used by pairs, experiment holds data.
-    assert {each.name for each in conf_dir().iterdir() if each.is_dir()} - known == {
+    assert {each.name for each in conf_dir().iterdir() if each.is_dir()} - found == {
         "lm", "experiment",
     }  # fmt: skip
 

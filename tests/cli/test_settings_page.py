@@ -7,7 +7,7 @@ import runpy
 import pytest
 from conftest import ROOT
 
-from esr_cli.cli import completion
+from esr_cli.cli import known
 from esr_cli.cli.main import COMMANDS
 
 PAGE = (ROOT / "docs" / "settings.md").read_text()
@@ -20,7 +20,7 @@ def test_the_page_is_up_to_date():
 
 @pytest.mark.parametrize("command", sorted({*COMMANDS} - {"check", "probe"}))
 def test_every_completed_setting_is_on_the_page(command):
-    for name in completion.settings(command, COMMANDS[command][0]):
+    for name in known.names(command, COMMANDS[command][0]):
         first, *rest = name.split(".")
         if first == "benchmark" and rest:
             name = f"benchmark.NAME.{rest[1]}"

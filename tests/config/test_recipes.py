@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import read
 
-from esr_cli.cli.main import _normalized
+from esr_cli.cli.typed import normalized
 
 MAIN = ("pair=qwen25math_1p5b__qwen3_1p7b", "+rollout_len=100")
 THINK = "<think>\n\n</think>\n\n"
@@ -57,4 +57,4 @@ def test_the_paper_s_recipe_is_that_of_its_pairs():
 
 @pytest.mark.parametrize("given", ["recipe=authors", "+recipe=authors", "++recipe=authors"])
 def test_a_recipe_takes_a_plus_or_none(given):
-    assert _normalized(given) == "recipe=authors"
+    assert normalized(given) == "recipe=authors"

@@ -92,11 +92,11 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabConfig:
     """Models that are hardly trained, with an empty cache."""
     monkeypatch.setenv("ESR_CACHE", str(tmp_path / "cache"))
     short = {"teacher_steps": 1, "student_steps": 1, "solid_steps": 1, "test_problems": 2}
-    return LabConfig(out=str(tmp_path / "pair"), batch=2, **SMALL, **short)
+    return LabConfig(run_dir=str(tmp_path / "pair"), batch=2, **SMALL, **short)
 
 
 def test_a_pair_never_overwrites_another_and_is_not_trained_twice(small: LabConfig) -> None:
-    out = Path(str(small.out))
+    out = Path(str(small.run_dir))
     run(small)
     assert sorted(entry.name for entry in out.iterdir()) == ["lab.json", "student", "teacher"]
     text = (out / "lab.json").read_text()
@@ -108,7 +108,7 @@ def test_a_pair_never_overwrites_another_and_is_not_trained_twice(small: LabConf
     with pytest.raises(ConfigError, match="already holds a lab pair"):
         run(dataclasses.replace(small, student_seed=9))
     # The same models are copied from the cache, even if nothing could be trained now.
-    other = dataclasses.replace(small, out=str(out.with_name("other")))
+    other = dataclasses.replace(small, run_dir=str(out.with_name("other")))
     assert not cache.missing(other, [("teacher", 1), ("student", 3)])
     run(other)
     same = (out.with_name("other") / "student" / "model.safetensors").read_bytes()
@@ -116,7 +116,7 @@ def test_a_pair_never_overwrites_another_and_is_not_trained_twice(small: LabConf
 
 
 def test_a_population_grows_and_goes_on_where_it_was(small: LabConfig) -> None:
-    population = dataclasses.replace(small, students=2, out=None)
+    population = dataclasses.replace(small, students=2, run_dir=None)
     folder = folder_of(population)
     run(population)
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -157,7 +157,7 @@ def test_the_cache_knows_what_a_model_depends_on(small: LabConfig) -> None:
         return cache.folder_of(config, ("teacher", 1)), cache.folder_of(config, ("student", 2))
 
     teacher, student = folders()
-    assert folders(out="x", jobs=1, students=9, student_seed=5) == (teacher, student)
+    assert folders(run_dir="x", jobs=1, students=9, student_seed=5) == (teacher, student)
     for key, value in (("slip", 0.5), ("careful_share", 0.1), ("student_steps", 2)):
         assert folders(**{key: value})[0] == teacher and folders(**{key: value})[1] != student
     for key, value in (("teacher_late_error", 0.5), ("teacher_steps", 2)):
@@ -170,7 +170,7 @@ def test_a_model_that_fails_is_named_with_its_reason(small: LabConfig) -> None:
     cache.folder_of(small, ("student", 3)).write_text("in the way")
     with pytest.raises(Failure, match=r"the student of seed 3 could not be trained: .+"):
         run(small)
-    assert not Path(str(small.out)).exists()
+    assert not Path(str(small.run_dir)).exists()
 
 
 def test_two_ends_are_learnt_and_the_teacher_has_its_own() -> None:

@@ -141,7 +141,7 @@ def test_a_pair_with_different_tokenizers_is_written(tmp_path: Path) -> None:
         "chain_length": 3, "modulus": 5, "width": 16, "layers": 1, "heads": 1, "mlp": 16,
         "batch": 2, "teacher_steps": 1, "student_steps": 1, "solid_steps": 1, "test_problems": 2,
     }  # fmt: skip
-    run(LabConfig(out=str(out), teacher_tokenizer="bytes", **tiny))
+    run(LabConfig(run_dir=str(out), teacher_tokenizer="bytes", **tiny))
     for role, made in (("teacher", bytes_tokenizer()), ("student", lab_tokenizer())):
         assert AutoTokenizer.from_pretrained(out / role).get_vocab() == made.get_vocab()
         assert f'"vocab_size": {len(made)}' in (out / role / "config.json").read_text()

@@ -157,7 +157,7 @@ def test_a_second_report_differs_only_in_its_time(folder, text):
 
 def test_one_run_is_enough_and_out_may_be_elsewhere(folder, tmp_path):
     out = tmp_path / "deep" / "out"
-    report.run(ReportConfig(runs=str(folder / "n=32,seed=0"), out=str(out)), [])
+    report.run(ReportConfig(runs=str(folder / "n=32,seed=0"), run_dir=str(out)), [])
     links = [a["href"] for tag, a in Page((out / "report.html").read_text()).elements if tag == "a"]
     assert all((out / unquote(link)).is_file() for link in links if not link.startswith("#"))
 

@@ -14,7 +14,8 @@ from hydra import compose, initialize_config_dir
 
 import esr_cli.config
 from esr_cli.base.files import conf_dir
-from esr_cli.cli.main import COMMANDS, _quoted
+from esr_cli.cli.main import COMMANDS
+from esr_cli.cli.typed import quoted
 from esr_cli.config import ConfigError, ReproduceConfig, gate
 from esr_cli.execution import jobs
 from esr_cli.report.verdicts import VERDICTS
@@ -49,7 +50,7 @@ def composed(cell):
     """The typed settings of a cell's command."""
     schema = getattr(esr_cli.config, COMMANDS[cell.command][0])
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        tree = compose(cell.command, overrides=[_quoted(x) for x in cell.arguments])
+        tree = compose(cell.command, overrides=[quoted(x) for x in cell.arguments])
     return gate.read(tree, schema)
 
 
@@ -254,13 +255,13 @@ def test_braces_in_overrides_and_special_characters_in_paths_reach_hydra_unchang
     cells = {cell.id: cell for cell in matrix.cells(chosen, config, odd)}
     assert "task.instruction={question}" in cells["full/student_02/seed=0"].arguments
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        overrides = [_quoted(each) for each in cells["students"].arguments]
-        assert compose("lab", overrides=overrides).out == str(odd / "pairs/students")
+        overrides = [quoted(each) for each in cells["students"].arguments]
+        assert compose("lab", overrides=overrides).run_dir == str(odd / "pairs/students")
         training = cells["full/student_02/seed=0"].arguments
-        overrides = [_quoted(each) for each in training if "{question}" not in each]
+        overrides = [quoted(each) for each in training if "{question}" not in each]
         student = compose("train", overrides=overrides).pair.student.path
         assert student == str(odd / "pairs/students/student_02")
-        overrides = [_quoted(each) for each in cells["behaviour@full/student_02/seed=0"].arguments]
+        overrides = [quoted(each) for each in cells["behaviour@full/student_02/seed=0"].arguments]
         tree = compose("probe", overrides=overrides)
         assert (tree.run, tree.data_dir) == (str(odd / "runs/full/student_02/seed=0"), str(odd))
 

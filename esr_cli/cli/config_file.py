@@ -1,0 +1,98 @@
+"""`config=FILE`: settings from a yaml file, as if they were typed before the others.
+
+pair: own                        # an option of a group, as on the command line
+pair.student.path: my/student    # a setting, with dots or nested
+tune: {rank: 16}
+rollout_len: 64
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from esr_cli.base.files import options
+from esr_cli.cli import known
+from esr_cli.config import gate
+from esr_cli.config.errors import ConfigError, did_you_mean
+from esr_cli.execution import jobs
+
+# What a run's own config.yaml has, and no command line.
+NO_SETTING = ("config_hash",)
+
+
+def expanded(command: str, schema: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments with each `config=FILE` replaced by what the file sets.
+
+    What is typed wins, wherever it stands. Raises `ConfigError` for a file that cannot be read and
+    for a setting that the command does not have.
+    """
+    found, typed = list[str](), list[str]()
+    for argument in arguments:
+        key, _, value = argument.lstrip("+").partition("=")
+        if key == "config":
+            found += _overrides(command, schema, Path(value.strip("'\"")).expanduser())
+        else:
+            typed.append(argument)
+    keys = {each.lstrip("+~").partition("=")[0] for each in typed}
+    return [each for each in found if each.lstrip("+").partition("=")[0] not in keys] + typed
+
+
+def _overrides(command: str, schema: str, path: Path) -> Iterator[str]:
+    if not path.is_file():
+        raise ConfigError(f"config={path}: no such file; esr init writes one")
+    names, groups = set(known.names(command, schema)), known.groups(command)
+    for key, value in _flat(gate.read_yaml(path), schema, ""):
+        if key in NO_SETTING:
+            continue
+        if key in groups:
+            yield f"{key}={_option(value)}"
+            continue
+        parents = [name for name in names if name.startswith(f"{key}.")]
+        if key not in names and not parents and not _is_open(schema, key):
+            hint = did_you_mean(key, names) or f"esr {command} --help=all lists them"
+            raise ConfigError(f"config={path}: {key}: no such setting; {hint}")
+        # Options of these groups leave out what they do not set.
+        plus = "" if key in names and key.partition(".")[0] not in known.NAMED else "++"
+        yield f"{plus}{key}={_written(value)}"
+
+
+def _flat(tree: dict[str, Any], schema: str, prefix: str) -> Iterator[tuple[str, Any]]:
+    """The settings of nested mappings by their dotted keys."""
+    for name, value in tree.items():
+        key = f"{prefix}{name}"
+        if not isinstance(value, dict):
+            yield key, value
+            continue
+        if key in known.NAMED and value and set(value) <= set(options(key)):
+            yield key, list(value)  # the settings of a benchmark are there if it is chosen
+        yield from _flat(value, schema, f"{key}.")
+
+
+def _is_open(schema: str, key: str) -> bool:
+    """Whether a key lies in a mapping whose names are the user's: a shape, a teacher's name."""
+    parts = key.split(".")
+    above = (".".join(parts[:end]) for end in range(1, len(parts)))
+    return any("dict[" in str(known.kind(schema, each)) for each in above)
+
+
+def _option(value: Any) -> str:
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else _plain(value)
+
+
+def _plain(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def _written(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if isinstance(value, str):
+        return jobs.text(value)
+    if isinstance(value, list):
+        return f"[{','.join(_written(each) for each in value)}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_written(each)}" for key, each in value.items()) + "}"
+    return _plain(value)

@@ -1,0 +1,73 @@
+"""`config=FILE` and `esr init`: settings from a file, checked as those on the command line."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import INLINE, SHORT, esr
+
+from esr_cli.cli import config_file, init
+from esr_cli.config import ConfigError, gate
+
+SCHEMA = "TrainConfig"
+
+
+def expanded(tmp_path, text, *typed):
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    return config_file.expanded("train", SCHEMA, [*typed, f"config={path}"])
+
+
+def test_a_file_becomes_the_settings_that_it_names_and_what_is_typed_wins(tmp_path):
+    text = (
+        "pair: own\npair.student.path: it's/a\ntune: {rank: 8, learning_rate: 1e-3}\nsteps: 3\n"
+        "benchmark:\n  lab: {samples: 2}\ntask.files: [a.jsonl, b c.jsonl]\nlimit: null\n"
+        "pair.student.shape: {layers: 2}\n"
+    )
+    assert expanded(tmp_path, text, "steps=5") == [
+        "pair=own", "pair.student.path='it\\'s/a'", "tune.rank=8", "tune.learning_rate=0.001",
+        "benchmark=[lab]", "++benchmark.lab.samples=2", "task.files=['a.jsonl','b c.jsonl']",
+        "limit=null", "++pair.student.shape.layers=2", "steps=5",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("stepz: 3\n", "stepz: no such setting; did you mean steps?"),
+    ("tune: {rnk: 3}\n", "tune.rnk: no such setting; did you mean tune.rank?"),
+    ("", "holds no settings"),
+    ("a: [\n", "is broken YAML"),
+])  # fmt: skip
+def test_what_is_wrong_in_a_file_names_the_file(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=r"my\.yaml") as caught:
+        expanded(tmp_path, text)
+    assert message in str(caught.value)
+    with pytest.raises(ConfigError, match="no such file; esr init writes one"):
+        config_file.expanded("train", SCHEMA, ["config=nowhere.yaml"])
+
+
+def test_a_run_takes_the_file_that_init_writes_and_the_config_of_a_run(tmp_path):
+    given = ["rollout_len=8", "tune.rank=4", "tune=lab_lora", f"file={tmp_path / 'esr.yaml'}"]
+    init.run(given)
+    text = (tmp_path / "esr.yaml").read_text()
+    assert "\nrollout_len: 8 " in text and "\ntune.rank: 4\n" in text and "\n# seed: 0" in text
+    with pytest.raises(ConfigError, match="is there already"):
+        init.run(given)
+    short = [*INLINE, *SHORT[1:], "steps=1", "watch.every=null"]
+    done = esr("train", "config=esr.yaml", *short, "run_dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "run" / "adapter").is_dir()
+    done = esr("train", "config=run/config.yaml", "run_dir=again", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, again = (gate.read_yaml(tmp_path / run / "config.yaml") for run in ("run", "again"))
+    assert {key for key in first if first[key] != again[key]} == {"run_dir", "config_hash"}
+
+
+def test_init_names_what_a_choice_needs_and_refuses_what_there_is_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    init.run(["pair=own", "task=jsonl"])
+    text = (tmp_path / "esr.yaml").read_text()
+    assert "\npair: own " in text and "\npair.student.path: PATH" in text
+    assert "\ntask.files: [my.jsonl]" in text
+    for wrong, message in (("pear=own", "did you mean pair"), ("pair=mine", "there are"),
+                           ("own", "takes key=value")):  # fmt: skip
+        with pytest.raises(ConfigError, match=message):
+            init.run([wrong])

@@ -1,0 +1,135 @@
+"""First mistakes: each gets one line, most of them with the command as it should be typed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, esr
+
+from esr_cli.cli import typed
+from esr_cli.cli.main import COMMANDS
+from esr_cli.config import ConfigError
+
+MISTAKES = [
+    ("train --rollout_len=64", "esr train rollout_len=64"),
+    ("train -rollout_len=64", "esr train rollout_len=64"),
+    ("train --rollout_len 64 seed=1", "esr train rollout_len=64 seed=1"),
+    ("train +rollout_len 64", "esr train rollout_len=64"),
+    ("train steps 5 seed=1", "esr train steps=5 seed=1"),
+    ("train lr=1e-4 seed=1", "esr train tune.learning_rate=1e-4 seed=1"),
+    ("train --learning_rate=1e-4", "esr train tune.learning_rate=1e-4"),
+    ("train max_new_tokens=64", "esr train rollout_len=64"),
+    ("train num_generations=8", "esr train rollouts_per_prompt=8"),
+    ("train output_dir=here", "esr train run_dir=here"),
+    ("train steps=1e2", "esr train steps=100"),
+    ("train tune.rank=16.0", "esr train tune.rank=16"),
+    ("train seed=0,1,2 steps=3", "esr train -m seed=0,1,2 steps=3"),
+    ("train +rollout_len=16,full", "esr train -m +rollout_len=16,full"),
+    ("train loss=reverse_kl,forward_kl", "esr train -m loss=reverse_kl,forward_kl"),
+    ("train benchmark=lab,math500", "esr train 'benchmark=[lab,math500]'"),
+    ("train task=jsonl task.files=a.jsonl,b.jsonl", "'task.files=[a.jsonl,b.jsonl]'"),
+    ("eval pretrained=folder", "esr eval model=folder"),
+    ("eval run=r tasks=gsm8k", "esr eval run=r benchmark=gsm8k"),
+    ("probe run=r --probe=all", "esr probe run=r probe=all"),
+]
+FINE = [
+    "train +rollout_len=64 seed=1", "train -m seed=0,1,2", "train +sweep=lengths seed=1,2",
+    "train tune.learning_rate=1e-4", "train tune.clip_norm=1e0", "train steps=1_000",
+    "train 'lengths.stages=[[0,16],[9,32]]'", "train task.words.changes=[1,2]",
+    "train run_dir=a,b", "bench lengths=[16,full] out=x", "train ~tune", "train --cfg job",
+    "eval run=r 'benchmark=[lab,math500]'", "train tracking.project=a,b", "lab out=pair",
+]  # fmt: skip
+
+
+def line(words):
+    """The message for a command line; empty if it is taken."""
+    command, *arguments = [each.strip("'") for each in words.split(" ")]
+    try:
+        typed.check(command, COMMANDS[command][0], arguments)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(("words", "fixed"), MISTAKES, ids=[each[0] for each in MISTAKES])
+def test_a_first_mistake_gets_the_command_as_it_should_be(words, fixed):
+    assert line(words).endswith(fixed), line(words)
+
+
+@pytest.mark.parametrize("words", FINE)
+def test_what_is_right_is_left_alone(words):
+    assert line(words) == ""
+
+
+def test_a_name_of_two_settings_is_asked_back():
+    assert line("train temperature=0.5") == (
+        "temperature=0.5: which one? there are loss.temperature, rollout.temperature"
+    )
+
+
+def test_every_name_from_elsewhere_belongs_to_a_command():
+    known = {name for command, (schema, _) in COMMANDS.items()
+             for name in typed.known.names(command, schema)}  # fmt: skip
+    known |= {name.partition(".")[0] for name in known}
+    assert set(typed.ELSEWHERE.values()) <= known
+
+
+def test_mistakes_end_with_one_line_and_status_2_before_anything_is_loaded(tmp_path):
+    for words in (["train", "--rollout_len=64"], ["train", "lr=1e-4"], ["bench", "repeats=1e1"]):
+        done = esr(*words, cwd=tmp_path)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+        assert ": esr " in done.stderr and not done.stdout and not list(tmp_path.iterdir())
+
+
+def test_no_command_takes_in_silence_what_it_does_not_use():
+    said = {words: typed.unused(words.split()[0], words.split()[1:]) for words in (
+        "bench steps=3", "bench +rollout_len=64 watch.every=3", "probe tune.rank=3 pair=lab",
+        "teacher task=lab pair=lab", "bench run_dir=x", "train steps=3", "eval limit=3",
+    )}  # fmt: skip
+    assert said["bench steps=3"] == [
+        "note: steps=3: esr bench does not use it; repeats= is the number of timed steps"
+    ]
+    assert [len(each) for each in said.values()] == [1, 2, 1, 1, 0, 0, 0]
+    for command, settings in typed.UNUSED.items():
+        names = typed.known.names(command, COMMANDS[command][0])
+        groups = {name.partition(".")[0] for name in names}
+        assert set(settings) <= {*names, *groups}, command
+
+
+def test_versions_are_printed_for_esr_and_for_each_command():
+    for words in (["--version"], ["train", "--version"], ["version"]):
+        done = esr(*words)
+        assert re.match(r"esr \d+\.\d+\S*( \(commit \w+\+?\))?, python 3\.", done.stdout), done
+        assert ", torch 2." in done.stdout and done.stdout.count("\n") == 1
+
+
+def test_the_folder_of_results_has_one_name_and_the_old_one_is_taken(tmp_path):
+    done = esr("report", "runs=.", "out=/proc/nowhere", cwd=tmp_path)
+    assert done.returncode == 2 and "runs=.: holds no run" in done.stderr
+    for command in ("eval", "bench", "probe", "report", "reproduce", "lab", "train"):
+        names = typed.known.names(command, COMMANDS[command][0])
+        assert "run_dir" in names and "out" not in names, command
+
+
+def test_the_first_line_appears_before_torch_is_loaded(tmp_path):
+    code = (
+        "import builtins, sys\n"
+        "from esr_cli.cli.main import main\n"
+        "show = builtins.print\n"
+        "def shown(*words, **how):\n"
+        "    show(*words, **how)\n"
+        "    sys.exit('torch' in sys.modules)\n"
+        "builtins.print = shown\n"
+        "sys.argv = ['esr', 'train', 'rollout=eager', '+rollout_len=4']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.fullmatch(r"esr \d+\.\d+\S*: loading torch …\n", done.stdout), done.stdout
