@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING
 
 from esr_cli.config.alarms import AlarmsConfig
 from esr_cli.config.benchmark import BenchmarkConfig
@@ -20,6 +20,9 @@ from esr_cli.config.teacher import TeacherEngineConfig
 from esr_cli.config.tracking import TrackingConfig
 from esr_cli.config.tune import TuneConfig
 from esr_cli.config.watch import WatchConfig
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # of typing from Python 3.11 on
 
 # The largest adapter that vLLM takes.
 MOST_RANK = 512
