@@ -20,11 +20,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # import rooms further down, so a part cannot import a verb and no arrow runs back up.
 COMMON = {"config", "types", "base"}
 PLAN: list[tuple[str, str, str]] = [
-    # the command line
-    ("cli", "execution runs", ""),
+    # the Python API and the command line
+    ("api", "cli train benchmarks runs execution", "grading runs training"),
+    ("cli", "execution runs", "composing"),
     # verbs
+    ("env", "", ""),
+    ("push", "runs", ""),
     ("bench", "train check assembly runs student execution models plots", ""),
-    ("train", "check probe assembly runs student execution plots", "steps"),
+    ("train", "check probe assembly runs student execution plots", "command steps"),
     (
         "check",
         "probe assembly runs tasks models distill",
@@ -52,7 +55,8 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "runs",
         "",
-        "alarms environment folder guard lines metrics progress record saved settings tracking",
+        "alarms card environment folder guard lines metrics progress record saved settings "
+        "tracking",
     ),
     ("student", "execution models distill", "rank ranks sides snapshot student trainers tuning"),
     ("teacher", "models distill", "canary servers states_teacher teacher vllm_states"),
@@ -78,13 +82,13 @@ PLAN: list[tuple[str, str, str]] = [
     ),
     ("distill", "", "divergence head lengths positions ranks shared"),
     # what everyone may use
-    ("config", "", "errors finding gate probe schema train"),
+    ("config", "", "benchmark errors evaluate finding gate probe saved_yaml schema train"),
     ("types", "", ""),
     (
         "base",
         "",
-        "available failures files notes parallel process reading seeds states statistics terminal "
-        "words writing",
+        "available companions failures files notes parallel process reading seeds states "
+        "statistics terminal words writing",
     ),
 ]
 NAMES = [room for room, _, _ in PLAN]
@@ -96,7 +100,7 @@ LESS = {
     "types": set(), "base": set(),
 }  # fmt: skip
 FRAMEWORKS = {
-    "hydra": ("cli/main.py", "cli/launched.py"),
+    "hydra": ("cli/main.py", "cli/launched.py", "cli/composing.py"),
     "omegaconf": "config/",
     "vllm": ("rollout/vllm.py", "teacher/vllm_states.py"),
     "wandb": "runs/wandb_mirror.py",

@@ -47,10 +47,15 @@ def write_folder(target: Path, write: Callable[[Path], Any]) -> None:
 
 
 def conf_dir() -> Path:
-    """The folder of YAML files: inside the installed package, or next to it in a checkout."""
+    """The folder of YAML files."""
+    return packaged("conf")
+
+
+def packaged(name: str) -> Path:
+    """`conf` or `constraints.txt`: inside the installed package, or next to it in a checkout."""
     package = Path(__file__).parent.parent
-    packaged = package / "conf"
-    return packaged if packaged.is_dir() else package.parent / "conf"
+    inside = package / name
+    return inside if inside.exists() else package.parent / name
 
 
 def cache_dir() -> Path:

@@ -23,6 +23,7 @@ EXAMPLES = {
     "probe": "esr probe run=RUN_DIR probe=all", "report": "esr report runs=runs/lab",
     "reproduce": "esr reproduce scale=lab quick=true", "bench": "esr bench lengths=[16,64,full]",
     "teacher": "esr teacher serve pair=lab", "lab": "esr lab run_dir=my_pair",
+    "push": "esr push run=RUN_DIR repo=OWNER/NAME", "env": "esr env > constraints.txt",
 }  # fmt: skip
 # What is said of a command below its settings, beside what is said of all.
 NOTES = {

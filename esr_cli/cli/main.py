@@ -6,6 +6,8 @@ import importlib
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +34,8 @@ COMMANDS = {
         "serve a teacher of any size:  esr teacher serve pair=lab",
     ),
     "lab": ("LabConfig", "train the miniature pair from scratch:  esr lab run_dir=my_pair"),
+    "push": ("PushConfig", "send a student to the hub:  esr push run=RUN_DIR repo=OWNER/NAME"),
+    "env": ("EnvConfig", "print the tested versions, for pip:  esr env > constraints.txt"),
 }
 # Arguments that request a sweep.
 SWEEPS = re.compile(r"(-m|--multirun)$|\+(sweep|cluster)=")
@@ -65,13 +69,14 @@ def _main() -> None:
     if arguments[0] in SMALL:
         SMALL[arguments[0]](arguments[1:])
         return
-    from esr_cli.base import process
+    from esr_cli.base import companions, process
     from esr_cli.cli import help as helps
     from esr_cli.cli import typed
     from esr_cli.config.errors import ConfigError
     from esr_cli.execution import jobs
 
     process.spin_briefly()
+    companions.hide()
     jobs.die_with_parent()
     command = arguments[0]
     if command not in COMMANDS:
@@ -146,26 +151,34 @@ def _run(command: str) -> None:
     # Otherwise Hydra prints its own version of an error and exits.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
+
+    _check_flags(sys.argv[1:])
+    caught: list[Exception] = []
+    job = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)
+    with reworded(command, sys.argv[1:]):
+        job(lambda tree: _dispatch(command, tree, caught))()
+    if caught:
+        raise caught[0]
+
+
+@contextmanager
+def reworded(command: str, arguments: list[str]) -> Iterator[None]:
+    """Raises what Hydra raises for these arguments as `ConfigError`, with one line for users."""
     from hydra.errors import HydraException
 
     from esr_cli.config.errors import ConfigError
     from esr_cli.config.gate import CompositionError, one_line
 
-    _check_flags(sys.argv[1:])
-    caught: list[Exception] = []
-    job = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)
     try:
-        job(lambda tree: _dispatch(command, tree, caught))()
+        yield
     except (HydraException, CompositionError) as error:
         message = one_line(error, lambda: _settings(command))
-        raise ConfigError(_with_settings(message, sys.argv[1:])) from error
+        raise ConfigError(_with_settings(message, arguments)) from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
         # Of Hydra itself, on what was typed: what a command raises is in `caught`.
         if str(error).startswith("Config group override must be"):  # loss=3
-            raise ConfigError(_invalid_option(sys.argv[1:])) from error
-        raise ConfigError(_incomposable(sys.argv[1:], error)) from error
-    if caught:
-        raise caught[0]
+            raise ConfigError(_invalid_option(arguments)) from error
+        raise ConfigError(_incomposable(arguments, error)) from error
 
 
 def _check_flags(arguments: list[str]) -> None:

@@ -3,6 +3,7 @@
 from esr_cli.config.alarms import AlarmsConfig
 from esr_cli.config.bench import BenchConfig
 from esr_cli.config.benchmark import BenchmarkConfig, HubConfig
+from esr_cli.config.env import EnvConfig
 from esr_cli.config.errors import ConfigError
 from esr_cli.config.evaluate import CompareConfig, EvalConfig
 from esr_cli.config.execution import ExecutionConfig
@@ -11,6 +12,7 @@ from esr_cli.config.lengths import LengthsConfig
 from esr_cli.config.loss import LossConfig
 from esr_cli.config.pair import ModelConfig, PairConfig, teacher_key
 from esr_cli.config.probe import ProbeCommandConfig, ProbeConfig
+from esr_cli.config.push import PushConfig
 from esr_cli.config.report import ReportConfig
 from esr_cli.config.reproduce import CellConfig, ItemConfig, MatrixConfig, ReproduceConfig
 from esr_cli.config.rollout import RolloutConfig
@@ -29,6 +31,7 @@ __all__ = [
     "CellConfig",
     "CompareConfig",
     "ConfigError",
+    "EnvConfig",
     "EvalConfig",
     "ExecutionConfig",
     "HubConfig",
@@ -41,6 +44,7 @@ __all__ = [
     "PairConfig",
     "ProbeCommandConfig",
     "ProbeConfig",
+    "PushConfig",
     "ReportConfig",
     "ReproduceConfig",
     "RolloutConfig",

@@ -20,9 +20,10 @@ import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
-from esr_cli.base import failures, notes, writing
+from esr_cli.base import companions, failures, notes, writing
 from esr_cli.base import process as proc
 
 GONE = (EOFError, ConnectionError, BrokenPipeError)
@@ -74,11 +75,25 @@ def _launch(name: str, modules: tuple[str, ...]) -> Launched:
     process = context.Process(
         target=_serve, args=(child_end, beats, os.getpid(), modules), name=f"esr-{name}"
     )
-    with _delay_ctrl_c():
+    with _delay_ctrl_c(), _without_main():
         process.start()
     # If the parent kept this end open, it would not notice the death of the child.
     child_end.close()
     return Launched(process, pipe, beats)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hides the main module, which multiprocessing has a child import again.
+
+    A worker needs nothing of it, and it may be a user's script that would train once more.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextlib.contextmanager
@@ -106,6 +121,7 @@ def _serve(pipe: Connection, beats: Any, parent: int, modules: tuple[str, ...]) 
     # them, and it ends this process by closing the pipe.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    companions.hide()
     # Registers the reducers that pass tensors through pipes in shared memory.
     importlib.import_module("torch.multiprocessing")
     with contextlib.suppress(*GONE):

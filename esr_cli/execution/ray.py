@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from esr_cli.base import writing
+from esr_cli.base import companions, writing
 from esr_cli.execution.cluster import connect, strategy
 from esr_cli.execution.packing import pack, size_of, unpack
 from esr_cli.execution.processes import method_of, raised, redirect
@@ -52,6 +52,7 @@ class Served:
 
     def __init__(self) -> None:
         self._worker: Any = None
+        companions.hide()
         # By file descriptor, since C libraries bypass Python's streams.
         self._output = tempfile.NamedTemporaryFile(  # noqa: SIM115
             prefix="esr-worker-", delete=False

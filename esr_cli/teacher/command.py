@@ -9,13 +9,12 @@ import shlex
 import signal
 import socket
 import subprocess
-import sys
 import time
 from typing import Any
 
 import httpx
 
-from esr_cli.base import process
+from esr_cli.base import companions, process
 from esr_cli.base.failures import Failure
 from esr_cli.config import ConfigError, TeacherServeConfig
 from esr_cli.models import loading
@@ -73,7 +72,7 @@ def command(config: TeacherServeConfig) -> list[str]:
     whole = ["--no-enable-prefix-caching", "--no-enable-chunked-prefill"]
     trusted = ["--trust-remote-code"] if teacher.trust_remote_code else []
     guarded = ["--middleware=esr_cli.teacher.guard.Guard"] if os.environ.get(KEY) else []
-    server = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    server = companions.command("vllm.entrypoints.openai.api_server")
     return [*server, *given, *whole, *trusted, *guarded]
 
 

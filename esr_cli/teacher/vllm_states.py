@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from esr_cli.base import parallel
+from esr_cli.base import companions, parallel
 from esr_cli.base.states import preserved
 from esr_cli.teacher.canary import Canary
 
@@ -41,7 +41,9 @@ class VllmStates:
         with preserved(), parallel.starting(tensor_parallel) as several:
             from vllm import LLM
             from vllm.config import PoolerConfig
+            from vllm.model_executor.models import registry
 
+            companions.inspect_without(registry)
             options: dict[str, Any] = WHOLE | {"quantization": quantization} | several
             self.llm: Any = LLM(
                 model=path, revision=revision, tokenizer_revision=revision, dtype=dtype,

@@ -97,7 +97,7 @@ def _run(
     if not saved:
         run_folder.open_new(folder, plain)
     served = [each.said for each in findings if each.topic == "teacher"]
-    environment.note(folder, start, gpu_name(), served)
+    environment.note(folder, start, gpu_name(), served, overrides)
     stack.callback(examiner.close)
     tracker = stack.enter_context(
         Tracker(folder, plain, config.tracking, config.steps, start, _tags(config))

@@ -15,6 +15,7 @@ from esr_cli.base import files
 from esr_cli.base.words import counted
 from esr_cli.config import TrainConfig
 from esr_cli.plots.run import draw
+from esr_cli.runs import card
 from esr_cli.runs.tracking import Tracker
 from esr_cli.student.student import Student
 from esr_cli.student.trainers import Trainers
@@ -24,8 +25,13 @@ from esr_cli.train import watching
 def finish(
     config: TrainConfig, folder: Path, student: Student | Trainers, tokenizer: Any, tracker: Tracker
 ) -> None:
-    """Writes `student/`, `plots/` and finally `summary.json`; prints the table and what is next."""
-    files.write_folder(folder / "student", lambda path: student.save(path, tokenizer))
+    """Writes `student/` with its card, `plots/` and `summary.json`; prints what is next."""
+
+    def write(path: Path) -> None:
+        student.save(path, tokenizer)
+        files.write_text(path / card.NAME, card.text(folder))
+
+    files.write_folder(folder / "student", write)
     if config.tune.method == "lora":
         files.write_folder(folder / "adapter", student.save_adapter)
     figures = draw(folder)

@@ -1,0 +1,1 @@
+"""The Python API: graders by name, run folders as tables, training from Python (docs/python.md)."""

@@ -1,0 +1,23 @@
+"""Settings of `esr env`, which prints the versions that esr was tested with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from esr_cli.config.errors import need_choice
+
+BUILDS = ("cpu", "cuda")
+
+
+@dataclass
+class EnvConfig:
+    """Prints the versions that esr was tested with, as a constraints file of pip.
+
+    With `build=cuda` the lines of torch and of vLLM's CPU build are left out: vLLM's CUDA build
+    pins its own torch.
+    """
+
+    build: str = "cpu"
+
+    def __post_init__(self) -> None:
+        need_choice("build", self.build, BUILDS)

@@ -1,0 +1,1 @@
+"""`esr env`: prints the versions that esr was tested with."""

@@ -1,0 +1,1 @@
+"""`esr push`: sends a student to the Hugging Face hub."""
