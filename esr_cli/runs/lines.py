@@ -46,7 +46,9 @@ BOUNDS = {"value": NUMBER, "low": NUMBER, "high": NUMBER}
 EVAL = {**WHERE, "metric": TEXT, **BOUNDS, "n": NUMBER}
 GENERATIONS = {**WHERE, "id": NAME, "correct": VERDICTS, "responses": TEXTS}
 PROBE = {"figure": TEXT, "who": TEXT, "range": TEXT, "at": NUMBER, **BOUNDS}
-ENVIRONMENT = {"step": NUMBER, "versions": TEXT, "machine": TEXT, "gpu": TEXT}
+ENVIRONMENT = {
+    "step": NUMBER, **dict.fromkeys(("command", "commit", "versions", "machine", "gpu"), TEXT)
+}  # fmt: skip
 PHASES = ("generate", "score", "train", "sync")
 OF_ROLLOUTS = ("tokens", "repeat_rate", "eos_rate", "length_mean")
 METRICS = {
