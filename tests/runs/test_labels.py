@@ -1,11 +1,18 @@
-"""Names, groups and tags of runs in their trackers."""
+"""Which trackers a run has, and its name, group and tags there."""
 
 from __future__ import annotations
 
+import re
+from importlib.metadata import PackageNotFoundError
+
 import pytest
 from conftest import read
+from run_folders import settings
 
-from esr_cli.runs import labels
+from esr_cli.config import ConfigError, TrainConfig, gate
+from esr_cli.runs import labels, service
+from esr_cli.runs.saved import settings as saved_settings
+from esr_cli.train import command
 
 
 @pytest.mark.parametrize(
@@ -49,3 +56,57 @@ def test_runs_of_a_sweep_share_a_group_named_after_what_they_share():
     assert shown == {"group": "pair=lab,own", "name": "lab N=8 task=words s1"}
     own = read("+rollout_len=8", "tracking.group=ours", "tracking.name=mine")
     assert labels.in_sweep(own, [], [], "sweep") == {"group": "ours", "name": "mine"}
+
+
+def test_a_list_of_trackers_is_chosen_and_each_setting_is_typed_without_a_plus(monkeypatch):
+    for name in ("WANDB_MODE", "WANDB_PROJECT", "TRACKIO_SPACE_ID"):
+        monkeypatch.delenv(name, raising=False)
+    chosen = {
+        given: (found.mode, found.tensorboard, found.trackio)
+        for given in ("wandb", "tensorboard", "trackio", "none", "[wandb,tensorboard]", "[]")
+        for found in [read(f"tracking={given}").tracking]
+    }
+    assert chosen == {
+        "wandb": ("offline", False, False), "tensorboard": ("disabled", True, False),
+        "trackio": ("disabled", False, True), "none": ("disabled", False, False),
+        "[wandb,tensorboard]": ("offline", True, False), "[]": ("disabled", False, False),
+    }  # fmt: skip
+    typed = read("tracking=[tensorboard,wandb]", "tracking.mode=online", "tracking.project=mine")
+    assert (typed.tracking.mode, typed.tracking.project) == ("online", "mine")
+    assert read().tracking.mode == "offline"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["tracking=tensorboard", "tracking.model=true"], "tracking.model=true: only W&B and trac"),
+        (
+            ["tracking.space=me/runs"],
+            "tracking.space=me/runs: give USER/NAME with tracking=trackio",
+        ),
+    ],
+)
+def test_what_no_chosen_tracker_can_do_is_refused(given, says):
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        read(*given)
+
+
+def test_a_tracker_that_is_not_installed_is_one_line_before_a_model_loads(tmp_path, monkeypatch):
+    def missing(_):
+        raise PackageNotFoundError
+
+    monkeypatch.setattr(service, "version", missing)
+    for name in ("tensorboard", "trackio"):
+        expected = f'tracking={name}: it is not installed; pip install "esr-cli[{name}]"'
+        with pytest.raises(ConfigError, match=re.escape(expected)):
+            command.run(read(f"tracking={name}", "pair.student.path=/nowhere"), [])
+
+
+def test_a_run_from_before_there_were_several_trackers_goes_on_in_w_and_b(tmp_path):
+    saved = settings("+rollout_len=8")
+    kept = ("mode", "entity", "project", "group", "name", "tags", "samples")
+    for mode in ("offline", "disabled"):
+        saved["tracking"] = {key: saved["tracking"][key] for key in kept} | {"mode": mode}
+        gate.write_yaml(saved, tmp_path / "config.yaml")
+        found = gate.typed(saved_settings(tmp_path), TrainConfig).tracking
+        assert (found.mode, found.tensorboard, found.trackio) == (mode, False, False)

@@ -63,7 +63,7 @@ def test_an_evaluation_that_was_interrupted_is_not_repeated_in_the_mirror(tmp_pa
     assert list(logged(history)) == [1, 2, 3, 4, 5] and len(history) == 5
 
 
-def test_w_and_b_has_each_step_once_whatever_the_mode_of_each_start(tmp_path, monkeypatch):
+def test_w_and_b_has_each_step_once_whatever_the_mode_of_each_start(tmp_path, monkeypatch, capsys):
     with wandb_server.serving() as (address, runs):
         monkeypatch.setenv("WANDB_BASE_URL", address)
         monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
@@ -75,6 +75,8 @@ def test_w_and_b_has_each_step_once_whatever_the_mode_of_each_start(tmp_path, mo
         start(tmp_path, TrackingConfig("online"), 5, 9)
         [history] = runs.values()
         assert list(logged(history)) == [*range(1, 10)]
+        [name] = runs
+        assert f"\nW&B: {address}/me/esr/runs/{name}\n" in capsys.readouterr().out
         start(tmp_path, TrackingConfig("online"), 8, 11)
         start(tmp_path, TrackingConfig("offline"), 10, 12)
         sync(tmp_path)
