@@ -166,6 +166,10 @@ train resume=odd.jsonl
 train "resume=''"
 train resume=/
 train tracking.mode=nothing
+train tracking=nothing
+train tracking=[wandb,nothing]
+train tracking=none tracking.model=true
+train tracking.space=me/runs
 train hydra.mode=nothing
 train hydra.job=null
 train hydra.run.dir=/proc/nowhere

@@ -163,9 +163,11 @@ def wait_for_step(run: Path, step: int, process: subprocess.Popen) -> None:
 
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory) -> Path:
-    """A run of thirty steps of the lab pair without interruption."""
+    """A run of thirty steps of the lab pair without interruption, in every tracker."""
     folder = tmp_path_factory.mktemp("unbroken")
-    done = esr("train", "rollout=eager", *SHORT, "steps=30", "run_dir=run", cwd=folder)
+    shown = ("tracking=[wandb,tensorboard,trackio]", "tracking.model=true")
+    settings = ("rollout=eager", *SHORT, "steps=30", "run_dir=run", *shown)
+    done = esr("train", *settings, env={"TRACKIO_DIR": str(folder / "trackio")}, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "run"
 

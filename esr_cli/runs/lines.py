@@ -47,7 +47,8 @@ EVAL = {**WHERE, "metric": TEXT, **BOUNDS, "n": NUMBER}
 GENERATIONS = {**WHERE, "id": NAME, "correct": VERDICTS, "responses": TEXTS}
 PROBE = {"figure": TEXT, "who": TEXT, "range": TEXT, "at": NUMBER, **BOUNDS}
 ENVIRONMENT = {
-    "step": NUMBER, "versions": TEXT, "machine": TEXT, "gpu": TEXT, "overrides": TEXTS,
+    "step": NUMBER, **dict.fromkeys(("command", "commit", "versions", "machine", "gpu"), TEXT),
+    "overrides": TEXTS,
 }  # fmt: skip
 PHASES = ("generate", "score", "train", "sync")
 OF_ROLLOUTS = ("tokens", "repeat_rate", "eos_rate", "length_mean")

@@ -1,4 +1,4 @@
-"""Logs a run: metrics.jsonl is authoritative, the terminal and W&B show the same values."""
+"""Logs a run: metrics.jsonl is authoritative, terminal and trackers show the same values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from esr_cli.base.words import counted
 from esr_cli.config import TrackingConfig
 from esr_cli.runs import bar, progress
 from esr_cli.runs.lines import PHASES
-from esr_cli.runs.wandb_mirror import SAMPLE_COLUMNS, Mirror
+from esr_cli.runs.mirror import Mirror
+from esr_cli.runs.service import SAMPLE_COLUMNS, Shown
 
 COLUMNS = {
     "loss": ("train/loss", "{:.4f}"),
@@ -33,19 +34,19 @@ FIRST = ("loss", "KL")
 
 
 class Tracker:
-    """Appends to the run folder's files, shows progress, and mirrors to W&B if possible."""
+    """Appends to the run folder's files, shows progress, and mirrors to the chosen trackers."""
 
     def __init__(
         self, run_dir: Path, config: dict[str, Any], settings: TrackingConfig, total_steps: int,
-        start: int = 0, tags: Sequence[str] = (),
+        start: int = 0,
     ) -> None:  # fmt: skip
-        self.samples = settings.samples
+        self.samples, self._model = settings.samples, settings.model
         self.run_dir, self.total_steps = run_dir, total_steps
         self.console = Console(highlight=False)
         self._began, self._start = time.perf_counter(), start
         self._bar: bar.Bar | None = None
         self.progress = progress.in_log("evaluation")
-        self.mirror = Mirror(run_dir, config, settings, tags, self.note, self.warn)
+        self.mirror = Mirror(Shown(run_dir, config, settings, self.note, self.warn))
         if sys.stdout.isatty():
             self._bar = bar.Bar(self.console, total_steps, start, _n_of(config))
             self.progress = progress.Progress(self._bar.below, 0.0, "evaluation")
@@ -86,7 +87,7 @@ class Tracker:
         print(f"step {step}/{self.total_steps}  {line}  left {left:.0f}s", flush=True)
 
     def open_mirror(self) -> None:
-        """Starts W&B with the rows so far; call it once a resumed run's rows are cut back."""
+        """Starts the trackers with the rows so far; call it once these are cut back."""
         self.mirror.open()
 
     def begin(self) -> None:
@@ -160,14 +161,16 @@ class Tracker:
         self.note(f"warning: {message}")
 
     def alarm(self, message: str) -> None:
-        """Warns, and sends a W&B alert, which W&B forwards by mail or chat if configured."""
+        """Warns, and sends an alert, which trackers forward by mail or chat if configured."""
         self.warn(message)
         self.mirror.alert(message.split(";")[0], message)
 
     def finish(self, summary: dict[str, Any], figures: Sequence[Path]) -> None:
-        """Sends the summary and the plots to W&B; the caller writes the files."""
+        """Sends summary, plots and, if asked for, the student; the caller writes the files."""
         self.mirror.images(summary["steps"], figures)
         self.mirror.summary(_flat(summary))
+        if self._model:
+            self.mirror.model(self.run_dir / "student")
 
     def append(self, name: str, row: dict[str, Any]) -> None:
         """Appends one JSON line to a file of the run folder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -24,10 +25,11 @@ from esr_cli.config import TrainConfig, gate
 from esr_cli.config.finding import Finding, refuse
 from esr_cli.execution.several import WatchedEngines
 from esr_cli.execution.team import TeamError
-from esr_cli.runs import environment
+from esr_cli.runs import environment, labels
 from esr_cli.runs import folder as run_folder
 from esr_cli.runs.alarms import Alarms
 from esr_cli.runs.metrics import Interrupts, gpu_name, kl_profile, rollout_metrics
+from esr_cli.runs.service import need_packages
 from esr_cli.runs.tracking import Tracker
 from esr_cli.student import snapshot
 from esr_cli.train import auto_length, resuming
@@ -76,6 +78,7 @@ def _attempt(config: TrainConfig, overrides: list[str], deaths: list[str]) -> No
 def _run(
     config: TrainConfig, overrides: list[str], saved: resuming.Saved | None, stack: ExitStack
 ) -> None:  # fmt: skip
+    need_packages(config.tracking)
     original, config = config, with_random_weights(config)
     tokenizer, teacher_tokenizer = preflight.check_models(config)
     pairing = resolve_pairing(config.pair, tokenizer, teacher_tokenizer)
@@ -97,10 +100,11 @@ def _run(
     if not saved:
         run_folder.open_new(folder, plain)
     served = [each.said for each in findings if each.topic == "teacher"]
-    environment.note(folder, start, gpu_name(), served, overrides)
+    command = _command(config, overrides)
+    environment.note(folder, start, gpu_name(), command, served, overrides)
     stack.callback(examiner.close)
     tracker = stack.enter_context(
-        Tracker(folder, plain, config.tracking, config.steps, start, _tags(config))
+        Tracker(folder, plain, labels.labelled(config), config.steps, start)
     )
     data = fingerprint(task)
     notes = [f"run folder: {folder}", measured, task.report]
@@ -275,11 +279,7 @@ class Loop:
             )
 
 
-def _tags(config: TrainConfig) -> list[str]:
-    """Tags to filter runs by in W&B."""
-    loss = config.loss.divergence if config.loss.select == "all" else f"{config.loss.select} tokens"
-    length = config.rollout.max_tokens
-    return [
-        config.pair.name, config.task.name, config.rollout.engine, config.tune.method, loss,
-        f"N={length}",
-    ]  # fmt: skip
+def _command(config: TrainConfig, overrides: list[str]) -> str:
+    """The command line of this start; a run that restarts itself has none of its own."""
+    typed = overrides or ([f"resume={config.resume}"] if config.resume else [])
+    return shlex.join(["esr", "train", *typed])

@@ -47,7 +47,7 @@ def test_a_question_that_cannot_be_judged_is_left_out_and_named(tmp_path):
     assert [row["correct"] for row in found.generations] == [[True], None, [False]]
     assert none.rows == [] and "1 of 1 questions" in none.warning
     # Readers of the files leave it out as well.
-    with Tracker(tmp_path, {}, TrackingConfig("disabled"), total_steps=1, tags=[]) as tracker:
+    with Tracker(tmp_path, {}, TrackingConfig("disabled"), total_steps=1) as tracker:
         tracker.log_eval(none.rows, none.generations, 1.0)
         tracker.log_eval(found.rows, found.generations, 1.0)
     assert read_rows(tmp_path / "samples.jsonl")[0]["correct"] is None

@@ -72,6 +72,13 @@ def test_a_run_of_a_sweep_equals_the_same_run_alone(swept):
     same_end(folder / "alone", folder_of(folder, 8))
 
 
+def test_runs_of_a_sweep_have_readable_names_and_share_a_group(swept):
+    shown = [saved_settings(folder_of(swept[0], length))["tracking"] for length in (8, 12)]
+    assert [each["name"] for each in shown] == ["lab N=8 s0", "lab N=12 s0"]
+    assert len({each["group"] for each in shown}) == 1
+    assert shown[0]["group"].startswith("lab ") and "rollout_len=8,0,12" in shown[0]["group"]
+
+
 def test_other_settings_in_a_complete_folder_are_reported(swept, tmp_path):
     folder, _ = swept
     run = folder_of(folder, 8)

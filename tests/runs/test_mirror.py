@@ -7,7 +7,7 @@ import json
 import pytest
 import wandb_log
 from conftest import esr, rows
-from test_tracking import log_a_run
+from mirrored_runs import offline, start
 from wandb_log import of, values
 
 from esr_cli.config import TrackingConfig, gate
@@ -41,8 +41,8 @@ def test_configuration_and_project_are_there(mirrored, unbroken):
     saved = gate.read_yaml(unbroken / "config.yaml")
     del saved["config_hash"]
     assert {key: config[key] for key in saved} == saved
-    assert run.project == "esr" and run.display_name.endswith("/run")
-    assert {"lab", "eager", "full", "reverse_kl", "N=8"} <= set(run.tags)
+    assert run.project == "esr" and run.display_name == "lab N=8 s0" and run.job_type == "train"
+    assert {"pair=lab", "rollout=eager", "tune=full", "loss=reverse_kl", "N=8"} <= set(run.tags)
     assert run.run_id == (unbroken / "wandb_id").read_text().strip()
 
 
@@ -64,6 +64,36 @@ def test_figures_samples_and_the_outcome_are_there(mirrored, unbroken):
     assert outcome["median/time/step_s"] == summary["median"]["time/step_s"]
 
 
+def test_the_best_accuracy_and_its_step_are_there(mirrored, unbroken):
+    outcome = {}
+    for each in of(mirrored[1], "summary"):
+        outcome |= values(each.update)
+    found = [row for row in rows(unbroken, "eval.jsonl") if row["metric"] == "avg@1"]
+    best = max(found, key=lambda row: row["value"])
+    assert outcome["best/lab/avg@1"] == best["value"]
+    assert outcome["best/lab/avg@1/step"] == best["step"]
+
+
+def test_command_commit_and_environment_are_there(mirrored, unbroken):
+    [run] = of(mirrored[1], "run")
+    found = values(run.config.update)["environment"]
+    assert found["command"].startswith("esr train rollout=eager ") and "torch" in found["versions"]
+    assert len(found["commit"].removesuffix("-dirty")) == 40
+    assert {"step": 0, **found} == rows(unbroken, "environment.jsonl")[0]
+    about = of(mirrored[1], "environment")
+    assert any("steps=30" in each.args for each in about) and any(each.cpu_count for each in about)
+    assert of(mirrored[1], "stats")
+    assert "torch==" in (mirrored[0].parent / "files" / "requirements.txt").read_text()
+
+
+def test_the_student_is_a_model_artifact(mirrored, unbroken):
+    [artifact] = [each for each in of(mirrored[1], "artifact") if each.type == "model"]
+    sent = {each.local_path: each.size for each in artifact.manifest.contents}
+    folder = unbroken / "student"
+    assert artifact.name == f"student-{(unbroken / 'wandb_id').read_text().strip()}"
+    assert sent == {str(path): path.stat().st_size for path in folder.iterdir()}
+
+
 def test_an_alarm_is_sent_as_an_alert(tmp_path):
     with Tracker(tmp_path, {}, TrackingConfig("offline"), total_steps=1) as tracker:
         tracker.open_mirror()
@@ -75,11 +105,12 @@ def test_an_alarm_is_sent_as_an_alert(tmp_path):
 
 
 def test_settings_name_project_group_and_tags(tmp_path):
-    log_a_run(tmp_path, "offline", project="mine", group="a sweep", name="my run", tags=["extra"])
+    named = {"project": "mine", "group": "a sweep", "name": "my run", "tags": ["extra"]}
+    start(tmp_path, offline("wandb", **named), 1, 1)
     [file] = wandb_log.files(tmp_path)
     [run] = of(wandb_log.finished(file), "run")
     assert (run.project, run.run_group, run.display_name) == ("mine", "a sweep", "my run")
-    assert set(run.tags) == {"N=8", "extra"}
+    assert set(run.tags) == {"extra"}
 
 
 def test_wandb_s_own_variables_are_defaults_and_settings_win(tmp_path):

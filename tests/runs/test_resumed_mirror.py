@@ -13,35 +13,18 @@ import wandb
 import wandb_log
 import wandb_server
 from conftest import rows
-from test_tracking import EVAL, METRICS, RESPONSES
+from mirrored_runs import once_each, start
 from wandb_log import of, values
 
 from esr_cli.base import files
 from esr_cli.config import TrackingConfig
 from esr_cli.runs import wandb_mirror
-from esr_cli.runs.folder import CUT_BACK
 from esr_cli.runs.tracking import Tracker
 
 
-def start(folder, mode, first, last, evaluated=()):
-    """One start of a run, which takes the steps `first` to `last`."""
-    for name in CUT_BACK:
-        if (folder / name).exists():
-            files.truncate_jsonl(folder / name, first - 1)
-    with Tracker(folder, {}, TrackingConfig(mode), total_steps=99, start=first - 1) as tracker:
-        tracker.open_mirror()
-        tracker.begin()
-        for step in range(first, last + 1):
-            tracker.log(step, METRICS | {"train/loss": 1 / step})
-            if step in evaluated:
-                tracker.log_eval([{**EVAL, "step": step}], [{**RESPONSES, "step": step}], 1.0)
-
-
 def logged(history):
-    """The loss by step; each step may be logged once, in order."""
-    found = [(row["step"], row["train/loss"]) for row in history if "train/loss" in row]
-    assert [step for step, _ in found] == sorted({step for step, _ in found})
-    return dict(found)
+    """The loss by step, in W&B's history."""
+    return once_each([(row["step"], row["train/loss"]) for row in history if "train/loss" in row])
 
 
 def sync(folder):
@@ -52,9 +35,9 @@ def sync(folder):
 
 
 def test_a_run_stopped_and_resumed_twice_is_one_offline_file_with_each_row_once(tmp_path):
-    start(tmp_path, "offline", 1, 6, evaluated=(2, 4))
-    start(tmp_path, "offline", 5, 9, evaluated=(6,))
-    start(tmp_path, "offline", 8, 10)
+    start(tmp_path, TrackingConfig("offline"), 1, 6, evaluated=(2, 4))
+    start(tmp_path, TrackingConfig("offline"), 5, 9, evaluated=(6,))
+    start(tmp_path, TrackingConfig("offline"), 8, 10)
     [file] = wandb_log.files(tmp_path)
     found = wandb_log.finished(file)
     history = [values(each.item) for each in of(found, "history")]
@@ -72,28 +55,30 @@ def test_a_run_stopped_and_resumed_twice_is_one_offline_file_with_each_row_once(
 
 
 def test_an_evaluation_that_was_interrupted_is_not_repeated_in_the_mirror(tmp_path):
-    start(tmp_path, "disabled", 1, 4)
+    start(tmp_path, TrackingConfig("disabled"), 1, 4)
     files.append_rows(tmp_path / "samples.jsonl", [{"step": 4, "id": "a"}])
-    start(tmp_path, "offline", 5, 5)  # tracking=none at first
+    start(tmp_path, TrackingConfig("offline"), 5, 5)  # tracking=none at first
     [file] = wandb_log.files(tmp_path)
     history = [values(each.item) for each in of(wandb_log.finished(file), "history")]
     assert list(logged(history)) == [1, 2, 3, 4, 5] and len(history) == 5
 
 
-def test_w_and_b_has_each_step_once_whatever_the_mode_of_each_start(tmp_path, monkeypatch):
+def test_w_and_b_has_each_step_once_whatever_the_mode_of_each_start(tmp_path, monkeypatch, capsys):
     with wandb_server.serving() as (address, runs):
         monkeypatch.setenv("WANDB_BASE_URL", address)
         monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
         monkeypatch.setenv("WANDB_RESUME", "allow")
         monkeypatch.setenv("HOME", str(tmp_path))
         wandb.teardown()  # it keeps the environment of its first use
-        start(tmp_path, "offline", 1, 6)
+        start(tmp_path, TrackingConfig("offline"), 1, 6)
         sync(tmp_path)
-        start(tmp_path, "online", 5, 9)
+        start(tmp_path, TrackingConfig("online"), 5, 9)
         [history] = runs.values()
         assert list(logged(history)) == [*range(1, 10)]
-        start(tmp_path, "online", 8, 11)
-        start(tmp_path, "offline", 10, 12)
+        [name] = runs
+        assert f"\nW&B: {address}/me/esr/runs/{name}\n" in capsys.readouterr().out
+        start(tmp_path, TrackingConfig("online"), 8, 11)
+        start(tmp_path, TrackingConfig("offline"), 10, 12)
         sync(tmp_path)
         wandb.teardown()
         [history] = runs.values()
@@ -105,7 +90,7 @@ def test_without_a_network_an_online_run_is_logged_offline(tmp_path, monkeypatch
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
     wandb.teardown()
-    start(tmp_path, "online", 1, 2)
+    start(tmp_path, TrackingConfig("online"), 1, 2)
     wandb.teardown()
     out = capsys.readouterr().out
     assert "W&B could not go online" in out and "wandb sync" in out
