@@ -65,7 +65,7 @@ def _main() -> None:
         _complete(arguments[1:])
         return
     from esr_cli.base import process
-    from esr_cli.cli import launched
+    from esr_cli.cli import launched, own_benchmark
     from esr_cli.config.errors import ConfigError
     from esr_cli.execution import jobs
 
@@ -80,7 +80,8 @@ def _main() -> None:
         if arguments[1:2] not in (["serve"], ["--help"], ["-h"]):
             raise ConfigError("esr teacher: say what it shall do; esr teacher serve pair=NAME")
         arguments = [each for each in arguments if each != "serve"]
-    arguments = [_normalized(_quoted(each)) for each in arguments[1:]]
+    arguments = [_normalized(_quoted(own_benchmark.located(each))) for each in arguments[1:]]
+    own_benchmark.stored(arguments)
     arguments = launched.with_nodes(command, arguments)
     if command == "probe" and any(each.startswith("run=") for each in arguments):
         # These override the run's own benchmark, which is not in the tree composed here.
