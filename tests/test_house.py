@@ -44,8 +44,8 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "assembly",
         "benchmarks student teacher rollout execution tasks graders models distill",
-        "data examiner memory model_folder objective pairing preflight random_pair seats "
-        "several_teachers teachers templates watcher workers",
+        "adapting data data_files examiner memory model_folder objective pairing preflight "
+        "random_pair seats several_teachers teachers templates watcher workers",
     ),
     # parts
     ("benchmarks", "tasks graders models", "catalog exam responses"),
@@ -83,7 +83,7 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "base",
         "",
-        "available failures files notes parallel process reading seeds states statistics words "
+        "available failures files hub notes parallel process reading seeds states statistics words "
         "writing",
     ),
 ]
@@ -96,7 +96,7 @@ LESS = {
     "types": set(), "base": set(),
 }  # fmt: skip
 FRAMEWORKS = {
-    "hydra": ("cli/main.py", "cli/launched.py"),
+    "hydra": ("cli/main.py", "cli/launched.py", "cli/own_benchmark.py"),
     "omegaconf": "config/",
     "vllm": ("rollout/vllm.py", "teacher/vllm_states.py"),
     "wandb": "runs/wandb_mirror.py",

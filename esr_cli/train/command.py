@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli.assembly import preflight, workers
+from esr_cli.assembly import adapting, preflight, workers
 from esr_cli.assembly.data import fingerprint, make_task
 from esr_cli.assembly.examiner import Examiner
 from esr_cli.assembly.memory import dtype_of
@@ -76,6 +76,7 @@ def _attempt(config: TrainConfig, overrides: list[str], deaths: list[str]) -> No
 def _run(
     config: TrainConfig, overrides: list[str], saved: resuming.Saved | None, stack: ExitStack
 ) -> None:  # fmt: skip
+    config, adapted = adapting.begun(config, overrides, new=saved is None)
     original, config = config, with_random_weights(config)
     tokenizer, teacher_tokenizer = preflight.check_models(config)
     pairing = resolve_pairing(config.pair, tokenizer, teacher_tokenizer)
@@ -103,7 +104,7 @@ def _run(
         Tracker(folder, plain, config.tracking, config.steps, start, _tags(config))
     )
     data = fingerprint(task)
-    notes = [f"run folder: {folder}", measured, task.report]
+    notes = [f"run folder: {folder}", *adapted, measured, task.report]
     _announce(tracker, notes, findings, resuming.warnings(saved, data) if saved else [])
     tracker.note(f"starting the engine ({config.rollout.engine}) and the teacher")
     try:
@@ -239,6 +240,8 @@ class Loop:
         return any(row["step"] == step for row in files.read_rows(self.folder / "eval.jsonl"))
 
     def _evaluate(self, step: int) -> None:
+        if not self.config.benchmark:
+            return
         began = time.perf_counter()
         self.parts.engine.load_weights(self.parts.student.weights())
         watched = WatchedEngines(self.parts.engine, self.tracker.progress)
