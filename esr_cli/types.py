@@ -28,14 +28,15 @@ if TYPE_CHECKING:
 class Question:
     """One problem before any tokenizer has seen it; `id` is the same for a data row in every run.
 
-    `messages` are chat turns (`role`, `content`). `tools` are the functions offered, as JSON
+    `messages` are chat turns: `role` and `content`, both texts; those of custom prompts may also
+    have `name`, `tool_calls` and `tool_call_id`. `tools` are the functions offered, as JSON
     schemas. The grader compares a response with `reference`: a text, a `CodeReference` or a
     `ToolReference`. If it is `raw`, its only message is a text that the model continues, without a
     chat template. `source` is what `teacher.by` chooses the teacher by.
     """
 
     id: str
-    messages: tuple[Mapping[str, str], ...]
+    messages: tuple[Mapping[str, Any], ...]
     reference: Any
     tools: tuple[Mapping[str, Any], ...] = ()
     raw: bool = False

@@ -47,8 +47,8 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "assembly",
         "benchmarks student teacher rollout execution tasks graders models distill",
-        "data examiner memory model_folder objective pairing preflight random_pair seats "
-        "several_teachers teachers templates watcher workers",
+        "adapting data data_files examiner memory model_folder objective pairing preflight "
+        "random_pair seats several_teachers teachers templates watcher workers",
     ),
     # parts
     ("benchmarks", "tasks graders models", "catalog exam responses"),
@@ -87,7 +87,7 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "base",
         "",
-        "available companions failures files notes parallel process reading seeds states "
+        "available companions failures files hub notes parallel process reading seeds states "
         "statistics terminal words writing",
     ),
 ]
@@ -100,7 +100,7 @@ LESS = {
     "types": set(), "base": set(),
 }  # fmt: skip
 FRAMEWORKS = {
-    "hydra": ("cli/main.py", "cli/launched.py", "cli/composing.py"),
+    "hydra": ("cli/main.py", "cli/launched.py", "cli/composing.py", "cli/own_benchmark.py"),
     "omegaconf": "config/",
     "vllm": ("rollout/vllm.py", "teacher/vllm_states.py"),
     "tensorboard": "runs/tensorboard_mirror.py",

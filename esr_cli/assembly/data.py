@@ -13,8 +13,10 @@ from random import Random
 from typing import Any
 
 from esr_cli.assembly import model_folder
+from esr_cli.assembly.data_files import named
 from esr_cli.assembly.objective import lengths_of
 from esr_cli.base.files import find_data
+from esr_cli.base.reading import printable
 from esr_cli.base.words import counted
 from esr_cli.config import ConfigError, TaskConfig, TrainConfig, teacher_key
 from esr_cli.graders.boxed import last_box
@@ -29,11 +31,13 @@ from esr_cli.tasks.words import WordsTask
 from esr_cli.types import Question
 
 Task = FreshTask | DataTask
+# Ignored fields of rows that a report names.
+MOST_SHOWN = 6
+# Those of task=jsonl count what they leave out; see `own`.
 READERS: dict[str, Callable[[Row], Question | None]] = {
     "math": partial(math.training_question, last_box=last_box),
     "code": code.training_question,
     "tools": glaive.training_question,
-    "jsonl": own.training_question,
 }
 
 
@@ -87,7 +91,9 @@ def load(
     task, counts = config.task, Counter[str]()
     overlap, absent = _benchmarks(config)
     source = _sampled(task, partial(_rows, task, config.data_dir), counts)
-    questions = list(_filtered(task, source, overlap, counts, config.teacher.by))
+    by = config.teacher.by
+    questions = list(_filtered(task, source, overlap, counts, by))
+    del counts[f"{own.IGNORED}{by}"]
     if overlap.knows_any and not any(name.startswith("in ") for name in counts):
         counts["in benchmarks"] = 0
     limit = _limit(config)
@@ -108,7 +114,7 @@ def load(
             f"task.max_prompt_tokens (now {limit}) or pair.context_tokens"
         )
     if others:
-        report += f"; {_shares(kept, others, str(config.teacher.by))}"
+        report += f"; {_shares(kept, others, str(by))}"
     manner = Manner(student, teacher, task.wording_in_text, others)
     return DataTask(kept, manner, config.seed, report)
 
@@ -145,13 +151,7 @@ def _shares(questions: list[Question], others: Mapping[str, Chat], by: str) -> s
 
 
 def _rows(task: TaskConfig, data_dir: str | None) -> Iterator[Row]:
-    files = task.files
-    if task.name == "jsonl":
-        # First a path as given; a file that is not there is searched for below data_dir.
-        files = [str(Path(file).resolve()) if Path(file).is_file() else file for file in files]
-        if not files and not task.hub.path:
-            raise ConfigError("task.files=[]: name your own, task.files=[FILE]")
-    stream = rows.stream(f"task={task.name}", files, task.hub, task.source, data_dir)
+    stream = rows.stream(f"task={task.name}", named(task), task.hub, task.source, data_dir)
     return islice(stream, task.rows)
 
 
@@ -182,7 +182,8 @@ def _filtered(
 
     Their source is the field `by` of the row.
     """
-    read, seen = READERS[task.name], filters.Duplicates()
+    seen = filters.Duplicates()
+    read = READERS.get(task.name) or partial(own.training_question, counts=counts)
     for row in source:
         counts["rows"] += 1
         question = read(row)
@@ -251,8 +252,17 @@ def _report(task: TaskConfig, counts: Counter[str], left: int, absent: str) -> s
     parts = [f"{task.name}: {first}"]
     if counts["unusable"]:
         parts.append(f"{counts['unusable']:,} unusable")
+    if counts[own.DROPPED]:
+        parts.append(f"{counted(counts[own.DROPPED], 'answer')} dropped")
     if task.drop_duplicates:
         parts.append(counted(counts["duplicates"], "duplicate"))
     parts += [f"{count:,} {name}" for name, count in counts.items() if name.startswith("in ")]
     parts.append(f"{counts['too long']:,} too long")
-    return f"{', '.join(parts)}; {counted(left, 'prompt')}" + (f"; {absent}" if absent else "")
+    ignored = [
+        f"{printable(name.removeprefix(own.IGNORED)):.40} ({count:,})"
+        for name, count in counts.most_common() if name.startswith(own.IGNORED)
+    ]  # fmt: skip
+    more = [f"and {len(ignored) - MOST_SHOWN} more"] if len(ignored) > MOST_SHOWN else []
+    notes = [f"ignored: {', '.join(ignored[:MOST_SHOWN] + more)}"] if ignored else []
+    left_out = f"{', '.join(parts)}; {counted(left, 'prompt')}"
+    return "; ".join([left_out, *notes, *([absent] if absent else [])])

@@ -8,8 +8,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from esr_cli.base import process, reading
-from esr_cli.base.failures import one_line
+from esr_cli.base import hub, process, reading
+from esr_cli.base.failures import brief
 from esr_cli.config import ConfigError, ModelConfig
 from esr_cli.models import heads, loading
 from esr_cli.tasks.chat import PROBE, Chat
@@ -26,9 +26,12 @@ MOST_TEMPLATE_BYTES = 1 << 20
 def check(key: str, model: ModelConfig, need_weights: bool) -> None:
     """Raises `ConfigError` if a folder holds no model, or one that cannot be read."""
     path, folder = model.path, Path(loading.resolve(model.path))
+    if model.chat_template:
+        _template(key, model.chat_template)
     if not folder.exists():
         # A hub id is `owner/name`; anything else is taken as a folder.
         if path.count("/") == 1 and not path.startswith((".", "/", "~")):
+            _check_cached(key, model, need_weights)
             return
         remedy = f"make it: {model.made_by}" if model.made_by else "give a model folder or a hub id"
         raise ConfigError(f"{key}={path}: no such folder; {remedy}")
@@ -62,7 +65,7 @@ def tokenizer(key: str, model: ModelConfig) -> Any:
     try:
         loaded = loading.load_tokenizer(model.path, model.revision, model.trust_remote_code)
     except Exception as error:  # the files are third-party
-        reason = _reason(error)
+        reason = brief(error)
         raise ConfigError(
             f"{key}={model.path}: no tokenizer there ({reason}); give a folder, or a hub id and a "
             "network"
@@ -101,6 +104,23 @@ def end_ids(key: str, model: ModelConfig) -> tuple[int, ...]:
         raise ConfigError(_damaged(key, model.path, "generation_config.json", error)) from None
 
 
+def _check_cached(key: str, model: ModelConfig, need_weights: bool) -> None:
+    """Raises `ConfigError` if the hub cannot be asked for a model that is not in its cache."""
+    reason = hub.out_of_reach()
+    if not reason:
+        return
+    folder, missing = hub.cached_model(model.path, model.revision), "the model is"
+    if folder:
+        weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+        if not need_weights or any(each.is_file() for each in weights):
+            return
+        missing = "its weights are"
+    raise ConfigError(
+        f"{key}={model.path}: {reason}, and {missing} not in the cache; give a folder, or fetch it "
+        "where there is a network"
+    )
+
+
 def _check_entries(key: str, path: str, folder: Path) -> None:
     """A pipe or a device would wait forever, and broken settings raise anything."""
     for entry in sorted(folder.iterdir()):
@@ -135,9 +155,4 @@ def _template(key: str, name: str) -> str:
 
 
 def _damaged(key: str, path: str, name: str, error: Exception) -> str:
-    return f"{key}={path}: {name} cannot be read ({_reason(error)}); copy the model again"
-
-
-def _reason(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return one_line(lines[0] if lines else type(error).__name__)[:200]
+    return f"{key}={path}: {name} cannot be read ({brief(error)}); copy the model again"

@@ -9,7 +9,14 @@ from esr_cli.assembly import model_folder
 from esr_cli.base.words import counted
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Exam
-from esr_cli.config import ConfigError, ModelConfig, RolloutConfig, TrainConfig, teacher_key
+from esr_cli.config import (
+    ConfigError,
+    ModelConfig,
+    PairConfig,
+    RolloutConfig,
+    TrainConfig,
+    teacher_key,
+)
 from esr_cli.models import loading
 from esr_cli.models.shapes import undivided
 from esr_cli.tasks import chat
@@ -24,25 +31,38 @@ def check_models(config: TrainConfig, drawn: bool = True) -> tuple[Any, Any]:
     With `drawn=False` folders of random weights may lack the weight files.
     """
     need_weights = drawn or config.pair.weights == "pretrained"
-    student = check_model("pair.student.path", config.pair.student, config.rollout, need_weights)
-    by_ids = config.pair.alignment != "text"
-    if by_ids:
-        model_folder.check_ids("pair.student.path", config.pair.student, student)
-    tokenizers = {}
-    for name, model in config.pair.all_teachers.items():
-        key = f"{teacher_key(name)}.path"
+    by_ids, models = config.pair.alignment != "text", named(config.pair)
+    # All folders first, as a tokenizer may be a download.
+    for key, model in models.items():
         model_folder.check(key, model, need_weights)
+    key, *teachers = models
+    student = _tokenizer(key, models[key], config.rollout)
+    if by_ids:
+        model_folder.check_ids(key, models[key], student)
+    tokenizers = []
+    for key in teachers:
+        model = models[key]
         if config.teacher.engine == "vllm":
             _check_split("teacher.tensor_parallel", config.teacher.tensor_parallel, model)
-        tokenizers[name] = model_folder.tokenizer(key, model)
+        tokenizers.append(model_folder.tokenizer(key, model))
         if by_ids:
-            model_folder.check_ids(key, model, tokenizers[name])
-    return student, tokenizers[""]
+            model_folder.check_ids(key, model, tokenizers[-1])
+    return student, tokenizers[0]
 
 
-def check_model(key: str, model: ModelConfig, rollout: RolloutConfig, weights: bool = True) -> Any:
+def named(pair: PairConfig) -> dict[str, ModelConfig]:
+    """All models of a pair by the setting of their path, the student first."""
+    teachers = {f"{teacher_key(name)}.path": model for name, model in pair.all_teachers.items()}
+    return {"pair.student.path": pair.student, **teachers}
+
+
+def check_model(key: str, model: ModelConfig, rollout: RolloutConfig) -> Any:
     """The tokenizer of a model that will generate; raises `ConfigError` if it cannot."""
-    model_folder.check(key, model, weights)
+    model_folder.check(key, model, need_weights=True)
+    return _tokenizer(key, model, rollout)
+
+
+def _tokenizer(key: str, model: ModelConfig, rollout: RolloutConfig) -> Any:
     if rollout.engine == "vllm" and importlib.util.find_spec("vllm") is None:
         raise ConfigError("rollout=vllm: vLLM is not installed; run make setup, or rollout=eager")
     _check_split("rollout.tensor_parallel", rollout.tensor_parallel, model)

@@ -55,6 +55,12 @@ def one_line(text: str) -> str:
     return text if len(text) <= MOST_CHARS else f"{text[:half]} … {text[-half:]}"
 
 
+def brief(error: BaseException) -> str:
+    """The first line of an error's message, or its type if it has none; 200 characters at most."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return one_line(lines[0] if lines else type(error).__name__)[:200]
+
+
 def summary(error: BaseException) -> str:
     """`ValueError: odd (esr_cli/rollout/eager.py:33)`; a `Failure` by its message alone."""
     if isinstance(error, Failure):

@@ -93,10 +93,11 @@ def data_folder(data_dir: str | None) -> str | None:
 
 
 def find_data(name: str, data_dir: str | None) -> Path | None:
-    """A data file by its path below `data_folder` or its absolute path; None if it is absent."""
+    """A file or folder of data, by its path below `data_folder` or absolute; None if absent."""
     folder = data_folder(data_dir)
     path = Path(folder or "").expanduser() / Path(name).expanduser()
-    return path if (folder or path.is_absolute()) and path.is_file() else None
+    there = path.is_file() or path.is_dir()
+    return path if (folder or path.is_absolute()) and there else None
 
 
 def read_json(path: Path) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from esr_cli.base.words import counted
@@ -18,11 +18,31 @@ from esr_cli.types import Grader, Question
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The name, settings and questions of a benchmark."""
+    """The name, settings and questions of a benchmark.
+
+    `of` is the number of all questions of the benchmark `part_of`, if these are a part of them.
+    """
 
     name: str
     config: BenchmarkConfig
     questions: list[Question]
+    of: int | None = None
+    part_of: str = ""
+
+    def answered(self, questions: list[Question], count: int) -> Benchmark:
+        """The benchmark with those of its questions that have `count` responses each.
+
+        A part of the questions is another benchmark by name, so that nothing mistakes it for the
+        whole. Of the k of pass@k those up to `count` remain, and `count` itself.
+        """
+        asked = self.config.pass_at
+        ks = sorted({*(k for k in asked if k < count), count}) if asked else []
+        config = replace(self.config, samples=count, pass_at=ks)
+        total = len(self.questions)
+        if len(questions) == total:
+            return replace(self, config=config)
+        name = f"{self.name} ({len(questions):,} of {total:,})"
+        return Benchmark(name, config, questions, total, self.name)
 
 
 def load(
@@ -39,6 +59,13 @@ def load_all(
 ) -> list[Benchmark]:
     """All benchmarks of a configuration; see `load`."""
     return [load(name, config, data_dir, limit) for name, config in chosen.items()]
+
+
+def need_files(name: str, config: BenchmarkConfig, data_dir: str | None) -> None:
+    """Raises `ConfigError` if a file is missing and cannot be downloaded; see `rows.locate`."""
+    for files in (config.files, config.answers):
+        if files or (config.hub.path and files is config.files):
+            rows.locate(name, files, config.hub, config.source, data_dir)
 
 
 def _questions(name: str, config: BenchmarkConfig, data_dir: str | None) -> list[Question]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from esr_cli.base import files
@@ -66,8 +67,9 @@ def judge(benchmark: Benchmark, grader: Grader, responses: Responses, step: int)
     answers = [(each.id, each.reference, responses[each.id]) for each in benchmark.questions]
     graded = grade_all(grader, answers)
     key = {"step": step, "benchmark": benchmark.name}
+    part = {} if benchmark.of is None else {"of": benchmark.of}
     rows = [
-        {**key, **row, "settings": settings_hash(benchmark)}
+        {**key, **row, **part, "settings": settings_hash(benchmark)}
         for row in figures(graded, grader, benchmark.config.pass_at)
     ]
     prompts = {each.id: each.messages[-1]["content"] for each in benchmark.questions}
@@ -92,8 +94,13 @@ def unjudged(name: str, graded: Sequence[Graded]) -> str:
 
 
 def settings_hash(benchmark: Benchmark) -> str:
-    """Eight hex digits that depend on wording, sampling and budget, but not on `limit`."""
-    return files.hash_of(asdict(benchmark.config))[:8]
+    """Eight hex digits that depend on wording, sampling and budget, but not on `limit`, nor on the
+    folder of a file with an absolute path.
+    """
+    settings = asdict(benchmark.config)
+    for key in ("files", "answers"):
+        settings[key] = [Path(x).name if Path(x).is_absolute() else x for x in settings[key]]
+    return files.hash_of(settings)[:8]
 
 
 def _generation(fields: dict[str, Any], graded: Graded) -> dict[str, Any]:

@@ -1,12 +1,14 @@
-"""Reads and checks files of responses: a `{"id": …, "responses": […]}` per line."""
+"""Reads and checks files of responses, by esr or another program."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from esr_cli.base.statistics import repeats
 from esr_cli.base.words import counted
+from esr_cli.benchmarks import formats
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.cutting import cut
 from esr_cli.benchmarks.exam import Responses
@@ -35,15 +37,51 @@ FINISH = {
 }  # fmt: skip
 
 
-def for_benchmark(path: Path, benchmark: Benchmark, alone: bool) -> Responses:
-    """The responses in `path` to a benchmark's questions; other rows are ignored.
+@dataclass(frozen=True)
+class Answers:
+    """What a file holds for a benchmark: the questions that it answers, and the responses to them.
 
-    A row may name its benchmark, and must if several are graded (not `alone`). In a file written by
-    a run, the last evaluation counts. A response is cut at the benchmark's stop texts. Raises
-    `ConfigError` if a question has no responses, if the questions differ in their number of
-    responses, or if a pass@k needs more of them.
+    `benchmark` has these questions alone, and says so in its name. Its samples, and the k of its
+    pass@k, are those that are there. `said` is a line about the file.
     """
-    matching = [row for row in read(path) if _is_of(row, benchmark.name, alone)]
+
+    benchmark: Benchmark
+    responses: Responses
+    said: str
+
+
+def for_benchmark(path: Path, benchmark: Benchmark, alone: bool) -> Answers:
+    """The responses in `path` to a benchmark's questions; rows on others are ignored.
+
+    The file may be of any format in `formats`. A row of esr's own may name its benchmark, and must
+    if several are graded (not `alone`); in a file written by a run, the last evaluation counts. A
+    response is cut at the benchmark's stop texts. Raises `ConfigError` if no question has
+    responses, or if the questions differ in their number of responses.
+    """
+    rows = read(path)
+    if not rows:
+        raise ConfigError(f"generations={path}: holds no rows")
+    kind = formats.format_of(rows[0])
+    if kind == formats.OWN:
+        responses = _own(rows, benchmark, alone)
+    else:
+        responses = {}
+        for _, name, text in formats.samples(kind, rows, benchmark):
+            response = _response(text, benchmark.config.stop_texts)
+            responses.setdefault(name, []).append(response)
+    answered = _answered(path, benchmark, responses)
+    count = len(responses[answered.questions[0].id])
+    said = (
+        f"{path}: {formats.NAMES[kind]}; {counted(count, 'response')} to each of "
+        f"{counted(len(answered.questions), 'question')}, graded as {answered.name}"
+    )
+    if left_out := [k for k in benchmark.config.pass_at if k > count]:
+        said += f"; too few for {', '.join(f'pass@{k}' for k in left_out)}"
+    return Answers(answered, {each.id: responses[each.id] for each in answered.questions}, said)
+
+
+def _own(rows: list[Row], benchmark: Benchmark, alone: bool) -> dict[str, list[Response]]:
+    matching = [row for row in rows if _is_of(row, benchmark.name, alone)]
     steps = [_step(row) for row in matching]
     last = max(steps, default=0)
     responses: dict[str, list[Response]] = {}
@@ -54,8 +92,6 @@ def for_benchmark(path: Path, benchmark: Benchmark, alone: bool) -> Responses:
         if name in responses:
             raise ConfigError(f"{row.where}: field 'id': {name} appears twice")
         responses[name] = _responses(row, benchmark.config.stop_texts)
-    _check_ids(path, benchmark, responses)
-    _check_counts(path, benchmark, {name: len(responses[name]) for name in _ids(benchmark)})
     return responses
 
 
@@ -65,11 +101,8 @@ def _is_of(row: Row, benchmark: str, alone: bool) -> bool:
         raise ConfigError(f"{row.where}: field 'benchmark' must be a string")
     if named is None and not alone:
         raise ConfigError(f"{row.where}: field 'benchmark' is missing, and several are graded")
-    return named in (None, benchmark)
-
-
-def _ids(benchmark: Benchmark) -> list[str]:
-    return [question.id for question in benchmark.questions]
+    # A part of a benchmark is read again as such.
+    return named is None or named == benchmark or named.startswith(f"{benchmark} (")
 
 
 def _responses(row: Row, stop_texts: list[str]) -> list[Response]:
@@ -78,15 +111,21 @@ def _responses(row: Row, stop_texts: list[str]) -> list[Response]:
         raise ConfigError(f"{row.where}: field 'responses' must be a list of one or more strings")
     tokens = [_count(row, each) for each in _each(row, "tokens", len(texts))]
     finish = [_finish(row, each) for each in _each(row, "finish", len(texts))]
-    found = []
-    for text, count, end in zip(texts, tokens, finish, strict=True):
-        kept = cut(text, stop_texts)
-        if kept != text:
-            # The count is that of the whole text.
-            count, end = None, "stop"
-        # Repeats are counted in words, since the tokens of a text are unknown here.
-        found.append(Response(kept, count, end, repeats(kept[-MOST_CHARS:].split())))
-    return found
+    return [
+        _response(text, stop_texts, count, end)
+        for text, count, end in zip(texts, tokens, finish, strict=True)
+    ]
+
+
+def _response(
+    text: str, stop_texts: list[str], tokens: int | None = None, finish: str | None = None
+) -> Response:
+    kept = cut(text, stop_texts)
+    if kept != text:
+        # The count is that of the whole text.
+        tokens, finish = None, "stop"
+    # Repeats are counted in words, since the tokens of a text are unknown here.
+    return Response(kept, tokens, finish, repeats(kept[-MOST_CHARS:].split()))
 
 
 def _id(row: Row) -> str:
@@ -138,29 +177,23 @@ def _finish(row: Row, value: Any) -> str | None:
     return finish
 
 
-def _check_ids(path: Path, benchmark: Benchmark, responses: dict[str, list[Response]]) -> None:
-    ids = _ids(benchmark)
-    missing = [name for name in ids if name not in responses]
-    if missing:
-        other = f"; it has e.g. {next(iter(responses))}" if responses else ""
+def _answered(
+    path: Path, benchmark: Benchmark, responses: dict[str, list[Response]]
+) -> Benchmark:  # fmt: skip
+    """The benchmark with the questions that have responses, as many each."""
+    questions = [each for each in benchmark.questions if each.id in responses]
+    if not questions:
+        example = f"; its ids are like {next(iter(responses))}" if responses else ""
         raise ConfigError(
-            f"generations={path}: no responses to {len(missing)} of "
-            f"{counted(len(ids), 'question')} of {benchmark.name} (e.g. {missing[0]}){other}; "
-            "limit=K takes the first K"
+            f"generations={path}: no responses to any of "
+            f"{counted(len(benchmark.questions), 'question')} of {benchmark.name}, whose ids are "
+            f"like {benchmark.questions[0].id}{example}"
         )
-
-
-def _check_counts(path: Path, benchmark: Benchmark, counts: dict[str, int]) -> None:
-    fewest = min(counts, key=lambda name: counts[name])
-    most = max(counts, key=lambda name: counts[name])
+    counts = {each.id: len(responses[each.id]) for each in questions}
+    fewest, most = (pick(counts, key=lambda name: counts[name]) for pick in (min, max))
     if counts[fewest] != counts[most]:
         raise ConfigError(
             f"generations={path}: {counted(counts[fewest], 'response')} to {fewest} but "
             f"{counts[most]} to {most}; give the same number to each"
         )
-    for k in benchmark.config.pass_at:
-        if k > counts[fewest]:
-            raise ConfigError(
-                f"benchmark.{benchmark.name}.pass_at={k}: pass@k needs k responses a question, and "
-                f"{path} has {counts[fewest]}; give pass_at=[] or fewer"
-            )
+    return benchmark.answered(questions, counts[most])

@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from esr_cli.assembly import preflight
-from esr_cli.assembly.data import make_task
+from esr_cli.assembly import adapting, model_folder, preflight
+from esr_cli.assembly.data import Task, make_task
+from esr_cli.assembly.data_files import file_checks
 from esr_cli.assembly.examiner import Examiner
 from esr_cli.assembly.memory import Need
-from esr_cli.assembly.pairing import resolve_pairing
+from esr_cli.assembly.pairing import Pairing, resolve_pairing
 from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import terminal
 from esr_cli.base.failures import one_line
@@ -28,6 +30,7 @@ from esr_cli.probe.plan import plan
 from esr_cli.probe.settings import profile_of
 from esr_cli.runs import folder as run_folder
 from esr_cli.tasks.chat import chats
+from esr_cli.types import Prompt
 
 COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
@@ -37,39 +40,35 @@ def run(config: TrainConfig, overrides: list[str]) -> None:
     if config.resume:
         raise ConfigError(f"resume={config.resume}: esr check only checks new runs; leave it out")
     report = _Report()
-    known: _Known | None = None
     with suppress(ConfigError):
         report.attempt(
             "run folder", lambda: run_folder.need_free(run_folder.path_of(config, overrides))
         )
-    with suppress(ConfigError):
-        known = _gather(config, report)
+    config = _adapted(config, overrides, report)
+    known = _gather(config, report)
     for each in (*machine.versions(config), *machine.trackers(config)):
         report.add(each)
-    found = _estimate(known, report) if known and not report.errors else None
+    found = _estimate(known, report) if known.facts and not report.errors else None
     report.print()
-    if known:
-        run_facts, asked = known.facts, known.examiner.first_prompts() if known.examiner else {}
-        both = chats(config.pair, run_facts.student, run_facts.teacher)
-        _print_prompts(compatibility.rendered(*both, run_facts.prompts[0]))
-        for name in prompts.differing(config):
-            if name in asked:
-                (_, text), *_ = compatibility.rendered(*both, asked[name])
-                print(f"--- the first prompt of {name} as the student reads it\n{text}")
-        _print_memory(run_facts.needs)
-        if found:
-            _print_time(found)
+    if known.prompts:
+        _print_prompts(known, config)
+    if known.facts:
+        _print_memory(known.facts.needs)
+    if found:
+        _print_time(found)
     if report.errors:
         raise ConfigError(f"{counted(report.errors, 'error')}; esr train would refuse this")
     print("esr train would start")
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Known:
-    """What is known about a run, and its benchmarks if they can be asked."""
+    """What is known about a run: the parts that its errors leave."""
 
-    facts: facts.RunFacts
-    examiner: Examiner | None
+    tokenizers: tuple[Any, Any] | None = None
+    prompts: list[Prompt] = field(default_factory=list)
+    facts: facts.RunFacts | None = None
+    examiner: Examiner | None = None
 
 
 class _Report:
@@ -84,7 +83,9 @@ class _Report:
         return sum(each.status == "error" for each in self.findings)
 
     def add(self, finding: Finding) -> None:
-        self.findings.append(finding)
+        # What is missing can be met twice.
+        if finding.text not in {each.text for each in self.findings}:
+            self.findings.append(finding)
 
     def attempt(self, topic: str, action: Callable[[], Any]) -> Any:
         """The result of `action`; its `ConfigError` is recorded as a finding and re-raised."""
@@ -105,26 +106,74 @@ class _Report:
         Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(table)
 
 
-def _gather(config: TrainConfig, report: _Report) -> _Known:
-    """Adds a finding on each thing that is known about the run; raises the first `ConfigError`."""
-    config = report.attempt("random weights", lambda: with_random_weights(config, drawn=False))
-    student, teacher = report.attempt("models", lambda: preflight.check_models(config, drawn=False))
-    pairing = report.attempt("vocabulary", lambda: resolve_pairing(config.pair, student, teacher))
-    examiner: Examiner | None = None
+def _adapted(config: TrainConfig, overrides: list[str], report: _Report) -> TrainConfig:
+    """The settings with which the run would begin, see `adapting.begun`; adds a finding on each
+    change and on each missing file and model.
+    """
+    config, left_out = adapting.available(config, overrides)
+    for topic, needed in file_checks(config):
+        with suppress(ConfigError):
+            report.attempt(topic, needed)
+    notes: list[str] = []
     with suppress(ConfigError):
-        examiner = report.attempt(
-            "benchmarks", lambda: _benchmarks(config, student, pairing.stop_ids, report)
+        config, notes = report.attempt("models", lambda: adapting.fitted(config, overrides))
+    if chosen := adapting.brought(config, overrides):
+        report.add(Finding("ok", "pair", chosen))
+    for note in left_out:
+        report.add(Finding("warning", "benchmarks", note))
+    for note in notes:
+        report.add(Finding("warning", "context", note))
+    return config
+
+
+def _gather(config: TrainConfig, report: _Report) -> _Known:
+    """Adds a finding on each thing that is known; an error ends only what needs it."""
+    known = _Known()
+    with suppress(ConfigError):
+        config = report.attempt("random weights", lambda: with_random_weights(config, drawn=False))
+        for key, model in preflight.named(config.pair).items():
+            with suppress(ConfigError):
+                weights = config.pair.weights == "pretrained"
+                report.attempt("models", partial(model_folder.check, key, model, weights))
+        known.tokenizers = report.attempt(
+            "models", lambda: preflight.check_models(config, drawn=False)
         )
-    task = report.attempt("data", lambda: make_task(config, student, teacher))
-    report.add(Finding("ok", "data", task.report))
+    if known.tokenizers is None:
+        return known
+    student, teacher = known.tokenizers
+    pairing: Pairing | None = None
+    with suppress(ConfigError):
+        pairing = report.attempt(
+            "vocabulary", lambda: resolve_pairing(config.pair, student, teacher)
+        )
+    with suppress(ConfigError):
+        stop_ids = pairing.stop_ids if pairing else ()
+        known.examiner = report.attempt(
+            "benchmarks", lambda: _benchmarks(config, student, stop_ids, report)
+        )
+    with suppress(ConfigError):
+        task = report.attempt("data", lambda: make_task(config, student, teacher))
+        report.add(Finding("ok", "data", task.report))
+        known.prompts = task.train(0, 1)
+        _of_task(config, task, pairing, known, report)
+    return known
+
+
+def _of_task(
+    config: TrainConfig, task: Task, pairing: Pairing | None, known: _Known, report: _Report
+) -> None:
+    """Adds the findings that need the training prompts, and with a pairing all others."""
     report.add(prompts.forms(config))
     if config.auto_length:
         with suppress(ConfigError):
             report.attempt("rollout length", lambda: plan(profile_of(config), task))
-    known = report.attempt("data", lambda: facts.gather(config, student, teacher, pairing, task))
-    for each in facts.findings(known):
+    if pairing is None or known.tokenizers is None:
+        return
+    student, teacher = known.tokenizers
+    found = report.attempt("data", lambda: facts.gather(config, student, teacher, pairing, task))
+    for each in facts.findings(found):
         report.add(each)
-    return _Known(known, examiner)
+    known.facts = found
 
 
 def _benchmarks(
@@ -136,12 +185,17 @@ def _benchmarks(
     examiner.close()
     for warning in warnings:
         report.add(Finding("warning", "sandbox", warning.removeprefix("warning: ")))
-    report.add(Finding("ok", "benchmarks", ", ".join(config.benchmark)))
+    if config.benchmark:
+        report.add(Finding("ok", "benchmarks", ", ".join(config.benchmark)))
+    else:
+        text = "none, so nothing says whether the student gets better"
+        report.add(Finding("warning", "benchmarks", text, "give benchmark=NAME or FILE.yaml"))
     return examiner
 
 
 def _estimate(known: _Known, report: _Report) -> Estimate | None:
     """Adds a finding on the run's time; None if it cannot be estimated."""
+    assert known.facts is not None
     models = list(known.facts.models.values())
     if reason := trial.reason_against(known.facts.config, models):
         report.add(Finding("ok", "time", f"not estimated: {reason}"))
@@ -156,11 +210,19 @@ def _estimate(known: _Known, report: _Report) -> Estimate | None:
     return found
 
 
-def _print_prompts(shown: list[tuple[str, str]]) -> None:
+def _print_prompts(known: _Known, config: TrainConfig) -> None:
+    """The first prompt as each model reads it, and those of benchmarks that ask otherwise."""
+    assert known.tokenizers is not None
+    both = chats(config.pair, *known.tokenizers)
     print()
-    for role, text in shown:
+    for role, text in compatibility.rendered(*both, known.prompts[0]):
         print(f"--- the first prompt as the {role} reads it")
         print(text)
+    asked = known.examiner.first_prompts() if known.examiner else {}
+    for name in prompts.differing(config):
+        if name in asked:
+            (_, text), *_ = compatibility.rendered(*both, asked[name])
+            print(f"--- the first prompt of {name} as the student reads it\n{text}")
 
 
 def _print_time(found: Estimate) -> None:

@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 import esr_cli.config
 from esr_cli.base.files import conf_dir
-from esr_cli.cli import main, typed
+from esr_cli.cli import arguments, main
 from esr_cli.config import ConfigError, gate
 
 
@@ -22,7 +22,7 @@ def settings(command: str, overrides: Sequence[str]) -> tuple[Any, list[str]]:
     for each in overrides:
         if main.SWEEPS.match(each) or each.startswith("-"):
             raise ConfigError(f"{each}: sweeps and flags are for the command line; give key=value")
-    given = [typed.normalized(typed.quoted(each)) for each in overrides]
+    given = arguments.prepared(command, main.COMMANDS[command][0], overrides)
     state = GlobalHydra.instance()
     # The caller may be an application of Hydra itself.
     outer, state.hydra = state.hydra, None

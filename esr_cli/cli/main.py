@@ -97,14 +97,10 @@ def _main() -> None:
 
 def _start(command: str, arguments: list[str]) -> None:
     """Runs a command on what was typed after it."""
-    from esr_cli.cli import config_file, launched, typed, version
+    from esr_cli.cli import arguments as typed_arguments
+    from esr_cli.cli import launched, version
 
-    schema = COMMANDS[command][0]
-    arguments = config_file.expanded(command, schema, arguments)
-    typed.check(command, schema, arguments)
-    for line in typed.unused(command, arguments):
-        print(line, flush=True)
-    arguments = [typed.normalized(typed.quoted(each)) for each in arguments]
+    arguments = typed_arguments.prepared(command, COMMANDS[command][0], arguments)
     arguments = launched.with_nodes(command, arguments)
     if command == "probe" and any(each.startswith("run=") for each in arguments):
         # These override the run's own benchmark, which is not in the tree composed here.

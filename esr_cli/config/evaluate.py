@@ -55,18 +55,16 @@ class EvalConfig:
             given_alone = value != default and not self.model
             need(not given_alone, key, value, "goes with model= only; leave it out")
         need_choices(self)
-        check_evaluation(self.benchmark, self.limit, self.sandbox)
+        need(bool(self.benchmark), "benchmark", "[]", "name at least one")
+        check_evaluation(self.limit, self.sandbox)
         self.rollout.check_engines(self.execution.rollouts)
         need(self.seed >= 0, "seed", self.seed, "give 0 or more")
         context = self.context_tokens
         need(context is None or context > 1, "context_tokens", context, "give 2 or more")
 
 
-def check_evaluation(
-    benchmark: dict[str, BenchmarkConfig], limit: int | None, sandbox: str
-) -> None:
+def check_evaluation(limit: int | None, sandbox: str) -> None:
     """Checks the settings that `esr eval` and `esr train` share; raises `ConfigError`."""
-    need(bool(benchmark), "benchmark", "[]", "name at least one")
     need(limit is None or limit > 0, "limit", limit, "give 1 or more, or null for all")
     need_choice("sandbox", sandbox, SANDBOXES)
 

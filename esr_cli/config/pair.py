@@ -71,7 +71,9 @@ class PairConfig:
     models from their `shape`, for a dry run without a download. `population` is a name that runs
     of several students share: in reports they are one condition, and its intervals are over
     students. With `teacher.by` the responses to some rows are scored by further `teachers`, each
-    named as the rows name it; `teacher` scores those of all other rows.
+    named as the rows name it; `teacher` scores those of all other rows. With `adapt` a new run
+    lowers a context beyond that of the models, and leaves out the benchmark of its recipe if that
+    has no data, with a note on each.
     """
 
     name: str = ""
@@ -90,6 +92,7 @@ class PairConfig:
     outside_warn: float = 0.02
     weights: str = one_of(("pretrained", "random"))
     population: str = ""
+    adapt: bool = False
 
     def __post_init__(self) -> None:
         system = self.student.system

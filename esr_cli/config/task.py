@@ -67,7 +67,7 @@ class TaskConfig:
             need(value is None or value > 0, f"task.{key}", value, "give 1 or more, or null")
         drawn = self.sample.rows
         need(
-            drawn is None or self.name not in MADE, "task.sample.rows", drawn,
+            drawn is None or not self.made, "task.sample.rows", drawn,
             f"task={self.name} makes its problems and reads no rows; leave it out",
         )  # fmt: skip
         need(
@@ -84,3 +84,8 @@ class TaskConfig:
         need(0 < length <= 26, "task.chain_length", length, "give 1 to 26 operations")
         need(2 < self.modulus <= 50, "task.modulus", self.modulus, "give 3 to 50")
         self.words.check("task.words")
+
+    @property
+    def made(self) -> bool:
+        """Whether the task makes its problems and reads no rows."""
+        return self.name in MADE

@@ -15,7 +15,7 @@ from esr_cli.config.lengths import LengthsConfig
 from esr_cli.config.loss import LossConfig
 from esr_cli.config.pair import NAME_MODEL, PairConfig
 from esr_cli.config.rollout import RolloutConfig
-from esr_cli.config.task import MADE, TaskConfig
+from esr_cli.config.task import TaskConfig
 from esr_cli.config.teacher import TeacherEngineConfig
 from esr_cli.config.tracking import TrackingConfig
 from esr_cli.config.tune import TuneConfig
@@ -34,6 +34,8 @@ NO_DIFFERENCE = (
     "teacher.prompt_cache_gib",
     "rollout.tensor_parallel",
 )  # fmt: skip
+# What `pair.adapt` may change when a run begins; see `assembly.adapting`.
+ADAPTED = ("benchmark", "pair.context_tokens", "pair.max_response_tokens")
 # What a resumed run may be given anew, beside more `steps`.
 FREE_ON_RESUME = (*NO_DIFFERENCE, "save_every", "keep_checkpoints")
 
@@ -46,7 +48,7 @@ class TrainConfig:
     training. Evaluations use the first `limit` questions of each benchmark, whose files are in
     `data_dir` (null: the environment variable ESR_DATA). `strict` raises an error, instead of a
     warning, if engine and trainer disagree on the log-probabilities of sampled tokens. `dry_run`
-    prints what `esr check` does, and ends.
+    prints what `esr check` does, and ends. With `benchmark=[]` nothing is evaluated.
     """
 
     pair: PairConfig = field(default_factory=PairConfig)
@@ -78,15 +80,15 @@ class TrainConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        for role in ("student", "teacher"):
-            path = getattr(self.pair, role).path
-            need(bool(path), f"pair.{role}.path", path, NAME_MODEL)
+        unnamed = [role for role in ("student", "teacher") if not getattr(self.pair, role).path]
+        keys = " and ".join(f"pair.{role}.path" for role in unnamed)
+        need(not unnamed, keys, "", NAME_MODEL)
         for key in ("steps", "prompts_per_step", "rollouts_per_prompt", "save_every"):
             need(getattr(self, key) > 0, key, getattr(self, key), "give 1 or more")
         need(self.seed >= 0, "seed", self.seed, "give 0 or more")
         need(self.eval_every >= 0, "eval_every", self.eval_every, "give 0 (never) or more")
         need(self.keep_checkpoints > 0, "keep_checkpoints", self.keep_checkpoints, "give 1 or more")
-        check_evaluation(self.benchmark, self.limit, self.sandbox)
+        check_evaluation(self.limit, self.sandbox)
         stale, place = self.rollout.staleness, self.execution.engine
         need(
             not stale or place != "inline", "rollout.staleness", stale,
@@ -123,7 +125,7 @@ class TrainConfig:
         need(length < limit, "rollout_len", length, f"stay below pair.context_tokens={limit}")
 
     def _check_teachers(self) -> None:
-        by, named, made = self.teacher.by, self.pair.teachers, self.task.name in MADE
+        by, named, made = self.teacher.by, self.pair.teachers, self.task.made
         remedy = "name the teachers: pair.teachers.NAME.path=MODEL"
         need(by is None or bool(named), "teacher.by", by, remedy)
         need(

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from rich.table import Table
 
-from esr_cli.base import terminal
+from esr_cli.base import reading, terminal
 from esr_cli.base.words import counted
 from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Responses, judge
-from esr_cli.benchmarks.responses import for_benchmark
-from esr_cli.config import EvalConfig
+from esr_cli.benchmarks.responses import Answers, for_benchmark
+from esr_cli.config import EvalConfig, ModelConfig
 from esr_cli.eval import folder as eval_folder
 from esr_cli.eval.folder import Done
 from esr_cli.runs.record import rows_in
@@ -29,6 +29,7 @@ FILE_ONLY = re.compile(r"length_\w+/(mean|p10|p90)$").match
 
 def run(config: EvalConfig, overrides: list[str]) -> None:
     """Runs the evaluation; raises `ConfigError` before any model loads."""
+    _need_files(config)
     chosen = catalog.load_all(config.benchmark, config.data_dir, config.limit)
     with ExitStack() as stack:
         graders = {}
@@ -39,8 +40,20 @@ def run(config: EvalConfig, overrides: list[str]) -> None:
         folder = eval_folder.open_for(config, overrides)
         done = eval_folder.done(folder)
         for step, each, responses in responses_of(folder, stack, done):
-            _grade(folder, each, graders[each.name], responses, step)
+            _grade(folder, each, graders[each.part_of or each.name], responses, step)
     _print(folder)
+
+
+def _need_files(config: EvalConfig) -> None:
+    """Raises `ConfigError` for what is missing, before a download of something else is tried."""
+    for name, each in config.benchmark.items():
+        catalog.need_files(name, each, config.data_dir)
+    if config.generations:
+        reading.open_file(Path(config.generations)).close()
+    if config.model:
+        from esr_cli.assembly import model_folder
+
+        model_folder.check("model", ModelConfig(config.model, config.revision), need_weights=True)
 
 
 # Where responses come from, already checked: (folder, stack, done) to (step, benchmark, responses).
@@ -55,12 +68,16 @@ def _source(config: EvalConfig, chosen: list[Benchmark]) -> Source:
         return eval_model.plan(config, chosen)
     existing = _read_responses(Path(config.generations), chosen)
     return lambda folder, stack, done: (
-        (0, each, existing[each.name]) for each in chosen if (each.name, 0) not in done
-    )
+        (0, each.benchmark, each.responses) for each in existing
+        if (each.benchmark.name, 0) not in done
+    )  # fmt: skip
 
 
-def _read_responses(path: Path, chosen: list[Benchmark]) -> dict[str, Responses]:
-    return {each.name: for_benchmark(path, each, alone=len(chosen) == 1) for each in chosen}
+def _read_responses(path: Path, chosen: list[Benchmark]) -> list[Answers]:
+    found = [for_benchmark(path, each, alone=len(chosen) == 1) for each in chosen]
+    for each in found:
+        print(each.said, flush=True)
+    return found
 
 
 def _grade(
@@ -85,9 +102,10 @@ def _print(folder: Path) -> None:
         for row in rows:
             form = "{:,.0f}" if row["metric"].startswith("length") else "{:.3f}"
             low, high = form.format(row["low"]), form.format(row["high"])
+            count = f"{row['n']} of {row['of']}" if row.get("of") else str(row["n"])
             table.add_row(
                 benchmark, str(step), row["metric"], form.format(row["value"]),
-                f"[{low}, {high}]", str(row["n"]),
+                f"[{low}, {high}]", count,
             )  # fmt: skip
         table.add_section()
     terminal.show(table)

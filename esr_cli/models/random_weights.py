@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from esr_cli.base import files
+from esr_cli.base import files, hub
 from esr_cli.config import ConfigError, ModelConfig
 from esr_cli.config.errors import did_you_mean
 from esr_cli.models import loading
@@ -81,6 +81,8 @@ def _tokenizer(key: str, model: ModelConfig, data_dir: str | None) -> Any:
     ranks = files.find_data(RANKS, data_dir)
     if model.family and ranks:
         return qwen_tokenizer(ranks, model.family)
+    if not Path(loading.resolve(model.path)).exists():
+        hub.out_of_reach()  # else the libraries would retry
     try:
         return loading.load_tokenizer(model.path, model.revision, model.trust_remote_code)
     except (OSError, ValueError) as error:

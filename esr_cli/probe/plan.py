@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.assembly import preflight
+from esr_cli.assembly.adapting import fitted
 from esr_cli.assembly.data import Task, make_task
+from esr_cli.assembly.data_files import need_files
 from esr_cli.assembly.pairing import Pairing, resolve_pairing
 from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import files
@@ -134,6 +136,11 @@ def plan(config: ProbeCommandConfig, task: Task | None = None) -> Plan:
 
     `task` is the task of the settings, if it is loaded already. Raises `ConfigError`.
     """
+    if config.source == "task":
+        need_files(replace(config, benchmark={}))
+    config, notes = fitted(config, [])
+    for note in notes:
+        print(note, flush=True)
     benchmark = _task(config) if config.source == "task" else _benchmark(config)
     # Only the pair's own teacher is asked.
     config = with_random_weights(config).of_teacher("")
@@ -227,7 +234,7 @@ def spaced(questions: list[Question], most: int) -> list[Question]:
 
 
 def _benchmark(config: ProbeCommandConfig) -> Benchmark:
-    if len(config.benchmark) > 1:
+    if len(config.benchmark) != 1:
         names = ",".join(config.benchmark)
         raise ConfigError(f"benchmark=[{names}]: a probe asks one; choose benchmark=NAME")
     # `limit` applies first, as in an evaluation.

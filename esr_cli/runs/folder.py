@@ -12,7 +12,7 @@ from typing import Any
 
 from esr_cli.base import failures, files, writing
 from esr_cli.config import ConfigError, TrainConfig, gate
-from esr_cli.config.train import FREE_ON_RESUME, NO_DIFFERENCE
+from esr_cli.config.train import ADAPTED, FREE_ON_RESUME, NO_DIFFERENCE
 from esr_cli.runs import environment, lines, saved, service
 from esr_cli.runs.settings import under
 
@@ -82,9 +82,7 @@ def difference(folder: Path, config: TrainConfig) -> str:
     old_run, wanted = saved.settings(folder), gate.as_plain(config)
     for key, old, new in _differing(old_run, wanted):
         lags = key == "save_every" and old_run["rollout"].get("staleness")
-        if under(key, FREE_ON_RESUME) and not lags:
-            continue
-        if key in RESOLVED and new == "auto":
+        if _free(key, new, config) and not lags:
             continue
         return f"run_dir={folder}: holds a run with {key}={old}, not {new}; choose another run_dir"
     return ""
@@ -169,7 +167,8 @@ def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
             override = next(text for text in overrides if _keys([text]) == [key]).lstrip("+~")
             saved_value = old
             if isinstance(old, dict) and isinstance(new, dict):
-                changed = [each for each in _differing(old, new) if not _free(key, each[0])]
+                both = _differing(old, new)
+                changed = [x for x in both if not _free(f"{key}.{x[0]}", x[2], config)]
                 if not changed and old.keys() == new.keys():
                     continue
                 saved_value = "{}.{}={}, not {}".format(key, *changed[0]) if changed else "more"
@@ -179,8 +178,9 @@ def reopen(config: TrainConfig, overrides: list[str]) -> TrainConfig:
     return gate.typed(plain, TrainConfig)
 
 
-def _free(group: str, name: str) -> bool:
-    return under(f"{group}.{name}", FREE_ON_RESUME)
+def _free(key: str, new: Any, config: TrainConfig) -> bool:
+    resolved = key in RESOLVED and new == "auto"
+    return resolved or under(key, (*FREE_ON_RESUME, *(ADAPTED if config.pair.adapt else ())))
 
 
 def free_on_resume(overrides: list[str]) -> list[str]:

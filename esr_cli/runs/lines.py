@@ -43,7 +43,7 @@ VERDICTS: Kind = (
 )
 WHERE = {"step": NUMBER, "benchmark": TEXT}
 BOUNDS = {"value": NUMBER, "low": NUMBER, "high": NUMBER}
-EVAL = {**WHERE, "metric": TEXT, **BOUNDS, "n": NUMBER}
+EVAL = {**WHERE, "metric": TEXT, **BOUNDS, "n": NUMBER, "of": NUMBER}
 GENERATIONS = {**WHERE, "id": NAME, "correct": VERDICTS, "responses": TEXTS}
 PROBE = {"figure": TEXT, "who": TEXT, "range": TEXT, "at": NUMBER, **BOUNDS}
 ENVIRONMENT = {

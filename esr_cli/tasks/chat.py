@@ -12,7 +12,7 @@ from esr_cli.models.literal import Literal
 from esr_cli.tasks import tools
 from esr_cli.types import Prompt, Question, without_ends
 
-Turns = Sequence[Mapping[str, str]]
+Turns = Sequence[Mapping[str, Any]]
 # Stands in pair.teacher.system for the reference answer of a question.
 REFERENCE = "{reference}"
 # A string that no template contains.
@@ -150,7 +150,7 @@ class Chat:
         turns = self._with_system(question)
         return Question(question.id, turns, question.reference, question.tools)
 
-    def _with_system(self, question: Question) -> tuple[Mapping[str, str], ...]:
+    def _with_system(self, question: Question) -> tuple[Mapping[str, Any], ...]:
         turns = question.messages
         configured = [] if self.system is None else [_told(self.system, question)]
         existing = [turn["content"] for turn in turns[:1] if turn["role"] == "system"]

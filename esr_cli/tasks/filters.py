@@ -26,7 +26,7 @@ class Duplicates:
 
     def met(self, question: Question) -> bool:
         """Records the question; returns whether it was recorded before."""
-        turns = [[turn["role"], *turn["content"].split()] for turn in question.messages]
+        turns = [{**turn, "content": turn["content"].split()} for turn in question.messages]
         text = json.dumps([turns, question.tools], sort_keys=True, default=str)
         key = hashlib.blake2b(text.encode(), digest_size=16).digest()
         known = key in self._seen

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from esr_cli.base import hub as hf_hub
 from esr_cli.base import reading
+from esr_cli.base.failures import brief
 from esr_cli.base.files import data_folder, find_data, hash_of
 from esr_cli.config import ConfigError, HubConfig
+from esr_cli.tasks import tables
 
 # Beyond it a float no longer holds every integer; NaN and infinity are no numbers of a data set.
 LARGEST = 2.0**53
@@ -59,15 +63,24 @@ class Row:
 
 
 def read(path: Path) -> list[Row]:
-    """Returns the objects of a JSON lines file or a JSON array, see `scan`."""
+    """Returns the rows of a file or of the files in a folder, see `scan`."""
     return list(scan(path))
 
 
 def scan(path: Path) -> Iterator[Row]:
-    """Yields the objects of a file: JSON lines, or an array in a `.json` file.
+    """Yields the rows of a file: JSON lines, an array in a `.json` file, Parquet or Arrow.
 
-    Either may be compressed (`.gz`). Raises `ConfigError` at a broken row.
+    JSON may be compressed (`.gz`). A folder stands for its files. Raises `ConfigError` at a broken
+    row.
     """
+    if path.is_dir():
+        for each in tables.files_in(path):
+            yield from scan(each)
+        return
+    if path.suffix in tables.READERS:
+        for number, values in enumerate(tables.rows_of(path)):
+            yield Row(f"{path} row {number}", number, values)
+        return
     try:
         with reading.open_file(path) as raw:
             # Limits hold for what is unpacked, too.
@@ -131,22 +144,41 @@ def stream(
 
     Raises `ConfigError` with both remedies if neither works.
     """
-    paths = [find_data(file, data_dir) for file in files]
-    if files and None not in paths:
-        return (row for path in paths if path for row in scan(path))
-    folder = data_folder(data_dir)
-    searched = f"not in {folder}" if folder else "no data_dir and no ESR_DATA is set"
-    missing = files[paths.index(None)] if files else "no file is named"
-    remedy = f"{name}: {missing}: {searched}; put {source} there and give data_dir=FOLDER"
-    if not hub.path:
-        raise ConfigError(remedy)
+    if paths := locate(name, files, hub, source, data_dir):
+        return (row for path in paths for row in scan(path))
+    reason = "" if os.path.isdir(hub.path) else hf_hub.out_of_reach()
     try:
         return _from_hub(hub)
     except Exception as error:  # a download can raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"{remedy}, or connect to a network for {hub.path} by name ({_short(reason)})"
+            f"{_missing(name, files, source, data_dir)}; {hub.path} by name, split {hub.split}: "
+            f"{reason or brief(error)}"
         ) from None
+
+
+def locate(
+    name: str, files: list[str], hub: HubConfig, source: str, data_dir: str | None
+) -> list[Path]:
+    """Returns the local files of a data set; none if it must be downloaded.
+
+    Raises `ConfigError` at once if a file is missing and the hub cannot be asked for it.
+    """
+    paths = [path for file in files if (path := find_data(file, data_dir))]
+    if files and len(paths) == len(files):
+        return paths
+    remedy = _missing(name, files, source, data_dir)
+    if not hub.path:
+        raise ConfigError(remedy)
+    if not hf_hub.knows_data(hub.path) and (reason := hf_hub.out_of_reach()):
+        raise ConfigError(f"{remedy}, or connect to a network for {hub.path} by name ({reason})")
+    return []
+
+
+def _missing(name: str, files: list[str], source: str, data_dir: str | None) -> str:
+    folder = data_folder(data_dir)
+    searched = f"not in {folder}" if folder else "no data_dir and no ESR_DATA is set"
+    absent = next((file for file in files if not find_data(file, data_dir)), "no file is named")
+    return f"{name}: {absent}: {searched}; put {source} there and give data_dir=FOLDER"
 
 
 def _from_hub(hub: HubConfig) -> Iterator[Row]:

@@ -73,5 +73,4 @@ def in_text(question: Question, wording: str) -> Question:
     functions = "\n".join(json.dumps(tool["function"]) for tool in question.tools)
     *before, last = question.messages
     text = wording.replace("{functions}", functions).replace("{problem}", last["content"])
-    turn = {"role": last["role"], "content": text}
-    return replace(question, messages=(*before, turn), tools=())
+    return replace(question, messages=(*before, {**last, "content": text}), tools=())

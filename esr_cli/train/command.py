@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from esr_cli.assembly import preflight, workers
+from esr_cli.assembly import adapting, preflight, workers
 from esr_cli.assembly.data import fingerprint, make_task
 from esr_cli.assembly.examiner import Examiner
 from esr_cli.assembly.memory import dtype_of
@@ -79,6 +79,7 @@ def _run(
     config: TrainConfig, overrides: list[str], saved: resuming.Saved | None, stack: ExitStack
 ) -> None:  # fmt: skip
     need_packages(config.tracking)
+    config, adapted = adapting.begun(config, overrides, new=saved is None)
     original, config = config, with_random_weights(config)
     tokenizer, teacher_tokenizer = preflight.check_models(config)
     pairing = resolve_pairing(config.pair, tokenizer, teacher_tokenizer)
@@ -107,7 +108,7 @@ def _run(
         Tracker(folder, plain, labels.labelled(config), config.steps, start)
     )
     data = fingerprint(task)
-    notes = [f"run folder: {folder}", measured, task.report]
+    notes = [f"run folder: {folder}", *adapted, measured, task.report]
     _announce(tracker, notes, findings, resuming.warnings(saved, data) if saved else [])
     tracker.note(f"starting the engine ({config.rollout.engine}) and the teacher")
     try:
@@ -243,6 +244,8 @@ class Loop:
         return any(row["step"] == step for row in files.read_rows(self.folder / "eval.jsonl"))
 
     def _evaluate(self, step: int) -> None:
+        if not self.config.benchmark:
+            return
         began = time.perf_counter()
         self.parts.engine.load_weights(self.parts.student.weights())
         watched = WatchedEngines(self.parts.engine, self.tracker.progress)

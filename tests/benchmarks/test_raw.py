@@ -110,7 +110,7 @@ def test_responses_made_elsewhere_are_cut_too(tmp_path):
     texts, path = [BODY + HELPER, BODY], tmp_path / "made.jsonl"
     row = {"id": "T/0", "responses": texts, "tokens": [50, 9], "finish": ["length", "stop"]}
     path.write_text(json.dumps(row))
-    first, second = for_benchmark(path, benchmark(), alone=True)["T/0"]
+    first, second = for_benchmark(path, benchmark(), alone=True).responses["T/0"]
     assert (first.text, first.tokens, first.finish) == (BODY + "    return more(x)\n", None, "stop")
     assert (second.text, second.tokens, second.finish) == (BODY, 9, "stop")
 

@@ -16,7 +16,7 @@ BENCHMARK = Benchmark("lab", BenchmarkConfig(pass_at=[]), [Question("q0", (), "1
 
 def read(path, row):
     path.write_text(json.dumps({"id": "q0", "responses": ["a b", "c"], **row}) + "\n")
-    return for_benchmark(path, BENCHMARK, alone=True)["q0"]
+    return for_benchmark(path, BENCHMARK, alone=True).responses["q0"]
 
 
 @pytest.mark.parametrize(

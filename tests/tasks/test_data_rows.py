@@ -9,9 +9,8 @@ from training_data import row
 
 from esr_cli.config import ConfigError
 from esr_cli.graders.boxed import last_box
-from esr_cli.tasks import code, glaive, math, own
+from esr_cli.tasks import code, glaive, math
 from esr_cli.tasks.rows import read
-from esr_cli.types import Question
 
 
 def test_rows_of_numina_math_and_gsm8k():
@@ -110,19 +109,6 @@ def test_sharegpt_rows_of_glaive():
     assert (asked.tools, asked.reference) == ((), None)
     assert glaive.training_question(row(conversations=turns[2:], tools="[]")) is None
     assert glaive.training_question(row(conversations=turns, tools="[broken")) is None
-
-
-def test_rows_of_custom_prompts():
-    asked = own.training_question(row(prompt="Hi", id=7, reference={"a": 1}, other="unread"))
-    assert asked == Question("7", ({"role": "user", "content": "Hi"},), {"a": 1})
-    turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
-    function = {"name": "f", "parameters": {}}
-    asked = own.training_question(row(messages=turns, tools=[function]))
-    assert asked.messages == tuple(turns) and asked.tools[0]["function"] == function
-    wrapped = own.training_question(
-        row(messages=turns, tools=[{"type": "function", "function": function}])
-    )
-    assert wrapped.tools == asked.tools
 
 
 def test_an_array_is_read_like_lines_and_json_lines_may_be_called_json(tmp_path):

@@ -1,0 +1,22 @@
+"""From what was typed after a command to the overrides that Hydra composes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from esr_cli.cli import config_file, own_benchmark, typed
+
+
+def prepared(command: str, schema: str, given: Sequence[str]) -> list[str]:
+    """The overrides of a command for Hydra: files of settings read, names and values as it wants
+    them. `schema` is the name of its dataclass.
+
+    Prints a note on each setting that the command does not use; raises `ConfigError` for mistakes.
+    """
+    arguments = config_file.expanded(command, schema, given)
+    typed.check(command, schema, arguments)
+    for line in typed.unused(command, arguments):
+        print(line, flush=True)
+    ready = [typed.normalized(typed.quoted(own_benchmark.located(each))) for each in arguments]
+    own_benchmark.stored(ready)
+    return ready

@@ -1,0 +1,61 @@
+"""Rows of Parquet and Arrow files, read through `datasets`."""
+
+from __future__ import annotations
+
+import glob
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from esr_cli.base import reading
+from esr_cli.base.failures import brief
+from esr_cli.config import ConfigError
+
+# The end of a file's name, and what `datasets` calls such files.
+READERS = {".parquet": "parquet", ".arrow": "arrow"}
+TEXTS = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
+# What `datasets` writes beside the rows.
+BESIDE = ("dataset_info.json", "state.json", "dataset_dict.json")
+
+
+def rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a file; raises `ConfigError` if it cannot be read.
+
+    Batches are read as they are needed. Neither the cache nor the network is used.
+    """
+    reading.open_file(path).close()
+    # Otherwise `datasets` counts the use of its reader on the hub.
+    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
+    # Imported late, because the import takes seconds.
+    import datasets
+
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    # `datasets` takes a name for a pattern of names.
+    files = {"train": glob.escape(str(path.resolve()))}
+    try:
+        with tempfile.TemporaryDirectory() as cache:
+            yield from datasets.load_dataset(
+                READERS[path.suffix], data_files=files, split="train", streaming=True,
+                cache_dir=cache,
+            )  # fmt: skip
+    except Exception as error:  # a damaged file can raise anything
+        raise ConfigError(f"{path}: cannot be read ({brief(error)}); fetch it again") from None
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The data files of a folder by name, such as one that `Dataset.save_to_disk` wrote.
+
+    Tables count alone if there are any. Raises `ConfigError` if there is no data file.
+    """
+    entries = sorted(each for each in folder.iterdir() if each.is_file())
+    tables = [each for each in entries if each.suffix in READERS]
+    # What `Dataset.map` has cached is not the data set.
+    found = [each for each in tables if not each.name.startswith("cache-")] or [
+        each for each in entries if each.name.endswith(TEXTS) and each.name not in BESIDE
+    ]
+    if not found:
+        known = ", ".join((*TEXTS[:2], *READERS))
+        raise ConfigError(f"{folder}: holds no file of rows ({known}); name another folder or file")
+    return found
