@@ -1,1 +1,1 @@
-"""`esr compare`: compares two evaluations question by question."""
+"""`esr compare`: compares evaluations question by question."""

@@ -1,7 +1,8 @@
-"""The two sides of a comparison: graded evaluations of one run, or of the runs of a sweep."""
+"""The sides of a comparison: graded evaluations of one run, or of the runs of a sweep."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,17 +12,23 @@ from esr_cli.base.files import Rows
 from esr_cli.base.seeds import keys_of_all, mean_by_key
 from esr_cli.base.words import counted
 from esr_cli.config import ConfigError
-from esr_cli.runs import record
+from esr_cli.runs import lines, record
 from esr_cli.runs.settings import differing, flat, of_condition, unit_of
+
+# The metrics of tokens sampled and of seconds.
+COSTS = ("rollout/tokens", "time/step_s")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One evaluation: its step, the accuracy on each question by id, and its settings hash."""
+    """One evaluation: its step, the accuracy on each question by id, its settings hash, and the
+    number of responses to a question.
+    """
 
     step: int
     by_id: dict[str, float]
     settings: str
+    samples: int = 1
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,8 @@ class Side:
     """One side. `by_seed` has the evaluations of each run by benchmark name; a single run or
     evaluation has one entry. Of a population it has those of each student, the mean of its runs,
     and the `unit` is student. `trained` is whether it is a run or a sweep of `esr train`.
+
+    `settings` has those of each run, and `tokens` and `seconds` what its training cost.
     """
 
     by_seed: dict[int | str, dict[str, Scores]]
@@ -36,6 +45,9 @@ class Side:
     sweep: bool
     ignored: int = 0
     unit: str = "seed"
+    settings: tuple[dict[str, Any], ...] = ()
+    tokens: tuple[float, ...] = ()
+    seconds: tuple[float, ...] = ()
 
     @property
     def single(self) -> dict[str, Scores]:
@@ -58,7 +70,9 @@ def read_side(key: str, folder: str, step: int | None) -> Side:
     trained = (place / "metrics.jsonl").is_file()
     runs = [] if trained or (place / "eval.jsonl").is_file() else record.places(place)
     if not runs:
-        return Side({0: load(key, folder, step)}, trained, sweep=False)
+        own = record.settings_at(place / "config.yaml") if trained else {}
+        costs = [_sums([place] if trained else [], name, step) for name in COSTS]
+        return Side({0: load(key, folder, step)}, trained, False, 0, "seed", (own,), *costs)
     complete = [run for run in runs if (run / "summary.json").is_file()]
     if not complete:
         raise ConfigError(f"{key}={folder}: none of its {len(runs)} runs is complete; resume them")
@@ -76,7 +90,24 @@ def read_side(key: str, folder: str, step: int | None) -> Side:
         found.setdefault(unit, []).append(each)
     by_unit = {unit: _mean(each) for unit, each in found.items()}
     unit = "student" if isinstance(units[0], str) else "seed"
-    return Side(by_unit, True, True, len(runs) - len(complete), unit)
+    costs = [_sums(complete, name, step) for name in COSTS]
+    left = len(runs) - len(complete)
+    return Side(by_unit, True, True, left, unit, tuple(settings), *costs)
+
+
+def _sums(runs: list[Path], name: str, until: int | None) -> tuple[float, ...]:
+    """The sum of a metric over the steps, up to `until` if given, of each run that has it."""
+    last = math.inf if until is None else until
+    found = []
+    for run in runs:
+        rows = lines.read(run / "metrics.jsonl", lines.METRICS)
+        column = [row[name] for row in rows if row.get(name) is not None and _step(row) <= last]
+        found += [sum(column)] if column else []
+    return tuple(found)
+
+
+def _step(row: dict[str, Any]) -> float:
+    return row.get("step") or 0
 
 
 def load(key: str, folder: str, step: int | None) -> dict[str, Scores]:
@@ -100,7 +131,8 @@ def load(key: str, folder: str, step: int | None) -> dict[str, Scores]:
                 # Questions that could not be judged have no verdicts.
                 judged = [row for row in rows if row.get("correct")]
                 scores = {row["id"]: record.share_right(row) for row in judged}
-                evaluations[name] = Scores(at, scores, settings[name, at])
+                samples = max((len(row["correct"]) for row in judged), default=1)
+                evaluations[name] = Scores(at, scores, settings[name, at], samples)
     if not evaluations:
         at_step = "" if step is None else f" at step {step}"
         raise ConfigError(f"{key}={folder}: holds no evaluation{at_step}; run esr eval first")
@@ -134,7 +166,7 @@ def _need_one_evaluation(key: str, folder: str, runs: list[dict[str, Scores]]) -
         if len(steps) > 1:
             raise ConfigError(
                 f"{key}={folder}: the last evaluations of {name} are at steps {steps[0]} and "
-                f"{steps[-1]}; choose one with {key}_step="
+                f"{steps[-1]}; choose one with {'step' if key == 'runs' else f'{key}_step'}="
             )
         if len({each.settings for each in found}) > 1:
             raise ConfigError(

@@ -69,26 +69,42 @@ def check_evaluation(limit: int | None, sandbox: str) -> None:
     need_choice("sandbox", sandbox, SANDBOXES)
 
 
+COMPARE_FORMATS = ("text", "markdown", "latex")
+
+
 @dataclass
 class CompareConfig:
-    """Two folders with graded responses, and the step of each to compare (null: its last).
+    """Folders with graded responses: `a` and `b`, or `runs`, a list of two or more of which each is
+    compared with `baseline` (null: the first). `step` chooses the evaluation of all of them,
+    `a_step` and `b_step` that of one (null: its last).
 
-    Two runs are compared as the models that they are. Two folders of runs, each with several seeds
-    of one training, are compared with seeds as the unit.
+    Runs are compared as the models that they are. Folders of runs, each with several seeds of one
+    training, are compared with seeds as the unit. `format` is text for the terminal, or a table
+    in markdown or latex.
     """
 
     a: str = ""
     b: str = ""
+    runs: list[str] = field(default_factory=list)
+    baseline: str | None = None
+    step: int | None = None
     a_step: int | None = None
     b_step: int | None = None
+    format: str = "text"
 
     def __post_init__(self) -> None:
+        need_choice("format", self.format, COMPARE_FORMATS)
+        for key in ("step", "a_step", "b_step"):
+            step = getattr(self, key)
+            need(step is None or step >= 0, key, step, "give 0 or more, or null")
+        if self.runs:
+            for key in ("a", "b", "a_step", "b_step"):
+                value = getattr(self, key)
+                need(value in ("", None), key, value, "leave it out, or give it without runs")
+            return
+        need(self.baseline is None, "baseline", self.baseline, "give it with runs=[A,B,…]")
         for key in ("a", "b"):
-            need(
-                bool(getattr(self, key)),
-                key,
-                getattr(self, key),
-                "name a folder of a run, or of runs that differ in the seed",
+            remedy = (
+                "name a folder of a run, or of runs that differ in the seed; or give runs=[A,B,…]"
             )
-            step = getattr(self, f"{key}_step")
-            need(step is None or step >= 0, f"{key}_step", step, "give 0 or more, or null")
+            need(bool(getattr(self, key)), key, getattr(self, key), remedy)

@@ -14,10 +14,10 @@ from esr_cli.base.files import write_bytes
 
 # A distinct ink colour, so that a page can replace it with its own text colour.
 INK = "#1d1f23"
-# Okabe and Ito's colour-blind-safe palette, without the colours too pale on white or on black. The
-# last one is for the background.
+# Paul Tol's medium-contrast colours (SRON/EPS/TN/09-002): safe for the colour-blind, and apart in
+# grey too, where their lightness is 29, 72, 52, 41 and 62. Then two more, and the background's.
 COLOURS = (
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8064a2", "#8c8c8c",
+    "#004488", "#ee99aa", "#997700", "#994455", "#6699cc", "#117733", "#aa4499", "#8c8c8c",
 )  # fmt: skip
 # Text stays text in an SVG, and the same data give the same bytes.
 SETTINGS: dict[Any, Any] = {
@@ -27,7 +27,13 @@ SETTINGS: dict[Any, Any] = {
     # A dollar sign in a name is no formula.
     "text.parse_math": False,
     "svg.fonttype": "none", "svg.hashsalt": "esr", "font.size": 9, "axes.titlesize": 10,
+    "pdf.fonttype": 42,  # the fonts are embedded as TrueType, which journals ask for
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+}  # fmt: skip
+# The same data give the same bytes: no date.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "png": {"dpi": 150}, "svg": {"metadata": {"Date": None}},
+    "pdf": {"metadata": {"CreationDate": None}},
 }  # fmt: skip
 
 
@@ -38,8 +44,8 @@ def figure(
 ) -> Iterator[Any]:  # fmt: skip
     """Yields the axes to paint on, or an array of them if `panels` (side by side) is above 1.
 
-    On exit writes `folder/name.png` and `folder/name.svg`, or only one of these `kinds`;
-    `size` is in inches.
+    On exit writes `folder/name.png` and `folder/name.svg`, or these `kinds` of files (or pdf).
+    `size` is in inches; a file is as large as all that is drawn, so that no label is cut.
     """
     import matplotlib
 
@@ -52,8 +58,8 @@ def figure(
             yield axes
             folder.mkdir(parents=True, exist_ok=True)
             for kind in kinds:
-                drawn, options = io.BytesIO(), {"metadata": {"Date": None}}
-                sheet.savefig(drawn, format=kind, **({"dpi": 150} if kind == "png" else options))
+                drawn = io.BytesIO()
+                sheet.savefig(drawn, format=kind, bbox_inches="tight", **OPTIONS[kind])
                 # Replaced, not opened: the name may be a link in a folder from a stranger.
                 write_bytes(folder / f"{name}.{kind}", drawn.getvalue())
         finally:

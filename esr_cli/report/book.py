@@ -149,7 +149,8 @@ class Group:
         if not keys:
             apart = clock and not (x.machines and x.machines == y.machines)
             return f"{x.label} and {y.label}: not known to have run on one machine" if apart else ""
-        first = f"{keys[0]} ({x.settings.get(keys[0])} and {y.settings.get(keys[0])})"
+        values = [each.settings.get(keys[0]) for each in (x, y)]
+        first = f"{keys[0]} ({' and '.join('null' if v is None else str(v) for v in values)})"
         more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
         return f"{x.label} and {y.label} differ in {first}{more}"
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from esr_cli.report import numbers
 from esr_cli.report.book import Book, Group
 from esr_cli.report.conditions import Condition, scale_of
-from esr_cli.report.measures import matching
 from esr_cli.report.number import Number
+from esr_cli.report.panels import start_of, teacher_in
 from esr_cli.report.tables import (
     BEST,
     HELD_OUT,
@@ -28,12 +28,11 @@ from esr_cli.report.tables import (
     thinned,
     without_empty_columns,
 )  # fmt: skip
-from esr_cli.runs.record import interval_of, of_metric
 
 
 def conditions(book: Book, spec: Spec) -> Table | None:
     """Conditions as rows, grouped by pair, and metrics as columns. The paper's pairs come first."""
-    columns = dict(spec["columns"])
+    columns = _columns(spec)
     rows: list[Row] = []
     groups = [group for group in book.groups if _wanted(group, spec)]
     pairs = dict.fromkeys([*spec["rows"], *(group.pair for group in groups)])
@@ -45,14 +44,32 @@ def conditions(book: Book, spec: Spec) -> Table | None:
         pair_rows: list[Row] = []
         for key in keys:
             if key in paper:
-                pair_rows.append(paper_row(name_of(key), paper[key], len(columns)))
+                known = dict(enumerate(paper[key]))
+                values = [None if at is None else known.get(at) for _, _, at in columns]
+                pair_rows.append(paper_row(name_of(key), values, len(columns)))
             pair_rows += [row for name, row in ours if name == key]
         benchmarks = dict.fromkeys(group.benchmark for group in pair_groups)
         head = ": ".join(dict.fromkeys([pair, *benchmarks]))
         rows += [Row(row.label, row.cells, row.whose, head) for row in filled(pair_rows)]
     if not has_ours(rows):
         return None
-    return without_empty_columns(list(columns.values()), rows)
+    return without_empty_columns([title for _, title, _ in columns], rows)
+
+
+def _columns(spec: Spec) -> list[tuple[str, str, int | None]]:
+    """The key, the heading and the place in the paper's rows of each column.
+
+    Alternatives with the metric of the first are other benchmarks: they get columns of their own,
+    which the paper lacks, headed by their names.
+    """
+    found: list[tuple[str, str, int | None]] = []
+    for at, (key, title) in enumerate(spec["columns"].items()):
+        first, *others = key.split("|")
+        metric = first.split("/")[1]
+        own = [each for each in others if each.split("/")[1] == metric]
+        found.append(("|".join([first, *(each for each in others if each not in own)]), title, at))
+        found += [(each, f"{each.replace('/', ' ')}k", None) for each in own]
+    return found
 
 
 def _wanted(group: Group, spec: Spec) -> bool:
@@ -62,7 +79,7 @@ def _wanted(group: Group, spec: Spec) -> bool:
 
 
 def _ours(group: Group, spec: Spec) -> list[tuple[str, Row]]:
-    columns, rows = list(spec["columns"]), []
+    columns, rows = [key for key, _, _ in _columns(spec)], []
     tune = spec.get("tune", group.scale["tune"])
     for role in spec["ours"]:
         if role == "student":
@@ -79,9 +96,13 @@ def _ours(group: Group, spec: Spec) -> list[tuple[str, Row]]:
 
 
 def _student(group: Group, columns: Iterable[str]) -> Row:
-    most_seeds = max(group.graded, key=lambda condition: len(condition.units))
-    cells = tuple(cell(_at(most_seeds, key, "before")) for key in columns)
-    return Row(name_of("student"), cells, OURS)
+    cells = []
+    for key in columns:
+        names = [each.split("/")[0] for each in key.split("|")]
+        known = (start_of(group.graded, name) for name in names)
+        found = next(filter(None, known), None)
+        cells.append(cell(_at(found, key, "before") if found else None))
+    return Row(name_of("student"), tuple(cells), OURS)
 
 
 def _last_and_best(condition: Condition, columns: Iterable[str]) -> list[Row]:
@@ -104,20 +125,10 @@ def _at(condition: Condition, key: str, moment: str) -> Number | None:
 def teacher(group: Group, key: str) -> Number | None:
     """The teacher's figure, from an evaluation of the teacher or else from a decay probe."""
     for each in key.split("|"):
-        if number := teacher_in(group, *each.split("/")):
+        benchmark, metric = each.split("/")
+        if number := teacher_in(group, benchmark, metric):
             return number
     return None
-
-
-def teacher_in(group: Group, benchmark: str, metric: str) -> Number | None:
-    """The teacher's figure in one benchmark."""
-    evaluated = (row for row in group.teacher if row["benchmark"] == benchmark)
-    row = of_metric(evaluated, metric)
-    if not row and metric == "avg@" and benchmark == group.benchmark:
-        wanted = {"figure": "accuracy", "where": {"who": "teacher"}}
-        probed = [row for probe in group.probes("decay") for row in matching(probe.rows, wanted)]
-        row = next(iter(probed), None)
-    return Number(*interval_of(row)).within(0, 1) if row else None
 
 
 def steps(book: Book, spec: Spec) -> Table | None:

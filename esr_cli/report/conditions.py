@@ -11,7 +11,7 @@ from typing import Any
 
 from esr_cli.base.files import hash_of
 from esr_cli.runs.record import Run
-from esr_cli.runs.settings import IGNORED, ROLES, flat, of_condition, under, unit_of
+from esr_cli.runs.settings import IGNORED, ROLES, flat, in_words, of_condition, under, unit_of
 
 # Settings that the first words of a label already state.
 IN_LABEL = (*ROLES, "loss.divergence", "loss.weights")
@@ -274,13 +274,7 @@ def _differences(condition: Condition, near: list[Condition]) -> list[str]:
         return any(each.settings.get(key) != condition.settings[key] for each in others)
 
     keys = [key for key in condition.settings if compared(key) and differs(key) and not usual(key)]
-    values = [(key.split(".")[-1], condition.settings[key]) for key in keys]
-    words = [f"{name.replace('_', ' ')} {_short(value)}" for name, value in values]
+    words = [in_words(key.split(".")[-1], condition.settings[key]) for key in keys]
     if any(set(each) != set(benchmarks[0]) for each in benchmarks):
         words.append(f"evaluated on {'+'.join(condition.config['benchmark'])}")
     return words
-
-
-def _short(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 40 else f"{text[:40]}…"

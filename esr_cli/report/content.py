@@ -1,25 +1,24 @@
-"""The content of a report, before it is rendered as HTML or Markdown."""
+"""The content of a report, before it is rendered as HTML, as Markdown or on the terminal."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from esr_cli.report import condition_tables, numbers, probe_tables, run_tables
+from esr_cli.base.words import counted
+from esr_cli.report import condition_tables, probe_tables, run_tables
 from esr_cli.report.authors import disagreements, theirs
-from esr_cli.report.book import Book, Group
-from esr_cli.report.claims import Judged, footnotes, format_number, judge, seeds
-from esr_cli.report.conditions import Condition
+from esr_cli.report.book import Book
+from esr_cli.report.claims import Judged, footnotes, judge
 from esr_cli.report.facts import facts
-from esr_cli.report.pictures import Picture, pictures
 from esr_cli.report.probes import View, views
-from esr_cli.report.tables import Cell, Row, Spec, Table, cell
-from esr_cli.report.verdicts import VERDICTS
+from esr_cli.report.sections import Section, sections
+from esr_cli.report.tables import Cell, Row, Spec, Table
+from esr_cli.report.verdicts import UNMEASURED, VERDICTS
 from esr_cli.runs.record import Run
 
 SHAPES: dict[str, Callable[[Book, Spec], Table | None]] = {
@@ -30,40 +29,37 @@ SHAPES: dict[str, Callable[[Book, Spec], Table | None]] = {
 
 @dataclass(frozen=True)
 class Report:
-    """The parts of a report, in the order of the page."""
+    """The parts of a report, in the order of the page. `judged` has the claims that were measured.
+
+    `claims` is a sentence that counts the verdicts.
+    """
 
     title: str
-    summary: list[str]
+    sections: list[Section]
+    probes: list[View]
     facts: list[tuple[str, str]]
+    runs: Table
+    claims: str
     judged: list[Judged]
     notes: list[str]
-    pictures: list[Picture]
-    conditions: list[Table]
-    probes: list[View]
     paper: list[Table]
     source: str
     authors: list[Table]
     authors_source: str
-    runs: Table
 
 
-def compose(book: Book, out: Path, title: str) -> Report:
-    """Draws the figures into `out/figures` and assembles the report."""
+def compose(book: Book, out: Path, title: str, kinds: tuple[str, ...]) -> Report:
+    """Draws the figures into `out/figures`, as files of these kinds, and assembles the report."""
     judged = judge(book)
-    several = len(book.groups) > 1
-    drawn = []
-    for group in book.groups:
-        prefix = _prefix(group, book.groups) if several else ""
-        of_group = pictures(group, out / "figures", prefix)
-        named = f" ({group.name})" if several else ""
-        drawn += [replace(each, title=each.title + named) for each in of_group]
+    measured = [each for each in judged if each.verdict != UNMEASURED]
     later = [theirs(table) for table in tables_of(book, book.authors["tables"])]
     return Report(
-        title, _summary(book, judged), facts(book.runs, len(book.unreadable)), judged,
-        footnotes(judged), drawn,
-        [_conditions(group) for group in book.groups], views(book, out),
+        title, sections(book.groups, out / "figures", kinds),
+        views(book, out, tuple(each for each in kinds if each != "png")),
+        facts(book.runs, len(book.unreadable)), _runs(book, out),
+        _count(judged), measured, [*footnotes(measured), *_unmeasured(judged)],
         tables_of(book, book.paper["tables"]), book.paper["source"],
-        [*filter(None, [disagreements(book)]), *later], book.authors["source"], _runs(book, out),
+        [*filter(None, [disagreements(book)]), *later], book.authors["source"],
     )  # fmt: skip
 
 
@@ -77,74 +73,23 @@ def tables_of(book: Book, specs: dict[str, Spec]) -> list[Table]:
     return tables
 
 
-def _prefix(group: Group, groups: tuple[Group, ...]) -> str:
-    """A prefix for the file names of a group: valid in a file name, and unique among groups."""
-    names = [re.sub(r"[^\w.-]+", "_", f"{each.pair}-{each.task}") for each in groups]
-    index = groups.index(group)
-    return f"{names[index]}-{index}-" if names.count(names[index]) > 1 else f"{names[index]}-"
-
-
-def _summary(book: Book, judged: list[Judged]) -> list[str]:
-    results = [sentence for group in book.groups for sentence in _main_result(group)]
+def _count(judged: Sequence[Judged]) -> str:
+    """How many of the paper's claims were measured, and their verdicts, in a sentence."""
     count = Counter(each.verdict for each in judged)
+    none = count.pop(UNMEASURED, 0)
+    rest = f"; {none} not measured" if none else ""
     words = ", ".join(f"{count[name]} “{name}”" for name in VERDICTS if count[name])
-    return [*results, f"The paper's claims, each judged by a stated rule: {words}."]
+    return f"The paper's claims, each judged by a stated rule: {words or 'none measured'}{rest}."
 
 
-def _main_result(group: Group) -> list[str]:
-    sentences = []
-    for main, full in group.couples("main", "full")[:1]:
-        ours, theirs = (
-            numbers.accuracy(condition, group.benchmark, "last") for condition in (main, full)
-        )
-        gap = numbers.difference(main, full, group.benchmark, "last")
-        if not ours or not theirs or not gap:
-            continue
-        text = (
-            f"On {group.pair} ({group.benchmark}), {main.label} ends at {100 * ours.value:.1f} % "
-            f"and full rollouts at {100 * theirs.value:.1f} %, a difference of "
-            f"{format_number(gap.scaled(100), 'points')} over {seeds(len(gap.seeds), main.unit)}"
-        )
-        for clocks in group.clocks("main", "full")[:1]:
-            fast, slow = (numbers.phase_seconds(condition, "step") for condition in clocks)
-            if fast and slow and fast.value > 0:
-                text += (f"; a step takes {_seconds(fast.value)} and {_seconds(slow.value)}, "
-                         f"{slow.value / fast.value:.1f} times as long")  # fmt: skip
-        sentences.append(text + ".")
-    return sentences
-
-
-def _accuracy(condition: Condition, group: Group, moment: str) -> numbers.Number | None:
-    return None if condition.timed else numbers.accuracy(condition, group.benchmark, moment)
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.0f} s" if value >= 10 else f"{value:.2f} s"
-
-
-def _conditions(group: Group) -> Table:
-    """The final figures of every condition."""
-    rows = []
-    for condition in group.conditions:
-        ends = [
-            cell(_accuracy(condition, group, at)) for at in ("before", "last", "held_out", "best")
-        ]
-        step, peak = numbers.phase_seconds(condition, "step"), numbers.peak_gib(condition)
-        tokens = numbers.tokens_a_step(condition)
-        rows.append(Row(condition.label, (
-            Cell(*_units(condition)), *ends, cell(step, "{:.2f}", 1), cell(peak, "{:.2f}", 1),
-            Cell() if tokens is None else Cell(f"{tokens:,.0f}"),
-        )))  # fmt: skip
-    columns = ("seeds", "before, %", "last, %", "best, held out, %", "best, flattering, %",
-               "s a step", "peak GiB", "tokens a step")  # fmt: skip
-    title = f"{group.name}: {group.benchmark} avg@k"
-    return Table(f"conditions-{group.pair}-{group.task}", title, columns, tuple(rows))
-
-
-def _units(condition: Condition) -> tuple[str, str]:
-    """The number of seeds, or of students with a word that says so."""
-    count = len(condition.units)
-    return str(count), "" if condition.unit == "seed" else "student" if count == 1 else "students"
+def _unmeasured(judged: Sequence[Judged]) -> list[str]:
+    """A sentence on the claims without a measurement, with the reasons that are known."""
+    left = [each for each in judged if each.verdict == UNMEASURED]
+    if not left:
+        return []
+    why = "; ".join(dict.fromkeys(each.what for each in left if each.what))
+    text = f"{counted(len(left), 'claim')} not measured: there is no run or probe that could, or no"
+    return [f"{text} two runs that differ in nothing else{f' ({why})' if why else ''}."]
 
 
 def _runs(book: Book, out: Path) -> Table:
@@ -154,8 +99,9 @@ def _runs(book: Book, out: Path) -> Table:
     for group in book.groups:
         for condition in group.conditions:
             for run in condition.runs:
-                cells = _run_cells(run, "" if condition.timed else group.benchmark, out)
-                rows.append(Row(condition.label, cells, group=group.name))
+                benchmark = "" if condition.timed else group.benchmark
+                head = f"{group.name}, accuracy on {group.benchmark or 'nothing'}"
+                rows.append(Row(condition.label, _run_cells(run, benchmark, out), group=head))
     for place, reason in book.unreadable.items():
         cells = (Cell(), Cell("unreadable", reason), *[Cell()] * (len(columns) - 2))
         rows.append(Row(os.path.relpath(place, book.folder), cells, group="no condition"))

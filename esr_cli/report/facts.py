@@ -28,7 +28,9 @@ def facts(runs: tuple[Run, ...], unreadable: int = 0) -> list[tuple[str, str]]:
 
 
 def duration(seconds: float) -> str:
-    """Hours and minutes, or minutes and seconds."""
+    """Hours and minutes, minutes and seconds, or seconds."""
+    if seconds < 120:
+        return f"{seconds:.{1 if seconds < 10 else 0}f} s"
     if seconds >= 3600:
         return f"{seconds // 3600:.0f} h {seconds % 3600 / 60:.0f} min"
     return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"

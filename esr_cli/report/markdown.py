@@ -7,24 +7,17 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from urllib.parse import quote
 
+from esr_cli.report.claims import Judged
 from esr_cli.report.content import Report
+from esr_cli.report.sections import Section
 from esr_cli.report.tables import Cell, Table
 
 
 def markdown(report: Report) -> str:
     """The report as Markdown: the same figures as the page, with drawings linked as PNG."""
-    parts = [f"# {_plain(report.title)}", _plain(" ".join(report.summary)), "## The paper's claims"]
-    judged = [(each.statement + (f" ({each.what})" if each.what else ""), each.paper, each.ours,
-               each.rule, each.could, each.verdict) for each in report.judged]  # fmt: skip
-    parts.append(
-        _grid(("claim", "paper", "ours", "required", "could show", "verdict"), map(_each, judged))
-    )
-    parts += map(_plain, report.notes)
-    parts.append("## Accuracy, seconds, memory")
-    parts += [table(each, "condition") for each in report.conditions]
-    for each in report.pictures:
-        parts += [f"![{_plain(each.alt_text)}](figures/{each.name}.png)",
-                  f"*{_plain(each.title)}.* {_plain(each.caption)}"]  # fmt: skip
+    parts = [f"# {_plain(report.title)}"]
+    for section in report.sections:
+        parts += _section(section)
     if report.probes:
         parts.append("## Probes")
     for view in report.probes:
@@ -33,18 +26,43 @@ def markdown(report: Report) -> str:
             parts.append(_link(view.title, view.link))
         if view.table:
             parts.append(table(view.table, "figure"))
+    parts += [
+        "## Runs",
+        _grid(("what", ""), map(_each, report.facts)),
+        table(report.runs, "condition"),
+        "## The paper's claims",
+        _plain(report.claims),
+    ]
+    if report.judged:
+        parts.append(_claims(report.judged))
+    parts += map(_plain, report.notes)
     if report.paper:
         parts += ["## The paper's tables", f"The rows are those of {report.source}."]
     parts += [table(each, "row") for each in report.paper]
     if report.authors:
         parts += ["## Later figures of the paper's authors", f"From {report.authors_source}."]
     parts += [table(each, "row") for each in report.authors]
-    parts += [
-        "## Runs",
-        _grid(("what", ""), map(_each, report.facts)),
-        table(report.runs, "condition"),
-    ]
     return "\n\n".join(parts) + "\n"
+
+
+def _section(section: Section) -> list[str]:
+    parts = [f"## {_plain(section.title)}"]
+    if section.answers:
+        answers = (f"- **{each.question}** {_plain(each.text)}" for each in section.answers)
+        parts.append("\n".join(answers))
+    if section.overview:
+        parts.append(table(section.overview, "condition"))
+    parts += [_plain(note) for note in section.notes]
+    for each in (*section.pictures, *section.more):
+        parts += [f"![{_plain(each.alt_text)}](figures/{each.name}.png)",
+                  f"*{_plain(each.title)}.* {_plain(each.caption)}"]  # fmt: skip
+    return [*parts, table(section.details, "condition")]
+
+
+def _claims(judged: Sequence[Judged]) -> str:
+    rows = [(each.statement + (f" ({each.what})" if each.what else ""), each.paper, each.ours,
+             each.rule, each.could, each.verdict) for each in judged]  # fmt: skip
+    return _grid(("claim", "paper", "ours", "required", "could show", "verdict"), map(_each, rows))
 
 
 def table(table: Table, first: str) -> str:

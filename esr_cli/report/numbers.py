@@ -149,6 +149,16 @@ def peak_gib(condition: Condition) -> Number | None:
     return over_plain_runs(_of_column(condition, "memory/peak_gib", max))
 
 
+def sampled_tokens(condition: Condition) -> Number | None:
+    """Response tokens that the student sampled in a whole training, without evaluations."""
+    return over_plain_runs(_of_column(condition, "rollout/tokens", sum))
+
+
+def training_seconds(condition: Condition) -> Number | None:
+    """Seconds of all steps of a training, without its start and its evaluations."""
+    return over_plain_runs(_of_column(condition, "time/step_s", sum))
+
+
 def tokens_a_step(condition: Condition) -> float | None:
     """Median number of response tokens per step."""
     counts = [each for run in condition.done for each in run.column("rollout/tokens")]

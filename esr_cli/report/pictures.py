@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from esr_cli.plots import report as draw
-from esr_cli.plots.report import Level, Point
+from esr_cli.plots.report import Level, Place, Point
 from esr_cli.report import numbers
 from esr_cli.report.book import Group
-from esr_cli.report.condition_tables import teacher_in
 from esr_cli.report.conditions import Condition
 from esr_cli.report.number import Number
+from esr_cli.report.panels import Line, Panel
 from esr_cli.runs.lines import PHASES
 
-UNIT = "accuracy, avg@k (%)"
+MEANS = "Marks are means over the {unit}s with their 95 % intervals"
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Where figures are drawn: a folder, a prefix of their names, and the kinds of files."""
+
+    folder: Path
+    prefix: str
+    kinds: tuple[str, ...]
+
+    def at(self, name: str) -> str:
+        """The full name of a figure, without its ending."""
+        return f"{self.prefix}{name}"
 
 
 @dataclass(frozen=True)
@@ -28,35 +43,90 @@ class Picture:
     svg: Path
 
 
-def pictures(group: Group, folder: Path, prefix: str) -> list[Picture]:
-    """Draws a group's figures. A figure without data is left out."""
-    found = [_lengths(group, folder, prefix), _steps(group, folder, prefix),
-             _phases(group, folder, prefix)]  # fmt: skip
-    return [each for each in found if each]
+def lead_pictures(panel: Panel, canvas: Canvas) -> list[Picture]:
+    """Accuracy against the tokens sampled, and over the steps."""
+    tokens = _cost(panel, canvas, "accuracy_by_tokens", "the tokens sampled in training",
+                   "tokens sampled in training", lambda line: line.tokens)  # fmt: skip
+    return [each for each in (tokens, _steps(panel, canvas)) if each]
 
 
-def _lengths(group: Group, folder: Path, prefix: str) -> Picture | None:
-    esr = [each for each in group.graded if each.kind == "esr" and each.done]
+def more_pictures(panel: Panel, canvas: Canvas) -> list[Picture]:
+    """Accuracy against the seconds of training, and against N."""
+    seconds = _cost(panel, canvas, "accuracy_by_seconds", "the seconds of training",
+                    "seconds of training", lambda line: line.seconds)  # fmt: skip
+    return [each for each in (seconds, _lengths(panel, canvas)) if each]
+
+
+def _axis(panel: Panel) -> str:
+    """What the accuracy axis of a panel shows."""
+    return f"{panel.benchmark} {panel.metric}, %"
+
+
+def _picture(canvas: Canvas, name: str, title: str, caption: str, values: Sequence[str]) -> Picture:
+    alt_text = f"{title}. {'; '.join(values)}."
+    svg = canvas.folder / f"{canvas.at(name)}.svg"
+    return Picture(canvas.at(name), title, caption, alt_text, svg)
+
+
+def _cost(
+    panel: Panel, canvas: Canvas, name: str, what: str, axis: str,
+    of: Callable[[Line], Number | None],
+) -> Picture | None:  # fmt: skip
+    places, values = [], []
+    for line in panel.lines:
+        cost = of(line)
+        if cost and cost.value > 0:
+            point = _point(cost.value, line.accuracy)
+            finite = math.isfinite(cost.high - cost.low)
+            spread = (max(0.0, cost.low), cost.high) if finite else (cost.value, cost.value)
+            places.append(Place(line.label, point, *spread))
+            values.append(f"{line.label}: {point.value:.1f} at {point.at:,.0f}")
+    if not places:
+        return None
+    levels = [] if not (start := panel.start) else [_level("at the start", start)]
+    draw.costs(canvas.folder, canvas.at(name), places, levels, (axis, _axis(panel)),
+               canvas.kinds)  # fmt: skip
+    caption = f"{panel.name}, last evaluation. {MEANS.format(unit=panel.unit)}."
+    return _picture(canvas, name, f"Accuracy against {what}", caption, values)
+
+
+def _steps(panel: Panel, canvas: Canvas) -> Picture | None:
+    curves = {}
+    for condition in panel.conditions:
+        at = sorted({step for run in condition.done for step in run.steps(panel.benchmark)})
+        known = [(step, _at_step(condition, panel.benchmark, step)) for step in at]
+        points = [_point(step, number) for step, number in known if number]
+        if len(points) > 1:
+            curves[condition.label] = points
+    if not curves:
+        return None
+    name = "accuracy_by_step"
+    draw.steps(canvas.folder, canvas.at(name), curves, _axis(panel), canvas.kinds)
+    values = [f"{label} from {points[0].value:.1f} to {points[-1].value:.1f}"
+              for label, points in curves.items()]  # fmt: skip
+    spread = "shades are" if len(curves) <= draw.SHADED else "the bars at the ends are"
+    caption = f"{panel.name}. Lines are means over the {panel.unit}s; {spread} 95 % intervals."
+    return _picture(canvas, name, "Accuracy over the steps", caption, values)
+
+
+def _lengths(panel: Panel, canvas: Canvas) -> Picture | None:
     families: dict[str, list[tuple[Condition, Point]]] = {}
-    for condition in esr:
-        number = numbers.accuracy(condition, group.benchmark, "last")
-        if number:
-            point = _point(condition.tokens, number)
+    for condition in panel.conditions:
+        if condition.kind == "esr":
+            point = _point(condition.tokens, panel.accuracy(condition))
             families.setdefault(condition.family, []).append((condition, point))
     if not families:
         return None
-    curves = _named(families)
-    levels = _levels(group)
-    name = f"{prefix}accuracy_by_length"
-    draw.lengths(folder, name, curves, levels, UNIT)
+    curves, levels = _named(families), _levels(panel)
+    name = "accuracy_by_length"
+    draw.lengths(canvas.folder, canvas.at(name), curves, levels, _axis(panel), canvas.kinds)
     values = [f"{label} at N={p.at:g}: {p.value:.1f}" for label, c in curves.items() for p in c]
     values += [f"{level.label}: {level.value:.1f}" for level in levels]
-    return Picture(
-        name, "Accuracy against the rollout length",
-        f"{group.benchmark}, last evaluation, in per cent. Marks are means over the seeds with "
-        "their 95 % intervals, dots single seeds; the horizontal lines do not depend on N.",
-        "Accuracy against the rollout length N. " + "; ".join(values) + ".", folder / f"{name}.svg",
-    )  # fmt: skip
+    caption = (
+        f"{panel.name}, last evaluation. {MEANS.format(unit=panel.unit)}, dots single "
+        f"{panel.unit}s; the horizontal lines do not depend on N."
+    )
+    return _picture(canvas, name, "Accuracy against the rollout length", caption, values)
 
 
 def _named(families: dict[str, list[tuple[Condition, Point]]]) -> dict[str, list[Point]]:
@@ -70,67 +140,50 @@ def _named(families: dict[str, list[tuple[Condition, Point]]]) -> dict[str, list
     return curves
 
 
-def _levels(group: Group) -> list[Level]:
+def _levels(panel: Panel) -> list[Level]:
     """Full rollouts (those comparable with ESR first), the untrained student and the teacher."""
-    coupled = {full.label for _, full in group.couples("main", "full")}
-    full = [condition for condition in group.graded if condition.kind == "full" and condition.done]
+    coupled = {full.label for _, full in panel.group.couples("main", "full")}
+    full = [condition for condition in panel.conditions if condition.kind == "full"]
     full.sort(key=lambda condition: condition.label not in coupled)
-    found = [(each.label, numbers.accuracy(each, group.benchmark, "last")) for each in full[:3]]
-    most = max(group.graded, key=lambda condition: len(condition.units))
-    found.append(("student at the start", numbers.accuracy(most, group.benchmark, "before")))
-    found.append(("teacher", teacher_in(group, group.benchmark, "avg@")))
-    return [
-        Level(label, 100 * number.value, 100 * number.low, 100 * number.high)
-        for label, number in found if number
-    ]  # fmt: skip
+    found: list[tuple[str, Number | None]] = [
+        (each.label, panel.accuracy(each)) for each in full[:3]
+    ]
+    found += [("student at the start", panel.start), ("teacher", panel.teacher)]
+    return [_level(label, number) for label, number in found if number]
 
 
-def _steps(group: Group, folder: Path, prefix: str) -> Picture | None:
-    curves = {}
-    for condition in group.graded:
-        runs = condition.done
-        at = sorted({step for run in runs for step in run.steps(group.benchmark)})
-        known = [(step, _at_step(condition, group, step)) for step in at]
-        points = [_point(step, number) for step, number in known if number]
-        if len(points) > 1:
-            curves[condition.label] = points
-    if not curves:
-        return None
-    name = f"{prefix}accuracy_by_step"
-    draw.steps(folder, name, curves, UNIT)
-    values = "; ".join(f"{label} from {points[0].value:.1f} to {points[-1].value:.1f}"
-                     for label, points in curves.items())  # fmt: skip
-    return Picture(
-        name, "Accuracy over the steps", f"{group.benchmark}, means over the seeds, in per cent.",
-        f"Accuracy over the steps: {values}.", folder / f"{name}.svg",
-    )  # fmt: skip
-
-
-def _at_step(condition: Condition, group: Group, step: int) -> Number | None:
+def _at_step(condition: Condition, benchmark: str, step: int) -> Number | None:
     return numbers.accuracy_at(
-        condition, group.benchmark, lambda run, on: step if step in run.steps(on) else None
+        condition, benchmark, lambda run, on: step if step in run.steps(on) else None
     )
 
 
-def _phases(group: Group, folder: Path, prefix: str) -> Picture | None:
+def phases(group: Group, among: Sequence[Condition], canvas: Canvas) -> list[Picture]:
+    """The phases of a step and the peak memory of those conditions of a group whose times count:
+    no picture, or one.
+    """
     seconds, peaks = {}, {}
-    for condition in group.clocked:
+    clocked = {id(each) for each in group.clocked}
+    for condition in (each for each in among if id(each) in clocked):
         medians = {phase: numbers.phase_seconds(condition, phase) for phase in PHASES}
         if any(medians.values()):
             seconds[condition.label] = {phase: n.value for phase, n in medians.items() if n}
             if peak := numbers.peak_gib(condition):
                 peaks[condition.label] = peak.value
     if not seconds:
-        return None
-    name = f"{prefix}seconds_and_memory"
-    draw.phases(folder, name, seconds, peaks)
-    totals = "; ".join(f"{label}: {sum(each.values()):.3g} s" for label, each in seconds.items())
-    return Picture(
-        name, "Seconds and memory",
+        return []
+    name = "seconds_and_memory"
+    draw.phases(canvas.folder, canvas.at(name), seconds, peaks, canvas.kinds)
+    totals = [f"{label}: {sum(each.values()):.3g} s" for label, each in seconds.items()]
+    caption = (
         "Left: the median of each phase of a step, averaged over the seeds. Right: the peak memory "
-        "of the trainer process, on the device, or resident if there is no device.",
-        f"Seconds a step. {totals}.", folder / f"{name}.svg",
-    )  # fmt: skip
+        "of the trainer process, on the device, or resident if there is no device."
+    )
+    return [_picture(canvas, name, "Seconds a step and memory", caption, totals)]
+
+
+def _level(label: str, number: Number) -> Level:
+    return Level(label, 100 * number.value, 100 * number.low, 100 * number.high)
 
 
 def _point(at: float, number: Number) -> Point:

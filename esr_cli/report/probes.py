@@ -52,18 +52,18 @@ class View:
     link: str
 
 
-def views(book: Book, out: Path) -> list[View]:
-    """Views of all probes, sorted by name and then by run."""
+def views(book: Book, out: Path, kinds: tuple[str, ...] = ("svg",)) -> list[View]:
+    """Views of all probes, sorted by name and then by run; their figures as files of `kinds`."""
     names = dict.fromkeys([*DESCRIPTIONS, *(n for run in book.runs for n in run.probes),
                            *(p.name for group in book.groups for p in group.loose)])  # fmt: skip
     found = [probe for name in names for group in book.groups for probe in group.probes(name)]
     folder = out / "figures"
-    return [_view(probe, out, folder / f"probe-{at}") for at, probe in enumerate(found)]
+    return [_view(probe, out, folder / f"probe-{at}", kinds) for at, probe in enumerate(found)]
 
 
-def _view(probe: Probe, out: Path, folder: Path) -> View:
+def _view(probe: Probe, out: Path, folder: Path, kinds: tuple[str, ...]) -> View:
     title, sentence = DESCRIPTIONS.get(probe.name, (probe.name, ""))
-    drawn = _draw(probe, folder)
+    drawn = _draw(probe, folder, kinds)
     page = probe.name == "samples"
     table = None if page else small(probe.rows)
     values = (
@@ -81,14 +81,14 @@ def _view(probe: Probe, out: Path, folder: Path) -> View:
     )  # fmt: skip
 
 
-def _draw(probe: Probe, folder: Path) -> Path | None:
+def _draw(probe: Probe, folder: Path, kinds: tuple[str, ...]) -> Path | None:
     """The figure of a probe, or the page of its samples; None if its rows do not suffice."""
     if probe.name not in DESCRIPTIONS:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with warnings.catch_warnings(action="ignore"):  # about the size of foreign labels
-            plots.draw(probe.name, probe.rows, folder, probe.label, kinds=("svg",))
+            plots.draw(probe.name, probe.rows, folder, probe.label, kinds=kinds)
     # The rows are those of a stranger, and each painter needs others.
     except Exception:
         return None

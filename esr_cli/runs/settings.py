@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from esr_cli.base.words import counted
 from esr_cli.config.train import FREE_ON_RESUME
 
 # Settings that do not distinguish one condition from another.
@@ -14,6 +15,8 @@ ROLES = (
     "rollout.max_tokens", "lengths", "loss.select", "loss.keep_tokens", "loss.by",
     "loss.window_start", "loss.window_end", "loss.confidence",
 )  # fmt: skip
+# A longer value, such as a prompt template, is cut in a label.
+MOST_OF_A_VALUE = 40
 
 
 def unit_of(config: dict[str, Any]) -> int | str:
@@ -62,3 +65,19 @@ def differing(a: dict[str, Any], b: dict[str, Any], free: Iterable[str] = ()) ->
 def under(key: str, names: Iterable[str]) -> bool:
     """Whether a dotted name is one of `names` or lies below one of them."""
     return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
+def in_words(name: str, value: Any) -> str:
+    """A setting and its value, for labels: `learning rate 0.001`, `without system`, `64 questions`.
+
+    `name` is the last part of its dotted name.
+    """
+    words = name.replace("_", " ")
+    if name == "limit" and value is None:
+        return "all questions"
+    if value is None or isinstance(value, bool):
+        return f"{'with' if value else 'without'} {words}"
+    if name == "limit" and isinstance(value, int):
+        return counted(value, "question")
+    text = " ".join(str(value).split())
+    return f"{words} {text if len(text) <= MOST_OF_A_VALUE else f'{text[:MOST_OF_A_VALUE]}…'}"

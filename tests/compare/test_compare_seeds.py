@@ -29,20 +29,21 @@ def compared(capsys, a, b) -> str:
 
 
 def bounds(text: str) -> tuple[float, float]:
-    low, high = text.split("[")[1].split("]")[0].split(", ")
-    return float(low), float(high)
+    # The intervals of a, of b, and of b - a.
+    low, high = text.split("[")[3].split("]")[0].split(", ")
+    return float(low) / 100, float(high) / 100
 
 
 def test_the_spread_of_the_paired_differences_over_seeds_is_in_the_interval(tmp_path, capsys):
     a = sweep(tmp_path / "a", (0.2, 0.3, 0.4), "+rollout_len=32")
     same = compared(capsys, a, sweep(tmp_path / "b", (0.6, 0.7, 0.8), "+rollout_len=64"))
     # Each seed gains 0.4, so seeds as such differ by 0.1 and their differences by nothing.
-    assert "+0.400" in same and "b is better" in same and "one run a side" not in same
+    assert "+40.0" in same and "is better" in same and "one run each" not in same
     low, _ = bounds(same)
     assert low > 0.25
     wide = compared(capsys, a, sweep(tmp_path / "c", (0.8, 0.9, 0.4), "+rollout_len=64"))
     # Gains of 0.6, 0.6 and 0: standard error 0.2, and t of two degrees of freedom is 4.303.
-    assert "+0.400" in wide and "within noise" in wide and "three seeds or fewer" in wide
+    assert "+40.0" in wide and "within noise" in wide and "three seeds or fewer" in wide
     low, high = bounds(wide)
     assert low < 0.4 - 4.3 * 0.18 and high == 1.0
 
@@ -54,7 +55,7 @@ def test_sides_without_a_shared_seed_are_independent(tmp_path, capsys):
     # Welch: two standard errors of 0.1/√3, and four degrees of freedom with a t of 2.776.
     half = 2.776 * 0.1 * math.sqrt(2 / 3)
     low, high = bounds(text)
-    assert "share no seed" in text and "3 and 3" in text
+    assert "b shares no seed with a" in text
     assert high - low > 2 * half and low == pytest.approx(0.4 - half, abs=0.06)
 
 
@@ -63,7 +64,9 @@ def test_seeds_of_one_side_and_unfinished_runs_are_left_out_and_said(tmp_path, c
     b = sweep(tmp_path / "b", (0.6, 0.7, 0.8), "+rollout_len=64")
     write_run(b / "cut", "seed=3", "+rollout_len=64", right={2: [RIGHT]}, state="unfinished")
     text = compared(capsys, a, b)
-    assert "1 run of b not complete" in text and "ignored: 3" in text and "+0.400" in text
+    assert "1 run of b not complete" in text
+    assert "alone has are ignored in their difference: 3" in text
+    assert "+40.0" in text
 
 
 def test_students_of_a_population_are_the_unit_each_the_mean_of_its_seeds(tmp_path, capsys):
@@ -76,8 +79,8 @@ def test_students_of_a_population_are_the_unit_each_the_mean_of_its_seeds(tmp_pa
                   "pair.population=all", f"pair.student.path={student}", seeds=(0, 1))  # fmt: skip
     text = compared(capsys, tmp_path / "a", tmp_path / "b")
     # Three students, not six runs: their means of two seeds differ by 0.3 each.
-    assert "students" in text and " 100 │ 3 " in text, text
-    assert "0.450" in text and "0.750" in text and "+0.300" in text and "b is better" in text
+    assert "students" in text and "lab, 100 questions" in text and "│ b │ 3 │" in text, text
+    assert "45.0 [" in text and "75.0 [" in text and "+30.0" in text and "is better" in text
     seeds = sweep(tmp_path / "seeds", (0.5, 0.6), "+rollout_len=32", seeds=(0, 1))
     with pytest.raises(ConfigError, match=r"over seeds, and a=.* over students"):
         run(CompareConfig(a=str(tmp_path / "a"), b=str(seeds)), [])
@@ -117,5 +120,5 @@ def test_one_seed_never_makes_a_training_better(tmp_path, capsys):
     a = sweep(tmp_path / "a", (0.0,), "+rollout_len=32", seeds=(0,))
     b = sweep(tmp_path / "b", (1.0,), "+rollout_len=64", seeds=(0,))
     text = compared(capsys, a / "0", b / "0")
-    assert "b answers better" in text and "is better" not in text
-    assert "no other seeds" in text and "not two ways of training" in text
+    assert "answers better" in text and "is better" not in text
+    assert "no other seeds" in text and "not ways of training" in text

@@ -106,7 +106,7 @@ def test_ids_are_unique_and_every_picture_has_alternative_text(text):
     ids = Counter(attributes["id"] for _, attributes in elements if "id" in attributes)
     assert not [name for name, count in ids.items() if count > 1]
     pictures = [a for tag, a in elements if tag in ("svg", "img")]
-    assert len(pictures) == 5
+    assert len(pictures) == 7
     assert all(len(a.get("aria-label") or a.get("alt") or "") > 20 for a in pictures)
     refers = re.findall(r'(?:href="#|url\(#)(drawing-[^")]+)', text)
     assert refers and set(refers) <= set(ids)

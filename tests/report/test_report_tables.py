@@ -14,6 +14,7 @@ from esr_cli.report.book import Book, open_book
 from esr_cli.report.content import SHAPES
 from esr_cli.report.markdown import markdown
 from esr_cli.report.page import page
+from esr_cli.report.panels import panels
 from esr_cli.report.tables import BEST, HELD_OUT, LAST, OURS, PAPER, Table, thinned
 
 MAIN = "qwen25math_1p5b__qwen3_1p7b"
@@ -143,6 +144,17 @@ def test_the_base_metric_of_a_plus_benchmark_is_in_the_base_column(tmp_path):
     assert [cell.text for cell in steps[0].cells[:2]] == ["50.0", "40.0"]
 
 
+def test_another_benchmark_has_a_column_with_its_own_name(tmp_path):
+    for n in (8, 32, "full"):
+        write_run(tmp_path / f"n{n}", f"+rollout_len={n}", right=RIGHT)
+    table = build(open_book(tmp_path), "main")
+    assert table.columns[:2] == ("MATH-500 avg@4", "lab avg@k")
+    for row in table.rows:
+        paper, lab = (cell.text for cell in row.cells[:2])
+        assert lab == "–" if row.whose == PAPER else paper == "–", row
+    assert [row.cells[1].text for row in table.rows if row.whose == LAST] == ["75.0"] * 2
+
+
 def test_a_growing_length_follows_the_paper_s_row(tmp_path):
     write_run(tmp_path / "run", f"pair={MAIN}", "+rollout_len=200", "lengths=linear",
               "rollouts_per_prompt=16", right=RIGHT, benchmark="math500")  # fmt: skip
@@ -170,12 +182,13 @@ def test_a_curve_joins_conditions_that_differ_only_in_n(tmp_path, monkeypatch):
     for rate in ("1e-3", "2e-3", "3e-3"):
         write_run(tmp_path / rate, "+rollout_len=full", f"tune.learning_rate={rate}", right=RIGHT)
     drawn = {}
-    names = ("folder", "name", "curves", "levels", "unit")
+    names = ("folder", "name", "curves", "levels", "unit", "kinds")
     monkeypatch.setattr(
         pictures.draw, "lengths", lambda *given: drawn.update(zip(names, given, strict=True))
     )
     (group,) = open_book(tmp_path).groups
-    pictures.pictures(group, tmp_path / "figures", "")
+    [panel] = panels(group)
+    pictures.more_pictures(panel, pictures.Canvas(tmp_path / "figures", "", ("svg",)))
     assert {name: [point.at for point in points] for name, points in drawn["curves"].items()} == {
         "ESR": [8, 32], "ESR, rollouts per prompt 4": [32]
     }  # fmt: skip
@@ -236,8 +249,9 @@ def test_places_where_the_authors_differ_from_the_paper(book):
 
 def test_page_and_markdown_name_the_authors_figures_as_theirs(book):
     tables = [authors.disagreements(book), *later(book).values()]
-    nothing = [[] for _ in range(8)]
-    report = content.Report("A title", *nothing, "the paper", tables, "their notes", tables[0])
+    nothing = [[] for _ in range(3)]
+    report = content.Report("A title", *nothing, tables[0], "None measured.", [], [], [],
+                            "the paper", tables, "their notes")  # fmt: skip
     text = markdown(report)
     assert "## Later figures of the paper's authors\n\nFrom their notes" in text
     assert f"| {MAIN}: math500 | ESR N=100 | authors, later | 63.15 |" in text
