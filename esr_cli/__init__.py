@@ -6,9 +6,7 @@ The names below are the Python API (docs/python.md). Each is imported when it is
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as in typing, whose import would take longer than all of this
 if TYPE_CHECKING:
     from esr_cli.api.grading import GRADERS, grader
     from esr_cli.api.runs import Run, load_run
@@ -53,15 +51,21 @@ _PLACES = {
 _MODULES = {name: f"esr_cli.{place}" for place, names in _PLACES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
+def _attribute(name: str) -> object:
     if name == "__version__":
         return _version()
+    if name != "train" and name not in _MODULES:
+        raise AttributeError(f"module 'esr_cli' has no attribute {name!r}")
+    import importlib
+
     if name == "train":  # the package of that name can be called
         return importlib.import_module("esr_cli.train")
-    if name not in _MODULES:
-        raise AttributeError(f"module 'esr_cli' has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
     return value
+
+
+if not TYPE_CHECKING:  # a type checker shall know no other names
+    __getattr__ = _attribute
 
 
 def __dir__() -> list[str]:

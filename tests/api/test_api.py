@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -83,6 +84,24 @@ def test_a_run_resumes_from_python_and_inside_an_application_of_hydra(tmp_path, 
     assert longer.folder == first.folder and list(longer.metrics["step"]) == [1, 2, 3]
     typed = [row["overrides"] for row in rows(tmp_path / "a run=1", "environment.jsonl")]
     assert "steps=2" in typed[0] and "steps=3" in typed[1]
+
+
+def test_a_script_without_a_guard_is_not_run_again_by_its_workers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('once', flush=True)\n"
+        "from esr_cli.execution import processes\n"
+        "launched = processes.take_process('worker')\n"
+        "launched.pipe.send((dict, {}, None))\n"
+        "print(launched.pipe.recv(), flush=True)\n"
+        "launched.pipe.send(None)\n"
+        "launched.process.join()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout == "once\n(True, None)\n", done.stdout + done.stderr
 
 
 def test_a_thread_cannot_train():

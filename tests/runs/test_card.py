@@ -34,7 +34,8 @@ def test_a_card_says_what_from_what_how_and_how_well(tmp_path):
     assert "esr train rollout_len=8 steps=2 tune=lab_lora\n" in body, "no folders of the user's"
     assert "LoRA, rank " in body and json.dumps(str(run / "student")) in body
     assert 'AutoModelForCausalLM.from_pretrained("owner/base")' in body, "what peft adapts"
-    assert 'LLM("me/x")' in card.text(run, "me/x")
+    pushed = card.text(run, "me/x")
+    assert 'LLM("me/x")' in pushed and '"me/x", subfolder="adapter"' in pushed
 
 
 def test_hostile_names_are_text_in_the_card(tmp_path):
