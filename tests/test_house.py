@@ -44,7 +44,7 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "assembly",
         "benchmarks student teacher rollout execution tasks graders models distill",
-        "adapting data data_files examiner memory model_folder objective pairing preflight "
+        "adapting data examiner memory model_folder objective pairing preflight "
         "random_pair seats several_teachers teachers templates watcher workers",
     ),
     # parts
@@ -78,13 +78,13 @@ PLAN: list[tuple[str, str, str]] = [
     ),
     ("distill", "", "divergence head lengths positions ranks shared"),
     # what everyone may use
-    ("config", "", "errors finding gate probe schema train"),
+    ("config", "", "errors finding gate needed probe schema train"),
     ("types", "", ""),
     (
         "base",
         "",
-        "available failures files hub notes parallel process reading seeds states statistics words "
-        "writing",
+        "available failures files hub notes parallel places process reading seeds states "
+        "statistics words writing",
     ),
 ]
 NAMES = [room for room, _, _ in PLAN]

@@ -18,7 +18,7 @@ from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Responses, judge
 from esr_cli.benchmarks.responses import Answers, for_benchmark
-from esr_cli.config import EvalConfig, ModelConfig
+from esr_cli.config import EvalConfig, ModelConfig, needed
 from esr_cli.eval import folder as eval_folder
 from esr_cli.eval.folder import Done
 from esr_cli.runs.record import rows_in
@@ -47,8 +47,7 @@ def run(config: EvalConfig, overrides: list[str]) -> None:
 
 def _need_files(config: EvalConfig) -> None:
     """Raises `ConfigError` for what is missing, before a download of something else is tried."""
-    for name, each in config.benchmark.items():
-        catalog.need_files(name, each, config.data_dir)
+    needed.need(config)
     if config.generations:
         reading.open_file(Path(config.generations)).close()
     if config.model:
