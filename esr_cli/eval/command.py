@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -96,7 +97,8 @@ def _grade(
 def _print(folder: Path) -> None:
     table = Table(title=str(folder), title_justify="left")
     for heading in ("benchmark", "step", "metric", "value", "95 % interval", "n"):
-        table.add_column(heading, justify="left" if heading in ("benchmark", "metric") else "right")
+        side: Literal["left", "right"] = "left" if heading in ("benchmark", "metric") else "right"
+        table.add_column(heading, justify=side, no_wrap=heading == "benchmark")
     shown = [row for row in rows_in(folder, "eval.jsonl") if not FILE_ONLY(row["metric"])]
     for (benchmark, step), rows in groupby(shown, key=lambda row: (row["benchmark"], row["step"])):
         for row in rows:
