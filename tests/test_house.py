@@ -47,7 +47,7 @@ PLAN: list[tuple[str, str, str]] = [
     (
         "assembly",
         "benchmarks student teacher rollout execution tasks graders models distill",
-        "adapting data data_files examiner memory model_folder objective pairing preflight "
+        "adapting data examiner memory model_folder objective pairing preflight "
         "random_pair seats several_teachers teachers templates watcher workers",
     ),
     # parts
@@ -82,13 +82,13 @@ PLAN: list[tuple[str, str, str]] = [
     ),
     ("distill", "", "divergence head lengths positions ranks shared"),
     # what everyone may use
-    ("config", "", "benchmark errors evaluate finding gate probe saved_yaml schema train"),
+    ("config", "", "benchmark errors evaluate finding gate needed probe saved_yaml schema train"),
     ("types", "", ""),
     (
         "base",
         "",
-        "available companions failures files hub notes parallel process reading seeds states "
-        "statistics terminal words writing",
+        "available companions failures files hub notes parallel places process reading seeds "
+        "states statistics terminal words writing",
     ),
 ]
 NAMES = [room for room, _, _ in PLAN]

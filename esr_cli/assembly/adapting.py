@@ -7,10 +7,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from esr_cli.assembly import model_folder, preflight
-from esr_cli.assembly.data_files import need_files
 from esr_cli.base.failures import brief
-from esr_cli.benchmarks import catalog
-from esr_cli.config import ConfigError, ModelConfig, TrainConfig
+from esr_cli.config import ConfigError, ModelConfig, TrainConfig, needed
 from esr_cli.config.errors import LARGEST
 from esr_cli.models import loading
 
@@ -23,7 +21,8 @@ def begun(config: Config, overrides: list[str], new: bool) -> tuple[Config, list
     A run that resumes keeps its settings. Raises `ConfigError` at once if files are missing.
     """
     config, notes = available(config, overrides) if new else (config, [])
-    need_files(config)
+    for _, check in needed.file_checks(config):
+        check()
     if not new:
         return config, notes
     config, more = fitted(config, overrides)
@@ -40,7 +39,7 @@ def available(config: Config, overrides: Iterable[str]) -> tuple[Config, list[st
     chosen = dict(config.benchmark)
     for name, each in config.benchmark.items():
         try:
-            catalog.need_files(name, each, config.data_dir)
+            needed.need_files(name, each, config.data_dir)
         except ConfigError as error:
             del chosen[name]
             notes.append(f"benchmark={name} is left out, as its data is not here ({error})")

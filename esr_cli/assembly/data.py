@@ -13,12 +13,12 @@ from random import Random
 from typing import Any
 
 from esr_cli.assembly import model_folder
-from esr_cli.assembly.data_files import named
 from esr_cli.assembly.objective import lengths_of
 from esr_cli.base.files import find_data
 from esr_cli.base.reading import printable
 from esr_cli.base.words import counted
 from esr_cli.config import ConfigError, TaskConfig, TrainConfig, teacher_key
+from esr_cli.config.needed import named
 from esr_cli.graders.boxed import last_box
 from esr_cli.tasks import code, filters, glaive, math, own, rows
 from esr_cli.tasks.chat import REFERENCE, Chat, chats

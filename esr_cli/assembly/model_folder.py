@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from esr_cli.base import hub, process, reading
 from esr_cli.base.failures import brief
 from esr_cli.config import ConfigError, ModelConfig
+from esr_cli.config.needed import hub_id
 from esr_cli.models import heads, loading
 from esr_cli.tasks.chat import PROBE, Chat
 
@@ -29,9 +30,8 @@ def check(key: str, model: ModelConfig, need_weights: bool) -> None:
     if model.chat_template:
         _template(key, model.chat_template)
     if not folder.exists():
-        # A hub id is `owner/name`; anything else is taken as a folder.
-        if path.count("/") == 1 and not path.startswith((".", "/", "~")):
-            _check_cached(key, model, need_weights)
+        if hub_id(path):
+            hub.need_model(key, path, model.revision, need_weights)
             return
         remedy = f"make it: {model.made_by}" if model.made_by else "give a model folder or a hub id"
         raise ConfigError(f"{key}={path}: no such folder; {remedy}")
@@ -102,23 +102,6 @@ def end_ids(key: str, model: ModelConfig) -> tuple[int, ...]:
         raise TypeError(f"eos_token_id is {list(ids)}")
     except Exception as error:  # the files are third-party
         raise ConfigError(_damaged(key, model.path, "generation_config.json", error)) from None
-
-
-def _check_cached(key: str, model: ModelConfig, need_weights: bool) -> None:
-    """Raises `ConfigError` if the hub cannot be asked for a model that is not in its cache."""
-    reason = hub.out_of_reach()
-    if not reason:
-        return
-    folder, missing = hub.cached_model(model.path, model.revision), "the model is"
-    if folder:
-        weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-        if not need_weights or any(each.is_file() for each in weights):
-            return
-        missing = "its weights are"
-    raise ConfigError(
-        f"{key}={model.path}: {reason}, and {missing} not in the cache; give a folder, or fetch it "
-        "where there is a network"
-    )
 
 
 def _check_entries(key: str, path: str, folder: Path) -> None:

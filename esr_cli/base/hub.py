@@ -16,6 +16,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from esr_cli.base.reading import ConfigError
+
 WAIT_S = 2.0
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 PORTS = {"http": 80, "https": 443}
@@ -37,6 +39,23 @@ def out_of_reach() -> str:
         if name in sys.modules:
             sys.modules[name].HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
     return f"{host} is out of reach: {problem}"
+
+
+def need_model(key: str, path: str, revision: str | None, weights: bool = True) -> None:
+    """Raises `ConfigError` if the hub cannot be asked for a model that is not in its cache."""
+    reason = out_of_reach()
+    if not reason:
+        return
+    folder, absent = cached_model(path, revision), "the model is"
+    if folder:
+        found = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+        if not weights or any(each.is_file() for each in found):
+            return
+        absent = "its weights are"
+    raise ConfigError(
+        f"{key}={path}: {reason}, and {absent} not in the cache; give a folder, or fetch it where "
+        "there is a network"
+    )
 
 
 def cached_model(path: str, revision: str | None) -> Path | None:

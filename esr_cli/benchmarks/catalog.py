@@ -61,13 +61,6 @@ def load_all(
     return [load(name, config, data_dir, limit) for name, config in chosen.items()]
 
 
-def need_files(name: str, config: BenchmarkConfig, data_dir: str | None) -> None:
-    """Raises `ConfigError` if a file is missing and cannot be downloaded; see `rows.locate`."""
-    for files in (config.files, config.answers):
-        if files or (config.hub.path and files is config.files):
-            rows.locate(name, files, config.hub, config.source, data_dir)
-
-
 def _questions(name: str, config: BenchmarkConfig, data_dir: str | None) -> list[Question]:
     if config.kind == "lab":
         return [

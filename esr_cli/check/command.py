@@ -14,7 +14,6 @@ from rich.table import Table
 
 from esr_cli.assembly import adapting, model_folder, preflight
 from esr_cli.assembly.data import Task, make_task
-from esr_cli.assembly.data_files import file_checks
 from esr_cli.assembly.examiner import Examiner
 from esr_cli.assembly.memory import Need
 from esr_cli.assembly.pairing import Pairing, resolve_pairing
@@ -26,6 +25,7 @@ from esr_cli.check import compatibility, facts, machine, prompts, trial
 from esr_cli.check.estimate import Estimate, finding, of_run, words
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.config.finding import Finding
+from esr_cli.config.needed import file_checks
 from esr_cli.probe.plan import plan
 from esr_cli.probe.settings import profile_of
 from esr_cli.runs import folder as run_folder

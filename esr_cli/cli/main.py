@@ -255,6 +255,7 @@ def _dispatch(command: str, tree: Any, caught: list[Exception]) -> None:
             return
         config = gate.read(tree, getattr(esr_cli.config, schema))
         if command in ("train", "eval"):
+            prelaunch.check(config)
             prelaunch.launch(config)
         importlib.import_module(f"esr_cli.{command}.command").run(config, overrides)
     except Exception as error:

@@ -1,8 +1,10 @@
-"""Starts the worker processes of a command early, while the main process still imports."""
+"""What happens while the main process has not imported its heavy modules yet: missing files are
+reported, and the worker processes of a command start.
+"""
 
 from __future__ import annotations
 
-from esr_cli.config import EvalConfig, TrainConfig
+from esr_cli.config import EvalConfig, TrainConfig, needed
 from esr_cli.execution import processes
 
 # esr_cli.rollout.vllm sets variables that vLLM reads on import, so it comes first.
@@ -16,6 +18,15 @@ TEACHER_MODULES: dict[str, tuple[str, ...]] = {
     "vllm": ("esr_cli.teacher.vllm_states", "vllm.entrypoints.llm"),
     "server": (),
 }
+
+
+def check(config: TrainConfig | EvalConfig) -> None:
+    """Raises `ConfigError` for files that cannot be had, see `needed.need`.
+
+    Not on resume, where the saved settings may differ, nor for a dry run, which lists all errors.
+    """
+    if not getattr(config, "resume", None) and not getattr(config, "dry_run", False):
+        needed.need(config)
 
 
 def launch(config: TrainConfig | EvalConfig) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 from rich.table import Table
 
@@ -17,7 +18,7 @@ from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Responses, judge
 from esr_cli.benchmarks.responses import Answers, for_benchmark
-from esr_cli.config import EvalConfig, ModelConfig
+from esr_cli.config import EvalConfig, ModelConfig, needed
 from esr_cli.eval import folder as eval_folder
 from esr_cli.eval.folder import Done
 from esr_cli.runs.record import rows_in
@@ -46,8 +47,7 @@ def run(config: EvalConfig, overrides: list[str]) -> None:
 
 def _need_files(config: EvalConfig) -> None:
     """Raises `ConfigError` for what is missing, before a download of something else is tried."""
-    for name, each in config.benchmark.items():
-        catalog.need_files(name, each, config.data_dir)
+    needed.need(config)
     if config.generations:
         reading.open_file(Path(config.generations)).close()
     if config.model:
@@ -96,7 +96,8 @@ def _grade(
 def _print(folder: Path) -> None:
     table = Table(title=str(folder), title_justify="left")
     for heading in ("benchmark", "step", "metric", "value", "95 % interval", "n"):
-        table.add_column(heading, justify="left" if heading in ("benchmark", "metric") else "right")
+        side: Literal["left", "right"] = "left" if heading in ("benchmark", "metric") else "right"
+        table.add_column(heading, justify=side, no_wrap=heading == "benchmark")
     shown = [row for row in rows_in(folder, "eval.jsonl") if not FILE_ONLY(row["metric"])]
     for (benchmark, step), rows in groupby(shown, key=lambda row: (row["benchmark"], row["step"])):
         for row in rows:

@@ -10,7 +10,6 @@ from typing import Any
 from esr_cli.assembly import preflight
 from esr_cli.assembly.adapting import fitted
 from esr_cli.assembly.data import Task, make_task
-from esr_cli.assembly.data_files import need_files
 from esr_cli.assembly.pairing import Pairing, resolve_pairing
 from esr_cli.assembly.random_pair import with_random_weights
 from esr_cli.base import files
@@ -18,6 +17,7 @@ from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Exam
 from esr_cli.config import BenchmarkConfig, ConfigError, ModelConfig, ProbeCommandConfig, gate
+from esr_cli.config.needed import file_checks
 from esr_cli.runs import folder as run_folder
 from esr_cli.runs import record, saved
 from esr_cli.tasks.chat import chats, untold
@@ -137,7 +137,8 @@ def plan(config: ProbeCommandConfig, task: Task | None = None) -> Plan:
     `task` is the task of the settings, if it is loaded already. Raises `ConfigError`.
     """
     if config.source == "task":
-        need_files(replace(config, benchmark={}))
+        for _, check in file_checks(replace(config, benchmark={})):
+            check()
     config, notes = fitted(config, [])
     for note in notes:
         print(note, flush=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from esr_cli.base import hub as hf_hub
-from esr_cli.base import reading
+from esr_cli.base import places, reading
 from esr_cli.base.failures import brief
-from esr_cli.base.files import data_folder, find_data, hash_of
+from esr_cli.base.files import hash_of
 from esr_cli.config import ConfigError, HubConfig
 from esr_cli.tasks import tables
 
@@ -144,41 +144,16 @@ def stream(
 
     Raises `ConfigError` with both remedies if neither works.
     """
-    if paths := locate(name, files, hub, source, data_dir):
+    if paths := places.locate(name, files, hub.path, source, data_dir):
         return (row for path in paths for row in scan(path))
     reason = "" if os.path.isdir(hub.path) else hf_hub.out_of_reach()
     try:
         return _from_hub(hub)
     except Exception as error:  # a download can raise anything
+        remedy = places.missing(name, files, source, data_dir)
         raise ConfigError(
-            f"{_missing(name, files, source, data_dir)}; {hub.path} by name, split {hub.split}: "
-            f"{reason or brief(error)}"
+            f"{remedy}; {hub.path} by name, split {hub.split}: {reason or brief(error)}"
         ) from None
-
-
-def locate(
-    name: str, files: list[str], hub: HubConfig, source: str, data_dir: str | None
-) -> list[Path]:
-    """Returns the local files of a data set; none if it must be downloaded.
-
-    Raises `ConfigError` at once if a file is missing and the hub cannot be asked for it.
-    """
-    paths = [path for file in files if (path := find_data(file, data_dir))]
-    if files and len(paths) == len(files):
-        return paths
-    remedy = _missing(name, files, source, data_dir)
-    if not hub.path:
-        raise ConfigError(remedy)
-    if not hf_hub.knows_data(hub.path) and (reason := hf_hub.out_of_reach()):
-        raise ConfigError(f"{remedy}, or connect to a network for {hub.path} by name ({reason})")
-    return []
-
-
-def _missing(name: str, files: list[str], source: str, data_dir: str | None) -> str:
-    folder = data_folder(data_dir)
-    searched = f"not in {folder}" if folder else "no data_dir and no ESR_DATA is set"
-    absent = next((file for file in files if not find_data(file, data_dir)), "no file is named")
-    return f"{name}: {absent}: {searched}; put {source} there and give data_dir=FOLDER"
 
 
 def _from_hub(hub: HubConfig) -> Iterator[Row]:
