@@ -121,7 +121,7 @@ def _title(block: Block) -> str:
 
 def _heads(compared: Comparison) -> list[str]:
     units = [f"{compared.unit}s"] if compared.unit else []
-    costs = ["tokens sampled", "seconds of training"] if compared.trained else []
+    costs = ["tokens sampled", "training, s"] if compared.trained else []
     against = f"minus {compared.baseline}, points"
     return ["", *units, "accuracy, %", against, "verdict", *costs]
 

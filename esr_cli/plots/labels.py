@@ -47,11 +47,14 @@ def beside(axes: Any, ends: Sequence[tuple[str, float, float, Any]]) -> None:
         )  # fmt: skip
 
 
-def around(axes: Any, points: Sequence[tuple[str, float, float]], taken: Sequence[Any]) -> None:
-    """A label near each point (label, x, y), at the nearest place that covers neither another label
-    nor one of the lines in `taken` (ends in data coordinates). A line joins distant ones.
+def around(
+    axes: Any, points: Sequence[tuple[str, float, float, float, float]], taken: Sequence[Any]
+) -> None:
+    """A label near each point, where it covers neither another label nor a line in `taken`.
 
-    The layout of the figure is final afterwards.
+    `points` has label, x, y, and the ends of the bar above and below, `taken` the ends of lines,
+    all in data coordinates. A thin line joins a distant label to its point. The layout of the
+    figure is final afterwards.
     """
     pixels = _frozen(axes)
     move = axes.transData.transform
@@ -59,7 +62,7 @@ def around(axes: Any, points: Sequence[tuple[str, float, float]], taken: Sequenc
     # The ticks and their labels, to the left and below.
     boxes = [(-FAR, -FAR, frame.x0, FAR), (-FAR, -FAR, FAR, frame.y0)]
     boxes += [_box(move(a), move(b), 4 * pixels) for a, b in taken]
-    for label, x, y in points:
+    for label, x, y, top, bottom in points:
         text = axes.annotate(
             wrapped(label, NARROW), (x, y), (0, 0), textcoords="offset points", fontsize=8,
             ha="center", va="center", annotation_clip=False,
@@ -67,10 +70,13 @@ def around(axes: Any, points: Sequence[tuple[str, float, float]], taken: Sequenc
         )  # fmt: skip
         at, size = move((x, y)), text.get_window_extent()
         best = None
+        # Above and below it lies beyond the bar.
+        beyond = {1: move((x, top))[1] - at[1], -1: move((x, bottom))[1] - at[1]}
         for ring in RINGS:
             for right, up in SIDES:
+                ends = 0 if right else beyond[round(up)]
                 offset = (right * (ring * pixels + size.width / 2),
-                          up * (ring * pixels + size.height / 2))  # fmt: skip
+                          up * (ring * pixels + size.height / 2) + ends)  # fmt: skip
                 box = _box(at + offset - (size.width / 2, size.height / 2),
                            at + offset + (size.width / 2, size.height / 2), pixels)  # fmt: skip
                 covered = sum(_overlap(box, each) for each in boxes)

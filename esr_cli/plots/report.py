@@ -86,7 +86,8 @@ def costs(
         bars += [((p.left, p.point.value), (p.right, p.point.value)) for p in places]
         edges = axes.get_xlim()
         bars += [((edges[0], level.value), (edges[1], level.value)) for level in levels]
-        around(axes, [(p.label, p.point.at, p.point.value) for p in places], bars)
+        spots = [(p.label, p.point.at, p.point.value, p.point.high, p.point.low) for p in places]
+        around(axes, spots, bars)
 
 
 def lengths(

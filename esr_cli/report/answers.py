@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from esr_cli.base.seeds import FEW_SEEDS
+from esr_cli.base.words import counted
 from esr_cli.report.claims import format_number
 from esr_cli.report.facts import duration
 from esr_cli.report.number import Number
@@ -41,9 +42,8 @@ def notes(panel: Panel) -> list[str]:
     if alone:
         which = "" if len(alone) == len(panel.lines) else f" ({', '.join(alone)})"
         return [
-            f"One {panel.unit}{which}: an interval covers other questions and no other "
-            f"{panel.unit}. It compares these trained models; how far another {panel.unit} would "
-            "fall from them, it does not say."
+            f"One {panel.unit}{which}: the intervals cover other questions and no other "
+            f"{panel.unit}, so they compare these trained models, not their settings."
         ]
     few = panel.unit == "seed" and panel.seeds <= 3
     return [f"{FEW_SEEDS[0].upper()}{FEW_SEEDS[1:]}."] if few else []
@@ -88,16 +88,16 @@ def _lead(panel: Panel) -> str:
     if not near:
         lead = panel.minus(best.condition, others[0].condition)
         assert lead  # otherwise the condition could not be told apart
-        what = f"the next best, {others[0].label}, lies {_points(lead)} behind."
+        what = f"its lead over the next best, {others[0].label}, is {_points(lead)}."
         known = len(lead.seeds) or min(len(x.condition.units) for x in (best, others[0]))
         if known > 1:
             return f"Yes: {what}"
         return f"Over other questions yes: {what} Over other {panel.unit}s nothing is known."
     lead = panel.minus(best.condition, near[0].condition)
-    gap = f" ({_points(lead)} behind)" if lead else ""
+    gap = f", {_points(lead)}," if lead else ""
     more = len(near) - 1
-    also = "" if not more else f" and {more} other condition{'s' if more > 1 else ''}"
-    return f"No: {near[0].label}{gap}{also} cannot be told apart from it."
+    also = f"; {counted(more, 'other condition')} cannot be told apart from it either"
+    return f"No: its lead over {near[0].label}{gap} is within noise{also if more else ''}."
 
 
 def _cost(panel: Panel) -> str:
@@ -143,5 +143,4 @@ def _shares(line: Line, reference: Line) -> str:
 
 
 def _points(number: Number) -> str:
-    text = format_number(number.scaled(100), "points")
-    return text.removeprefix("+") if number.value > 0 else text
+    return format_number(number.scaled(100), "points")

@@ -138,12 +138,23 @@ def panels(group: Group) -> list[Panel]:
         for condition, asked in zip(graded, _asked(graded, benchmark), strict=True):
             found.setdefault((benchmark, asked), []).append(condition)
     made = [
-        Panel(group, benchmark, metric, questions, tuple(conditions))
+        Panel(group, benchmark, metric, questions, tuple(_plainly(conditions)))
         for (benchmark, (questions, metric, _)), conditions in found.items()
     ]
     made = [replace(each, how=_how(each, made)) for each in made]
     return sorted(made, key=lambda each: (
         each.benchmark != group.benchmark, -len(each.conditions), -each.asked))  # fmt: skip
+
+
+def _plainly(conditions: Sequence[Condition]) -> list[Condition]:
+    """The conditions without the number of questions in their labels, if all share it."""
+    words = {in_words("limit", each.config["limit"]) for each in conditions}
+    if len(words) > 1:
+        return list(conditions)
+    labels = [each.label.replace(f", {next(iter(words))}", "") for each in conditions]
+    if len(set(labels)) < len(labels):
+        return list(conditions)
+    return [replace(each, label=label) for each, label in zip(conditions, labels, strict=True)]
 
 
 def benchmarks_of(group: Group) -> list[str]:

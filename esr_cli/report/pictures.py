@@ -142,9 +142,9 @@ def _named(families: dict[str, list[tuple[Condition, Point]]]) -> dict[str, list
 
 def _levels(panel: Panel) -> list[Level]:
     """Full rollouts (those comparable with ESR first), the untrained student and the teacher."""
-    coupled = {full.label for _, full in panel.group.couples("main", "full")}
+    coupled = {id(full.runs) for _, full in panel.group.couples("main", "full")}
     full = [condition for condition in panel.conditions if condition.kind == "full"]
-    full.sort(key=lambda condition: condition.label not in coupled)
+    full.sort(key=lambda condition: id(condition.runs) not in coupled)
     found: list[tuple[str, Number | None]] = [
         (each.label, panel.accuracy(each)) for each in full[:3]
     ]
@@ -163,8 +163,8 @@ def phases(group: Group, among: Sequence[Condition], canvas: Canvas) -> list[Pic
     no picture, or one.
     """
     seconds, peaks = {}, {}
-    clocked = {id(each) for each in group.clocked}
-    for condition in (each for each in among if id(each) in clocked):
+    clocked = {id(each.runs) for each in group.clocked}
+    for condition in (each for each in among if id(each.runs) in clocked):
         medians = {phase: numbers.phase_seconds(condition, phase) for phase in PHASES}
         if any(medians.values()):
             seconds[condition.label] = {phase: n.value for phase, n in medians.items() if n}

@@ -42,8 +42,8 @@ def sections(groups: tuple[Group, ...], folder: Path, kinds: tuple[str, ...]) ->
     found: list[Section] = []
     for group in groups:
         of_group = panels(group)
-        known = {id(each) for panel in of_group for each in panel.conditions}
-        rest = [each for each in group.conditions if id(each) not in known]
+        known = {id(each.runs) for panel in of_group for each in panel.conditions}
+        rest = [each for each in group.conditions if id(each.runs) not in known]
         shown: list[Panel | None] = [*of_group] or [None]
         for panel in shown:
             alone = len(groups) == 1 and len(of_group) < 2

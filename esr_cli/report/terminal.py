@@ -16,8 +16,6 @@ from esr_cli.report.sections import Section
 MOST = 25
 # Unreadable folders that are named.
 NAMED = 4
-# Lines of a panel besides its conditions: the title, the headings, three answers.
-FRAME = 5
 
 
 def screen(
@@ -48,9 +46,7 @@ def _fitting(panels: Sequence[Panel], room: int, width: int) -> list[str]:
     found: list[str] = []
     for index, panel in enumerate(panels):
         left = len(panels) - index - 1
-        # Each later panel may need its frame, two conditions and a line for the rest of them.
-        share = room - left * (FRAME + 3)
-        shown = _panel(panel, share, width) or _panel(panel, room - min(left, 1), width)
+        shown = _panel(panel, room - min(left, 1), width)
         if not shown:
             return [*found, f"and {counted(left + 1, 'more table')} in the report"]
         found += shown
@@ -60,7 +56,7 @@ def _fitting(panels: Sequence[Panel], room: int, width: int) -> list[str]:
 
 def _panel(panel: Panel, room: int, width: int) -> list[str]:
     """A panel in at most `room` lines, without some of its conditions; empty if none would fit."""
-    frame = [f"{each.question}: {each.text}" for each in answers(panel)]
+    frame = [f"{each.question.removesuffix('?')}: {each.text}" for each in answers(panel)]
     frame += [f"note: {each}" for each in notes(panel)]
     title = f"{panel.group.name}: {panel.name}"
     for count in range(len(panel.lines), 0, -1):

@@ -24,7 +24,7 @@ def test_labels_cover_no_label_and_are_in_the_picture(tmp_path, place):
         if place == "beside":
             beside(axes, [(*spot, "C0") for spot in spots])
         else:
-            around(axes, spots, [])
+            around(axes, [(*spot, spot[2], spot[2]) for spot in spots], [])
         sheet = axes.figure
         sheet.draw_without_rendering()
         texts = [each for each in axes.texts if each.get_text()]

@@ -62,7 +62,9 @@ def test_runs_with_other_numbers_of_questions_share_no_table_and_no_figure(tmp_p
         drawn = sorted(path.name for path in (tmp_path / "figures").glob(f"*_by_{name}.svg"))
         assert len(drawn) == 2 and "-100-" in drawn[0] and "-64-" in drawn[1], drawn
     captions = " ".join(each.caption + each.alt_text for each in shown[0].pictures)
-    assert "ESR N=16, all questions: " in captions and "None" not in captions
+    assert "ESR N=16: " in captions and "None" not in captions
+    labels = [condition.label for condition in many.group.conditions]
+    assert "ESR N=16, all questions" in labels and "ESR N=16, 64 questions" in labels
 
 
 def test_a_question_that_could_not_be_judged_was_asked(tmp_path):
@@ -95,13 +97,14 @@ def test_the_best_is_compared_with_each_other_condition(tmp_path):
     found = said(panel)
     assert found["Best"].startswith("ESR N=32, 81.5 % [")
     assert found["Best"].endswith("the student began at 10.0 % [5.5, 17.4].")
-    assert found["More than noise?"].startswith("No: ESR N=16 (1.0 points [")
-    assert "1 other" not in found["More than noise?"], "full rollouts and N=8 lie clearly behind"
+    assert found["More than noise?"].startswith("No: its lead over ESR N=16, +1.0 points [")
+    # Full rollouts and N=8 lie clearly behind.
+    assert found["More than noise?"].endswith("within noise.")
     for path in tmp_path.glob("16-*"):
         (path / "summary.json").unlink()  # no longer complete
     (panel,) = panels_of(tmp_path)
     assert said(panel)["More than noise?"].startswith(
-        "Yes: the next best, full rollouts, lies 11.0 points ["
+        "Yes: its lead over the next best, full rollouts, is +11.0 points ["
     )
     assert notes(panel) == []
 
@@ -111,7 +114,7 @@ def test_one_seed_is_said_to_answer_for_other_questions_alone(tmp_path):
     trained(tmp_path, "full", last=30)
     (panel,) = panels_of(tmp_path)
     lead = said(panel)["More than noise?"]
-    assert lead.startswith("Over other questions yes: the next best, full rollouts")
+    assert lead.startswith("Over other questions yes: its lead over the next best, full rol")
     assert lead.endswith("Over other seeds nothing is known.")
     assert "no other seed" in notes(panel)[0]
 
@@ -128,7 +131,7 @@ def test_one_condition_is_compared_with_its_start(tmp_path):
     trained(tmp_path, 16, last=60)
     (panel,) = panels_of(tmp_path)
     assert "no other condition" in said(panel)["More than noise?"]
-    assert "gain over the start is 50.0 points [" in said(panel)["More than noise?"]
+    assert "gain over the start is +50.0 points [" in said(panel)["More than noise?"]
 
 
 def test_the_cost_names_shares_and_the_cheapest_that_is_as_good(tmp_path):

@@ -136,7 +136,7 @@ def test_a_killed_reproduction_resumes_to_the_same_results(uninterrupted, tmp_pa
     for name in CONFIGURATIONS:
         same_end(run_of(reference, name), run_of(tmp_path, name))
     assert claims(tmp_path) == claims(reference)
-    assert sum(row[1].startswith(" ESR N=32") for row in claims(reference)) == 12
+    assert sum(row[1].startswith(" ESR N=32") for row in claims(reference)) == 16
 
 
 def test_a_complete_reproduction_runs_nothing(uninterrupted):
