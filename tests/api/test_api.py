@@ -37,7 +37,7 @@ def test_importing_the_package_loads_no_other(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "settings", "message"),
     [
-        (["+rollout_length=3"], {}, "did you mean rollout_len?"),
+        (["+rollout_length=3"], {}, "esr's name for it is rollout_len"),
         (["steps=0"], {}, "steps=0: give 1 or more"),
         (["loss=3"], {}, "loss=3: no such option; there are"),
         ([], {"rollout": "vllmm"}, "rollout=vllmm: no such option"),

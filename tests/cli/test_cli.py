@@ -10,7 +10,7 @@ from conftest import INLINE, esr
     ("arguments", "message"),
     [
         (["+rollout_len=0"], "rollout_len=0: give a positive number"),
-        (["+rollout_length=3"], "did you mean rollout_len?"),
+        (["+rollout_length=3"], "esr's name for it is rollout_len"),
         (["rollout.temprature=1"], "temprature"),
         (["rollout=vllmm"], "rollout=vllmm: no such option; there are eager, vllm"),
         (["benchmark=[lab,labb]"], "benchmark=labb: no such option; there are bfcl, gsm8k"),
