@@ -5,6 +5,7 @@ BACKEND ?= $(shell nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SCALE ?= auto
+JOBS ?= 2
 QUICK ?= false
 RUN := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
@@ -24,8 +25,8 @@ demo: $(READY) ## train the lab pair: 40 steps of ESR at N=64, with accuracy bef
 reproduce-paper: $(READY) ## run all experiments (SCALE=lab|paper QUICK=true) and write the report with tables and figures
 	$(BIN)/esr reproduce scale=$(SCALE) quick=$(QUICK)
 
-test: $(READY) lint type ## run lint, type checks, all tests and one short training run
-	$(BIN)/python -m pytest
+test: $(READY) lint type ## run lint, type checks, all tests (JOBS=2 files at a time) and one short training run
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 	dir=$$(mktemp -d) && $(BIN)/esr train +rollout_len=16 steps=3 limit=16 strict=true run_dir=$$dir/run \
 	    && rm -r $$dir
 

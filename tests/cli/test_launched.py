@@ -19,7 +19,7 @@ def needs_launcher():
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["nodes=2"], "nodes=2: it needs +cluster=slurm"),
+    (["-m", "nodes=2"], "nodes=2: it needs +cluster=slurm"),
     (["nodes=2", "+cluster=local"], "nodes=2: it needs +cluster=slurm"),
     (["nodes=0", "+cluster=slurm"], "nodes=0: give a whole number"),
     (["nodes=1.5", "+cluster=slurm"], "nodes=1.5: give a whole number"),

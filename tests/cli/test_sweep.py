@@ -49,6 +49,13 @@ def test_a_failed_run_stops_no_other_and_its_reason_is_printed(swept):
     assert {each.name for each in folder.iterdir()} == {"all"}
 
 
+def test_runs_of_a_sweep_have_readable_names_and_share_a_group(swept):
+    shown = [saved_settings(folder_of(swept[0], length))["tracking"] for length in (8, 12)]
+    assert [each["name"] for each in shown] == ["lab N=8 s0", "lab N=12 s0"]
+    assert len({each["group"] for each in shown}) == 1
+    assert shown[0]["group"].startswith("lab ") and "rollout_len=8,0,12" in shown[0]["group"]
+
+
 def test_a_repeated_sweep_skips_complete_runs_and_resumes_incomplete_ones(swept):
     folder, _ = swept
     complete, incomplete = folder_of(folder, 8), folder_of(folder, 12)
@@ -70,13 +77,6 @@ def test_a_run_of_a_sweep_equals_the_same_run_alone(swept):
     done = esr("train", "+rollout_len=8", *FEW, "run_dir=alone", cwd=folder)
     assert done.returncode == 0, done.stderr
     same_end(folder / "alone", folder_of(folder, 8))
-
-
-def test_runs_of_a_sweep_have_readable_names_and_share_a_group(swept):
-    shown = [saved_settings(folder_of(swept[0], length))["tracking"] for length in (8, 12)]
-    assert [each["name"] for each in shown] == ["lab N=8 s0", "lab N=12 s0"]
-    assert len({each["group"] for each in shown}) == 1
-    assert shown[0]["group"].startswith("lab ") and "rollout_len=8,0,12" in shown[0]["group"]
 
 
 def test_other_settings_in_a_complete_folder_are_reported(swept, tmp_path):
