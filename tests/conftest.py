@@ -9,6 +9,7 @@ import runpy
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -145,6 +146,15 @@ def launch(*arguments: str, cwd: Path, stdout: int = subprocess.DEVNULL) -> subp
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen:
     return launch("train", *SHORT, *arguments, cwd=cwd)
+
+
+def open_folders(folder: Path) -> None:
+    """Lets other users read a temporary folder: opens it and the folders of pytest above it."""
+    top = Path(tempfile.gettempdir()).resolve()
+    for each in (folder, *folder.parents):
+        if each.resolve() == top:
+            return
+        each.chmod(0o755)
 
 
 def free_port() -> int:

@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 
-from esr_cli.base.notes import note
+from esr_cli.base.notes import note, take
 from esr_cli.base.words import numbered
 from esr_cli.execution.remote import RestorableEngine
 from esr_cli.execution.restarting import WorkerError
@@ -177,6 +177,7 @@ def build_noting():
 
 @pytest.mark.parametrize("where", ["inline", "process"])
 def test_notes_of_workers_are_taken_once(where):
+    take()  # what earlier tests in this process left
     two = Workers([place(where, numbered("engine", at), build_noting, {}) for at in range(2)])
     assert two.take_notes() == ["decodes slowly"] and two.take_notes() == []
     two.close()

@@ -15,6 +15,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from conftest import open_folders
 from hostile_code import HOSTILE
 
 from esr_cli.graders import sandbox, seccomp, watch
@@ -214,8 +215,7 @@ def test_a_bubblewrap_without_permission_is_reported(monkeypatch, tmp_path):
     fake = tmp_path / "bwrap"
     fake.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
     fake.chmod(0o755)
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+    open_folders(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     problem = sandbox.check() or ""
     assert "No permissions" in problem and "sandbox=none" in problem

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from conftest import open_folders
 
 from esr_cli.graders import shared_copy
 from esr_cli.graders.shared_copy import open_to_others, shared
@@ -17,8 +18,7 @@ from esr_cli.graders.shared_copy import open_to_others, shared
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """A cache folder, and the next choices below `tmp_path`, all open to other users."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    open_folders(tmp_path)
     monkeypatch.setenv("ESR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(shared_copy, "SYSTEM_CACHE", tmp_path / "system")
     monkeypatch.setattr(shared_copy.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
