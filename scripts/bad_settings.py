@@ -205,7 +205,7 @@ train pair=own
 eval limit=0
 eval limit=-1
 eval context_tokens=1
-eval out=/dev/null
+eval run_dir=/dev/null
 eval checkpoints=nothing
 compare a=nowhere b=nowhere
 compare a=folder b=folder
@@ -215,7 +215,7 @@ compare
 report runs=nowhere
 report runs=odd.jsonl
 report runs=folder
-report out=/proc/nowhere runs=folder
+report run_dir=/proc/nowhere runs=folder
 report title=[1] runs=folder
 probe probe=nothing
 probe probe=[]
@@ -229,13 +229,13 @@ reproduce seeds=[]
 reproduce seeds=[a]
 reproduce jobs=0
 reproduce overrides=[nothing=1]
-reproduce out=/dev/null list=false
+reproduce run_dir=/dev/null list=false
 bench rollout_lens=[]
 bench rollout_lens=[0]
 bench engines=[nothing]
 bench peer=nothing
 bench repeats=0
-lab out=/proc/nowhere/x
+lab run_dir=/proc/nowhere/x
 lab width=0
 lab heads=7
 lab layers=-1

@@ -76,7 +76,8 @@ def measured(model: Path, out: Path, asked: list[str]) -> dict[str, Any]:
     """The figures of one `esr bench`, from an earlier call if it ended."""
     if not (out / "bench.json").is_file():
         settings = [each.format(model=model) for each in SETTINGS]
-        command = [sys.executable, "-m", "esr_cli.cli", "bench", *settings, *asked, f"out={out}"]
+        place = f"run_dir={out}"
+        command = [sys.executable, "-m", "esr_cli.cli", "bench", *settings, *asked, place]
         subprocess.run(command, check=True)
     found: dict[str, Any] = json.loads((out / "bench.json").read_text())
     return found

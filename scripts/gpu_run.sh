@@ -92,11 +92,11 @@ else
 fi
 if [ "$DEVICE" = cpu ] || [ -n "${DATA:-}" ]; then
     part bench 240 "${ESR[@]}" bench "${BENCH[@]}" ${PEER[@]+"${PEER[@]}"} "engines=[$ENGINES]" \
-        "lengths=[$LONG]" out=bench
+        "lengths=[$LONG]" run_dir=bench
     for option in "" $OPTIONS; do
         name=option_$(printf %s "${option:-none}" | tr -c a-zA-Z0-9 _)
         part "$name" 100 "${ESR[@]}" bench "${BENCH[@]}" "engines=[$FIRST]" "lengths=[$SHORT]" \
-            ${option:+"$option"} out="$name"
+            ${option:+"$option"} run_dir="$name"
     done
 else
     skip bench "DATA=FOLDER with qwen.tiktoken is not given"

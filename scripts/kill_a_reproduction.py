@@ -2,7 +2,7 @@
 
     python scripts/kill_a_reproduction.py WHOLE OUT [SEED]
 
-WHOLE is the folder of an uninterrupted `esr reproduce scale=lab quick=true out=WHOLE`; the killed
+WHOLE is the folder of an uninterrupted `esr reproduce scale=lab quick=true`; the killed
 one writes to OUT. The script compares all figures of evaluations and probes, all training metrics
 except time and memory, and the verdicts on claims about other quantities.
 """
@@ -64,7 +64,7 @@ def main() -> None:
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     draw = random.Random(seed)
     command = [sys.executable, "-m", "esr_cli.cli", "reproduce", "scale=lab", "quick=true"]
-    command.append(f"out={out}")
+    command.append(f"run_dir={out}")
     run_and_kill(command, [draw.uniform(5, LATEST_S) for _ in range(KILLS)])
     subprocess.run(command, check=True)
     one, other = figures(whole), figures(out)

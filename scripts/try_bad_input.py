@@ -202,7 +202,11 @@ def model_cases(count: int, seed: int, folder: Path) -> Iterator[Case]:
         out = f"run_dir={folder}/model{number}"
         command = "check" if count < SHORT else "train"
         yield what, [command, *SMALL, f"pair.{role}.path={broken}", out], folder
-        yield what, ["eval", *_small("eval", folder), f"model={broken}", f"out={out}-eval"], folder
+        yield (
+            what,
+            ["eval", *_small("eval", folder), f"model={broken}", f"{out}-eval"],
+            folder,
+        )
 
 
 KINDS = {"settings": (250, settings_cases), "runs": (60, run_cases), "models": (60, model_cases)}

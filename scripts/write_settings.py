@@ -2,6 +2,8 @@
 
     python scripts/write_settings.py
 
+The text of `esr train --help` in docs/terminal.md is written, too.
+
 The description of a setting is its comment in conf. The docstring of its dataclass stands above the
 table and covers the others.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -21,6 +24,8 @@ from esr_cli.cli import known
 from esr_cli.cli.main import COMMANDS
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
+TERMINAL = PAGE.with_name("terminal.md")
+HELP = "$ esr train --help\n"
 HEAD = """# Settings
 
 Every setting of every command, with its default. Written by `python scripts/write_settings.py`
@@ -105,5 +110,14 @@ def page() -> str:
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 
 
+def terminal(text: str) -> str:
+    """The page on the terminal with the help of `esr train` at 100 columns."""
+    os.environ["COLUMNS"] = "100"
+    before, head, rest = text.partition(HELP)
+    _, fence, after = rest.partition("```")
+    return f"{before}{head}{helps.page('train', COMMANDS['train'][0], '')}{fence}{after}"
+
+
 if __name__ == "__main__":
     PAGE.write_text(page())
+    TERMINAL.write_text(terminal(TERMINAL.read_text()))

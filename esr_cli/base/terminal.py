@@ -25,6 +25,7 @@ def text(table: Table) -> str:
     """The table as plain text, as wide as its content."""
     out = io.StringIO()
     console = Console(file=out, markup=False, highlight=False, width=WIDEST, color_system=None)
-    console.width = max(1, console.measure(table).maximum)
+    title = len(str(table.title)) if table.title else 0
+    console.width = max(1, console.measure(table).maximum, title)
     console.print(table)
     return out.getvalue()

@@ -99,7 +99,8 @@ class _Questions:
             return name if name in self._ids else None
         asked = next((doc[key] for key in ASKED if isinstance(doc.get(key), str)), None)
         if asked is None:
-            return number if number in self._ids else None
+            # A doc whose keys are unknown is perhaps of another task, whose rows have numbers, too.
+            return number if not doc and number in self._ids else None
         text = self._config.wording.replace("{problem}", asked.strip())
         same = self._by_text.get(_joined(text), [])
         return number if number in same else next(iter(same), None)

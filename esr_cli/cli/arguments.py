@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from esr_cli.base import failures
 from esr_cli.cli import config_file, own_benchmark, typed
 
 
@@ -13,10 +14,10 @@ def prepared(command: str, schema: str, given: Sequence[str]) -> list[str]:
 
     Prints a note on each setting that the command does not use; raises `ConfigError` for mistakes.
     """
+    typed.check(command, schema, given)
+    for line in typed.unused(command, given):
+        print(failures.one_line(line), flush=True)
     arguments = config_file.expanded(command, schema, given)
-    typed.check(command, schema, arguments)
-    for line in typed.unused(command, arguments):
-        print(line, flush=True)
     ready = [typed.normalized(typed.quoted(own_benchmark.located(each))) for each in arguments]
     own_benchmark.stored(ready)
     return ready

@@ -64,7 +64,7 @@ def answer(arguments: list[str], commands: Commands) -> str:
 def words(command: str, current: str, place: int, commands: Commands) -> list[str]:
     """The completions of the word `current` at position `place` after `esr`."""
     if place <= 1:
-        candidates = [*commands, "completion", "help", "--version"]
+        candidates = [*commands, "completion", "help", "init", "--version"]
     elif command == "completion":
         candidates = list(SCRIPTS)
     elif command == "help":

@@ -8,6 +8,7 @@ rollout_len: 64
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from esr_cli.execution import jobs
 
 # What a run's own config.yaml has, and no command line.
 NO_SETTING = ("config_hash",)
+# Texts that need no quotes, so that a folder is named as if they were typed.
+WORD = re.compile(r"[A-Za-z_][\w./-]*").fullmatch
+NO_TEXT = ("true", "false", "null", "none", "inf", "nan", "yes", "no", "on", "off")
 
 
 def expanded(command: str, schema: str, arguments: Sequence[str]) -> list[str]:
@@ -35,8 +39,18 @@ def expanded(command: str, schema: str, arguments: Sequence[str]) -> list[str]:
             found += _overrides(command, schema, Path(value.strip("'\"")).expanduser())
         else:
             typed.append(argument)
-    keys = {each.lstrip("+~").partition("=")[0] for each in typed}
-    return [each for each in found if each.lstrip("+").partition("=")[0] not in keys] + typed
+    keys = [_key(each) for each in typed]
+    return [each for each in found if not any(_under(_key(each), key) for key in keys)] + typed
+
+
+def _key(argument: str) -> str:
+    """The key of an argument; `lm@pair.student=NAME` fills pair.student."""
+    return argument.lstrip("+~").partition("=")[0].rpartition("@")[2]
+
+
+def _under(key: str, typed: str) -> bool:
+    """Whether a setting is replaced by what is typed: itself, or a group with all in it."""
+    return key == typed or key.startswith(f"{typed}.")
 
 
 def _overrides(command: str, schema: str, path: Path) -> Iterator[str]:
@@ -44,8 +58,11 @@ def _overrides(command: str, schema: str, path: Path) -> Iterator[str]:
         raise ConfigError(f"config={path}: no such file; esr init writes one")
     names, groups = set(known.names(command, schema)), known.groups(command)
     for key, value in _flat(gate.read_yaml(path), schema, ""):
-        if key in NO_SETTING:
+        if key in NO_SETTING or (key == "run_dir" and value is None):
             continue
+        if "${" in str(value):
+            raise ConfigError(f"config={path}: {key}: ${{ in a file is not resolved; write it out")
+        key = "rollout_len" if key == "rollout.max_tokens" else key
         if key in groups:
             yield f"{key}={_option(value)}"
             continue
@@ -65,8 +82,9 @@ def _flat(tree: dict[str, Any], schema: str, prefix: str) -> Iterator[tuple[str,
         if not isinstance(value, dict):
             yield key, value
             continue
-        if key in known.NAMED and value and set(value) <= set(options(key)):
-            yield key, list(value)  # the settings of a benchmark are there if it is chosen
+        if key in known.NAMED:
+            # The settings of a benchmark are there if it is chosen; others bring all of theirs.
+            yield key, [each for each in value if each in options(key)]
         yield from _flat(value, schema, f"{key}.")
 
 
@@ -90,7 +108,8 @@ def _plain(value: Any) -> str:
 def _written(value: Any) -> str:
     """A value in Hydra's grammar."""
     if isinstance(value, str):
-        return jobs.text(value)
+        plain = WORD(value) and value.lower() not in NO_TEXT
+        return value if plain else jobs.text(value)
     if isinstance(value, list):
         return f"[{','.join(_written(each) for each in value)}]"
     if isinstance(value, dict):

@@ -23,7 +23,7 @@ EXAMPLES = {
     "probe": "esr probe run=RUN_DIR probe=all", "report": "esr report runs=runs/lab",
     "reproduce": "esr reproduce scale=lab quick=true", "bench": "esr bench lengths=[16,64,full]",
     "teacher": "esr teacher serve pair=lab", "lab": "esr lab run_dir=my_pair",
-    "push": "esr push run=RUN_DIR repo=OWNER/NAME", "env": "esr env > constraints.txt",
+    "push": "esr push run=RUN_DIR repo=OWNER/NAME", "env": "esr env > versions.txt",
 }  # fmt: skip
 # What is said of a command below its settings, beside what is said of all.
 NOTES = {
@@ -62,7 +62,7 @@ def page(command: str, schema: str, asked: str) -> str:
 
 
 def _overview(command: str, schema: str, whole: bool) -> Iterator[str]:
-    texts, values = known.meanings(command), defaults(command)
+    texts, values = known.meanings(command), effective(command)
     yield f"esr {command}: {known.about(conf_dir() / f'{command}.yaml').partition(': ')[2]}"
     yield ""
     verb = "teacher serve" if command == "teacher" else command
@@ -70,7 +70,7 @@ def _overview(command: str, schema: str, whole: bool) -> Iterator[str]:
     yield ""
     base = known.schema_of("TrainConfig") if command in LIKE and command != "check" else None
     # Without those that the command has in its own words.
-    theirs = set(get_type_hints(base)) - set(values) if base and not whole else set()
+    theirs = set(get_type_hints(base)) - set(defaults(command)) if base and not whole else set()
     theirs |= set(known.groups(LIKE[command])) if theirs else set()
     hints = get_type_hints(known.schema_of(schema))
     groups = [name for name in known.groups(command) if name not in theirs or whole]
@@ -109,7 +109,7 @@ def _choice(group: str) -> str:
 
 def _one(command: str, schema: str, asked: str) -> Iterator[str]:
     """A setting with its type, default and choices, or a group with its settings and options."""
-    texts, values = known.meanings(command), defaults(command)
+    texts, values = known.meanings(command), effective(command)
     if asked in known.groups(command) or inner_of(known.kind(schema, asked)):
         yield from _group(asked, schema, texts, values)
         if found := options(asked):
@@ -204,6 +204,30 @@ def defaults(command: str) -> dict[str, Any]:
     """The defaults of a command in conf; the others are in the dataclasses."""
     found: dict[str, Any] = yaml.safe_load((conf_dir() / f"{command}.yaml").read_text())
     return found
+
+
+def effective(command: str) -> dict[str, Any]:
+    """The defaults of a command with those that it inherits and those of the chosen options."""
+    found: dict[str, Any] = {}
+    for each in defaults(command).get("defaults", []):
+        if isinstance(each, str) and each != "_self_":
+            found = _merged(found, effective(each))
+    found = _merged(found, defaults(command))
+    for group, option in chosen(command).items():
+        path = conf_dir() / group / f"{option}.yaml"
+        if path.is_file() and "@package _global_" not in path.read_text():
+            inner = yaml.safe_load(path.read_text()) or {}
+            found = _merged(found, {group: {option: inner} if group in known.NAMED else inner})
+    return found
+
+
+def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(first)
+    for key, value in second.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
+    return merged
 
 
 def chosen(command: str) -> dict[str, str]:

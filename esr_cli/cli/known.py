@@ -116,7 +116,9 @@ def comments(path: Path) -> dict[str, str]:
 
 def meanings(command: str) -> dict[str, str]:
     """The comments on all settings of a command; those of NAMED groups without the option."""
-    texts = comments(conf_dir() / f"{command}.yaml")
+    path, texts = conf_dir() / f"{command}.yaml", dict[str, str]()
+    for base in re.findall(r"^  - (\w+)$", path.read_text(), re.M):
+        texts |= meanings(base) if base != "_self_" else comments(path)
     for group, option in REFERENCE.items():
         path = conf_dir() / group / f"{option}.yaml"
         texts |= {f"{group}.{name}": text for name, text in comments(path).items()}

@@ -35,7 +35,7 @@ COMMANDS = {
     ),
     "lab": ("LabConfig", "train the miniature pair from scratch:  esr lab run_dir=my_pair"),
     "push": ("PushConfig", "send a student to the hub:  esr push run=RUN_DIR repo=OWNER/NAME"),
-    "env": ("EnvConfig", "print the tested versions, for pip:  esr env > constraints.txt"),
+    "env": ("EnvConfig", "print the tested versions, for pip:  esr env > versions.txt"),
 }
 # Arguments that request a sweep.
 SWEEPS = re.compile(r"(-m|--multirun)$|\+(sweep|cluster)=")

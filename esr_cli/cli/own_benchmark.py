@@ -19,8 +19,9 @@ from esr_cli.base.files import options
 ITEM = re.compile(r"""'[^']*'|"[^"]*"|[^\[\](),'"]+""")
 OPTION = re.compile(r"(\+*benchmark=)(.*)", re.S)
 NAME = re.compile(r"[A-Za-z0-9_-]+").fullmatch
-# Interpolations of other settings are allowed, those of the environment are not.
-RESOLVER = re.compile(r"\$\{(?!oc\.select:)[^{}]*:")
+# An interpolation may name another setting. Anything else, nested ones too, could read the
+# environment, and what it holds would stand in prompts and in records.
+PLAIN = re.compile(r"\$\{(?:oc\.select:)?[\w.]+\}")
 # Settings that name files, which may stand beside the file itself.
 FILES = ("files", "answers")
 
@@ -104,7 +105,7 @@ def _read(text: str) -> tuple[str, dict[str, Any]]:
             _refuse(text, f"{key}: no such setting; {remedy}")
     if "kind" not in settings:
         _refuse(text, "it has no kind; give kind: math, code, tools, words or lab")
-    if RESOLVER.search(repr(settings)):
+    if repr(settings).count("${") != len(PLAIN.findall(repr(settings))):
         _refuse(text, "an interpolation may name a setting, ${…}, and nothing else; write it out")
     for key in FILES:
         if isinstance(settings.get(key), list):

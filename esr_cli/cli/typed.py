@@ -62,6 +62,8 @@ UNUSED: dict[str, dict[str, str]] = {
          "tracking", "task", "seed", "prompts_per_step", "rollouts_per_prompt", "execution"), "",
     ),
 }  # fmt: skip
+# Groups of which several options are chosen as a list.
+LISTS = (*known.NAMED, "tracking")
 SWEEP_FLAGS = ("-m", "--multirun")
 WHOLE = re.compile(r"[+-]?\d+(\.0*)?([eE]\+?\d+)?$|[+-]?\d+(_\d+)+$")
 
@@ -160,7 +162,9 @@ class _Typed:
     def _check_apart(self, index: int, argument: str, key: str, name: str) -> None:
         """A key whose value is the next argument, or no argument at all."""
         after = self.arguments[index + 1 :][:1]
-        if not name or argument in SWEEP_FLAGS or not after or "=" in after[0]:
+        if not name or argument in SWEEP_FLAGS or not after or argument.startswith("~"):
+            return
+        if "=" in after[0] and self._name(after[0].lstrip("+~").partition("=")[0]):
             return
         if after[0].startswith("-") and not re.match(r"-\d", after[0]):
             return
@@ -170,7 +174,8 @@ class _Typed:
     def _check_value(self, index: int, argument: str, key: str, value: str) -> None:
         kind, left = known.kind(self.schema, key), argument.partition("=")[0]
         several = not self.sweeps and _several(value)
-        if several and (_is_list(kind) or key in known.NAMED):
+        listed = key in LISTS or (self.command == "bench" and key == "lengths")
+        if several and (_is_list(kind) or listed):
             self._refuse(argument, "a list has brackets", {index: f"{left}=[{value}]"})
         kinds = get_args(kind) or (kind,)
         if several and str not in kinds:
@@ -202,7 +207,8 @@ class _Typed:
         texts = [fixed.get(index, each) for index, each in enumerate(self.arguments)]
         flag = ["-m"] if any(each.startswith("-m ") for each in texts) else []
         words = [each.removeprefix("-m ") for each in texts if each]
-        raise ConfigError(f"{said}: {why}: {shlex.join(['esr', self.command, *flag, *words])}")
+        verb = ["teacher", "serve"] if self.command == "teacher" else [self.command]
+        raise ConfigError(f"{said}: {why}: {shlex.join(['esr', *verb, *flag, *words])}")
 
 
 def _is_list(kind: Any) -> bool:

@@ -42,6 +42,16 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuses a key that stands in a mapping twice: one of its values would be lost."""
+        seen = set[str]()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                raise yaml.YAMLError(f"the key {key.value} stands in it twice; {key.value}.KEY: "
+                                     "VALUE sets one of a group beside its option")  # fmt: skip
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep=deep)
+
 
 class _Dumper(yaml.SafeDumper):
     """Quotes the texts that `_Loader` would read as something else; writes no alias."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -146,7 +147,8 @@ def die_with_parent() -> None:
 
 def text(value: str) -> str:
     """A value quoted for a Hydra command line."""
-    escaped = value.replace("'", "\\'")
+    # Backslashes before a quote, and the last ones, would escape it.
+    escaped = re.sub(r"(\\*)('|$)", lambda end: 2 * end[1] + end[2].replace("'", "\\'"), value)
     return f"'{escaped}'"
 
 

@@ -10,11 +10,13 @@ from rich.text import Text
 
 # What the first line needs beside its bar, at four digits of steps.
 OTHERS, WIDEST = 76, 20
+# Seconds over which the speed is measured: steps may take minutes each.
+WHOLE_RUN_S = 1e9
 
 
 class Bar(Progress):
     """Step, loss, KL, N, accuracy and time left in the first line; phases, or how far an
-    evaluation is, in the second. Nothing wraps: a narrower terminal loses the end of a line.
+    evaluation is, in the second. Nothing wraps on 80 columns.
     """
 
     def __init__(self, console: Console, total: int, start: int, n: str) -> None:
@@ -26,7 +28,7 @@ class Bar(Progress):
         super().__init__(
             TextColumn("step {task.completed}/{task.total}"), *bar,
             TextColumn("{task.fields[shown]}", markup=False), TimeRemainingColumn(compact=True),
-            TextColumn("left"), console=console,
+            TextColumn("left"), console=console, speed_estimate_period=WHOLE_RUN_S,
         )  # fmt: skip
         self._task = self.add_task("train", total=total, completed=start, shown="")
         self.start()

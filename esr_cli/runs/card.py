@@ -28,6 +28,8 @@ TAGS = ["on-policy-distillation", "early-stopping-rollout", "arxiv:2605.27028", 
 ACCURACIES = ("avg@", "pass@", "maj@")
 # The form of a hub id; the hub refuses a card whose base_model has another one.
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+# The folders of an absolute or relative path in a setting, before its last part.
+FOLDERS = re.compile(r"(?<=[=\[,'\"])(?:~|\.{1,2})?/(?:[^/,\]'\"]+/)*")
 MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
 
 CARD = """# {title}
@@ -89,7 +91,8 @@ NO_ADAPTER = "All weights were trained: there is no adapter for PEFT to load."
 def text(folder: Path, repo: str = "") -> str:
     """The card of a run's student, from its settings, its evaluations and its last start.
 
-    `repo` is the name on the hub that the card loads the student by; empty: its folder. Raises
+    `repo` is the name on the hub that the card loads the student by; empty: the folder's own name,
+    since the run may be moved. Raises
     `ConfigError` if a file of the run is broken.
     """
     config = saved.settings(folder)
@@ -98,7 +101,7 @@ def text(folder: Path, repo: str = "") -> str:
     rows = record.rows_in(folder, "eval.jsonl")
     steps = sorted({row["step"] for row in rows}) or [0]
     starts = list(lines.read(folder / ENVIRONMENT, lines.ENVIRONMENT))
-    where = repo or str(folder / "student")
+    where = repo or "student"
     head: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
     if _on_hub(student):
         head["base_model"] = student
@@ -139,10 +142,14 @@ def _how(config: dict[str, Any], folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _command(starts: Rows) -> str:
-    """The command of the run's first start, without settings that change no result."""
-    typed: list[str] = next((row["overrides"] for row in starts if "overrides" in row), [])
+    """The command of the run's first start, without settings that change no result, and of paths
+    only the ends.
+    """
+    typed: list[str] | None = starts[0].get("overrides") if starts else None
+    if typed is None:  # of a version that did not record it
+        return "# the command is not known"
     kept = [each for each in typed if not under(each.lstrip("+~").split("=")[0], NO_DIFFERENCE)]
-    return one_line(shlex.join(["esr", "train", *kept]))
+    return one_line(shlex.join(["esr", "train", *(FOLDERS.sub("", each) for each in kept)]))
 
 
 def _versions(starts: Rows) -> str:
@@ -176,8 +183,11 @@ def _share(row: dict[str, Any] | None) -> str:
 def _adapter(config: dict[str, Any], folder: Path, repo: str) -> str:
     if config["tune"]["method"] != "lora":
         return NO_ADAPTER
-    place = f'{json.dumps(repo)}, subfolder="adapter"' if repo else json.dumps(f"{folder}/adapter")
-    return PEFT.format(base=json.dumps(str(config["pair"]["student"]["path"])), adapter=place)
+    place = f'{json.dumps(repo)}, subfolder="adapter"' if repo else json.dumps("adapter")
+    path = str(config["pair"]["student"]["path"])
+    # A model that is not on the hub: the reader knows where theirs is.
+    base = path if _on_hub(path) else re.split(r"[/:]", path.rstrip("/"))[-1]
+    return PEFT.format(base=json.dumps(base), adapter=place)
 
 
 def _on_hub(path: str) -> bool:

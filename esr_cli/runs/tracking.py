@@ -55,8 +55,10 @@ class Tracker:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.end_progress()
-        self.mirror.close()
+        try:
+            self.end_progress()
+        finally:
+            self.mirror.close()
 
     def end_progress(self) -> None:
         """Leaves the progress of a terminal as it is: what is printed from now on is below it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ class Trackio:
         for problem in self._problems:
             shown.warn(f"trackio: {problem}")
         self._problems.clear()
-        local = f"trackio show --project {settings.project}"
+        local = f"trackio show --project {shlex.quote(settings.project)}"
         shown.note(f"trackio: {SPACE}{settings.space}" if settings.space else f"trackio: {local}")
 
     def log(self, step: int, figures: dict[str, Any]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from esr_cli.base import reading
 from esr_cli.config import ConfigError
 from esr_cli.tasks.rows import Row
 from esr_cli.tasks.tools import described, offered
@@ -113,7 +113,7 @@ def _role(row: Row, field: str, turn: Any) -> str:
 def _turn(row: Row, field: str, role: str, turn: Mapping[str, Any]) -> Mapping[str, Any]:
     kept = {key: turn[key] for key in KEPT if turn.get(key)}
     if "tool_calls" in kept:
-        kept["tool_calls"] = [_call(row, field, each) for each in _list(kept["tool_calls"])]
+        kept["tool_calls"] = [_call(row, field, each) for each in _calls(row, field, turn)]
     content = next((turn[key] for key in TEXTS if turn.get(key) is not None), None)
     if content is None and "tool_calls" in kept:
         content = ""
@@ -137,6 +137,16 @@ def _text(row: Row, field: str, content: Any) -> str:
     return "\n".join(texts)
 
 
+def _calls(row: Row, field: str, turn: Mapping[str, Any]) -> list[Any]:
+    calls = turn["tool_calls"]
+    if isinstance(calls, str):  # a column of JSON
+        with suppress(reading.BrokenError):
+            calls = reading.parse(calls)
+    if not isinstance(calls, list):
+        raise ConfigError(f"{row.where}: field {field!r} has tool_calls that are no list; fix it")
+    return calls
+
+
 def _call(row: Row, field: str, call: Any) -> Mapping[str, Any]:
     """A call of a function, with its arguments as an object: templates write JSON themselves."""
     function = call.get("function", call) if isinstance(call, dict) else None
@@ -144,8 +154,8 @@ def _call(row: Row, field: str, call: Any) -> Mapping[str, Any]:
         raise ConfigError(f"{row.where}: field {field!r} has a call without a name; fix it")
     arguments = function.get("arguments")
     if isinstance(arguments, str):
-        with suppress(ValueError, RecursionError):  # else as the model wrote it
-            arguments = json.loads(arguments or "{}")
+        with suppress(reading.BrokenError):  # else as the model wrote it
+            arguments = reading.parse(arguments or "{}")
     made = {"name": function["name"], "arguments": {} if arguments is None else arguments}
     named = {"id": call["id"]} if call.get("id") else {}
     return {**named, "type": "function", "function": made}
@@ -156,8 +166,8 @@ def _tools(row: Row) -> list[Any]:
     if isinstance(listed, str):
         # A column of JSON, as tables need one type for all rows.
         try:
-            listed = json.loads(listed or "[]")
-        except (ValueError, RecursionError):
+            listed = reading.parse(listed or "[]")
+        except reading.BrokenError:
             listed = None
         if not isinstance(listed, list):
             raise ConfigError(f"{row.where}: field 'tools' holds no JSON list; fix it")

@@ -36,10 +36,12 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
     files = {"train": glob.escape(str(path.resolve()))}
     try:
         with tempfile.TemporaryDirectory() as cache:
-            yield from datasets.load_dataset(
+            rows = datasets.load_dataset(
                 READERS[path.suffix], data_files=files, split="train", streaming=True,
                 cache_dir=cache,
             )  # fmt: skip
+            # Otherwise an image would be opened, from its address if the row names one.
+            yield from rows.decode(False)
     except Exception as error:  # a damaged file can raise anything
         raise ConfigError(f"{path}: cannot be read ({brief(error)}); fetch it again") from None
 
@@ -47,15 +49,18 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
 def files_in(folder: Path) -> list[Path]:
     """The data files of a folder by name, such as one that `Dataset.save_to_disk` wrote.
 
-    Tables count alone if there are any. Raises `ConfigError` if there is no data file.
+    Raises `ConfigError` if there is no data file, or tables beside files of JSON.
     """
     entries = sorted(each for each in folder.iterdir() if each.is_file())
     tables = [each for each in entries if each.suffix in READERS]
     # What `Dataset.map` has cached is not the data set.
-    found = [each for each in tables if not each.name.startswith("cache-")] or [
-        each for each in entries if each.name.endswith(TEXTS) and each.name not in BESIDE
-    ]
-    if not found:
+    tables = [each for each in tables if not each.name.startswith("cache-")]
+    texts = [each for each in entries if each.name.endswith(TEXTS) and each.name not in BESIDE]
+    if tables and texts:
+        raise ConfigError(
+            f"{folder}: holds {tables[0].name} and {texts[0].name}; name the files that are meant"
+        )
+    if not (found := tables or texts):
         known = ", ".join((*TEXTS[:2], *READERS))
         raise ConfigError(f"{folder}: holds no file of rows ({known}); name another folder or file")
     return found

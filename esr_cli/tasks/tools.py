@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -69,8 +70,17 @@ def schema(node: Any) -> Any:
 
 
 def in_text(question: Question, wording: str) -> Question:
-    """Writes the functions into the last turn, one line of JSON each, and offers them no more."""
-    functions = "\n".join(json.dumps(tool["function"]) for tool in question.tools)
-    *before, last = question.messages
-    text = wording.replace("{functions}", functions).replace("{problem}", last["content"])
-    return replace(question, messages=(*before, {**last, "content": text}), tools=())
+    """Writes the functions into the user's last turn, one line of JSON each, and offers them no
+    more.
+    """
+    turns = list(question.messages)
+    users = [at for at, turn in enumerate(turns) if turn["role"] == "user"]
+    at = users[-1] if users else len(turns) - 1
+    filled = {
+        "functions": "\n".join(json.dumps(tool["function"]) for tool in question.tools),
+        "problem": turns[at]["content"],
+    }
+    # At once, since either may hold the name of the other.
+    text = re.sub(r"\{(functions|problem)\}", lambda name: filled[name[1]], wording)
+    turns[at] = {**turns[at], "content": text}
+    return replace(question, messages=tuple(turns), tools=())

@@ -86,6 +86,9 @@ def summarize(folder: Path) -> dict[str, Any]:
 def _ends(folder: Path) -> Iterator[str]:
     """The best and the last evaluation of the first benchmark, and where their students are."""
     evals = files.headlines(files.read_rows(folder / "eval.jsonl"))
+    if not evals:
+        yield f"the student: {folder / 'student'}"
+        return
     rows = [row for row in evals if row["benchmark"] == evals[0]["benchmark"]]
     last, best = rows[-1], max(rows, key=lambda row: row["value"])
     if best["value"] > last["value"]:
@@ -107,10 +110,10 @@ def _accuracy(row: dict[str, Any]) -> str:
 def _next(folder: Path, benchmarks: list[str]) -> str:
     """The commands that people type after a run."""
     run, runs = shlex.quote(str(folder)), shlex.quote(str(folder.parent))
-    return (
-        f"next:\n  esr report runs={runs}\n  esr probe run={run} probe=all\n"
-        f"  esr eval run={run} benchmark={benchmarks[0]} checkpoints=all"
-    )
+    commands = [f"report runs={runs}", f"probe run={run} probe=all"]
+    if benchmarks and benchmarks[0] in files.options("benchmark"):
+        commands.append(f"eval run={run} benchmark={benchmarks[0]} checkpoints=all")
+    return "\n".join(["next:", *(f"  esr {each}" for each in commands)])
 
 
 def _table(summary: dict[str, Any]) -> Table:

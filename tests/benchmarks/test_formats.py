@@ -57,6 +57,13 @@ def test_samples_of_the_harness_are_matched_by_the_text_of_the_question(tmp_path
     )
 
 
+def test_samples_of_another_task_are_not_taken_for_their_numbers(tmp_path):
+    """A doc without a question that is known: its numbers are of another file, perhaps."""
+    rows = [{"doc_id": 0, "doc": {"Question": "Why?"}, "resps": [["2"]]}]
+    with pytest.raises(ConfigError, match=r"a\.jsonl"):
+        answers(tmp_path / "a.jsonl", rows)
+
+
 def test_samples_of_the_harness_without_a_text_are_matched_by_number_or_task(tmp_path):
     rows = [{"doc_id": 3, "doc": {}, "resps": [["a"]]}, {"doc_id": 0, "doc": None, "resps": ["b"]}]
     assert texts(answers(tmp_path / "a.jsonl", rows)) == {"0": ["b"], "3": ["a"]}

@@ -25,7 +25,7 @@ def test_a_file_becomes_the_settings_that_it_names_and_what_is_typed_wins(tmp_pa
     )
     assert expanded(tmp_path, text, "steps=5") == [
         "pair=own", "pair.student.path='it\\'s/a'", "tune.rank=8", "tune.learning_rate=0.001",
-        "benchmark=[lab]", "++benchmark.lab.samples=2", "task.files=['a.jsonl','b c.jsonl']",
+        "benchmark=[lab]", "++benchmark.lab.samples=2", "task.files=[a.jsonl,'b c.jsonl']",
         "limit=null", "++pair.student.shape.layers=2", "steps=5",
     ]  # fmt: skip
 
@@ -35,6 +35,8 @@ def test_a_file_becomes_the_settings_that_it_names_and_what_is_typed_wins(tmp_pa
     ("tune: {rnk: 3}\n", "tune.rnk: no such setting; did you mean tune.rank?"),
     ("", "holds no settings"),
     ("a: [\n", "is broken YAML"),
+    ("tune: lora\ntune: {rank: 3}\n", "the key tune stands in it twice"),
+    ("tracking.name: ${oc.env:HOME}\n", "tracking.name: ${ in a file is not resolved"),
 ])  # fmt: skip
 def test_what_is_wrong_in_a_file_names_the_file(tmp_path, text, message):
     with pytest.raises(ConfigError, match=r"my\.yaml") as caught:
@@ -42,6 +44,21 @@ def test_what_is_wrong_in_a_file_names_the_file(tmp_path, text, message):
     assert message in str(caught.value)
     with pytest.raises(ConfigError, match="no such file; esr init writes one"):
         config_file.expanded("train", SCHEMA, ["config=nowhere.yaml"])
+
+
+def test_what_is_typed_replaces_a_group_and_all_in_it(tmp_path):
+    text = ("rollout: {engine: eager, max_tokens: 64}\nloss: {divergence: forward_kl}\n"
+            "run_dir: null\nbenchmark: {lab: {samples: 2}, mine: {kind: lab}}\n"
+            "pair.student.system: 'a\\'\n")  # fmt: skip
+    assert expanded(tmp_path, text, "rollout_len=8", "loss=reverse_kl", "seed=1") == [
+        "rollout.engine=eager", "benchmark=[lab]", "++benchmark.lab.samples=2",
+        "++benchmark.mine.kind=lab", "pair.student.system='a\\\\'", "rollout_len=8",
+        "loss=reverse_kl", "seed=1",
+    ]  # fmt: skip
+    for typed in ("benchmark=[]", "~benchmark", "rollout=vllm", "lm@pair.student=qwen3_4b"):
+        left = expanded(tmp_path, text, typed)
+        group = typed.lstrip("~").partition("=")[0].rpartition("@")[2]
+        assert [each for each in left if each.lstrip("+").startswith(f"{group}.")] == []
 
 
 def test_a_run_takes_the_file_that_init_writes_and_the_config_of_a_run(tmp_path):

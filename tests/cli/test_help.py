@@ -44,7 +44,7 @@ def test_one_setting_has_type_default_choices_and_a_group_its_options():
     assert "token_mean (each" not in text and "or sequence_mean (each response" in text
     assert "choices  token_mean, sequence_mean, sequence_sum" in text
     assert "default  token_mean" in text
-    assert "default  5e-05" in helps.page("train", TRAIN, "tune.learning_rate")
+    assert "default  0.0002" in helps.page("train", TRAIN, "tune.learning_rate")  # of lab_full
     group = helps.page("train", TRAIN, "tune")
     assert "tune.learning_rate=" in group and "  tune=lab_lora" in group
     assert "N in tokens" in helps.page("train", TRAIN, "rollout_len")

@@ -87,6 +87,8 @@ def test_a_run_keeps_the_benchmark_and_resumes_without_its_file(place):
     ("kind: [\n", "is broken YAML"),
     ("kind: math\nsource: ${oc.env:HOME}\n", "an interpolation may name a setting"),
     ("kind: math\nsource: ${oc.select:${oc.env:HOME}}\n", "an interpolation may name a setting"),
+    ("kind: math\nsystem: ${${benchmark.my.source}:HOME}\n", "an interpolation may name a setting"),
+    ("kind: math\nsystem: ${oc.${seed}:HOME}\n", "an interpolation may name a setting"),
     ("a: &b [1]\nkind: *b\n", "an alias (*) is not allowed"),
 ])  # fmt: skip
 def test_a_file_that_is_no_benchmark_is_one_line(tmp_path, monkeypatch, content, message):

@@ -13,9 +13,12 @@ from esr_cli.cli.main import COMMANDS
 PAGE = (ROOT / "docs" / "settings.md").read_text()
 
 
-def test_the_page_is_up_to_date():
+def test_the_page_is_up_to_date(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     write = runpy.run_path(str(ROOT / "scripts" / "write_settings.py"))
     assert write["page"]() == PAGE, "run python scripts/write_settings.py"
+    terminal = (ROOT / "docs" / "terminal.md").read_text()
+    assert write["terminal"](terminal) == terminal, "run python scripts/write_settings.py"
 
 
 @pytest.mark.parametrize("command", sorted({*COMMANDS} - {"check", "probe"}))

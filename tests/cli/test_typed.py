@@ -30,6 +30,10 @@ MISTAKES = [
     ("train seed=0,1,2 steps=3", "esr train -m seed=0,1,2 steps=3"),
     ("train +rollout_len=16,full", "esr train -m +rollout_len=16,full"),
     ("train loss=reverse_kl,forward_kl", "esr train -m loss=reverse_kl,forward_kl"),
+    ("train tracking=wandb,tensorboard", "esr train 'tracking=[wandb,tensorboard]'"),
+    ("bench lengths=16,full", "esr bench 'lengths=[16,full]'"),
+    ("teacher --port=9000", "esr teacher serve port=9000"),
+    ("probe run runs/lab/rollout_len=64", "esr probe run=runs/lab/rollout_len=64"),
     ("train benchmark=lab,math500", "esr train 'benchmark=[lab,math500]'"),
     ("train task=jsonl task.files=a.jsonl,b.jsonl", "'task.files=[a.jsonl,b.jsonl]'"),
     ("eval pretrained=folder", "esr eval model=folder"),
@@ -40,8 +44,9 @@ FINE = [
     "train +rollout_len=64 seed=1", "train -m seed=0,1,2", "train +sweep=lengths seed=1,2",
     "train tune.learning_rate=1e-4", "train tune.clip_norm=1e0", "train steps=1_000",
     "train 'lengths.stages=[[0,16],[9,32]]'", "train task.words.changes=[1,2]",
-    "train run_dir=a,b", "bench lengths=[16,full] out=x", "train ~tune", "train --cfg job",
-    "eval run=r 'benchmark=[lab,math500]'", "train tracking.project=a,b", "lab out=pair",
+    "train run_dir=a,b", "bench lengths=[16,full] out=x", "train ~tune ~tracking",
+    "train --cfg job", "eval run=r 'benchmark=[lab,math500]'", "train tracking.project=a,b",
+    "lab out=pair",
 ]  # fmt: skip
 
 

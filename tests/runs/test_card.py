@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 
 import yaml
@@ -32,10 +31,26 @@ def test_a_card_says_what_from_what_how_and_how_well(tmp_path):
     assert "arxiv:2605.27028" in head["tags"]
     assert "| lab | avg@2 | 0.250 [0.200, 0.300] | 0.750 [0.700, 0.800] | 2 |" in body
     assert "esr train rollout_len=8 steps=2 tune=lab_lora\n" in body, "no folders of the user's"
-    assert "LoRA, rank " in body and json.dumps(str(run / "student")) in body
+    assert "LoRA, rank " in body and 'LLM("student")' in body and str(tmp_path) not in body
     assert 'AutoModelForCausalLM.from_pretrained("owner/base")' in body, "what peft adapts"
     pushed = card.text(run, "me/x")
     assert 'LLM("me/x")' in pushed and '"me/x", subfolder="adapter"' in pushed
+
+
+def test_no_folder_of_the_user_is_in_a_card_and_an_older_run_has_no_command(tmp_path):
+    run = write_run(
+        tmp_path / "run", "+rollout_len=8", "tune=lab_lora", "pair.student.path=/home/me/x/base",
+        right={0: [[0]], 1: [[1]]},
+    )  # fmt: skip
+    (run / environment.FILE).unlink()
+    append_rows(run / environment.FILE, [{"step": 0, "versions": "esr-cli 0.1.0", "gpu": ""}])
+    assert "the command is not known" in card.text(run)
+    (run / environment.FILE).unlink()
+    typed = ["pair.student.path=/home/me/x/base", "task.files=[../my/a.jsonl,/home/me/b.jsonl]"]
+    environment.note(run, 0, "", overrides=typed)
+    text = card.text(run)
+    assert "/home" not in text and "/me" not in text and 'from_pretrained("base")' in text
+    assert "pair.student.path=base 'task.files=[a.jsonl,b.jsonl]'" in text
 
 
 def test_hostile_names_are_text_in_the_card(tmp_path):
