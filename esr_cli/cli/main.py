@@ -109,7 +109,8 @@ def _start(command: str, arguments: list[str]) -> None:
     if any(SWEEPS.match(each) for each in arguments):
         _sweep(command, arguments)
         return
-    if command in version.HEAVY:
+    graded = any(each.startswith("generations=") for each in arguments)
+    if command in version.HEAVY and not graded:
         # torch alone takes seconds to import.
         print(f"esr {esr_cli.__version__}: loading torch …", flush=True)
     _run(command)

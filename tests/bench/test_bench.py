@@ -211,8 +211,8 @@ def test_a_failing_peer_is_left_out_and_our_results_are_written(
     monkeypatch.setenv("FAILS_IN", place)
     monkeypatch.setattr(arms, "Trl", FailingPeer)
     overrides = [
-        "peer=trl", "engines=[eager]", "rollout_lens=[4]", "repeats=1", "warmup=0", "out=found",
-        "prompts_per_step=2", "execution=inline",
+        "peer=trl", "engines=[eager]", "rollout_lens=[4]", "repeats=1", "warmup=0",
+        "run_dir=found", "prompts_per_step=2", "execution=inline",
     ]  # fmt: skip
     with pytest.raises(WorkerError, match="trl failed and is left out"):
         bench.run(read(*overrides, command="bench", schema=BenchConfig), overrides)

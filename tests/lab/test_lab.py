@@ -211,7 +211,7 @@ def test_the_packaged_pair_has_this_tokenizer() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("out", ""),
+        ("run_dir", ""),
         ("chain_length", 27),
         ("chain_length", 0),
         ("modulus", 2),

@@ -165,7 +165,7 @@ def test_the_terminal_has_at_most_25_lines(tmp_path, monkeypatch):
 
 def test_figures_are_written_as_pdf_on_request_and_a_wrong_format_is_refused(tmp_path):
     trained(tmp_path, 16, last=60)
-    report.run(ReportConfig(runs=str(tmp_path), out=str(tmp_path / "out"), format="pdf"), [])
+    report.run(ReportConfig(runs=str(tmp_path), run_dir=str(tmp_path / "out"), format="pdf"), [])
     names = sorted(path.name for path in (tmp_path / "out" / "figures").iterdir())
     assert "accuracy_by_tokens.pdf" in names and {name[-4:] for name in names} == {".pdf"}
     assert not (tmp_path / "out" / "report.html").exists()

@@ -157,7 +157,7 @@ def test_other_settings_are_refused_before_anything_runs(uninterrupted):
         done = esr("reproduce", *overrides, cwd=folder)
         assert done.returncode == 2, done.stdout
         assert "overrides=[steps=5,eval_every=2" in done.stderr, done.stderr
-        assert "all was made with [steps=4," in done.stderr and "another out" in done.stderr
+        assert "all was made with [steps=4," in done.stderr and "another run_dir" in done.stderr
 
 
 def test_a_smaller_gpu_excludes_large_cells_and_their_measurements():
