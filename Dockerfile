@@ -1,5 +1,5 @@
 # esr in a container. The default stage is for CPUs:
-#     docker build -t esr . && docker run -v "$PWD/runs:/work/runs" esr train +rollout_len=64
+#     docker build -t esr . && docker run -v "$PWD/runs:/esr/runs" esr train +rollout_len=64
 # and for NVIDIA GPUs:
 #     docker build -t esr:cuda --target cuda . && docker run --gpus all --ipc=host esr:cuda train …
 FROM python:3.12-slim AS wheel
@@ -15,7 +15,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends g++ libnuma1 bu
     && rm -rf /var/lib/apt/lists/*
 COPY --from=wheel /dist /dist
 COPY constraints.txt /
-WORKDIR /work
+WORKDIR /esr
 ENTRYPOINT ["esr"]
 
 FROM base AS cuda

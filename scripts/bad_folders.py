@@ -1,4 +1,4 @@
-"""Breaks run folders and model folders, for `try_bad_input.py`."""
+"""Breaks run folders and model folders, and writes odd files, for `try_bad_input.py`."""
 
 from __future__ import annotations
 
@@ -189,3 +189,19 @@ def reading(command: str, run: Path, good: Path) -> list[str]:
         "eval": ["eval", f"run={run}", "limit=2", "benchmark.lab.samples=2", *INLINE],
         "probe": ["probe", f"run={run}", "prompts=2", "probe=[profile,stability]"],
     }[command]
+
+
+def write_files(folder: Path) -> None:
+    """Writes the files that the settings of `bad_settings.py` name."""
+    os.mkfifo(folder / "pipe")
+    (folder / "folder").mkdir()
+    odd = '{"problem": 5}\n[]\nnull\n{"problem": null, "id": []}\n{"problem": "\\ud800"}\n{\n'
+    for name, content in {
+        "odd.jsonl": odd.encode(), "latin.jsonl": b'{"problem": "\xe9"}\n', "odd.parquet": b"PAR1x",
+        "odd.jsonl.gz": b"\x1f\x8bx", "deep.jsonl": b'{"a":' * 99_999,
+        "broken.jinja": b"{{",
+        "recursive.jinja": b"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "looping.jinja": b"{% for a in range(99999) %}" * 3 + b"x" + b"{% endfor %}" * 3,
+        "large.jinja": b"{{ 'x' * 10 ** 11 }}",
+    }.items():  # fmt: skip
+        (folder / name).write_bytes(content)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shlex
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 DEEP = "[" * 3000
 VALUES = (
@@ -256,22 +254,6 @@ completion words train x notanumber
 completion words nothing x 2
 completion words train run_dir=/root/ 2
 """.strip().splitlines()]  # fmt: skip
-
-
-def write_files(folder: Path) -> None:
-    """Writes the files that the settings above name."""
-    os.mkfifo(folder / "pipe")
-    (folder / "folder").mkdir()
-    odd = '{"problem": 5}\n[]\nnull\n{"problem": null, "id": []}\n{"problem": "\\ud800"}\n{\n'
-    for name, content in {
-        "odd.jsonl": odd.encode(), "latin.jsonl": b'{"problem": "\xe9"}\n', "odd.parquet": b"PAR1x",
-        "odd.jsonl.gz": b"\x1f\x8bx", "deep.jsonl": b'{"a":' * 99_999,
-        "broken.jinja": b"{{",
-        "recursive.jinja": b"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-        "looping.jinja": b"{% for a in range(99999) %}" * 3 + b"x" + b"{% endfor %}" * 3,
-        "large.jinja": b"{{ 'x' * 10 ** 11 }}",
-    }.items():  # fmt: skip
-        (folder / name).write_bytes(content)
 
 
 def mutated(count: int, seed: int) -> Iterator[tuple[str, list[str]]]:

@@ -142,7 +142,7 @@ Case = tuple[str, Sequence[str], Path]
 
 def settings_cases(count: int, seed: int, folder: Path) -> Iterator[Case]:
     """The directed bad settings, then random ones: (what is bad, arguments, working folder)."""
-    bad_settings.write_files(folder)
+    bad_folders.write_files(folder)
     short = random.Random(seed)
     directed = list(bad_settings.DIRECTED)
     for command, *arguments in short.sample(directed, min(count, len(directed))):

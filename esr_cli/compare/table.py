@@ -6,11 +6,10 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from html import escape
-from io import StringIO
 
-from rich.console import Console
 from rich.table import Table
 
+from esr_cli.base import terminal
 from esr_cli.base.reading import printable
 from esr_cli.base.seeds import Estimate
 from esr_cli.base.words import counted
@@ -67,17 +66,16 @@ class Comparison:
 
 def text(compared: Comparison) -> str:
     """A table for the terminal, and the remarks below it."""
-    out = StringIO()
-    # The brackets of intervals are not markup; a narrow terminal wraps the lines, not the cells.
-    console = Console(file=out, markup=False, highlight=False, width=10_000)
+    drawn = ""
     for block in compared.blocks:
         table = Table(title=printable(_title(block)), title_justify="left")
         for head in _heads(compared):
             table.add_column(printable(head), no_wrap=True)
         for line in block.lines:
             table.add_row(*map(printable, _cells(line, compared)))
-        console.print(table)
-    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines()) + _below(
+        # As wide as its content: a narrow terminal wraps the lines, not the cells.
+        drawn += terminal.text(table)
+    return "".join(f"{line.rstrip()}\n" for line in drawn.splitlines()) + _below(
         compared, printable
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from esr_cli.config.errors import need, need_choice, need_choices, some_of
+from esr_cli.config.errors import need, need_choice, some_of
 from esr_cli.config.rollout import check_length
 from esr_cli.config.train import TrainConfig
 
@@ -41,7 +41,6 @@ class BenchConfig(TrainConfig):
             need(tokens < limit, "lengths", each, f"stay below pair.context_tokens={limit}")
             self._check_prompts(limit - tokens, f"lengths={each} leaves of pair.context_tokens")
         need(bool(self.engines), "engines", "[]", f"give one or more of {', '.join(ENGINES)}")
-        need_choices(self)
         need_choice("peer", self.peer or "trl", ("trl",))
         need(self.repeats > 0, "repeats", self.repeats, "give 1 or more")
         need(self.warmup >= 0, "warmup", self.warmup, "give 0 or more")

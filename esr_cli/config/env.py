@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from esr_cli.config.errors import need_choice
+from esr_cli.config.errors import need_choices, one_of
 
 BUILDS = ("cpu", "cuda")
 
@@ -17,7 +17,7 @@ class EnvConfig:
     pins its own torch.
     """
 
-    build: str = "cpu"
+    build: str = one_of(BUILDS)
 
     def __post_init__(self) -> None:
-        need_choice("build", self.build, BUILDS)
+        need_choices(self)

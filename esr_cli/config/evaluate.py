@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from esr_cli.config.benchmark import BenchmarkConfig
-from esr_cli.config.errors import need, need_choice, need_choices, one_of
+from esr_cli.config.errors import need, need_choices, one_of
 from esr_cli.config.execution import ExecutionConfig
 from esr_cli.config.rollout import RolloutConfig
 
@@ -56,17 +56,16 @@ class EvalConfig:
             need(not given_alone, key, value, "goes with model= only; leave it out")
         need_choices(self)
         need(bool(self.benchmark), "benchmark", "[]", "name at least one")
-        check_evaluation(self.limit, self.sandbox)
+        check_limit(self.limit)
         self.rollout.check_engines(self.execution.rollouts)
         need(self.seed >= 0, "seed", self.seed, "give 0 or more")
         context = self.context_tokens
         need(context is None or context > 1, "context_tokens", context, "give 2 or more")
 
 
-def check_evaluation(limit: int | None, sandbox: str) -> None:
-    """Checks the settings that `esr eval` and `esr train` share; raises `ConfigError`."""
+def check_limit(limit: int | None) -> None:
+    """Checks the number of questions of `esr eval` and `esr train`; raises `ConfigError`."""
     need(limit is None or limit > 0, "limit", limit, "give 1 or more, or null for all")
-    need_choice("sandbox", sandbox, SANDBOXES)
 
 
 COMPARE_FORMATS = ("text", "markdown", "latex")
@@ -90,10 +89,10 @@ class CompareConfig:
     step: int | None = None
     a_step: int | None = None
     b_step: int | None = None
-    format: str = "text"
+    format: str = one_of(COMPARE_FORMATS)
 
     def __post_init__(self) -> None:
-        need_choice("format", self.format, COMPARE_FORMATS)
+        need_choices(self)
         for key in ("step", "a_step", "b_step"):
             step = getattr(self, key)
             need(step is None or step >= 0, key, step, "give 0 or more, or null")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from esr_cli.config.errors import ConfigError, need, need_choices, one_of
+from esr_cli.config.errors import ConfigError, need, one_of
 from esr_cli.config.train import TrainConfig
 
 # Whether each probe needs a run. The order is the one in which they share samples and scores.
@@ -73,7 +73,6 @@ class ProbeCommandConfig(TrainConfig):
             need(name in PROBES, "probe", name, f"choose one of {', '.join(PROBES)}")
             if PROBES[name] and not self.run:
                 raise ConfigError(f"probe={name}: needs a run; give run=RUN_DIR")
-        need_choices(self)
         graded = [name for name in GRADED if name in self.probe]
         if self.source == "task" and graded:
             raise ConfigError(f"source=task: probe={graded[0]} needs answers; drop one of the two")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from esr_cli.config.alarms import AlarmsConfig
 from esr_cli.config.benchmark import BenchmarkConfig
-from esr_cli.config.errors import need, one_of
-from esr_cli.config.evaluate import SANDBOXES, check_evaluation
+from esr_cli.config.errors import need, need_choices, one_of
+from esr_cli.config.evaluate import SANDBOXES, check_limit
 from esr_cli.config.execution import ExecutionConfig
 from esr_cli.config.lengths import LengthsConfig
 from esr_cli.config.loss import LossConfig
@@ -88,7 +88,8 @@ class TrainConfig:
         need(self.seed >= 0, "seed", self.seed, "give 0 or more")
         need(self.eval_every >= 0, "eval_every", self.eval_every, "give 0 (never) or more")
         need(self.keep_checkpoints > 0, "keep_checkpoints", self.keep_checkpoints, "give 1 or more")
-        check_evaluation(self.limit, self.sandbox)
+        check_limit(self.limit)
+        need_choices(self)  # those of a command that extends these settings, too
         stale, place = self.rollout.staleness, self.execution.engine
         need(
             not stale or place != "inline", "rollout.staleness", stale,
