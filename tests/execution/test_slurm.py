@@ -35,6 +35,8 @@ with slurm.head(task, execution, stem):
     import ray
     ray.init(task.address, log_to_driver=False)
     print(sum(node["Alive"] for node in ray.nodes()), "alive", flush=True)
+    # A process that is still in the cluster when it ends is killed by Ray a minute later.
+    ray.shutdown()
 """
 
 
