@@ -141,4 +141,4 @@ def test_every_file_of_results_names_its_command_and_is_listed():
     for path in files.values():
         text = path.read_text()
         command = json.loads(text)["command"] if path.suffix == ".json" else text
-        assert re.match(r"(\$ )?(esr|python|pytest|make) ", command), path.name
+        assert re.match(r"(\$ )?(esr|python|pytest|make|bash) ", command), path.name
