@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MODULES = (
-    "torch", "hydra", "peft", "matplotlib.pyplot", "rich.table", "esr_cli.train.command",
+    "torch", "hydra", "peft", "matplotlib.figure", "rich.table", "esr_cli.train.command",
     "esr_cli.teacher.teacher", "esr_cli.rollout.eager", "esr_cli.lab.networks",
 )  # fmt: skip
 

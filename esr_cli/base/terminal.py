@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 
 from rich.console import Console
 from rich.table import Table
@@ -11,12 +13,24 @@ from rich.table import Table
 WIDEST = 2000
 
 
+def is_terminal() -> bool:
+    """Whether the output is a terminal on which lines may change.
+
+    The output of `!esr …` in a notebook is none, though Jupyter makes it look like one.
+    """
+    return sys.stdout.isatty() and "JPY_PARENT_PID" not in os.environ
+
+
+def console() -> Console:
+    """The output. In a notebook it is plain text; rich would make an HTML block of each line."""
+    # The brackets of intervals are not markup.
+    return Console(markup=False, highlight=False, force_terminal=is_terminal(), force_jupyter=False)
+
+
 def show(table: Table) -> None:
     """Prints a table: on a terminal in its width, elsewhere as wide as its content."""
-    # The brackets of intervals are not markup.
-    console = Console(markup=False, highlight=False)
-    if console.is_terminal:
-        console.print(table)
+    if is_terminal():
+        console().print(table)
     else:
         print(text(table), end="")
 
@@ -24,8 +38,11 @@ def show(table: Table) -> None:
 def text(table: Table) -> str:
     """The table as plain text, as wide as its content."""
     out = io.StringIO()
-    console = Console(file=out, markup=False, highlight=False, width=WIDEST, color_system=None)
+    plain = Console(
+        file=out, markup=False, highlight=False, width=WIDEST, color_system=None,
+        force_terminal=False, force_jupyter=False,
+    )  # fmt: skip
     title = len(str(table.title)) if table.title else 0
-    console.width = max(1, console.measure(table).maximum, title)
-    console.print(table)
+    plain.width = max(1, plain.measure(table).maximum, title)
+    plain.print(table)
     return out.getvalue()

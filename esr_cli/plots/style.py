@@ -48,19 +48,15 @@ def figure(
     `size` is in inches; a file is as large as all that is drawn, so that no label is cut.
     """
     import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    # Not by pyplot: its backend, which a notebook sets, is for the windows of the user.
     with matplotlib.rc_context(SETTINGS):
-        sheet, axes = pyplot.subplots(1, panels, figsize=size, layout="constrained")
-        try:
-            yield axes
-            folder.mkdir(parents=True, exist_ok=True)
-            for kind in kinds:
-                drawn = io.BytesIO()
-                sheet.savefig(drawn, format=kind, bbox_inches="tight", **OPTIONS[kind])
-                # Replaced, not opened: the name may be a link in a folder from a stranger.
-                write_bytes(folder / f"{name}.{kind}", drawn.getvalue())
-        finally:
-            pyplot.close(sheet)
+        sheet = Figure(figsize=size, layout="constrained")
+        yield sheet.subplots(1, panels)
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind in kinds:
+            drawn = io.BytesIO()
+            sheet.savefig(drawn, format=kind, bbox_inches="tight", **OPTIONS[kind])
+            # Replaced, not opened: the name may be a link in a folder from a stranger.
+            write_bytes(folder / f"{name}.{kind}", drawn.getvalue())

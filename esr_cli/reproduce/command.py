@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from esr_cli.base import files
+from esr_cli.base import files, terminal
 from esr_cli.base.failures import Failure
 from esr_cli.config import ConfigError, MatrixConfig, ReportConfig, ReproduceConfig
 from esr_cli.execution import jobs
@@ -233,7 +232,7 @@ def _span(seconds: float) -> str:
 
 
 def _list(chosen: MatrixConfig, cells: Sequence[Cell], title: str) -> None:
-    console = Console(markup=False, highlight=False)
+    console = terminal.console()
     console.width = max(console.width, 172)
     print(f"{title}\n")
     for name, item in chosen.items.items():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from esr_cli.base.terminal import console, is_terminal
 
 # Seconds between two lines of a log. What takes less adds none.
 LOG_S = 30.0
@@ -45,8 +44,8 @@ def in_log(what: str) -> Progress:
 @contextmanager
 def shown(what: str) -> Iterator[Progress]:
     """Progress as a line of the terminal that changes, or as lines of a log."""
-    if not sys.stdout.isatty():
+    if not is_terminal():
         yield in_log(what)
         return
-    with Console().status(what) as status:
+    with console().status(what) as status:
         yield Progress(lambda line: status.update(line), 0.0, what)

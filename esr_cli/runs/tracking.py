@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 from collections.abc import Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from esr_cli.base import files, terminal, writing
@@ -42,13 +40,12 @@ class Tracker:
     ) -> None:  # fmt: skip
         self.samples, self._model = settings.samples, settings.model
         self.run_dir, self.total_steps = run_dir, total_steps
-        self.console = Console(highlight=False)
         self._began, self._start = time.perf_counter(), start
         self._bar: bar.Bar | None = None
         self.progress = progress.in_log("evaluation")
         self.mirror = Mirror(Shown(run_dir, config, settings, self.note, self.warn))
-        if sys.stdout.isatty():
-            self._bar = bar.Bar(self.console, total_steps, start, _n_of(config))
+        if terminal.is_terminal():
+            self._bar = bar.Bar(terminal.console(), total_steps, start, _n_of(config))
             self.progress = progress.Progress(self._bar.below, 0.0, "evaluation")
 
     def __enter__(self) -> Tracker:
@@ -143,7 +140,7 @@ class Tracker:
     def note(self, message: str) -> None:
         """Writes a line to the terminal and to esr.log."""
         if self._bar:
-            self._bar.console.print(message, markup=False)
+            self._bar.console.print(message)
         else:
             print(message, flush=True)
         self._log(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
