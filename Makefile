@@ -9,7 +9,7 @@ JOBS ?= 2
 QUICK ?= false
 RUN := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help setup demo reproduce-paper test lint type format house clean
+.PHONY: help setup demo reproduce-paper test lint type format house docs notebook clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 17
 
@@ -44,5 +44,12 @@ format: $(READY) ## fix and format with ruff
 house: $(READY) ## draw docs/images/house.svg, the rooms of the code, from the imports
 	$(BIN)/python scripts/draw_house.py
 
+docs: $(READY) ## build the pages of docs/ as a site, strictly, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open site/index.html; its search needs a server: python -m http.server -d site"
+
+notebook: $(READY) ## execute examples/first_hour.ipynb and keep its outputs
+	$(BIN)/python scripts/execute_notebook.py examples/first_hour.ipynb
+
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache

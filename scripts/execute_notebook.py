@@ -1,6 +1,6 @@
 """Executes a notebook and writes its outputs into it:
 
-    python scripts/execute_notebook.py examples/first_hour.ipynb
+python scripts/execute_notebook.py examples/first_hour.ipynb
 """
 
 from __future__ import annotations

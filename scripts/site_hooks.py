@@ -19,9 +19,11 @@ from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parents[1]
 DOCS = "docs/"
-NOTEBOOK = "examples/first_hour.ipynb"
+NOTEBOOK, NOTEBOOK_PAGE = "examples/first_hour.ipynb", "examples/first_hour.md"
 # Pages that lie at the top of the repository.
 TOP = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+# Where the site has what the repository has elsewhere.
+MOVED = {NOTEBOOK: NOTEBOOK_PAGE, "README.md": "README.md"}
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)[^)\s#]+")
 
 
@@ -30,7 +32,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     texts = {DOCS + each.src_uri: each.content_string for each in files.documentation_pages()}
     texts |= {name: (ROOT / name).read_text() for name in TOP}
     linked = {_target(page, link) for page, text in texts.items() for link in LINK.findall(text)}
-    outside = {each for each in linked if not each.startswith((DOCS, "..")) and each != "README.md"}
+    outside = {each for each in linked if not each.startswith(DOCS)} - {*MOVED}
+    # A link to no file is one that MkDocs reports.
     for name in sorted({*outside, *TOP, NOTEBOOK}):
         if (ROOT / name).is_file():
             files.append(File(name, str(ROOT), config.site_dir, config.use_directory_urls))
@@ -42,14 +45,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turns links between files of the repository into links between those of the site."""
     name = page.file.src_uri
-    source = name if (ROOT / name).is_file() and name in TOP else DOCS + name
-    here = posixpath.dirname(name)
+    source = DOCS + name if (ROOT / DOCS / name).is_file() else name
 
     def of_site(link: re.Match[str]) -> str:
         target = _target(source, link[0])
-        if target == "README.md":
-            target = DOCS + "README.md"
-        return posixpath.relpath(target.removeprefix(DOCS), here or ".")
+        target = MOVED.get(target, target.removeprefix(DOCS))
+        return posixpath.relpath(target, posixpath.dirname(name) or ".")
 
     return LINK.sub(of_site, markdown)
 
@@ -61,11 +62,8 @@ def _target(page: str, link: str) -> str:
 
 def _notebook() -> dict[str, Any]:
     """The executed notebook as a page and its figures, by their paths in the site."""
-    stem = Path(NOTEBOOK).with_suffix("").as_posix()
     book = nbformat.read(ROOT / NOTEBOOK, as_version=4)
-    text, parts = MarkdownExporter().from_notebook_node(
-        book, {"unique_key": Path(stem).name, "output_files_dir": f"{Path(stem).name}_figures"}
-    )
-    text = f"{text}\n[This page as a notebook]({Path(NOTEBOOK).name})\n"
-    figures = {f"{Path(stem).parent}/{name}": data for name, data in parts["outputs"].items()}
-    return {f"{stem}.md": text, **figures}
+    text, parts = MarkdownExporter().from_notebook_node(book, {"unique_key": "first_hour"})
+    text += f'\n<a href="{Path(NOTEBOOK).name}" download>This page as a notebook</a>\n'
+    figures = {f"{Path(NOTEBOOK).parent}/{name}": data for name, data in parts["outputs"].items()}
+    return {NOTEBOOK_PAGE: text, **figures}
