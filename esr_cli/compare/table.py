@@ -96,15 +96,17 @@ def latex(compared: Comparison) -> str:
     heads = _heads(compared)
     lines = [
         r"% needs \usepackage{booktabs}",
-        rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+        # As wide as a column of text: small intervals, and heads in two lines.
+        r"{\footnotesize\setlength{\tabcolsep}{4pt}%",
+        rf"\begin{{tabular}}{{@{{}}l{'r' * (len(heads) - 1)}@{{}}}}",
         r"\toprule",
-        _row(map(_in_latex, heads)),
+        _row(_head_in_latex(each) for each in heads),
     ]
     for block in compared.blocks:
-        title = rf"\multicolumn{{{len(heads)}}}{{l}}{{\emph{{{_in_latex(_title(block))}}}}}"
+        title = rf"\multicolumn{{{len(heads)}}}{{@{{}}l}}{{\emph{{{_in_latex(_title(block))}}}}}"
         lines += [r"\midrule", rf"{title} \\"]
-        lines += [_row(map(_in_latex, _cells(line, compared))) for line in block.lines]
-    lines += [r"\bottomrule", r"\end{tabular}"]
+        lines += [_row(map(_cell_in_latex, _cells(line, compared))) for line in block.lines]
+    lines += [r"\bottomrule", r"\end{tabular}}"]
     return "\n".join([*lines, *(f"% {_one_line(each)}" for each in compared.remarks)]) + "\n"
 
 
@@ -162,6 +164,17 @@ def _in_latex(text: str) -> str:
     """A text that LaTeX prints as it is. Signed numbers get a minus, not a hyphen."""
     escaped = "".join(SPECIAL.get(each, each) for each in _one_line(text))
     return re.sub(r"(?<![\w-])-(?=\d)", "$-$", escaped)
+
+
+def _head_in_latex(text: str) -> str:
+    """The last word, often a unit, in a line of its own."""
+    name, _, unit = _in_latex(text).rpartition(" ")
+    return rf"\shortstack[r]{{{name}\\{unit}}}" if name else unit
+
+
+def _cell_in_latex(text: str) -> str:
+    value, bracket, rest = _in_latex(text).partition(" [")
+    return rf"{value} {{\tiny [{rest}}}" if bracket and value[-1:].isdigit() else _in_latex(text)
 
 
 def _row(cells: Iterable[str]) -> str:

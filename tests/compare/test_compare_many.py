@@ -65,18 +65,19 @@ def test_latex_is_balanced_and_escaped(folder, tmp_path, capsys):
     assert r"50\%\_\&\{x\}\textasciitilde{}\#\$ &" in text
     assert "\n{}[b]\\textasciicircum{}\\textbackslash{} & " in text
     text += printed(capsys, runs=of(folder, "full", "a&b_50%", "32"), format="latex")
-    for tabular in re.findall(r"\\begin{tabular}{(l[r]+)}\n(.*?)\\end{tabular}", text, re.DOTALL):
+    tabulars = re.findall(r"\\begin{tabular}{@{}(lr+)@{}}\n(.*?)\\end{tabular}", text, re.DOTALL)
+    for tabular in tabulars:
         columns, body = len(tabular[0]), tabular[1]
         rows = [line for line in body.splitlines() if line.endswith(r" \\")]
         cells = [len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows if "multicolumn" not in row]
         assert len(rows) >= 4 and set(cells) == {columns}
-        assert rf"\multicolumn{{{columns}}}{{l}}" in body
+        assert rf"\multicolumn{{{columns}}}{{@{{}}l}}" in body
         plain = re.sub(r"\\[\\{}]", "", body)
         assert plain.count("{") == plain.count("}")
         assert [body.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1] * 3
         outside = re.sub(r"\\[%&_#$]", "", body.replace("$-$", ""))
         assert not re.search(r"[%_#$~^–]", outside), outside
-    assert text.count("tabular}{") == 2
+    assert len(tabulars) == text.count("tabular}{") == 2
 
 
 def test_markdown_has_a_table_that_a_page_can_show(folder, capsys):
