@@ -21,8 +21,8 @@ def grader(
 
     Its references are what `Question.reference` holds for such a benchmark: a text for `math`,
     `words` and `lab`, a `CodeReference` for `code`, a `ToolReference` for `tools`. `box` selects
-    the box that is graded, the `last` or the `first`. Code runs in the `sandbox`, `bubblewrap` or
-    `none`; with `raw` a response continues the code of its prompt. Raises `ConfigError` for an
+    the box that is graded, as `benchmark.NAME.box` does. Code runs in the `sandbox`, `bubblewrap`
+    or `none`; with `raw` a response continues the code of its prompt. Raises `ConfigError` for an
     unknown name, or if the sandbox cannot run.
     """
     need_choice("grader", name, GRADERS)

@@ -13,7 +13,7 @@ from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.cutting import cut
 from esr_cli.benchmarks.exam import Responses
 from esr_cli.config import ConfigError
-from esr_cli.graders.boxed import MOST_CHARS
+from esr_cli.graders import boxed
 from esr_cli.graders.figures import Response
 from esr_cli.tasks.rows import Row, read
 
@@ -77,7 +77,20 @@ def for_benchmark(path: Path, benchmark: Benchmark, alone: bool) -> Answers:
     )
     if left_out := [k for k in benchmark.config.pass_at if k > count]:
         said += f"; too few for {', '.join(f'pass@{k}' for k in left_out)}"
-    return Answers(answered, {each.id: responses[each.id] for each in answered.questions}, said)
+    asked = {each.id: responses[each.id] for each in answered.questions}
+    return Answers(answered, asked, said + _unboxed(benchmark, asked))
+
+
+def _unboxed(benchmark: Benchmark, responses: Responses) -> str:
+    """What to know of a file of math without a single box."""
+    config, texts = benchmark.config, [each.text for of in responses.values() for each in of]
+    answers = boxed.marked if config.box == "marked" else boxed.boxes
+    if config.kind != "math" or any(map(answers, texts)):
+        return ""
+    said = "; no response has a box, and without one none is right"
+    if any(map(boxed.marked, texts)):
+        said += f": benchmark.{benchmark.name}.box=marked takes what follows ####"
+    return said
 
 
 def _own(rows: list[Row], benchmark: Benchmark, alone: bool) -> dict[str, list[Response]]:
@@ -125,7 +138,7 @@ def _response(
         # The count is that of the whole text.
         tokens, finish = None, "stop"
     # Repeats are counted in words, since the tokens of a text are unknown here.
-    return Response(kept, tokens, finish, repeats(kept[-MOST_CHARS:].split()))
+    return Response(kept, tokens, finish, repeats(kept[-boxed.MOST_CHARS :].split()))
 
 
 def _id(row: Row) -> str:

@@ -13,7 +13,7 @@ KINDS = ("lab", "words", "math", "code", "tools")
 BOXED = ("lab", "words", "math")
 PROMPTS = ("chat", "raw")
 TOOLS_IN = ("template", "text")
-BOXES = ("last", "first")
+BOXES = ("last", "first", "marked")
 
 
 @dataclass
@@ -36,7 +36,8 @@ class BenchmarkConfig:
     adds `{functions}` for models whose chat template does not support tools, and with
     `tools_in=text` for all models. `system` is a text for the system turn (null: none); it follows
     the model's own `system` text and precedes that of the question. `box` selects the box that is
-    graded, the `last` or the `first` (math, words and lab). With `prompt=raw` (code) the model
+    graded, the `last` or the `first` (math, words and lab), or `marked` (math): the last, and
+    without any what follows `####`, as in GSM8K's own solutions. With `prompt=raw` (code) the model
     continues the benchmark's code, without wording, turns and chat template. A response is cut
     before the first of the `stop_texts`. `problems` applies to the lab and to words,
     `chain_length` and `modulus` to the lab only, `words` to words only.
@@ -79,6 +80,8 @@ class BenchmarkConfig:
         need_choices(self, "benchmark.*.")
         boxed = self.box == "last" or self.kind in BOXED
         need(boxed, "benchmark.*.box", self.box, f"kind={self.kind} has no boxes; leave it out")
+        marked = self.box == "marked" and self.kind != "math"
+        need(not marked, "benchmark.*.box", self.box, "only kind=math has answers after ####")
         for k in self.pass_at:
             need(
                 0 < k <= self.samples, "benchmark.*.pass_at", k,

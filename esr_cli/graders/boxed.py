@@ -23,6 +23,7 @@ LONGEST_BARE = 100
 _TOKEN = re.compile(r"\\\\?(?:boxed|fbox|Boxed|framebox)(?:\s{0,9}\{|(?![A-Za-z]))|\\.|[{}]", re.S)
 _BLANK = re.compile(r"\s|~|\\(?:quad|[ ,;:!])")
 _NUMBER = re.compile(r"\s{0,9}(-?\d[\d,]{0,30}(?:\.\d{1,30})?)\.?[ \t]*(?:\n|$)")
+_MARKED = re.compile(r"####[ \t]{0,9}(\S[^\n]{0,100})")
 _BARE_END = re.compile(r"\$|\\[)\]]|[\n{}]")
 
 
@@ -49,6 +50,15 @@ def boxes(text: str) -> list[str]:
             found.extend(_unbraced(text[token.end() : token.end() + LONGEST_BARE]))
     filled = [content for content in found if content is not None]
     return filled or [""] * bool(found)
+
+
+def marked(text: str) -> list[str]:
+    """Returns the boxes, or without one what follows the first `####` in its line.
+
+    GSM8K's own solutions end so, and what follows that mark is often a further question.
+    """
+    mark = _MARKED.search(text[-MOST_CHARS:])
+    return boxes(text) or ([mark[1]] if mark else [])
 
 
 def last_box(text: str) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from esr_cli.graders.algebra import Question, make_check
-from esr_cli.graders.boxed import MOST_CHARS, boxes
+from esr_cli.graders.boxed import MOST_CHARS, boxes, marked
 from esr_cli.graders.equality import equal
 from esr_cli.graders.forms import LIST, Collection, read
 from esr_cli.graders.latex import spell
@@ -30,11 +30,12 @@ class MathGrader:
 
     `workers` processes (default: one per core) compare pairs, each for at most `seconds` of CPU
     time. The reference is the gold answer as text. Verdicts are cached for the grader's lifetime.
-    `box` is the one whose verdict counts, `last` or `first`.
+    `box` is the one whose verdict counts, `last` or `first`; `marked` is the last one or, without
+    any, what follows `####`.
     """
 
     def __init__(self, workers: int | None = None, seconds: float = 10, box: str = "last") -> None:
-        self._first = box == "first"
+        self._first, self._boxes = box == "first", marked if box == "marked" else boxes
         self._pool = Pool(make_check, workers, seconds)
         self._known: dict[Pair, Outcome] = {}
         self.asked = 0
@@ -49,7 +50,7 @@ class MathGrader:
         gold in normal form, or the response contains the gold's value in the same spelling without
         an adjacent letter, digit, decimal point or minus.
         """
-        held = [boxes(response) for response, _ in pairs]
+        held = [self._boxes(response) for response, _ in pairs]
         joins = [_joined(str(gold), found) for (_, gold), found in zip(pairs, held, strict=True)]
         self._compare(
             (str(gold), box, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -43,18 +44,30 @@ def sample(number, problem, responses, **more):
 def test_samples_of_the_harness_are_matched_by_the_text_of_the_question(tmp_path):
     """Their numbers count the rows of another file; each filter repeats them."""
     rows = [
-        sample(0, " What is  3+3?", ["6"], filter="strict-match"),
-        sample(0, " What is  3+3?", ["6"], filter="flexible-extract"),
+        sample(0, " What is  3+3?", [r"\boxed{6}"], filter="strict-match"),
+        sample(0, " What is  3+3?", [r"\boxed{6}"], filter="flexible-extract"),
         sample(1, PROBLEMS[0], ["2"]), sample(2, PROBLEMS[2], ["4"]), sample(9, "Why?", ["x"]),
     ]  # fmt: skip
     found = answers(tmp_path / "samples_math500_2026.jsonl", rows)
     # Of two equal questions the number decides.
-    assert texts(found) == {"0": ["2"], "2": ["4"], "3": ["6"]}
+    assert texts(found) == {"0": ["2"], "2": ["4"], "3": [r"\boxed{6}"]}
     assert found.benchmark.name == "math500 (3 of 4)"
     assert found.said == (
         f"{tmp_path}/samples_math500_2026.jsonl: samples of lm-evaluation-harness (doc, resps); "
         "1 response to each of 3 questions, graded as math500 (3 of 4); too few for pass@4"
     )
+
+
+def test_a_file_without_boxes_is_told_how_it_can_be_graded(tmp_path):
+    rows = [sample(0, PROBLEMS[0], ["1 and 1\n#### 2"]), sample(1, PROBLEMS[3], ["it is 6"])]
+    said = answers(tmp_path / "a.jsonl", rows).said
+    assert said.endswith(
+        "; no response has a box, and without one none is right: "
+        "benchmark.math500.box=marked takes what follows ####"
+    )
+    marked = replace(MATH, config=replace(MATH.config, box="marked"))
+    assert answers(tmp_path / "a.jsonl", rows, marked).said.endswith("too few for pass@4")
+    assert answers(tmp_path / "a.jsonl", rows[1:]).said.endswith("without one none is right")
 
 
 def test_samples_of_another_task_are_not_taken_for_their_numbers(tmp_path):

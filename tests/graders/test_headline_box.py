@@ -7,7 +7,7 @@ import pytest
 from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import judge
-from esr_cli.config import BenchmarkConfig
+from esr_cli.config import BenchmarkConfig, ConfigError
 from esr_cli.graders.figures import Response
 from esr_cli.types import Question
 
@@ -20,6 +20,21 @@ CASES = [
     (r"\boxed{ 2 }", False, False),
     ("so 3", False, False),
 ]
+
+
+def test_an_answer_after_the_mark_of_gsm8k_counts_where_no_box_is():
+    cases = [
+        ("1+2\n#### 3", True), ("#### $1,003\n", False), ("#### 3\n\nQuestion: 2+2?\n#### 4", True),
+        (r"#### 4, no, \boxed{3}", True), (r"#### 3, no, \boxed{4}", False), ("3", False),
+        ("#### \n3", False), ("####", False),
+    ]  # fmt: skip
+    grader = catalog.grader(BenchmarkConfig(kind="math", box="marked"), "none", print)
+    grades = grader.grade([(text, "3") for text, _ in cases])
+    assert [grade.correct for grade in grades] == [right for _, right in cases]
+    assert grader.grade([("#### 1,003", "1003")])[0].correct
+    grader.close()
+    with pytest.raises(ConfigError, match="only kind=math has answers after ####"):
+        BenchmarkConfig(kind="lab", box="marked")
 
 
 @pytest.mark.parametrize("kind", ["math", "lab"])
