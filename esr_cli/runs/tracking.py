@@ -141,9 +141,9 @@ class Tracker:
         return shown
 
     def note(self, message: str) -> None:
-        """Writes a line to the terminal and to esr.log."""
+        """Writes a line to the terminal and to esr.log; a tracker does so from its own thread."""
         if self._bar:
-            self._bar.console.print(message, markup=False)
+            self.console.print(message, markup=False)
         else:
             print(message, flush=True)
         self._log(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
