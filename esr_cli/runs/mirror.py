@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from esr_cli.base.files import Rows, headlines, read_rows
+from esr_cli.base.files import Rows, best, headlines, read_rows
 from esr_cli.runs.service import Service, Shown
 from esr_cli.runs.tensorboard_mirror import TensorBoard
 from esr_cli.runs.trackio_mirror import Trackio
@@ -32,7 +32,7 @@ class Mirror:
         self._run = run
         self._connections: list[_Connection] = []
         self._step = 0
-        self._best: dict[str, float] = {}
+        self._best: dict[str, dict[str, Any]] = {}
 
     def open(self) -> None:
         """Starts the trackers, for which nobody waits, and logs what the run folder already holds.
@@ -56,10 +56,10 @@ class Mirror:
             self._do(lambda service: service.samples(step, samples))
         self.log(step, {f"eval/{row['benchmark']}/{row['metric']}": row["value"] for row in rows})
         for row in headlines(rows):
-            key, value = f"best/{row['benchmark']}/{row['metric']}", row["value"]
-            if value > self._best.get(key, -1.0):
-                self._best[key] = value
-                self.summary({key: value, f"{key}/step": step})
+            key = f"best/{row['benchmark']}/{row['metric']}"
+            found = self._best[key] = best([self._best.get(key, row), row])
+            if found is row:
+                self.summary({key: row["value"], f"{key}/step": step})
 
     def watch(self, row: dict[str, Any]) -> None:
         """Logs a watch on whole responses."""

@@ -82,8 +82,8 @@ def test_a_run_resumes_from_python_and_inside_an_application_of_hydra(tmp_path, 
         esr.train(short, steps=2, run_dir="a run=1")
     longer = esr.train([*INLINE, "steps=3"], resume="a run=1")
     assert longer.folder == first.folder and list(longer.metrics["step"]) == [1, 2, 3]
-    typed = [row["overrides"] for row in rows(tmp_path / "a run=1", "environment.jsonl")]
-    assert "steps=2" in typed[0] and "steps=3" in typed[1]
+    typed = [row["command"] for row in rows(tmp_path / "a run=1", "environment.jsonl")]
+    assert " steps=2 " in typed[0] and " steps=3" in typed[1], typed
 
 
 def test_a_script_without_a_guard_is_not_run_again_by_its_workers(tmp_path):
