@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
-from conftest import ROOT, esr
+from conftest import esr, interpreter
 
 from esr_cli.cli import typed
 from esr_cli.cli.main import COMMANDS
@@ -132,9 +129,6 @@ def test_the_first_line_appears_before_torch_is_loaded(tmp_path):
         "sys.argv = ['esr', 'train', 'rollout=eager', '+rollout_len=4']\n"
         "main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    done = interpreter("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.fullmatch(r"esr \d+\.\d+\S*: loading torch …\n", done.stdout), done.stdout

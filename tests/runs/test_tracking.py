@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import math
 import resource
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
 import wandb_log
-from conftest import ROOT, rows
+from conftest import interpreter, rows
 from mirrored_runs import EVAL, METRICS, RESPONSES, offline, start, when_started
 
 from esr_cli.config import TrackingConfig
@@ -48,7 +46,7 @@ def test_a_run_without_trackers_imports_none(tmp_path):
         f"runs.start(pathlib.Path({str(tmp_path)!r}), runs.TrackingConfig('disabled'), 1, 2, [2])\n"
         "print({'wandb', 'tensorboard', 'trackio', 'torch.utils.tensorboard'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    done = interpreter("-c", code)
     assert done.stdout.endswith("\nset()\n"), done.stdout + done.stderr
 
 
