@@ -36,6 +36,8 @@ def expanded(command: str, schema: str, arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         key, _, value = argument.lstrip("+").partition("=")
         if key == "config":
+            if not value.strip("'\""):
+                raise ConfigError(f"{argument}: name a file, config=FILE; esr init writes one")
             found += _overrides(command, schema, Path(value.strip("'\"")).expanduser())
         else:
             typed.append(argument)

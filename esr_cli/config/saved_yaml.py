@@ -6,6 +6,8 @@ stand for billions of values, or deep nesting is refused.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
 from pathlib import Path
 from typing import Any, ClassVar
@@ -68,6 +70,17 @@ for kind in (_Loader, _Dumper):
 def write(settings: dict[str, Any]) -> str:
     """The settings as YAML, in their order."""
     return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def line(key: str, value: Any, text: str) -> str:
+    """A setting as a line of YAML; its value is written as in `text` if it is read back so."""
+    whole = f"{key}: {text}"
+    with contextlib.suppress(yaml.YAMLError, ValueError):
+        if text.isprintable() and repr(yaml.load(whole, Loader=_Loader)) == repr({key: value}):
+            return whole
+    return yaml.dump(
+        {key: value}, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=math.inf
+    ).strip()[1:-1]  # fmt: skip
 
 
 def read(path: Path) -> dict[str, Any]:

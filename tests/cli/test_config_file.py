@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import INLINE, SHORT, esr
 
-from esr_cli.cli import config_file, init
+from esr_cli.cli import composing, config_file, init
 from esr_cli.config import ConfigError, gate
 
 SCHEMA = "TrainConfig"
@@ -44,6 +44,12 @@ def test_what_is_wrong_in_a_file_names_the_file(tmp_path, text, message):
     assert message in str(caught.value)
     with pytest.raises(ConfigError, match="no such file; esr init writes one"):
         config_file.expanded("train", SCHEMA, ["config=nowhere.yaml"])
+    with pytest.raises(ConfigError, match="config=: name a file, config=FILE"):
+        config_file.expanded("train", SCHEMA, ["config="])
+    with pytest.raises(
+        ConfigError, match=r"confg=my\.yaml: no such setting; did you mean config\?"
+    ):
+        composing.settings("train", ["confg=my.yaml"])
 
 
 def test_what_is_typed_replaces_a_group_and_all_in_it(tmp_path):
@@ -78,6 +84,25 @@ def test_a_run_takes_the_file_that_init_writes_and_the_config_of_a_run(tmp_path)
     assert {key for key in first if first[key] != again[key]} == {"run_dir", "config_hash"}
 
 
+@pytest.mark.parametrize("argument", [
+    "pair.student.path=a: b", "pair.student.path=a #b", "pair.student.path=[x", "run_dir=my runs/a",
+    "pair.student.system='true'", "pair.student.system=", "pair.student.system='a\\'b \"c\"'",
+    "pair.student.system='say\n  it\n'", "tracking.name=é", "tracking.name='null'", "limit=null",
+    "tracking.tags=[a b,'c: d',no,'no',1,'1']", "tune.learning_rate=1e-4", "strict=true",
+    "task.files=[a.jsonl,b c.jsonl]", "rollout_len=full", "lengths.stages=[[0,16],[9,32]]",
+    "benchmark=[lab,gsm8k]", "tracking=[wandb,tensorboard]", "benchmark=[lab,my/own.yaml]",
+    "benchmark=[]", "tracking=none", "pair.student.system=a=b", "data_dir=~/x",
+    "pair.student.system=# a", "tracking.name=- x",
+])  # fmt: skip
+def test_what_init_writes_comes_back_as_it_was_typed(argument, tmp_path):
+    path, key = tmp_path / "esr.yaml", argument.partition("=")[0]
+    init.run([argument, f"file={path}"])
+    found = config_file.expanded("train", SCHEMA, [f"config={path}"])
+    [back] = [each for each in found if each.startswith(f"{key}=")]
+    # With types: 1 is not True, and '1' not 1.
+    assert repr(composing.value_of(back)) == repr(composing.value_of(argument)), path.read_text()
+
+
 def test_init_names_what_a_choice_needs_and_refuses_what_there_is_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     init.run(["pair=own", "task=jsonl"])
@@ -85,6 +110,10 @@ def test_init_names_what_a_choice_needs_and_refuses_what_there_is_not(tmp_path, 
     assert "\npair: own " in text and "\npair.student.path: PATH" in text
     assert "\ntask.files: [my.jsonl]" in text
     for wrong, message in (("pear=own", "did you mean pair"), ("pair=mine", "there are"),
-                           ("own", "takes key=value")):  # fmt: skip
+                           ("own", "takes key=value"), ("seed=0,1", "seed=[0,1]"),
+                           ("pair=[own,lab]", "no such option"), ("loss=3", "no such option"),
+                           ("benchmark=[lab,x]", "no such option; there are bfcl"),
+                           ("tracking.name=${x}", "not resolved"), ("stepz=1", "mean steps"),
+                           ("fle=x.yaml", "did you mean file")):  # fmt: skip
         with pytest.raises(ConfigError, match=message):
             init.run([wrong])
