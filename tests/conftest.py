@@ -85,6 +85,13 @@ def esr(
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd)
 
 
+def interpreter(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    """Runs `python ARGUMENTS` and waits for it, such as `-c CODE` about what is imported."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd)
+
+
 def read(*overrides, command="train", schema=TrainConfig):
     """The configuration of `esr COMMAND OVERRIDES`."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

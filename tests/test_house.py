@@ -5,11 +5,10 @@ from __future__ import annotations
 import ast
 import runpy
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from conftest import interpreter
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "esr_cli"
@@ -240,5 +239,5 @@ def test_the_command_line_loads_nothing_heavy():
         "{'torch', 'vllm', 'wandb', 'tensorboard', 'trackio', 'transformers'} & set(sys.modules)"
     )
     code = f"import sys, esr_cli.cli.main, esr_cli.config, esr_cli.config.gate; print({heavy})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    done = interpreter("-c", code)
     assert done.stdout.strip() == "set()", done.stdout + done.stderr

@@ -107,7 +107,8 @@ def load(
         long |= filters.too_long(asked, [chat], limit, task.wording_in_text)
     counts["too long"] = len(long)
     kept = [each for each in questions if each.id not in long]
-    report = _report(task, counts, len(kept), absent)
+    notes = [*rows.folders(named(task), task.hub, config.data_dir), absent]
+    report = _report(task, counts, len(kept), notes)
     if not kept:
         raise ConfigError(
             f"task={task.name}: no prompt is left ({report}); give other task.files, or raise "
@@ -245,7 +246,7 @@ def _with_unique_ids(questions: list[Question]) -> Iterator[Question]:
         yield question if count == 1 else replace(question, id=f"{question.id}-{count}")
 
 
-def _report(task: TaskConfig, counts: Counter[str], left: int, absent: str) -> str:
+def _report(task: TaskConfig, counts: Counter[str], left: int, notes: list[str]) -> str:
     first = counted(counts["rows"], "row")
     if task.sample.rows is not None:
         first = f"{counts['rows']:,} of {counts['read']:,} rows sampled (seed {task.sample.seed})"
@@ -263,6 +264,6 @@ def _report(task: TaskConfig, counts: Counter[str], left: int, absent: str) -> s
         for name, count in counts.most_common() if name.startswith(own.IGNORED)
     ]  # fmt: skip
     more = [f"and {len(ignored) - MOST_SHOWN} more"] if len(ignored) > MOST_SHOWN else []
-    notes = [f"ignored: {', '.join(ignored[:MOST_SHOWN] + more)}"] if ignored else []
+    ignored_note = f"ignored: {', '.join(ignored[:MOST_SHOWN] + more)}" if ignored else ""
     left_out = f"{', '.join(parts)}; {counted(left, 'prompt')}"
-    return "; ".join([left_out, *notes, *([absent] if absent else [])])
+    return "; ".join(filter(None, [left_out, ignored_note, *notes]))

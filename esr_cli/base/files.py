@@ -143,6 +143,11 @@ def headlines(rows: Rows) -> Rows:
     return [row for row in rows if row["metric"].startswith("avg@")]
 
 
+def best(rows: Rows) -> dict[str, Any]:
+    """The row with the highest value, of equal ones that of the earliest step."""
+    return max(rows, key=lambda row: (row["value"], -row["step"]))
+
+
 def write_rows(path: Path, rows: Rows) -> None:
     """Writes a JSON lines file atomically."""
     _write_atomically(path, _lines(rows))

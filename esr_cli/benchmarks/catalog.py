@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from esr_cli.base import files
 from esr_cli.base.words import counted
 from esr_cli.config import BenchmarkConfig, ConfigError
 from esr_cli.graders import lab as lab_grader
@@ -21,6 +22,8 @@ class Benchmark:
     """The name, settings and questions of a benchmark.
 
     `of` is the number of all questions of the benchmark `part_of`, if these are a part of them.
+    `content` is a hash of all questions in files of one's own; empty for files that are published,
+    which their names stand for.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Benchmark:
     questions: list[Question]
     of: int | None = None
     part_of: str = ""
+    content: str = ""
 
     def answered(self, questions: list[Question], count: int) -> Benchmark:
         """The benchmark with those of its questions that have `count` responses each.
@@ -42,7 +46,7 @@ class Benchmark:
         if len(questions) == total:
             return replace(self, config=config)
         name = f"{self.name} ({len(questions):,} of {total:,})"
-        return Benchmark(name, config, questions, total, self.name)
+        return Benchmark(name, config, questions, total, self.name, self.content)
 
 
 def load(
@@ -50,8 +54,11 @@ def load(
 ) -> Benchmark:
     """Reads the first `limit` questions (all if None); raises `ConfigError` if it cannot."""
     functions = config.wording_in_text if config.tools_in == "text" else ""
-    questions = _questions(name, config, data_dir)[:limit]
-    return Benchmark(name, config, [placed(each, config.system, functions) for each in questions])
+    questions = _questions(name, config, data_dir)
+    own = config.files and name not in files.options("benchmark")
+    content = files.hash_of({"questions": repr(questions)}) if own else ""
+    asked = [placed(each, config.system, functions) for each in questions[:limit]]
+    return Benchmark(name, config, asked, content=content)
 
 
 def load_all(

@@ -94,10 +94,14 @@ def unjudged(name: str, graded: Sequence[Graded]) -> str:
 
 
 def settings_hash(benchmark: Benchmark) -> str:
-    """Eight hex digits that depend on wording, sampling and budget, but not on `limit`, nor on the
-    folder of a file with an absolute path.
+    """Eight hex digits that depend on questions, wording, sampling and budget, but not on `limit`,
+    nor on the folder of a file with an absolute path.
+
+    Files of one's own count by the questions in them, published ones by their names.
     """
     settings = asdict(benchmark.config)
+    if benchmark.content:
+        settings |= {"files": [benchmark.content], "answers": []}
     for key in ("files", "answers"):
         settings[key] = [Path(x).name if Path(x).is_absolute() else x for x in settings[key]]
     return files.hash_of(settings)[:8]

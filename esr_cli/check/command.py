@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from esr_cli.assembly import adapting, model_folder, preflight
 from esr_cli.assembly.data import Task, make_task
@@ -99,11 +98,8 @@ class _Report:
         """Prints one line per finding: its status in colour, its topic, its text."""
         table = Table(show_header=False, box=None, pad_edge=False)
         for each in self.findings:
-            status = f"[{COLOURS[each.status]}]{each.status}[/]"
-            # Brackets in the text are not markup.
-            table.add_row(status, each.topic, each.text.replace("[", "\\["))
-        # When the output is not a terminal, wide enough that no finding wraps.
-        Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(table)
+            table.add_row(Text(each.status, COLOURS[each.status]), each.topic, each.text)
+        terminal.show(table)
 
 
 def _adapted(config: TrainConfig, overrides: list[str], report: _Report) -> TrainConfig:

@@ -42,10 +42,12 @@ compdef _esr esr
 SCRIPTS = {"bash": BASH, "zsh": ZSH}
 # Settings that name files or folders.
 FILES = {
-    "run", "runs", "run_dir", "resume", "a", "b", "model", "generations", "data_dir", "config",
+    "run", "runs", "run_dir", "resume", "a", "b", "model", "generations", "data_dir",
     "pair.student.path", "pair.teacher.path", "pair.student.chat_template",
     "pair.teacher.chat_template", "task.files", "task.against",
 }  # fmt: skip
+# Those that name files of settings; a benchmark may be one of one's own.
+SETTINGS, ENDS = ("config", "file", "benchmark"), (".yaml", ".yml")
 LENGTHS = ("full", "auto", "16", "32", "64", "100")
 # Maps a command to the name of its schema in esr_cli.config.
 Commands = Mapping[str, str]
@@ -71,10 +73,14 @@ def words(command: str, current: str, place: int, commands: Commands) -> list[st
         candidates = list(commands)
     elif command == "teacher" and place == 2:
         candidates = ["serve"]
-    elif command not in commands:
+    elif command not in (*commands, "init"):
         return []
     else:
         plus, key, sign, value = re.fullmatch(r"(\+*)([^=]*)(=?)(.*)", current, re.S).groups()  # type: ignore[union-attr]
+        flags = ["--help"] if command == "init" else ["-m", "--help", "--version"]
+        flags += [f"{each}=" for each in known.taken(command)]
+        # A file of settings is one for esr train.
+        command = "train" if command == "init" else command
         schema = commands[command]
         if sign:
             # Complete the last item of a list or a sweep.
@@ -83,7 +89,7 @@ def words(command: str, current: str, place: int, commands: Commands) -> list[st
             candidates = [f"{plus}{key}={done}{each}" for each in items]
         else:
             candidates = [f"{plus}{each}" for each in _keys(command, key, schema)]
-            candidates += ["config=", "-m", "--help", "--version"]
+            candidates += flags
     return [each for each in candidates if each.startswith(current)]
 
 
@@ -96,16 +102,25 @@ def _keys(command: str, key: str, schema: str) -> list[str]:
     return list(dict.fromkeys(f"{parent}{head}{dot or '='}" for head, dot, _ in parts))
 
 
+def _paths(begun: str) -> list[str]:
+    """The files and folders whose paths begin so, folders with a slash."""
+    paths = glob.glob(f"{glob.escape(os.path.expanduser(begun))}*")
+    return [f"{path}/" if Path(path).is_dir() else path for path in sorted(paths)]
+
+
 def _values(command: str, key: str, schema: str, value: str) -> list[str]:
     if key == "--help":
         return ["all", *known.names(command, schema)]
     if key == "rollout_len":
         return list(LENGTHS)
+    if key in SETTINGS:
+        # Folders only where one is begun, so that the options of a group are not lost among them.
+        own = [each for each in _paths(value) if each.endswith((*ENDS, *(["/"] if value else [])))]
+        return [*(options(key) if key in known.groups(command) else []), *own]
     if key in known.groups(command):
         return options(key)
     if key in FILES:
-        paths = glob.glob(f"{glob.escape(os.path.expanduser(value))}*")
-        return [f"{path}/" if Path(path).is_dir() else path for path in sorted(paths)]
+        return _paths(value)
     if choices := known.choices(schema, key):
         return list(choices)
     return ["true", "false"] if known.kind(schema, key) is bool else []

@@ -7,11 +7,28 @@ from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 import esr_cli.config
 from esr_cli.base.files import conf_dir
-from esr_cli.cli import arguments, main
+from esr_cli.cli import arguments, main, typed
 from esr_cli.config import ConfigError, gate
+
+
+def value_of(argument: str) -> Any:
+    """The value of `key=value` as Hydra reads it; what it cannot read is a text.
+
+    Raises `ConfigError` for the several values of a sweep.
+    """
+    key, _, value = argument.partition("=")
+    try:
+        override = OverridesParser.create().parse_override(typed.quoted(argument))
+    except HydraException:
+        return value
+    if override.is_sweep_override():
+        raise ConfigError(f"{argument}: is several values; a list has brackets, {key}=[{value}]")
+    return override.value()
 
 
 def settings(command: str, overrides: Sequence[str]) -> tuple[Any, list[str]]:

@@ -36,6 +36,8 @@ def expanded(command: str, schema: str, arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         key, _, value = argument.lstrip("+").partition("=")
         if key == "config":
+            if not value.strip("'\""):
+                raise ConfigError(f"{argument}: name a file, config=FILE; esr init writes one")
             found += _overrides(command, schema, Path(value.strip("'\"")).expanduser())
         else:
             typed.append(argument)
@@ -56,13 +58,16 @@ def _under(key: str, typed: str) -> bool:
 def _overrides(command: str, schema: str, path: Path) -> Iterator[str]:
     if not path.is_file():
         raise ConfigError(f"config={path}: no such file; esr init writes one")
-    names, groups = set(known.names(command, schema)), known.groups(command)
+    names, groups, given = set(known.names(command, schema)), known.groups(command), set[str]()
     for key, value in _flat(gate.read_yaml(path), schema, ""):
         if key in NO_SETTING or (key == "run_dir" and value is None):
             continue
         if "${" in str(value):
             raise ConfigError(f"config={path}: {key}: ${{ in a file is not resolved; write it out")
         key = "rollout_len" if key == "rollout.max_tokens" else key
+        if key in given:
+            raise ConfigError(f"config={path}: {key} is set twice, nested or with dots; keep one")
+        given.add(key)
         if key in groups:
             yield f"{key}={_option(value)}"
             continue

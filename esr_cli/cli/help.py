@@ -33,6 +33,26 @@ NOTES = {
         "                 skips what is complete and resumes the rest",
     ),
 }  # fmt: skip
+# The help of what needs no configuration.
+SMALL = {
+    "init": """esr init: writes a file of settings to edit, each with its comment
+
+usage: esr init [key=value ...]          esr init pair=own task=jsonl
+
+  file=esr.yaml              the file; it must not be there
+  KEY=VALUE                  any setting or group of esr train: a line that is set in the file
+
+esr train config=FILE trains with it, esr check config=FILE tries it
+""",
+    "completion": """esr completion: prints the script that completes commands and settings at TAB
+
+usage: eval "$(esr completion bash)"          in ~/.bashrc; in ~/.zshrc with zsh
+""",
+    "version": """esr version: prints the versions of esr, Python and the packages that matter
+
+usage: esr version          esr --version
+""",
+}
 # Commands that take all settings of another one.
 LIKE = {"check": "train", "probe": "train", "bench": "train", "teacher": "train"}
 WIDEST = 100

@@ -10,7 +10,8 @@ from typing import get_type_hints
 from esr_cli.base.files import options
 from esr_cli.base.writing import open_file
 from esr_cli.cli import help as helps
-from esr_cli.cli import known
+from esr_cli.cli import known, typed
+from esr_cli.config import saved_yaml
 from esr_cli.config.errors import ConfigError, did_you_mean
 
 NAME = "esr.yaml"
@@ -34,20 +35,19 @@ def run(arguments: Sequence[str]) -> None:
 
     Raises `ConfigError` for an unknown setting and for a file that is there already.
     """
-    given = {}
+    typed.check("init", SCHEMA, arguments)
+    given, path, names = dict[str, str](), Path(NAME), known.names("train", SCHEMA)
     for argument in arguments:
         key, sign, value = argument.lstrip("+").partition("=")
         if not sign:
             raise ConfigError(f"{argument}: esr init takes key=value, such as pair=own")
-        given[key] = value
-    path = Path(given.pop("file", NAME)).expanduser()
-    names = known.names("train", SCHEMA)
-    for key, value in given.items():
-        if key not in names:
-            hint = did_you_mean(key, names) or "esr train --help=all lists them"
-            raise ConfigError(f"{key}={value}: no such setting; {hint}")
-        if options(key) and value not in options(key):
-            raise ConfigError(f"{key}={value}: no such option; there are {', '.join(options(key))}")
+        if key == "file":
+            path = Path(value.strip("'\"")).expanduser()
+        elif key not in names:
+            hint = did_you_mean(key, [*names, "file"]) or "esr train --help=all lists them"
+            raise ConfigError(f"{argument}: no such setting; {hint}")
+        else:
+            given[key] = _text(key, value)
     text = HEAD.format(name=path) + "\n".join(_lines(given)) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,6 +58,24 @@ def run(arguments: Sequence[str]) -> None:
     except OSError as error:
         raise ConfigError(f"file={path}: cannot be written ({error.strerror})") from None
     print(f"{path}: edit it, then\nesr check config={path}\nesr train config={path}")
+
+
+def _text(key: str, value: str) -> str:
+    """The value in YAML, which `config=FILE` reads as it was typed."""
+    # Imported late, as Hydra takes a while.
+    from esr_cli.cli import composing
+
+    found = composing.value_of(f"{key}={value}")
+    if "${" in value:
+        raise ConfigError(f"{key}={value}: ${{ in a file is not resolved; write it out")
+    if names := options(key):
+        several = isinstance(found, list) and key in typed.LISTS
+        for each in found if several else [found]:
+            of_file = key == "benchmark" and str(each).endswith((".yaml", ".yml"))
+            if each not in names and not of_file:
+                there = ", ".join(names)
+                raise ConfigError(f"{key}={value}: no such option; there are {there}")
+    return saved_yaml.line(key, found, value).removeprefix(f"{key}: ")
 
 
 def _lines(given: dict[str, str]) -> Iterator[str]:

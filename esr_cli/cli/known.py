@@ -43,6 +43,11 @@ def names(command: str, schema: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def taken(command: str) -> tuple[str, ...]:
+    """The keys that a command line takes besides settings."""
+    return ("file",) if command == "init" else ("config",)
+
+
 def _dotted_names(schema: Any, prefix: str) -> Iterator[str]:
     for name, hint in get_type_hints(schema).items():
         if dataclasses.is_dataclass(hint):

@@ -66,11 +66,17 @@ def _main() -> None:
         table = "\n".join(f"  {name:<11}{about}" for name, (_, about) in COMMANDS.items())
         print(USAGE.format(table=table))
         return
+    from esr_cli.cli import help as helps
+
     if arguments[0] in SMALL:
-        SMALL[arguments[0]](arguments[1:])
+        # A shell passes what is typed, flags too, to be completed.
+        typed_flags = arguments[1:2] if arguments[0] == "completion" else arguments[1:]
+        if helps.wanted(typed_flags) is not None:
+            print(helps.SMALL[arguments[0].lstrip("-")], end="")
+        else:
+            SMALL[arguments[0]](arguments[1:])
         return
     from esr_cli.base import companions, process
-    from esr_cli.cli import help as helps
     from esr_cli.cli import typed
     from esr_cli.config.errors import ConfigError
     from esr_cli.execution import jobs
@@ -119,7 +125,7 @@ def _start(command: str, arguments: list[str]) -> None:
 def _settings(command: str) -> list[str]:
     from esr_cli.cli import known
 
-    return known.names(command, COMMANDS[command][0])
+    return [*known.names(command, COMMANDS[command][0]), *known.taken(command)]
 
 
 def _complete(arguments: list[str]) -> None:

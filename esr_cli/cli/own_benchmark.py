@@ -93,7 +93,9 @@ def _read(text: str) -> tuple[str, dict[str, Any]]:
     try:
         settings = gate.read_yaml(path)
     except ConfigError as error:
-        reason = str(error).removeprefix(f"{path}: ")
+        reason = str(error).removeprefix(f"{path}:").lstrip()
+        if line := re.match(r"(\d+): ", reason):
+            _refuse(text, f"line {line[1]}: {reason[line.end() :]}")
         _refuse(text, f"{reason}; name a yaml file with the settings of a benchmark")
     name = settings.pop("name", path.stem)
     if not isinstance(name, str) or not NAME(name):

@@ -40,6 +40,7 @@ ELSEWHERE = {
     "dataset": "task", "dataset_name": "task", "tasks": "benchmark", "task": "benchmark",
     "engine": "rollout", "backend": "rollout", "top_k": "rollout.top_k",
     "tensor_parallel_size": "rollout.tensor_parallel", "limit_eval": "limit", "path": "model",
+    "config_file": "config", "yaml": "config", "c": "config",
     "pretrained": "model", "model": "pair.student.path", "num_samples": "prompts",
 }  # fmt: skip
 # Settings of esr train that a command takes with the others and does not use, and what to give.
@@ -65,6 +66,10 @@ UNUSED: dict[str, dict[str, str]] = {
 # Groups of which several options are chosen as a list.
 LISTS = (*known.NAMED, "tracking")
 SWEEP_FLAGS = ("-m", "--multirun")
+# What Hydra's `-c`, short for `--cfg`, can print.
+SHOWN_BY_HYDRA = ("job", "hydra", "all")
+# How alike a flag and a setting must be: Hydra's own `--config-dir` is not `config`.
+CLOSE = 0.8
 WHOLE = re.compile(r"[+-]?\d+(\.0*)?([eE]\+?\d+)?$|[+-]?\d+(_\d+)+$")
 
 
@@ -135,7 +140,8 @@ class _Typed:
 
     def __init__(self, command: str, schema: str, arguments: Sequence[str]) -> None:
         self.command, self.schema, self.arguments = command, schema, list(arguments)
-        self.names = set(known.names(command, schema))
+        self.names = set(known.names("train" if command == "init" else command, schema))
+        self.names |= {*known.taken(command)}
         # A group of settings, too, such as `tune`.
         self.names |= {name.partition(".")[0] for name in self.names}
         self.sweeps = any(each in SWEEP_FLAGS for each in arguments) or any(
@@ -146,15 +152,16 @@ class _Typed:
         """Looks at the arguments one by one, the first mistake first."""
         for index, argument in enumerate(self.arguments):
             key, sign, value = argument.lstrip("-+~").partition("=")
+            key = key.replace("-", "_") if argument.startswith("--") else key
             name = self._name(key)
             if not sign:
                 self._check_apart(index, argument, key, name)
             elif argument.startswith("-") and not argument.startswith("--help="):
-                if name:
+                if name := name or "".join(difflib.get_close_matches(key, self.names, 1, CLOSE)):
                     self._refuse(argument, "settings have no dashes", {index: f"{name}={value}"})
             elif name != key and name:
                 self._refuse(argument, f"esr's name for it is {name}", {index: f"{name}={value}"})
-            elif name:
+            elif name and name not in known.taken(self.command):
                 self._check_value(index, argument, key, value)
             elif len(ends := self._ends(key)) > 1:
                 raise ConfigError(f"{argument}: which one? there are {', '.join(ends)}")
@@ -163,6 +170,8 @@ class _Typed:
         """A key whose value is the next argument, or no argument at all."""
         after = self.arguments[index + 1 :][:1]
         if not name or argument in SWEEP_FLAGS or not after or argument.startswith("~"):
+            return
+        if argument == "-c" and after[0] in SHOWN_BY_HYDRA:
             return
         if "=" in after[0] and self._name(after[0].lstrip("+~").partition("=")[0]):
             return
@@ -178,7 +187,7 @@ class _Typed:
         if several and (_is_list(kind) or listed):
             self._refuse(argument, "a list has brackets", {index: f"{left}=[{value}]"})
         kinds = get_args(kind) or (kind,)
-        if several and str not in kinds:
+        if several and str not in kinds and self.command != "init":
             self._refuse(argument, "several values are a sweep", {index: f"-m {left}={value}"})
         if int in kinds and float not in kinds and str not in kinds and WHOLE.match(value):
             number = _whole(value)

@@ -6,6 +6,8 @@ stand for billions of values, or deep nesting is refused.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
 from pathlib import Path
 from typing import Any, ClassVar
@@ -44,13 +46,27 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuses a key that stands in a mapping twice: one of its values would be lost."""
-        seen = set[str]()
-        for key, _ in node.value:
-            if str(key.value) in seen:
-                raise yaml.YAMLError(f"the key {key.value} stands in it twice; {key.value}.KEY: "
-                                     "VALUE sets one of a group beside its option")  # fmt: skip
-            seen.add(str(key.value))
+        seen: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for key, value in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise _TwiceError(name, seen[name], (key, value))
+            seen[name] = key, value
         return super().construct_mapping(node, deep=deep)
+
+
+class _TwiceError(yaml.MarkedYAMLError):
+    """A key that stands in a mapping twice."""
+
+    def __init__(
+        self, name: str, first: tuple[yaml.Node, yaml.Node], second: tuple[yaml.Node, yaml.Node]
+    ) -> None:
+        remedy = "keep one of them"
+        if isinstance(first[1], yaml.MappingNode) != isinstance(second[1], yaml.MappingNode):
+            remedy += f"; beside an option, {name}.KEY: VALUE sets one of its settings"
+        line = first[0].start_mark.line + 1
+        problem = f"the key {name} stands in it twice, first in line {line}; {remedy}"
+        super().__init__(problem=problem, problem_mark=second[0].start_mark)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -70,6 +86,17 @@ def write(settings: dict[str, Any]) -> str:
     return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
+def line(key: str, value: Any, text: str) -> str:
+    """A setting as a line of YAML; its value is written as in `text` if it is read back so."""
+    whole = f"{key}: {text}"
+    with contextlib.suppress(yaml.YAMLError, ValueError):
+        if text.isprintable() and repr(yaml.load(whole, Loader=_Loader)) == repr({key: value}):
+            return whole
+    return yaml.dump(
+        {key: value}, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=math.inf
+    ).strip()[1:-1]  # fmt: skip
+
+
 def read(path: Path) -> dict[str, Any]:
     """The settings in a file, exactly as they are written there.
 
@@ -82,6 +109,8 @@ def read(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
         where = f"{path}:{mark.line + 1}" if mark else str(path)
+        if isinstance(error, _TwiceError):
+            raise ConfigError(f"{where}: {reason}") from None
         raise ConfigError(f"{where}: is broken YAML ({reason})") from None
     except (ValueError, TypeError) as error:  # such as a number of thousands of digits
         raise ConfigError(f"{path}: is broken YAML ({error})") from None

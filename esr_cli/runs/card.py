@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -145,10 +146,12 @@ def _command(starts: Rows) -> str:
     """The command of the run's first start, without settings that change no result, and of paths
     only the ends.
     """
-    typed: list[str] | None = starts[0].get("overrides") if starts else None
-    if typed is None:  # of a version that did not record it
+    typed = []
+    with suppress(ValueError):  # a stranger's text may end within quotes
+        typed = shlex.split(starts[0].get("command") or "") if starts else []
+    if typed[:2] != ["esr", "train"]:  # of a version that did not record it
         return "# the command is not known"
-    kept = [each for each in typed if not under(each.lstrip("+~").split("=")[0], NO_DIFFERENCE)]
+    kept = [each for each in typed[2:] if not under(each.lstrip("+~").split("=")[0], NO_DIFFERENCE)]
     return one_line(shlex.join(["esr", "train", *(FOLDERS.sub("", each) for each in kept)]))
 
 

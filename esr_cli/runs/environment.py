@@ -21,17 +21,16 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def note(
-    folder: Path, step: int, gpu: str, command: str = "", teachers: Sequence[str] = (),
-    overrides: Sequence[str] = (),
-) -> None:  # fmt: skip
+    folder: Path, step: int, gpu: str, command: str = "", teachers: Sequence[str] = ()
+) -> None:
     """Records a start of the run at `step`.
 
-    `gpu` is the trainer's GPU, or empty; `command` is what was typed; `teachers` are the servers,
-    and what each serves; `overrides` are the settings of the command, one by one.
+    `gpu` is the trainer's GPU, or empty; `command` is what was typed, as a shell takes it;
+    `teachers` are the servers, and what each serves.
     """
     environment: dict[str, Any] = {
         "command": command, "commit": commit(), "versions": versions(), "machine": machine(),
-        "gpu": gpu, "overrides": list(overrides),
+        "gpu": gpu,
     }  # fmt: skip
     if teachers:
         environment["teachers"] = list(teachers)

@@ -48,7 +48,7 @@ GENERATIONS = {**WHERE, "id": NAME, "correct": VERDICTS, "responses": TEXTS}
 PROBE = {"figure": TEXT, "who": TEXT, "range": TEXT, "at": NUMBER, **BOUNDS}
 ENVIRONMENT = {
     "step": NUMBER, **dict.fromkeys(("command", "commit", "versions", "machine", "gpu"), TEXT),
-    "overrides": TEXTS, "teachers": TEXTS,
+    "teachers": TEXTS,
 }  # fmt: skip
 PHASES = ("generate", "score", "train", "sync")
 OF_ROLLOUTS = ("tokens", "repeat_rate", "eos_rate", "length_mean")

@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from esr_cli.base.files import Rows, headlines, read_rows
+from esr_cli.base.files import Rows, best, headlines, read_rows
 from esr_cli.runs.service import Service, Shown
 from esr_cli.runs.tensorboard_mirror import TensorBoard
 from esr_cli.runs.trackio_mirror import Trackio
@@ -32,10 +32,10 @@ class Mirror:
         self._run = run
         self._connections: list[_Connection] = []
         self._step = 0
-        self._best: dict[str, float] = {}
+        self._best: dict[str, dict[str, Any]] = {}
 
     def open(self) -> None:
-        """Starts the trackers and logs what the run folder already holds.
+        """Starts the trackers, for which nobody waits, and logs what the run folder already holds.
 
         Call it once the rows after the last checkpoint are cut off.
         """
@@ -56,10 +56,10 @@ class Mirror:
             self._do(lambda service: service.samples(step, samples))
         self.log(step, {f"eval/{row['benchmark']}/{row['metric']}": row["value"] for row in rows})
         for row in headlines(rows):
-            key, value = f"best/{row['benchmark']}/{row['metric']}", row["value"]
-            if value > self._best.get(key, -1.0):
-                self._best[key] = value
-                self.summary({key: value, f"{key}/step": step})
+            key = f"best/{row['benchmark']}/{row['metric']}"
+            found = self._best[key] = best([self._best.get(key, row), row])
+            if found is row:
+                self.summary({key: row["value"], f"{key}/step": step})
 
     def watch(self, row: dict[str, Any]) -> None:
         """Logs a watch on whole responses."""
@@ -114,65 +114,62 @@ class Mirror:
 
 
 class _Connection:
-    """A tracker that is called in a thread of its own, since it may hang."""
+    """A tracker that is started and called in a thread of its own, since it may hang."""
 
     def __init__(self, service: Service, warn: Callable[[str], None]) -> None:
         self._service, self._warn = service, warn
         self._actions: queue.SimpleQueue[Action | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
-        self._works = False
+        self._works = self._started = False
         self.extra_s = 0.0
 
     def open(self) -> None:
-        """Starts the tracker, in the caller's thread."""
-        try:
-            self._service.start()
-        except Exception as error:  # a tracker must not stop a run, whatever fails
-            self._error = error
-            self._give_up(hangs=False)
-            self._report("could not start")
-            return
+        """Starts the tracker; actions wait in the queue until it has started."""
         self._works = True
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
     def do(self, action: Action) -> None:
         """Queues an action."""
-        self._report("stopped")
+        self._report()
         if self._works:
             self._actions.put(action)
 
     def close(self) -> None:
-        """Ends the tracker after the actions so far."""
+        """Ends the tracker after its start and the actions so far."""
         if self._thread:
             self.do(lambda service: service.finish())
             self._actions.put(None)
             seconds = self._service.finish_s + self.extra_s
             self._thread.join(seconds)
-            if self._thread.is_alive():
+            hangs = self._thread.is_alive()
+            if hangs:
+                self._error = TimeoutError(f"no answer in {seconds:.0f} s")
+            self._report()
+            if hangs:
                 self._give_up(hangs=True)
                 self._thread.join(10)
-                self._error = TimeoutError(f"no answer in {seconds:.0f} s")
-            self._report("stopped")
         self._works, self._thread = False, None
 
     def _work(self) -> None:
-        while (action := self._actions.get()) is not None:
-            try:
+        try:
+            self._service.start()
+            self._started = True
+            while (action := self._actions.get()) is not None:
                 action(self._service)
-            except Exception as error:  # likewise
-                self._error = error
-                self._give_up(hangs=False)
-                return
+        except Exception as error:  # a tracker must not stop a run, whatever fails
+            self._error = error
+            self._give_up(hangs=False)
 
     def _give_up(self, hangs: bool) -> None:
         with suppress(Exception):  # likewise
             self._service.give_up(hangs)
 
-    def _report(self, what: str) -> None:
+    def _report(self) -> None:
         """Writes a line on the first error, in the caller's thread, and logs nothing from then."""
         if self._error is not None:
+            what = "stopped" if self._started else "could not start"
             error, self._error, self._works = self._error, None, False
             reason = " ".join(str(error).split()) or type(error).__name__
             with suppress(OSError):  # the disk may be what failed

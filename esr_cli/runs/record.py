@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.base import reading
-from esr_cli.base.files import Rows, headlines
+from esr_cli.base.files import Rows, best, headlines
 from esr_cli.base.statistics import Interval
 from esr_cli.config import ConfigError, gate
 from esr_cli.runs import lines
@@ -72,7 +72,7 @@ class Run:
         """The step after the start with the highest accuracy, the first one in a tie."""
         rows = [row for row in headlines(self.evals) if row["benchmark"] == benchmark]
         later = [row for row in rows if row["step"] > 0] or rows
-        return max(later, key=lambda row: (row["value"], -row["step"]))["step"] if later else None
+        return best(later)["step"] if later else None
 
 
 def of_metric(rows: Iterable[dict[str, Any]], metric: str) -> dict[str, Any] | None:

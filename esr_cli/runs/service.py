@@ -22,7 +22,10 @@ EXTRAS = ("tensorboard", "trackio")
 
 @dataclass(frozen=True)
 class Shown:
-    """A run as its trackers show it; `note` and `warn` take a line for the terminal."""
+    """A run as its trackers show it.
+
+    `note` and `warn` take a line for the terminal, from any thread.
+    """
 
     folder: Path
     config: dict[str, Any]
@@ -44,11 +47,12 @@ class Shown:
 class Service(Protocol):
     """A tracker. Any of its methods may raise anything; the mirror then ends it with `give_up`.
 
+    All but `give_up` are called in one thread, which is not that of the run, and may take long.
     After `start` it holds no row of the run: rows of earlier starts are logged again.
     """
 
     title: str
-    # How long the end of a run waits for `finish`, in seconds.
+    # How long the end of a run waits for what is left, with `start` and `finish`, in seconds.
     finish_s: float
 
     def start(self) -> None: ...

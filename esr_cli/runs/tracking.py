@@ -40,12 +40,13 @@ class Tracker:
     ) -> None:  # fmt: skip
         self.samples, self._model = settings.samples, settings.model
         self.run_dir, self.total_steps = run_dir, total_steps
+        self.console = terminal.console()
         self._began, self._start = time.perf_counter(), start
         self._bar: bar.Bar | None = None
         self.progress = progress.in_log("evaluation")
         self.mirror = Mirror(Shown(run_dir, config, settings, self.note, self.warn))
         if terminal.is_terminal():
-            self._bar = bar.Bar(terminal.console(), total_steps, start, _n_of(config))
+            self._bar = bar.Bar(self.console, total_steps, start, _n_of(config))
             self.progress = progress.Progress(self._bar.below, 0.0, "evaluation")
 
     def __enter__(self) -> Tracker:
@@ -138,9 +139,9 @@ class Tracker:
         return shown
 
     def note(self, message: str) -> None:
-        """Writes a line to the terminal and to esr.log."""
+        """Writes a line to the terminal and to esr.log; a tracker does so from its own thread."""
         if self._bar:
-            self._bar.console.print(message)
+            self.console.print(message)
         else:
             print(message, flush=True)
         self._log(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")

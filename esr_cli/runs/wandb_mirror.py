@@ -31,13 +31,15 @@ class Wandb:
     def __init__(self, run: Shown) -> None:
         self._shown = run
         self._run: Any = None
-        self.finish_s: float = 0
-
-    def start(self) -> None:
-        """Starts the W&B run, offline if it cannot go online."""
+        self._given_up = False
+        self.finish_s: float = FINISH_S[run.settings.mode]
+        # Here and not in `start`, since the run's thread reads the environment, too.
         os.environ.setdefault("WANDB_SILENT", "true")
         # With this, W&B would append to the run of this id instead of replacing its rows.
         os.environ.pop("WANDB_RESUME", None)
+
+    def start(self) -> None:
+        """Starts the W&B run, offline if it cannot go online."""
         self._run = self._started()
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
@@ -86,6 +88,7 @@ class Wandb:
 
     def give_up(self, hangs: bool) -> None:
         """Ends W&B's service, for which the end of the process would wait."""
+        self._given_up = True
         if hangs:
             _kill_service()
         else:
@@ -105,6 +108,8 @@ class Wandb:
             try:
                 return self._init("online")
             except Exception as error:  # no network, a wrong key, no permission for the project
+                if self._given_up:
+                    raise
                 reason = str(error).partition("\n")[0]
                 shown.warn(f"W&B could not go online ({reason}). {self._offline()}")
                 _end_service()  # it still holds the run's id

@@ -14,7 +14,7 @@ from typing import IO, Any
 from esr_cli.base import hub as hf_hub
 from esr_cli.base import places, reading
 from esr_cli.base.failures import brief
-from esr_cli.base.files import hash_of
+from esr_cli.base.files import find_data, hash_of
 from esr_cli.config import ConfigError, HubConfig
 from esr_cli.tasks import tables
 
@@ -67,14 +67,14 @@ def read(path: Path) -> list[Row]:
     return list(scan(path))
 
 
-def scan(path: Path) -> Iterator[Row]:
+def scan(path: Path, split: str = "") -> Iterator[Row]:
     """Yields the rows of a file: JSON lines, an array in a `.json` file, Parquet or Arrow.
 
-    JSON may be compressed (`.gz`). A folder stands for its files. Raises `ConfigError` at a broken
-    row.
+    JSON may be compressed (`.gz`). A folder stands for its files, with a `split` for those of it,
+    see `tables.files_of`. Raises `ConfigError` at a broken row.
     """
     if path.is_dir():
-        for each in tables.files_in(path):
+        for each in tables.files_of(path, split) if split else tables.files_in(path):
             yield from scan(each)
         return
     if path.suffix in tables.READERS:
@@ -142,10 +142,11 @@ def stream(
 ) -> Iterator[Row]:
     """Yields the rows of a data set's local files, else downloads the data set from `hub`.
 
-    Raises `ConfigError` with both remedies if neither works.
+    Of a folder the files of `hub.split` are read. Raises `ConfigError` with both remedies if
+    neither works.
     """
     if paths := places.locate(name, files, hub.path, source, data_dir):
-        return (row for path in paths for row in scan(path))
+        return (row for path in paths for row in scan(path, hub.split))
     reason = "" if os.path.isdir(hub.path) else hf_hub.out_of_reach()
     try:
         return _from_hub(hub)
@@ -154,6 +155,12 @@ def stream(
         raise ConfigError(
             f"{remedy}; {hub.path} by name, split {hub.split}: {reason or brief(error)}"
         ) from None
+
+
+def folders(files: list[str], hub: HubConfig, data_dir: str | None) -> list[str]:
+    """A note on each local folder of a data set: the files that `stream` reads, and the others."""
+    found = [find_data(each, data_dir) for each in files]
+    return [tables.note(each, hub.split) for each in found if each and each.is_dir()]
 
 
 def _from_hub(hub: HubConfig) -> Iterator[Row]:

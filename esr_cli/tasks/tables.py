@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,20 @@ from typing import Any
 
 from esr_cli.base import reading
 from esr_cli.base.failures import brief
+from esr_cli.base.reading import printable
 from esr_cli.config import ConfigError
 
 # The end of a file's name, and what `datasets` calls such files.
 READERS = {".parquet": "parquet", ".arrow": "arrow"}
 TEXTS = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
+# Other words for a split in the names of files, as `datasets` takes them.
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+# File names that a note shows.
+MOST_SHOWN = 3
 # What `datasets` writes beside the rows.
 BESIDE = ("dataset_info.json", "state.json", "dataset_dict.json")
 
@@ -44,6 +54,43 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
             yield from rows.decode(False)
     except Exception as error:  # a damaged file can raise anything
         raise ConfigError(f"{path}: cannot be read ({brief(error)}); fetch it again") from None
+
+
+def files_of(folder: Path, split: str) -> list[Path]:
+    """The data files of a folder that belong to a split: those with its name in theirs, else those
+    that name no split.
+
+    A part such as `train[:9]` stands for the split. Raises `ConfigError` if all files belong to
+    other splits.
+    """
+    found = files_in(folder)
+    wanted = [each.partition("[")[0].strip() for each in split.split("+")]
+    own = [path for path in found if any(_is_of(path, each) for each in wanted)]
+    taken = own or [path for path in found if not any(_is_of(path, each) for each in SPLITS)]
+    if not taken:
+        raise ConfigError(
+            f"{folder}: holds no file of the split {split}, only {_named(found)}; name the files "
+            "that are meant"
+        )
+    return taken
+
+
+def note(folder: Path, split: str) -> str:
+    """A line on the files of a folder that belong to a split, and on those that do not."""
+    taken = files_of(folder, split)
+    others = [path for path in files_in(folder) if path not in taken]
+    more = f", without {_named(others)}" if others else ""
+    return f"from {folder.name}: {_named(taken)}{more}"
+
+
+def _is_of(path: Path, split: str) -> bool:
+    words = "|".join(map(re.escape, SPLITS.get(split, (split,))))
+    return bool(re.search(rf"(?<![a-z])(?:{words})(?![a-z])", path.name.lower()))
+
+
+def _named(paths: list[Path]) -> str:
+    more = [f"{len(paths) - MOST_SHOWN} more"] if len(paths) > MOST_SHOWN else []
+    return ", ".join([*(printable(path.name) for path in paths[:MOST_SHOWN]), *more])
 
 
 def files_in(folder: Path) -> list[Path]:

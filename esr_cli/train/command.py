@@ -101,8 +101,7 @@ def _run(
     if not saved:
         run_folder.open_new(folder, plain)
     served = [each.said for each in findings if each.topic == "teacher"]
-    command = _command(config, overrides)
-    environment.note(folder, start, gpu_name(), command, served, overrides)
+    environment.note(folder, start, gpu_name(), _command(config, overrides), served)
     stack.callback(examiner.close)
     tracker = stack.enter_context(
         Tracker(folder, plain, labels.labelled(config), config.steps, start)

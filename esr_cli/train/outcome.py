@@ -35,11 +35,12 @@ def finish(
     if config.tune.method == "lora":
         files.write_folder(folder / "adapter", student.save_adapter)
     figures = draw(folder)
-    summary = summarize(folder)
+    evals = files.headlines(files.read_rows(folder / "eval.jsonl"))
+    summary = summarize(folder, evals)
     tracker.finish(summary, figures)
     files.write_json(folder / "summary.json", summary)
     tracker.table(_table(summary))
-    for line in _ends(folder):
+    for line in _ends(folder, evals):
         tracker.note(line)
     print(_next(folder, list(summary["after"])))
 
@@ -55,12 +56,13 @@ def check_saves(student: Student | Trainers, tokenizer: Any, folder: Path) -> No
         shutil.rmtree(trial, ignore_errors=True)
 
 
-def summarize(folder: Path) -> dict[str, Any]:
+def summarize(folder: Path, evals: files.Rows) -> dict[str, Any]:
     """First and last accuracy of each benchmark, medians of the phase times, total tokens, and
     the first and the last watch on whole responses with the share of time that watches took.
+
+    `evals` has the main metric of each evaluation of the run.
     """
     rows = files.read_rows(folder / "metrics.jsonl")
-    evals = files.headlines(files.read_rows(folder / "eval.jsonl"))
     before: dict[str, Any] = {}
     for row in evals:
         before.setdefault(row["benchmark"], row)
@@ -83,14 +85,13 @@ def summarize(folder: Path) -> dict[str, Any]:
     }
 
 
-def _ends(folder: Path) -> Iterator[str]:
+def _ends(folder: Path, evals: files.Rows) -> Iterator[str]:
     """The best and the last evaluation of the first benchmark, and where their students are."""
-    evals = files.headlines(files.read_rows(folder / "eval.jsonl"))
     if not evals:
         yield f"the student: {folder / 'student'}"
         return
     rows = [row for row in evals if row["benchmark"] == evals[0]["benchmark"]]
-    last, best = rows[-1], max(rows, key=lambda row: row["value"])
+    last, best = rows[-1], files.best(rows)
     if best["value"] > last["value"]:
         kept = folder / "checkpoints" / f"step-{best['step']:06d}"
         where = kept if kept.is_dir() else "the untrained student" if best["step"] == 0 else (

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import threading
 
 import pytest
-from conftest import INLINE, ROOT, SHORT, rows
+from conftest import INLINE, SHORT, interpreter, rows
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from run_folders import write_run
@@ -26,9 +24,7 @@ def test_importing_the_package_loads_no_other(tmp_path):
         # The package that shares the name of the function.
         "import esr_cli.train; print(callable(esr.train), esr.ConfigError.__mro__[1].__name__)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT,
-    )  # fmt: skip
+    done = interpreter("-c", code)
     assert done.stdout.splitlines() == ["{'esr_cli'}", "True ValueError"], done.stderr
     with pytest.raises(AttributeError, match="no attribute 'tarin'"):
         _ = esr.tarin
@@ -82,8 +78,8 @@ def test_a_run_resumes_from_python_and_inside_an_application_of_hydra(tmp_path, 
         esr.train(short, steps=2, run_dir="a run=1")
     longer = esr.train([*INLINE, "steps=3"], resume="a run=1")
     assert longer.folder == first.folder and list(longer.metrics["step"]) == [1, 2, 3]
-    typed = [row["overrides"] for row in rows(tmp_path / "a run=1", "environment.jsonl")]
-    assert "steps=2" in typed[0] and "steps=3" in typed[1]
+    typed = [row["command"] for row in rows(tmp_path / "a run=1", "environment.jsonl")]
+    assert " steps=2 " in typed[0] and " steps=3" in typed[1], typed
 
 
 def test_a_script_without_a_guard_is_not_run_again_by_its_workers(tmp_path):
@@ -97,10 +93,7 @@ def test_a_script_without_a_guard_is_not_run_again_by_its_workers(tmp_path):
         "launched.pipe.send(None)\n"
         "launched.process.join()\n"
     )
-    done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    done = interpreter(str(script))
     assert done.stdout == "once\n(True, None)\n", done.stdout + done.stderr
 
 

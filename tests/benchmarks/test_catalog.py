@@ -10,6 +10,7 @@ from conftest import read
 
 from esr_cli.base.files import conf_dir
 from esr_cli.benchmarks import catalog
+from esr_cli.benchmarks.exam import settings_hash
 from esr_cli.config import BenchmarkConfig, EvalConfig, HubConfig
 
 
@@ -36,6 +37,25 @@ def test_data_are_found_by_data_dir_environment_and_hub_name(tmp_path, monkeypat
     monkeypatch.setenv("ESR_DATA", str(tmp_path / "environment"))
     assert reference(None) == "1"
     assert reference(str(tmp_path / "given")) == "0"
+
+
+def test_questions_of_one_s_own_are_told_apart_by_what_they_ask_and_not_by_their_folder(tmp_path):
+    def asked(folder, problem, name="mine", limit=None, **settings):
+        path = tmp_path / folder / "my.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        lines = [{"problem": each, "answer": "2"} for each in (problem, "last")]
+        path.write_text("".join(json.dumps(each) + "\n" for each in lines))
+        config = BenchmarkConfig(kind="math", files=[str(path)], **settings)
+        benchmark = catalog.load(name, config, None, limit)
+        part = benchmark.answered(benchmark.questions[:1], 1)
+        assert settings_hash(part) == settings_hash(benchmark)
+        return settings_hash(benchmark)
+
+    first = asked("a", "1+1")
+    assert first == asked("b", "1+1") == asked("b", "1+1", limit=1)
+    assert len({first, asked("b", "3-1"), asked("b", "1+1", temperature=0.5)}) == 3
+    # The names of published files stand for their questions: results on record keep their hash.
+    assert asked("a", "1+1", name="gsm8k") == asked("b", "3-1", name="gsm8k")
 
 
 @pytest.mark.parametrize("path", sorted((conf_dir() / "benchmark").glob("*.yaml")), ids=str)

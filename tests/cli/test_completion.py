@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import shutil
 import subprocess
@@ -67,6 +68,8 @@ def shell(request, tmp_path_factory):
         pytest.skip(f"no {request.param} here")
     folder = tmp_path_factory.mktemp(request.param)
     (folder / "runs" / "a_run").mkdir(parents=True)
+    for name in ("settings.yaml", "runs/sums.yml", "settings.txt"):
+        (folder / name).touch()
     one = Shell(request.param, folder)
     yield one
     one.process.kill()
@@ -81,10 +84,14 @@ def shell(request, tmp_path_factory):
     ("esr probe probe=[decay,prof", "esr probe probe=[decay,profile"),
     ("esr train +rollout_len=ful", "esr train +rollout_len=full"),
     ("esr report runs=runs/a_", "esr report runs=runs/a_run/"),
+    ("esr train config=set", "esr train config=settings.yaml"),
+    ("esr eval benchmark=set", "esr eval benchmark=settings.yaml"),
+    ("esr train benchmark=[lab,runs/s", "esr train benchmark=[lab,runs/sums.yml"),
+    ("esr init tune.weig", "esr init tune.weight_decay="),
 ])  # fmt: skip
 def test_tab_completes_the_word(shell, typed, completed):
     if shell.name == "zsh":  # zsh treats an unquoted bracket as a pattern
-        typed, completed = (text.replace(" probe=[", " 'probe=[") for text in (typed, completed))
+        typed, completed = (re.sub(r" (\w+=\[)", r" '\1", text) for text in (typed, completed))
     shell.type(typed + "\t")
     rest = completed.removeprefix(typed)
     shell.until(rest)
@@ -107,6 +114,28 @@ def test_completions_are_valid_values():
     assert completion.words("train", "steps=", 2, SCHEMAS) == []
     assert "strict=true" in completion.words("train", "strict=", 2, SCHEMAS)
     assert completion.words("nonsense", "x", 2, SCHEMAS) == []
+
+
+def test_files_of_settings_are_offered_where_one_may_be_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for name in ("my.yaml", "runs/other.yml", "my.txt"):
+        (tmp_path / name).touch()
+
+    def offered(command, current):
+        return completion.words(command, current, 2, SCHEMAS)
+
+    assert offered("train", "config=") == ["config=my.yaml"]
+    assert offered("check", "config=ru") == ["config=runs/"]
+    assert offered("train", "config=runs/") == ["config=runs/other.yml"]
+    benchmarks = [path.stem for path in sorted((conf_dir() / "benchmark").glob("*.yaml"))]
+    assert offered("eval", "benchmark=") == [
+        f"benchmark={each}" for each in (*benchmarks, "my.yaml")
+    ]
+    assert offered("train", "benchmark=[lab,runs/") == ["benchmark=[lab,runs/other.yml"]
+    assert offered("init", "fi") == ["file="] and offered("train", "fi") == []
+    assert "config=" in offered("report", "") and "config=" not in offered("init", "")
+    assert "-m" not in offered("init", "-") and offered("init", "pair=la") == ["pair=lab"]
 
 
 def test_an_unsupported_shell_is_a_one_line_error():

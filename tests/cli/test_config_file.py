@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import INLINE, SHORT, esr
 
-from esr_cli.cli import config_file, init
+from esr_cli.cli import composing, config_file, init
 from esr_cli.config import ConfigError, gate
 
 SCHEMA = "TrainConfig"
@@ -35,15 +35,26 @@ def test_a_file_becomes_the_settings_that_it_names_and_what_is_typed_wins(tmp_pa
     ("tune: {rnk: 3}\n", "tune.rnk: no such setting; did you mean tune.rank?"),
     ("", "holds no settings"),
     ("a: [\n", "is broken YAML"),
-    ("tune: lora\ntune: {rank: 3}\n", "the key tune stands in it twice"),
+    ("tune: lora\ntune: {rank: 3}\n", "my.yaml:2: the key tune stands in it twice, first in line "
+     "1; keep one of them; beside an option, tune.KEY: VALUE sets one of its settings"),
+    ("steps: 3\ntune:\n  rank: 3\n  alpha: 3\n  rank: 4\n",
+     "my.yaml:5: the key rank stands in it twice, first in line 3; keep one of them"),
+    ("tune: {rank: 3}\ntune.rank: 4\n", "tune.rank is set twice, nested or with dots; keep one"),
+    ("rollout_len: 8\nrollout: {max_tokens: 4}\n", "rollout_len is set twice"),
     ("tracking.name: ${oc.env:HOME}\n", "tracking.name: ${ in a file is not resolved"),
 ])  # fmt: skip
 def test_what_is_wrong_in_a_file_names_the_file(tmp_path, text, message):
     with pytest.raises(ConfigError, match=r"my\.yaml") as caught:
         expanded(tmp_path, text)
-    assert message in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="no such file; esr init writes one"):
         config_file.expanded("train", SCHEMA, ["config=nowhere.yaml"])
+    with pytest.raises(ConfigError, match="config=: name a file, config=FILE"):
+        config_file.expanded("train", SCHEMA, ["config="])
+    with pytest.raises(
+        ConfigError, match=r"confg=my\.yaml: no such setting; did you mean config\?"
+    ):
+        composing.settings("train", ["confg=my.yaml"])
 
 
 def test_what_is_typed_replaces_a_group_and_all_in_it(tmp_path):
@@ -78,6 +89,25 @@ def test_a_run_takes_the_file_that_init_writes_and_the_config_of_a_run(tmp_path)
     assert {key for key in first if first[key] != again[key]} == {"run_dir", "config_hash"}
 
 
+@pytest.mark.parametrize("argument", [
+    "pair.student.path=a: b", "pair.student.path=a #b", "pair.student.path=[x", "run_dir=my runs/a",
+    "pair.student.system='true'", "pair.student.system=", "pair.student.system='a\\'b \"c\"'",
+    "pair.student.system='say\n  it\n'", "tracking.name=é", "tracking.name='null'", "limit=null",
+    "tracking.tags=[a b,'c: d',no,'no',1,'1']", "tune.learning_rate=1e-4", "strict=true",
+    "task.files=[a.jsonl,b c.jsonl]", "rollout_len=full", "lengths.stages=[[0,16],[9,32]]",
+    "benchmark=[lab,gsm8k]", "tracking=[wandb,tensorboard]", "benchmark=[lab,my/own.yaml]",
+    "benchmark=[]", "tracking=none", "pair.student.system=a=b", "data_dir=~/x",
+    "pair.student.system=# a", "tracking.name=- x",
+])  # fmt: skip
+def test_what_init_writes_comes_back_as_it_was_typed(argument, tmp_path):
+    path, key = tmp_path / "esr.yaml", argument.partition("=")[0]
+    init.run([argument, f"file={path}"])
+    found = config_file.expanded("train", SCHEMA, [f"config={path}"])
+    [back] = [each for each in found if each.startswith(f"{key}=")]
+    # With types: 1 is not True, and '1' not 1.
+    assert repr(composing.value_of(back)) == repr(composing.value_of(argument)), path.read_text()
+
+
 def test_init_names_what_a_choice_needs_and_refuses_what_there_is_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     init.run(["pair=own", "task=jsonl"])
@@ -85,6 +115,10 @@ def test_init_names_what_a_choice_needs_and_refuses_what_there_is_not(tmp_path, 
     assert "\npair: own " in text and "\npair.student.path: PATH" in text
     assert "\ntask.files: [my.jsonl]" in text
     for wrong, message in (("pear=own", "did you mean pair"), ("pair=mine", "there are"),
-                           ("own", "takes key=value")):  # fmt: skip
+                           ("own", "takes key=value"), ("seed=0,1", "seed=[0,1]"),
+                           ("pair=[own,lab]", "no such option"), ("loss=3", "no such option"),
+                           ("benchmark=[lab,x]", "no such option; there are bfcl"),
+                           ("tracking.name=${x}", "not resolved"), ("stepz=1", "mean steps"),
+                           ("fle=x.yaml", "did you mean file")):  # fmt: skip
         with pytest.raises(ConfigError, match=message):
             init.run([wrong])

@@ -6,7 +6,7 @@ import pytest
 from conftest import esr
 
 from esr_cli.cli import help as helps
-from esr_cli.cli import known
+from esr_cli.cli import known, main
 from esr_cli.cli.main import COMMANDS
 from esr_cli.config import ConfigError
 
@@ -50,6 +50,17 @@ def test_one_setting_has_type_default_choices_and_a_group_its_options():
     assert "N in tokens" in helps.page("train", TRAIN, "rollout_len")
     with pytest.raises(ConfigError, match="did you mean steps"):
         helps.page("train", TRAIN, "stepz")
+
+
+def test_what_needs_no_settings_has_help_too_and_completes_flags(tmp_path):
+    for name in (*main.SMALL, *helps.SMALL):
+        asked = [esr(*words, cwd=tmp_path) for words in ([name, "--help"], ["help", name])]
+        assert {(each.returncode, each.stderr) for each in asked} == {(0, "")}
+        start = f"esr {name.lstrip('-')}: "
+        assert all(each.stdout.startswith(start) and "usage: " in each.stdout for each in asked)
+    assert "file=esr.yaml" in esr("init", "pair=own", "-h", cwd=tmp_path).stdout
+    assert not list(tmp_path.iterdir())
+    assert esr("completion", "words", "train", "--help", "3").stdout == "--help\n"
 
 
 def test_help_is_the_same_by_each_way_to_ask(tmp_path):

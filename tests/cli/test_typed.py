@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
-from conftest import ROOT, esr
+from conftest import esr, interpreter
 
 from esr_cli.cli import typed
 from esr_cli.cli.main import COMMANDS
@@ -39,6 +36,17 @@ MISTAKES = [
     ("eval pretrained=folder", "esr eval model=folder"),
     ("eval run=r tasks=gsm8k", "esr eval run=r benchmark=gsm8k"),
     ("probe run=r --probe=all", "esr probe run=r probe=all"),
+    ("train --config=my.yaml", "esr train config=my.yaml"),
+    ("train --config my.yaml seed=1", "esr train config=my.yaml seed=1"),
+    ("train config my.yaml", "esr train config=my.yaml"),
+    ("train -c my.yaml", "esr train config=my.yaml"),
+    ("check --config-file=my.yaml", "esr check config=my.yaml"),
+    ("train --confg=my.yaml", "esr train config=my.yaml"),
+    ("train --learning-rate=1e-4", "esr train tune.learning_rate=1e-4"),
+    ("train --resme=run", "esr train resume=run"),
+    ("init --file=my.yaml", "esr init file=my.yaml"),
+    ("init lr=1e-4", "esr init tune.learning_rate=1e-4"),
+    ("init benchmark=lab,gsm8k", "esr init 'benchmark=[lab,gsm8k]'"),
 ]
 FINE = [
     "train +rollout_len=64 seed=1", "train -m seed=0,1,2", "train +sweep=lengths seed=1,2",
@@ -46,7 +54,8 @@ FINE = [
     "train 'lengths.stages=[[0,16],[9,32]]'", "train task.words.changes=[1,2]",
     "train run_dir=a,b", "bench lengths=[16,full] out=x", "train ~tune ~tracking",
     "train --cfg job", "eval run=r 'benchmark=[lab,math500]'", "train tracking.project=a,b",
-    "lab out=pair",
+    "lab out=pair", "train config=a,b.yaml", "train -c job", "train --config-dir=conf",
+    "train --config-name=x", "train --multirun seed=0,1", "init file=my.yaml pair=own",
 ]  # fmt: skip
 
 
@@ -54,7 +63,7 @@ def line(words):
     """The message for a command line; empty if it is taken."""
     command, *arguments = [each.strip("'") for each in words.split(" ")]
     try:
-        typed.check(command, COMMANDS[command][0], arguments)
+        typed.check(command, COMMANDS.get(command, COMMANDS["train"])[0], arguments)
     except ConfigError as error:
         return str(error)
     return ""
@@ -79,12 +88,13 @@ def test_a_name_of_two_settings_is_asked_back():
 def test_every_name_from_elsewhere_belongs_to_a_command():
     known = {name for command, (schema, _) in COMMANDS.items()
              for name in typed.known.names(command, schema)}  # fmt: skip
-    known |= {name.partition(".")[0] for name in known}
+    known |= {name.partition(".")[0] for name in known} | {*typed.known.taken("train")}
     assert set(typed.ELSEWHERE.values()) <= known
 
 
 def test_mistakes_end_with_one_line_and_status_2_before_anything_is_loaded(tmp_path):
-    for words in (["train", "--rollout_len=64"], ["train", "lr=1e-4"], ["bench", "repeats=1e1"]):
+    for words in (["train", "--rollout_len=64"], ["train", "lr=1e-4"], ["bench", "repeats=1e1"],
+                  ["train", "--config=my.yaml"]):  # fmt: skip
         done = esr(*words, cwd=tmp_path)
         assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
         assert ": esr " in done.stderr and not done.stdout and not list(tmp_path.iterdir())
@@ -132,9 +142,6 @@ def test_the_first_line_appears_before_torch_is_loaded(tmp_path):
         "sys.argv = ['esr', 'train', 'rollout=eager', '+rollout_len=4']\n"
         "main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    done = interpreter("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.fullmatch(r"esr \d+\.\d+\S*: loading torch …\n", done.stdout), done.stdout

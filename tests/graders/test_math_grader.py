@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 
 import pytest
+from conftest import interpreter
 
 from esr_cli.graders.equality import question
 from esr_cli.graders.math import MathGrader
@@ -214,7 +213,7 @@ def test_heavy_packages_are_imported_in_the_workers_only():
         "g.grade([(r'\\boxed{x}', 'y')]); g.close()\n"
         "print({'sympy', 'math_verify', 'torch', 'numpy'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = interpreter("-c", code)
     assert done.stdout.strip() == "set()", done.stderr
 
 

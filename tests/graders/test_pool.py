@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from conftest import interpreter
 
 from esr_cli.graders import watch
 from esr_cli.graders.pool import Pool
@@ -160,7 +159,7 @@ def test_workers_end_with_their_owner():
         "import os; from esr_cli.graders.math import MathGrader; g = MathGrader(1)\n"
         "g.grade([(r'\\boxed{x+1}', '1+x')]); print(*g._pool.pids, flush=True); os._exit(0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = interpreter("-c", code)
     pids = [int(pid) for pid in done.stdout.split()]
     limit = time.monotonic() + 5
     while not gone(pids) and time.monotonic() < limit:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from html.parser import HTMLParser
 from importlib.metadata import version
@@ -13,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from conftest import ROOT
+from conftest import interpreter
 from run_folders import write_probe, write_run
 
 from esr_cli.base.files import write_rows
@@ -170,7 +168,7 @@ def test_the_command_loads_no_heavy_packages(folder, tmp_path):
         "cli.main()\n"
         "print({'torch', 'vllm', 'wandb', 'transformers', 'datasets'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    done = interpreter("-c", code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "set()"
     assert "<title>Sunday, it&#39;s N=32</title>" in (tmp_path / "report.html").read_text()

@@ -6,12 +6,14 @@ import atexit
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Collection
 from pathlib import Path
 
 from esr_cli.base import files
 from esr_cli.config import TrackingConfig
 from esr_cli.runs.folder import CUT_BACK
+from esr_cli.runs.service import Service
 from esr_cli.runs.tracking import Tracker
 
 # trackio reads it on import. Runs of the tests do not belong among those of the user.
@@ -43,6 +45,15 @@ def start(
             if step in evaluated:
                 row = {**EVAL, "step": step, "value": 1 / step}
                 tracker.log_eval([row], [{**RESPONSES, "step": step}], 1.0)
+
+
+def when_started(tracker: Tracker) -> Service:
+    """The only tracker of an open mirror, once its thread has started it."""
+    [connection] = tracker.mirror._connections
+    until = time.monotonic() + 60
+    while not connection._started and time.monotonic() < until:
+        time.sleep(0.01)
+    return connection._service
 
 
 def offline(tracker: str, **settings: object) -> TrackingConfig:

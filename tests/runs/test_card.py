@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import pairwise
 
 import yaml
@@ -25,7 +26,7 @@ def test_a_card_says_what_from_what_how_and_how_well(tmp_path):
     )  # fmt: skip
     (run / environment.FILE).unlink()
     typed = ["rollout_len=8", "steps=2", "tune=lab_lora", "run_dir=/home/me/run", "data_dir=/d"]
-    environment.note(run, 0, "", overrides=typed)
+    environment.note(run, 0, "", shlex.join(["esr", "train", *typed]))
     head, body = head_and_body(card.text(run))
     assert head["base_model"] == "owner/base" and head["library_name"] == "transformers"
     assert "arxiv:2605.27028" in head["tags"]
@@ -43,11 +44,13 @@ def test_no_folder_of_the_user_is_in_a_card_and_an_older_run_has_no_command(tmp_
         right={0: [[0]], 1: [[1]]},
     )  # fmt: skip
     (run / environment.FILE).unlink()
-    append_rows(run / environment.FILE, [{"step": 0, "versions": "esr-cli 0.1.0", "gpu": ""}])
-    assert "the command is not known" in card.text(run)
-    (run / environment.FILE).unlink()
+    for command in ({}, {"command": "esr train 'open"}, {"command": "rm -r x"}):
+        row = {"step": 0, "versions": "esr-cli 0.1.0", "gpu": "", **command}
+        append_rows(run / environment.FILE, [row])
+        assert "the command is not known" in card.text(run)
+        (run / environment.FILE).unlink()
     typed = ["pair.student.path=/home/me/x/base", "task.files=[../my/a.jsonl,/home/me/b.jsonl]"]
-    environment.note(run, 0, "", overrides=typed)
+    environment.note(run, 0, "", shlex.join(["esr", "train", *typed]))
     text = card.text(run)
     assert "/home" not in text and "/me" not in text and 'from_pretrained("base")' in text
     assert "pair.student.path=base 'task.files=[a.jsonl,b.jsonl]'" in text
@@ -62,7 +65,10 @@ def test_hostile_names_are_text_in_the_card(tmp_path):
     gate.write_yaml(settings, run / "config.yaml")
     row = {"step": 1, "benchmark": f"\n---\nevil: 1\n# {hostile}", "metric": "avg@1", "n": 1}
     append_rows(run / "eval.jsonl", [{**row, "value": 1.0, "low": 0.0, "high": 1.0}])
-    environment.note(run, 0, hostile, overrides=[f"task.name={hostile}\n```\n# out"])
+    (run / environment.FILE).unlink()
+    typed = ["esr", "train", f"task.name={hostile}\n```\n# out"]
+    environment.note(run, 0, hostile, shlex.join(typed))
+    assert "esr train 'task.name=x](https:" in card.text(run)
     head, body = head_and_body(card.text(run))
     assert head.keys() == {"library_name", "pipeline_tag", "tags"}, "a path is no model of the hub"
     tokens = MarkdownIt("gfm-like", {"linkify": False}).enable("table").parse(body)

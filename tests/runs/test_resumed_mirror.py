@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import wandb
 import wandb_log
 import wandb_server
 from conftest import rows
-from mirrored_runs import once_each, start
+from mirrored_runs import METRICS, offline, once_each, start, when_started
 from wandb_log import of, values
 
 from esr_cli.base import files
@@ -63,13 +65,26 @@ def test_an_evaluation_that_was_interrupted_is_not_repeated_in_the_mirror(tmp_pa
     assert list(logged(history)) == [1, 2, 3, 4, 5] and len(history) == 5
 
 
-def test_w_and_b_has_each_step_once_whatever_the_mode_of_each_start(tmp_path, monkeypatch, capsys):
-    with wandb_server.serving() as (address, runs):
+@pytest.fixture
+def go_online(monkeypatch, tmp_path):
+    """Makes W&B use a server, by its address."""
+
+    def use(address):
         monkeypatch.setenv("WANDB_BASE_URL", address)
         monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-        monkeypatch.setenv("WANDB_RESUME", "allow")
         monkeypatch.setenv("HOME", str(tmp_path))
         wandb.teardown()  # it keeps the environment of its first use
+
+    yield use
+    wandb.teardown()
+
+
+def test_w_and_b_has_each_step_once_whatever_the_mode_of_each_start(
+    tmp_path, monkeypatch, go_online, capsys
+):
+    with wandb_server.serving() as (address, runs):
+        monkeypatch.setenv("WANDB_RESUME", "allow")
+        go_online(address)
         start(tmp_path, TrackingConfig("offline"), 1, 6)
         sync(tmp_path)
         start(tmp_path, TrackingConfig("online"), 5, 9)
@@ -85,13 +100,50 @@ def test_w_and_b_has_each_step_once_whatever_the_mode_of_each_start(tmp_path, mo
         assert logged(history) == {step: 1 / step for step in range(1, 13)}
 
 
-def test_without_a_network_an_online_run_is_logged_offline(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+def test_a_run_does_not_wait_for_a_server_that_is_slow_to_answer(
+    tmp_path, monkeypatch, go_online, capsys
+):
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "20")
+    answers = threading.Event()
+    with wandb_server.serving(answers) as (address, runs):
+        go_online(address)
+        with Tracker(tmp_path, {}, TrackingConfig("online"), total_steps=3) as tracker:
+            tracker.open_mirror()
+            for step in (1, 2, 3):
+                tracker.log(step, METRICS | {"train/loss": 1 / step})
+            assert not runs and "W&B" not in capsys.readouterr().out
+            answers.set()
+        wandb.teardown()
+        [(name, history)] = runs.items()
+    assert logged(history) == {step: 1 / step for step in (1, 2, 3)}
+    assert capsys.readouterr().out == f"W&B: {address}/me/esr/runs/{name}\n"
+    assert f"W&B: {address}/me/esr/runs/{name}\n" in (tmp_path / "esr.log").read_text()
+
+
+def test_a_server_that_never_answers_is_one_warning_at_the_end(tmp_path, monkeypatch, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("TRACKIO_SERVER_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("TRACKIO_WRITE_TOKEN", "x" * 40)
+        with Tracker(tmp_path, {}, offline("trackio"), total_steps=3) as tracker:
+            tracker.open_mirror()
+            # Later than the run waits, so that nothing of it is left behind.
+            threading.Timer(2, silent.close).start()
+            [connection] = tracker.mirror._connections
+            connection._service.finish_s = 1
+            for step in (1, 2, 3):
+                tracker.log(step, METRICS)
+    assert len(rows(tmp_path)) == 3
+    shown = capsys.readouterr()
+    assert shown.out.count("warning: trackio could not start (no answer in 1 s)") == 1, shown
+    assert shown.out.count("metrics.jsonl holds everything") == 1 and shown.err == ""
+
+
+def test_without_a_network_an_online_run_is_logged_offline(
+    tmp_path, monkeypatch, go_online, capsys
+):
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
-    wandb.teardown()
+    go_online("http://127.0.0.1:9")
     start(tmp_path, TrackingConfig("online"), 1, 2)
-    wandb.teardown()
     out = capsys.readouterr().out
     assert "W&B could not go online" in out and "wandb sync" in out
     [file] = wandb_log.files(tmp_path)
@@ -108,6 +160,7 @@ def test_a_service_of_wandb_that_dies_or_hangs_neither_stops_nor_delays_a_run(
     many = {f"key{index}": 1.0 for index in range(500)}
     with Tracker(tmp_path, {}, TrackingConfig("offline"), total_steps=200) as tracker:
         tracker.open_mirror()
+        when_started(tracker)
         os.kill(wandb.setup()._connection._proc._process.pid, fault)
         for step in range(1, 201):  # more than the socket to the service holds
             tracker.log(step, many)

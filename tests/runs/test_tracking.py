@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import math
 import resource
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
 import wandb_log
-from conftest import ROOT, rows
-from mirrored_runs import EVAL, METRICS, RESPONSES, offline, start
+from conftest import interpreter, rows
+from mirrored_runs import EVAL, METRICS, RESPONSES, offline, start, when_started
 
 from esr_cli.config import TrackingConfig
 from esr_cli.runs.tracking import Tracker
@@ -48,7 +46,7 @@ def test_a_run_without_trackers_imports_none(tmp_path):
         f"runs.start(pathlib.Path({str(tmp_path)!r}), runs.TrackingConfig('disabled'), 1, 2, [2])\n"
         "print({'wandb', 'tensorboard', 'trackio', 'torch.utils.tensorboard'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    done = interpreter("-c", code)
     assert done.stdout.endswith("\nset()\n"), done.stdout + done.stderr
 
 
@@ -66,7 +64,7 @@ def test_online_without_a_key_goes_offline_and_says_so(tmp_path, monkeypatch, ca
 def test_a_failure_of_wandb_does_not_stop_the_run(tmp_path, capsys):
     with Tracker(tmp_path, {}, TrackingConfig("offline"), total_steps=1) as tracker:
         tracker.open_mirror()
-        tracker.mirror._connections[0]._service._run.finish()
+        when_started(tracker)._run.finish()
         tracker.log(1, METRICS)
         tracker.log(2, METRICS)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2

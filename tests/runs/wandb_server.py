@@ -19,10 +19,14 @@ Runs = dict[str, list[dict[str, Any]]]
 
 
 @contextmanager
-def serving() -> Iterator[tuple[str, Runs]]:
-    """The server's address, and the history rows of each run id as they arrive."""
+def serving(answers: threading.Event | None = None) -> Iterator[tuple[str, Runs]]:
+    """The server's address, and the history rows of each run id as they arrive.
+
+    No request is answered before `answers` is set.
+    """
     runs: Runs = {}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"runs": runs}))
+    bound = type("Bound", (Handler,), {"runs": runs, "answers": answers})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), bound)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", runs
     server.shutdown()
@@ -31,8 +35,11 @@ def serving() -> Iterator[tuple[str, Runs]]:
 
 class Handler(BaseHTTPRequestHandler):
     runs: Runs
+    answers: threading.Event | None
 
     def do_POST(self):
+        if self.answers:
+            self.answers.wait(60)
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)

@@ -10,7 +10,8 @@ import datasets
 import pytest
 from training_data import chat, load, row, write
 
-from esr_cli.config import ConfigError
+from esr_cli.benchmarks import catalog
+from esr_cli.config import BenchmarkConfig, ConfigError
 from esr_cli.tasks import own
 from esr_cli.tasks.filters import Duplicates
 from esr_cli.tasks.rows import read
@@ -137,6 +138,40 @@ def test_a_broken_table_is_one_line(tmp_path, name):
     os.mkfifo(path)
     with pytest.raises(ConfigError, match="is a pipe"):
         read(path)
+
+
+@pytest.mark.parametrize(("names", "split", "taken", "report"), [
+    (["train-00000-of-00002", "train-00001-of-00002", "test-0", "extra"], "train", [0, 1],
+     "train-00000-of-00002.jsonl, train-00001-of-00002.jsonl, without extra.jsonl, test-0.jsonl"),
+    (["my_training", "my.dev", "latest"], "train", [0],
+     "my_training.jsonl, without latest.jsonl, my.dev.jsonl"),
+    (["a", "b", "eval"], "train", [0, 1], "a.jsonl, b.jsonl, without eval.jsonl"),
+    (["a", "b", "c", "d"], "train", [0, 1, 2, 3], "a.jsonl, b.jsonl, c.jsonl, 1 more"),
+    (["train", "valid", "test"], "validation", [1],
+     "valid.jsonl, without test.jsonl, train.jsonl"),
+    (["train_sft", "train_gen"], "train_sft", [0], "train_sft.jsonl, without train_gen.jsonl"),
+    (["train", "test", "val"], "train[:9]+test", [0, 1],
+     "test.jsonl, train.jsonl, without val.jsonl"),
+])  # fmt: skip
+def test_of_a_folder_the_files_of_the_split_are_read_and_named(
+    tmp_path, names, split, taken, report
+):
+    for index, name in enumerate(names):
+        write(tmp_path / "data" / f"{name}.jsonl", [{"prompt": f"{index}"}])
+    task = load(tmp_path, f"task.hub.split='{split}'", files=["data"])
+    asked = sorted(int(each.messages[0]["content"]) for each in task.questions)
+    assert asked == taken and f"; from data: {report}; " in task.report
+
+
+def test_a_folder_without_the_split_is_refused_and_a_benchmark_takes_its_test_files(tmp_path):
+    for index, name in enumerate(("validation", "test")):
+        row = {"problem": f"{index}", "answer": f"{index}", "id": f"{index}"}
+        write(tmp_path / "data" / f"{name}.jsonl", [row])
+    message = "holds no file of the split train, only test.jsonl, validation.jsonl; name the files"
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, files=["data"])
+    benchmark = BenchmarkConfig("math", files=["data"])
+    assert [each.id for each in catalog.load("mine", benchmark, str(tmp_path)).questions] == ["1"]
 
 
 def test_a_folder_without_rows_is_refused(tmp_path):

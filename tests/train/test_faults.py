@@ -6,13 +6,22 @@ import json
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
-from conftest import INLINE, ROOT, SHORT, esr, read, rows, same_end, start, wait_for_step
+from conftest import (
+    INLINE,
+    ROOT,
+    SHORT,
+    esr,
+    interpreter,
+    read,
+    rows,
+    same_end,
+    start,
+    wait_for_step,
+)
 from safetensors.torch import load_file, save_file
 
 from esr_cli.config import ConfigError, gate
@@ -168,6 +177,6 @@ def test_without_vllm_the_remedy_is_named(tmp_path):
         "sys.argv = ['esr', 'train', 'tracking=none', 'execution=inline']\n"
         "from esr_cli.cli.main import main; main()"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = interpreter("-c", code)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert "make setup" in done.stderr and "rollout=eager" in done.stderr
