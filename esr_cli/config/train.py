@@ -22,7 +22,7 @@ from esr_cli.config.tune import TuneConfig
 from esr_cli.config.watch import WatchConfig
 
 if TYPE_CHECKING:  # Python 3.10 has no Self
-    from typing import Self
+    from typing_extensions import Self
 
 # The largest adapter that vLLM takes.
 MOST_RANK = 512

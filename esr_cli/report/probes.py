@@ -87,7 +87,8 @@ def _draw(probe: Probe, folder: Path, kinds: tuple[str, ...]) -> Path | None:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with warnings.catch_warnings(action="ignore"):  # about the size of foreign labels
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the size of foreign labels
             plots.draw(probe.name, probe.rows, folder, probe.label, kinds=kinds)
     # The rows are those of a stranger, and each painter needs others.
     except Exception:
