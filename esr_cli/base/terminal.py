@@ -18,7 +18,9 @@ def is_terminal() -> bool:
 
     The output of `!esr …` in a notebook is none, though Jupyter makes it look like one.
     """
-    return sys.stdout.isatty() and "JPY_PARENT_PID" not in os.environ
+    # The one is set by Jupyter, the other by its kernel, whatever program has started that.
+    inline = "inline" in os.environ.get("MPLBACKEND", "")
+    return sys.stdout.isatty() and "JPY_PARENT_PID" not in os.environ and not inline
 
 
 def console() -> Console:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
+from typing import Any
 
 from esr_cli.base import files
 from esr_cli.base.words import counted
@@ -22,8 +23,8 @@ class Benchmark:
     """The name, settings and questions of a benchmark.
 
     `of` is the number of all questions of the benchmark `part_of`, if these are a part of them.
-    `content` is a hash of all questions in files of one's own; empty for files that are published,
-    which their names stand for.
+    `content` is a hash of all questions of a benchmark of one's own (`benchmark=FILE`); empty for
+    those of the package, whose files' names stand for them.
     """
 
     name: str
@@ -56,9 +57,22 @@ def load(
     functions = config.wording_in_text if config.tools_in == "text" else ""
     questions = _questions(name, config, data_dir)
     own = config.files and name not in files.options("benchmark")
-    content = files.hash_of({"questions": repr(questions)}) if own else ""
+    content = files.hash_of({"questions": _fixed(questions)}) if own else ""
     asked = [placed(each, config.system, functions) for each in questions[:limit]]
     return Benchmark(name, config, asked, content=content)
+
+
+def _fixed(value: Any) -> str:
+    """A text for a value, in which the order of sets, another in each process, does not matter."""
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(_fixed, value)))}}}"
+    if isinstance(value, dict):
+        return _fixed(list(value.items()))
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_fixed, value))}]"
+    if is_dataclass(value):
+        return _fixed([getattr(value, each.name) for each in fields(value)])
+    return repr(value)
 
 
 def load_all(

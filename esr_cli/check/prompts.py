@@ -39,5 +39,5 @@ def _form(each: Asks) -> list[str]:
     parts += [f"functions in the {each.tools_in}"] if kind == "tools" else []
     if isinstance(each, BenchmarkConfig):
         parts += [f"cut at {len(each.stop_texts)} stop texts"] if each.stop_texts else []
-        parts += ["first box"] if each.box == "first" else []
+        parts += {"first": ["first box"], "marked": ["box, or number after ####"]}.get(each.box, [])
     return parts

@@ -115,7 +115,8 @@ def _values(command: str, key: str, schema: str, value: str) -> list[str]:
         return list(LENGTHS)
     if key in SETTINGS:
         # Folders only where one is begun, so that the options of a group are not lost among them.
-        own = [each for each in _paths(value) if each.endswith((*ENDS, *(["/"] if value else [])))]
+        begun = ["/"] if value or key not in known.groups(command) else []
+        own = [each for each in _paths(value) if each.endswith((*ENDS, *begun))]
         return [*(options(key) if key in known.groups(command) else []), *own]
     if key in known.groups(command):
         return options(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_type_hints
@@ -24,7 +25,7 @@ NEEDED = {
     },
     "task=jsonl": {"task.files": "[my.jsonl]          # below data_dir, or a path (docs/data.md)"},
 }  # fmt: skip
-HEAD = """# Settings of a run:  esr train config={name}      (esr check config={name} tries them)
+HEAD = """# Settings of a run:  esr train {setting}      (esr check {setting} tries them)
 # A line without # sets something; what is typed after it on the command line wins.
 # esr train --help=KEY explains a setting, esr train --help=all lists every one.
 """
@@ -42,13 +43,14 @@ def run(arguments: Sequence[str]) -> None:
         if not sign:
             raise ConfigError(f"{argument}: esr init takes key=value, such as pair=own")
         if key == "file":
-            path = Path(value.strip("'\"")).expanduser()
+            path = Path(value.strip("'\"") or NAME).expanduser()
         elif key not in names:
             hint = did_you_mean(key, [*names, "file"]) or "esr train --help=all lists them"
             raise ConfigError(f"{argument}: no such setting; {hint}")
         else:
             given[key] = _text(key, value)
-    text = HEAD.format(name=path) + "\n".join(_lines(given)) + "\n"
+    file_setting = shlex.quote(f"config={path}")
+    text = HEAD.format(setting=file_setting) + "\n".join(_lines(given)) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open_file(path, os.O_EXCL) as file:
@@ -57,7 +59,7 @@ def run(arguments: Sequence[str]) -> None:
         raise ConfigError(f"file={path}: is there already; name another, file=NAME") from None
     except OSError as error:
         raise ConfigError(f"file={path}: cannot be written ({error.strerror})") from None
-    print(f"{path}: edit it, then\nesr check config={path}\nesr train config={path}")
+    print(f"{path}: edit it, then\nesr check {file_setting}\nesr train {file_setting}")
 
 
 def _text(key: str, value: str) -> str:

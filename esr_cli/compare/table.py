@@ -105,7 +105,9 @@ def latex(compared: Comparison) -> str:
     for block in compared.blocks:
         title = rf"\multicolumn{{{len(heads)}}}{{@{{}}l}}{{\emph{{{_in_latex(_title(block))}}}}}"
         lines += [r"\midrule", rf"{title} \\"]
-        lines += [_row(map(_cell_in_latex, _cells(line, compared))) for line in block.lines]
+        for line in block.lines:
+            label, *cells = _cells(line, compared)
+            lines.append(_row([_in_latex(label), *map(_cell_in_latex, cells)]))
     lines += [r"\bottomrule", r"\end{tabular}}"]
     return "\n".join([*lines, *(f"% {_one_line(each)}" for each in compared.remarks)]) + "\n"
 

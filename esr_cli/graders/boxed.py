@@ -15,6 +15,7 @@ r"""Extracts the content of `\boxed{…}`, `\fbox{…}` and `\framebox{…}` fro
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 MOST_CHARS = 500_000
 LONGEST = 1000
@@ -23,7 +24,8 @@ LONGEST_BARE = 100
 _TOKEN = re.compile(r"\\\\?(?:boxed|fbox|Boxed|framebox)(?:\s{0,9}\{|(?![A-Za-z]))|\\.|[{}]", re.S)
 _BLANK = re.compile(r"\s|~|\\(?:quad|[ ,;:!])")
 _NUMBER = re.compile(r"\s{0,9}(-?\d[\d,]{0,30}(?:\.\d{1,30})?)\.?[ \t]*(?:\n|$)")
-_MARKED = re.compile(r"####[ \t]{0,9}(\S[^\n]{0,100})")
+_MARKED = re.compile(r"(?<!#)####[ \t]{0,9}[*$\\(]{0,9}(-?\d(?:[\d.,/]{0,99}\d)?)")
+_HEADING = re.compile(r"[.):][ \t*]{1,9}[A-Za-z]")
 _BARE_END = re.compile(r"\$|\\[)\]]|[\n{}]")
 
 
@@ -53,12 +55,14 @@ def boxes(text: str) -> list[str]:
 
 
 def marked(text: str) -> list[str]:
-    """Returns the boxes, or without one what follows the first `####` in its line.
+    """Returns the boxes, or without one the number after the first `####` that has one.
 
-    GSM8K's own solutions end so, and what follows that mark is often a further question.
+    GSM8K's own solutions end so, and what follows that mark is often a further question. A
+    numbered heading (`#### 1. Add`) is no answer.
     """
-    mark = _MARKED.search(text[-MOST_CHARS:])
-    return boxes(text) or ([mark[1]] if mark else [])
+    marks = _MARKED.finditer(text[-MOST_CHARS:])
+    answers = (mark[1] for mark in marks if not _HEADING.match(mark.string, mark.end()))
+    return boxes(text) or list(islice(answers, 1))
 
 
 def last_box(text: str) -> str | None:

@@ -23,6 +23,8 @@ from esr_cli.runs.wandb_mirror import Wandb
 Action = Callable[[Service], Any]
 # No upload of a model is slower, in bytes per second; a copy on this machine is faster by far.
 SLOWEST = 2**20
+# Seconds that a run waits for a tracker at its end without a word.
+QUIET_S = 5.0
 
 
 class Mirror:
@@ -86,10 +88,14 @@ class Mirror:
             each.extra_s += size / SLOWEST
         self._do(lambda service: service.model(folder.absolute()))
 
-    def close(self) -> None:
-        """Ends the trackers; waits for them, but not for ever."""
+    def close(self, failed: bool = False) -> None:
+        """Ends the trackers; waits for them, but not for ever, and after a failure only for those
+        that have started.
+        """
         for each in self._connections:
-            each.close()
+            each.end()
+        for each in self._connections:
+            each.close(self._run.note, failed)
         self._connections = []
 
     def _do(self, action: Action) -> None:
@@ -121,7 +127,7 @@ class _Connection:
         self._actions: queue.SimpleQueue[Action | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
-        self._works = self._started = False
+        self._works = self._started = self._over = False
         self.extra_s = 0.0
 
     def open(self) -> None:
@@ -136,15 +142,24 @@ class _Connection:
         if self._works:
             self._actions.put(action)
 
-    def close(self) -> None:
-        """Ends the tracker after its start and the actions so far."""
+    def end(self) -> None:
+        """Lets the tracker end after its start and the actions so far."""
+        self.do(lambda service: service.finish())
+        self._actions.put(None)
+
+    def close(self, note: Callable[[str], None], failed: bool) -> None:
+        """Waits until the tracker has ended, or gives it up."""
         if self._thread:
-            self.do(lambda service: service.finish())
-            self._actions.put(None)
             seconds = self._service.finish_s + self.extra_s
-            self._thread.join(seconds)
+            if failed and not self._started:
+                seconds = min(seconds, QUIET_S)
+            self._thread.join(min(seconds, QUIET_S))
+            if self._thread.is_alive() and seconds > QUIET_S:
+                note(f"waiting for {self._service.title}, at most {seconds:.0f} s")
+                self._thread.join(seconds - QUIET_S)
             hangs = self._thread.is_alive()
             if hangs:
+                self._over = True
                 self._error = TimeoutError(f"no answer in {seconds:.0f} s")
             self._report()
             if hangs:
@@ -156,7 +171,7 @@ class _Connection:
         try:
             self._service.start()
             self._started = True
-            while (action := self._actions.get()) is not None:
+            while (action := self._actions.get()) is not None and not self._over:
                 action(self._service)
         except Exception as error:  # a tracker must not stop a run, whatever fails
             self._error = error

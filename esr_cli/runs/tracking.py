@@ -52,11 +52,11 @@ class Tracker:
     def __enter__(self) -> Tracker:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         try:
             self.end_progress()
         finally:
-            self.mirror.close()
+            self.mirror.close(failed=kind is not None)
 
     def end_progress(self) -> None:
         """Leaves the progress of a terminal as it is: what is printed from now on is below it."""
@@ -84,7 +84,7 @@ class Tracker:
         done = step - self._start
         left = (time.perf_counter() - self._began) / done * (self.total_steps - step)
         line = "  ".join(shown.values())
-        print(f"step {step}/{self.total_steps}  {line}  left {left:.0f}s", flush=True)
+        _print(f"step {step}/{self.total_steps}  {line}  left {left:.0f}s")
 
     def open_mirror(self) -> None:
         """Starts the trackers with the rows so far; call it once these are cut back."""
@@ -143,7 +143,7 @@ class Tracker:
         if self._bar:
             self.console.print(message)
         else:
-            print(message, flush=True)
+            _print(message)
         self._log(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
 
     def table(self, table: Table) -> None:
@@ -175,6 +175,11 @@ class Tracker:
     def append(self, name: str, row: dict[str, Any]) -> None:
         """Appends one JSON line to a file of the run folder."""
         files.append_rows(self.run_dir / name, [row])
+
+
+def _print(line: str) -> None:
+    # At once: `print` writes the end of a line by itself, and a tracker's line may come before it.
+    print(f"{line}\n", end="", flush=True)
 
 
 def _n_of(config: dict[str, Any]) -> str:

@@ -74,7 +74,7 @@ def scan(path: Path, split: str = "") -> Iterator[Row]:
     see `tables.files_of`. Raises `ConfigError` at a broken row.
     """
     if path.is_dir():
-        for each in tables.files_of(path, split) if split else tables.files_in(path):
+        for each in tables.files_of(path, split):
             yield from scan(each)
         return
     if path.suffix in tables.READERS:
@@ -160,6 +160,8 @@ def stream(
 def folders(files: list[str], hub: HubConfig, data_dir: str | None) -> list[str]:
     """A note on each local folder of a data set: the files that `stream` reads, and the others."""
     found = [find_data(each, data_dir) for each in files]
+    if None in found:  # the hub is read instead
+        return []
     return [tables.note(each, hub.split) for each in found if each and each.is_dir()]
 
 

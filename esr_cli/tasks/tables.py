@@ -24,6 +24,8 @@ SPLITS = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
+# The split of all files.
+ALL = "all"
 # File names that a note shows.
 MOST_SHOWN = 3
 # What `datasets` writes beside the rows.
@@ -60,10 +62,12 @@ def files_of(folder: Path, split: str) -> list[Path]:
     """The data files of a folder that belong to a split: those with its name in theirs, else those
     that name no split.
 
-    A part such as `train[:9]` stands for the split. Raises `ConfigError` if all files belong to
-    other splits.
+    A part such as `train[:9]` stands for the split, and `all` and an empty one for all files.
+    Raises `ConfigError` if all files belong to other splits.
     """
     found = files_in(folder)
+    if split in (ALL, ""):
+        return found
     wanted = [each.partition("[")[0].strip() for each in split.split("+")]
     own = [path for path in found if any(_is_of(path, each) for each in wanted)]
     taken = own or [path for path in found if not any(_is_of(path, each) for each in SPLITS)]
@@ -84,7 +88,8 @@ def note(folder: Path, split: str) -> str:
 
 
 def _is_of(path: Path, split: str) -> bool:
-    words = "|".join(map(re.escape, SPLITS.get(split, (split,))))
+    known = next((words for words in SPLITS.values() if split in words), (split,))
+    words = "|".join(map(re.escape, known))
     return bool(re.search(rf"(?<![a-z])(?:{words})(?![a-z])", path.name.lower()))
 
 

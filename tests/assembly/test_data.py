@@ -109,6 +109,18 @@ def test_the_runs_own_benchmarks_are_compared_with_too(tmp_path):
     assert "1 in gsm8k_test" in task.report
 
 
+def test_a_folder_of_training_and_of_a_benchmark_is_compared_by_its_splits(tmp_path):
+    for split in ("train", "test"):
+        asked = " ".join(f"{split}{each}" for each in range(4))
+        row = {"prompt": asked, "problem": asked, "answer": "1", "id": split}
+        write(tmp_path / "data" / f"{split}.jsonl", [row])
+    files = ["task.files=[data]", "task.ngram=3", "benchmark=gsm8k", "benchmark.gsm8k.files=[data]"]
+    task = load(tmp_path, *files, task="jsonl")
+    assert len(task.questions) == 1 and "0 in benchmarks" in task.report
+    task = load(tmp_path, *files, "task.hub.split=all", task="jsonl")
+    assert len(task.questions) == 1 and "1 in data" in task.report
+
+
 def test_a_prompt_may_be_as_long_as_allowed_for_either_model(tmp_path):
     # All have 40 bytes: 40 letters, 20 letters, and 13 ligatures that NFKC splits in two.
     texts = ["x" * 40, "é" * 20, "ﬁ" * 13 + "x"]

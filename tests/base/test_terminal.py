@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import io
+
+import pytest
 from rich.table import Table
 
 from esr_cli.base import terminal
+
+
+class Terminal(io.StringIO):
+    """What `!esr …` of a notebook writes to."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("variable", ["JPY_PARENT_PID=1", "MPLBACKEND=module://x.backend_inline"])
+def test_the_output_in_a_notebook_is_no_terminal(variable, monkeypatch):
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    assert terminal.is_terminal() and terminal.console().is_terminal
+    monkeypatch.setenv(*variable.split("="))
+    assert not terminal.is_terminal() and not terminal.console().is_terminal
+
 
 LONG = "/a/folder/with/a/long/name" * 9
 

@@ -54,6 +54,7 @@ def test_questions_of_one_s_own_are_told_apart_by_what_they_ask_and_not_by_their
     first = asked("a", "1+1")
     assert first == asked("b", "1+1") == asked("b", "1+1", limit=1)
     assert len({first, asked("b", "3-1"), asked("b", "1+1", temperature=0.5)}) == 3
+    assert "['1', '2'], {'a', 'b'}" in catalog._fixed({"x": (["1", "2"], {"b", "a"})})
     # The names of published files stand for their questions: results on record keep their hash.
     assert asked("a", "1+1", name="gsm8k") == asked("b", "3-1", name="gsm8k")
 

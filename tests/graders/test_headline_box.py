@@ -26,7 +26,8 @@ def test_an_answer_after_the_mark_of_gsm8k_counts_where_no_box_is():
     cases = [
         ("1+2\n#### 3", True), ("#### $1,003\n", False), ("#### 3\n\nQuestion: 2+2?\n#### 4", True),
         (r"#### 4, no, \boxed{3}", True), (r"#### 3, no, \boxed{4}", False), ("3", False),
-        ("#### \n3", False), ("####", False),
+        ("#### \n3", False), ("####", False), ("#### Step 1: add\n2+1\n#### **3**.", True),
+        ("#### 1. Add\n#### 3<|end|>", True), ("##### 3", False), ("#### $3.00", True),
     ]  # fmt: skip
     grader = catalog.grader(BenchmarkConfig(kind="math", box="marked"), "none", print)
     grades = grader.grade([(text, "3") for text, _ in cases])

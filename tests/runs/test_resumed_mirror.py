@@ -20,7 +20,7 @@ from wandb_log import of, values
 
 from esr_cli.base import files
 from esr_cli.config import TrackingConfig
-from esr_cli.runs import wandb_mirror
+from esr_cli.runs import mirror, wandb_mirror
 from esr_cli.runs.tracking import Tracker
 
 
@@ -136,6 +136,51 @@ def test_a_server_that_never_answers_is_one_warning_at_the_end(tmp_path, monkeyp
     shown = capsys.readouterr()
     assert shown.out.count("warning: trackio could not start (no answer in 1 s)") == 1, shown
     assert shown.out.count("metrics.jsonl holds everything") == 1 and shown.err == ""
+
+
+def test_a_run_that_failed_waits_briefly_for_a_tracker_that_has_not_started(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(mirror, "QUIET_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("TRACKIO_SERVER_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("TRACKIO_WRITE_TOKEN", "x" * 40)
+        threading.Timer(2, silent.close).start()
+        with (
+            pytest.raises(KeyboardInterrupt),
+            Tracker(tmp_path, {}, offline("trackio"), total_steps=3) as tracker,
+        ):
+            tracker.open_mirror()
+            assert tracker.mirror._connections[0]._service.finish_s > 10
+            raise KeyboardInterrupt
+    assert "trackio could not start (no answer in 1 s)" in capsys.readouterr().out
+
+
+def test_a_tracker_that_was_given_up_does_nothing_when_it_answers_at_last():
+    answers, done, lines = threading.Event(), [], []
+
+    class Slow:
+        title, finish_s = "slow", 0.1
+
+        def start(self):
+            answers.wait()
+
+        def give_up(self, hangs):
+            answers.set()
+
+        def finish(self):
+            done.append("finish")
+
+    connection = mirror._Connection(Slow(), lines.append)
+    connection.open()
+    thread = connection._thread
+    connection.do(lambda service: done.append("row"))
+    connection.end()
+    connection.close(lines.append, failed=False)
+    thread.join()
+    assert not done and lines == [
+        "slow could not start (no answer in 0 s); metrics.jsonl holds everything"
+    ]
 
 
 def test_without_a_network_an_online_run_is_logged_offline(

@@ -152,6 +152,9 @@ def test_a_broken_table_is_one_line(tmp_path, name):
     (["train_sft", "train_gen"], "train_sft", [0], "train_sft.jsonl, without train_gen.jsonl"),
     (["train", "test", "val"], "train[:9]+test", [0, 1],
      "test.jsonl, train.jsonl, without val.jsonl"),
+    (["validation", "more"], "dev", [0], "validation.jsonl, without more.jsonl"),
+    (["train", "test"], "all", [0, 1], "test.jsonl, train.jsonl"),
+    (["train", "test"], "", [0, 1], "test.jsonl, train.jsonl"),
 ])  # fmt: skip
 def test_of_a_folder_the_files_of_the_split_are_read_and_named(
     tmp_path, names, split, taken, report
