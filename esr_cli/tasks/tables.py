@@ -65,7 +65,7 @@ def files_of(folder: Path, split: str) -> list[Path]:
     A part such as `train[:9]` stands for the split, and `all` and an empty one for all files.
     Raises `ConfigError` if all files belong to other splits.
     """
-    found = files_in(folder)
+    found = _files_in(folder)
     if split in (ALL, ""):
         return found
     wanted = [each.partition("[")[0].strip() for each in split.split("+")]
@@ -82,7 +82,7 @@ def files_of(folder: Path, split: str) -> list[Path]:
 def note(folder: Path, split: str) -> str:
     """A line on the files of a folder that belong to a split, and on those that do not."""
     taken = files_of(folder, split)
-    others = [path for path in files_in(folder) if path not in taken]
+    others = [path for path in _files_in(folder) if path not in taken]
     more = f", without {_named(others)}" if others else ""
     return f"from {folder.name}: {_named(taken)}{more}"
 
@@ -98,7 +98,7 @@ def _named(paths: list[Path]) -> str:
     return ", ".join([*(printable(path.name) for path in paths[:MOST_SHOWN]), *more])
 
 
-def files_in(folder: Path) -> list[Path]:
+def _files_in(folder: Path) -> list[Path]:
     """The data files of a folder by name, such as one that `Dataset.save_to_disk` wrote.
 
     Raises `ConfigError` if there is no data file, or tables beside files of JSON.

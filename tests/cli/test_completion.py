@@ -125,7 +125,7 @@ def test_files_of_settings_are_offered_where_one_may_be_named(tmp_path, monkeypa
     def offered(command, current):
         return completion.words(command, current, 2, SCHEMAS)
 
-    assert offered("train", "config=") == ["config=my.yaml"]
+    assert offered("train", "config=") == ["config=my.yaml", "config=runs/"]
     assert offered("check", "config=ru") == ["config=runs/"]
     assert offered("train", "config=runs/") == ["config=runs/other.yml"]
     benchmarks = [path.stem for path in sorted((conf_dir() / "benchmark").glob("*.yaml"))]
