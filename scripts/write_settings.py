@@ -19,6 +19,7 @@ from typing import Any, get_type_hints
 
 import esr_cli.config
 from esr_cli.base.files import conf_dir
+from esr_cli.base.words import as_typed
 from esr_cli.cli import help as helps
 from esr_cli.cli import known
 from esr_cli.cli.main import COMMANDS
@@ -85,7 +86,7 @@ def _table(
         inside = helps.inner_of(hints[name])
         kind = "a group" if inside else helps.kind_in_words(hints[name])
         value = values.get(name, standard[name])
-        shown = "" if inside or value in ("", "???") else f"`{_cell(helps.in_words(value))}`"
+        shown = "" if inside or value in ("", "???") else f"`{_cell(as_typed(value))}`"
         meaning = _cell(texts.get(f"{prefix.replace('NAME.', '')}{name}", ""))
         rows.append(f"| `{prefix}{name}` | {kind} | {shown} | {meaning} |")
     return "\n".join(["| setting | type | default | |", "|---|---|---|---|", *rows])

@@ -31,6 +31,11 @@ def locate(
 def missing(name: str, files: Sequence[str], source: str, data_dir: str | None) -> str:
     """What is missing of a data set, and where to put it."""
     folder = data_folder(data_dir)
-    searched = f"not in {folder}" if folder else "no data_dir and no ESR_DATA is set"
     absent = next((file for file in files if not find_data(file, data_dir)), "no file is named")
+    if not files:
+        return f"{name}: {absent}"
+    if not source:  # the user's own
+        below = f"a path below {folder}" if folder else "data_dir=FOLDER if it lies below one"
+        return f"{name}: {absent}: no such file; give a path that exists, or {below}"
+    searched = f"not in {folder}" if folder else "no data_dir and no ESR_DATA is set"
     return f"{name}: {absent}: {searched}; put {source} there and give data_dir=FOLDER"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from esr_cli.base import failures
-from esr_cli.cli import config_file, own_benchmark, typed
+from esr_cli.cli import config_file, own_benchmark, spelling, typed
 
 
 def prepared(command: str, schema: str, given: Sequence[str]) -> list[str]:
@@ -14,10 +14,10 @@ def prepared(command: str, schema: str, given: Sequence[str]) -> list[str]:
 
     Prints a note on each setting that the command does not use; raises `ConfigError` for mistakes.
     """
+    given = spelling.flags_first([spelling.spaced(each) for each in given])
     typed.check(command, schema, given)
     for line in typed.unused(command, given):
         print(failures.one_line(line), flush=True)
     arguments = config_file.expanded(command, schema, given)
-    ready = [typed.normalized(typed.quoted(own_benchmark.located(each))) for each in arguments]
-    own_benchmark.stored(ready)
-    return ready
+    ready = [spelling.readable(own_benchmark.located(each)) for each in arguments]
+    return own_benchmark.opened(ready, own_benchmark.stored(ready))

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 
 import esr_cli.config
 from esr_cli.base.files import conf_dir
-from esr_cli.cli import arguments, main, typed
+from esr_cli.cli import arguments, main, spelling
 from esr_cli.config import ConfigError, gate
 
 
@@ -23,7 +23,7 @@ def value_of(argument: str) -> Any:
     """
     key, _, value = argument.partition("=")
     try:
-        override = OverridesParser.create().parse_override(typed.quoted(argument))
+        override = OverridesParser.create().parse_override(spelling.quoted(argument))
     except HydraException:
         return value
     if override.is_sweep_override():

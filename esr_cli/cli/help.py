@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 import yaml
 
 from esr_cli.base.files import conf_dir, options
+from esr_cli.base.words import as_typed
 from esr_cli.cli import known
 from esr_cli.config.errors import ConfigError, did_you_mean
 from esr_cli.config.schema import by_name
@@ -56,6 +57,7 @@ usage: esr version          esr --version
 # Commands that take all settings of another one.
 LIKE = {"check": "train", "probe": "train", "bench": "train", "teacher": "train"}
 WIDEST = 100
+FOLLOWS = re.compile(r"\$\{oc\.(select|env):\w+,([^{}]*)\}")
 
 
 def wanted(arguments: list[str]) -> str | None:
@@ -149,7 +151,7 @@ def _one(command: str, schema: str, asked: str) -> Iterator[str]:
     yield f"  type     {kind_in_words(get_type_hints(inside)[name])}"
     default = _default(inside, name, parts, values)
     if default is not None:
-        yield f"  default  {in_words(default)}"
+        yield f"  default  {_shown(default)}"
     if choices := known.choices(schema, key):
         yield f"  choices  {', '.join(choices)}"
     yield ""
@@ -179,7 +181,7 @@ def _fields(inner: Any, prefix: str, texts: Mapping[str, str], given: Any) -> It
             yield from _fields(deeper, f"{prefix}{each}.{by}", texts, value)
         else:
             meaning = texts.get(f"{prefix.replace('NAME.', '')}{each}", "")
-            yield _row(f"{prefix}{each}={in_words(value)}", meaning)
+            yield _row(f"{prefix}{each}={_shown(value)}", meaning)
 
 
 def _settings(
@@ -190,7 +192,7 @@ def _settings(
         value = values.get(name, "???" if name == "rollout_len" else None)
         if name not in values and name != "rollout_len":
             value = _standard(inside, name)
-        shown = f"{prefix}{name}=" + ("N" if value == "???" else in_words(value))
+        shown = f"{prefix}{name}=" + ("N" if value == "???" else _shown(value))
         yield _row(shown, texts.get(f"{prefix}{name}", ""))
 
 
@@ -203,6 +205,11 @@ def _default(inside: Any, name: str, parts: list[str], values: Mapping[str, Any]
 
 def _standard(inside: Any, name: str) -> Any:
     return standard(next(each for each in dataclasses.fields(inside) if each.name == name))
+
+
+def _shown(value: Any) -> str:
+    """A default as it is typed; what follows another setting, or the environment, in plain."""
+    return FOLLOWS.sub(lambda found: found[2] or "null", as_typed(value))
 
 
 def _row(left: str, right: str) -> str:
@@ -258,7 +265,7 @@ def chosen(command: str) -> dict[str, str]:
             found |= chosen(each)
         elif isinstance(each, dict):
             names = ((re.sub(r"^override /?", "", key), name) for key, name in each.items())
-            found |= {group: in_words(name) for group, name in names}
+            found |= {group: as_typed(name) for group, name in names}
     return found
 
 
@@ -273,15 +280,6 @@ def standard(field: Any) -> Any:
         return field.default
     value = field.default_factory()
     return value if isinstance(value, list | dict) else ""
-
-
-def in_words(value: Any) -> str:
-    """A value as it is typed on the command line."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, list):
-        return f"[{', '.join(in_words(each) for each in value)}]"
-    return "{}" if value == {} else str(value)
 
 
 def kind_in_words(hint: Any) -> str:

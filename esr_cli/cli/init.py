@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 from esr_cli.base.files import options
+from esr_cli.base.words import as_typed
 from esr_cli.base.writing import open_file
 from esr_cli.cli import help as helps
 from esr_cli.cli import known, typed
@@ -96,7 +97,7 @@ def _lines(given: dict[str, str]) -> Iterator[str]:
     hints = get_type_hints(known.schema_of(SCHEMA))
     for name in ("rollout_len", *(each for each in hints if not helps.inner_of(hints[each]))):
         value = values.get(name, "")
-        shown = "64" if value == "???" else helps.in_words(value)
+        shown = "64" if value == "???" else as_typed(value)
         written.add(name)
         yield _line(name, given.get(name, shown), texts.get(name, ""), name in given)
     if rest := [key for key in given if key not in written]:

@@ -175,7 +175,8 @@ def reworded(command: str, arguments: list[str]) -> Iterator[None]:
     try:
         yield
     except (HydraException, CompositionError) as error:
-        message = one_line(error, lambda: _settings(command))
+        verb = "teacher serve" if command == "teacher" else command
+        message = one_line(error, lambda: _settings(command)).replace("COMMAND", verb)
         raise ConfigError(_with_settings(message, arguments)) from error
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
         # Of Hydra itself, on what was typed: what a command raises is in `caught`.
@@ -191,7 +192,7 @@ def _check_flags(arguments: list[str]) -> None:
     from esr_cli.config.errors import ConfigError
 
     def refuse(message: str) -> NoReturn:
-        raise ConfigError(f"{message}; settings are given as key=value, esr COMMAND --help")
+        raise ConfigError(f"{message}; settings are given as key=value, {sys.argv[0]} --help")
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
@@ -216,10 +217,12 @@ def _with_settings(message: str, arguments: list[str]) -> str:
 def _invalid_option(arguments: list[str]) -> str:
     """The message for the argument that selects a group's option by something else than a name."""
     for argument in arguments:
-        group = argument.lstrip("+").partition("=")[0].partition("@")[0]
-        options = files.options(group)
-        if options and not re.search(r"=[\[\w]*[A-Za-z]", argument):
-            return f"{argument}: no such option; there are {', '.join(options)}"
+        group, _, value = argument.lstrip("+").partition("=")
+        options = files.options(group.partition("@")[0])
+        named = re.match(r"[\[\w]*[A-Za-z]", value) and value not in ("null", "true", "false")
+        if options and not named:
+            none = "; benchmark=[] asks none" if group == "benchmark" else ""
+            return f"{argument}: no such option; there are {', '.join(options)}{none}"
     return "a group's option is chosen by its name"
 
 

@@ -60,6 +60,12 @@ def stored(arguments: list[str]) -> dict[str, str]:
     return found
 
 
+def opened(arguments: list[str], stored: dict[str, str]) -> list[str]:
+    """The arguments, in which settings of stored benchmarks may be ones that no file sets."""
+    own = re.compile(rf"^\+*(?=benchmark\.({'|'.join(stored.values())})\.)")
+    return [own.sub("++", each, count=1) if stored else each for each in arguments]
+
+
 def _store(text: str, settings: dict[str, Any], package: str) -> None:
     # Imported late, as most commands name no file.
     from hydra.core.config_store import ConfigStore

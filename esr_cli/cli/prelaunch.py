@@ -5,6 +5,7 @@ reported, and the worker processes of a command start.
 from __future__ import annotations
 
 from esr_cli.config import EvalConfig, TrainConfig, needed
+from esr_cli.config.errors import need_folder
 from esr_cli.execution import processes
 
 # esr_cli.rollout.vllm sets variables that vLLM reads on import, so it comes first.
@@ -23,9 +24,12 @@ TEACHER_MODULES: dict[str, tuple[str, ...]] = {
 def check(config: TrainConfig | EvalConfig) -> None:
     """Raises `ConfigError` for files that cannot be had, see `needed.need`.
 
-    Not on resume, where the saved settings may differ, nor for a dry run, which lists all errors.
+    On resume only for the folder, since the saved settings may differ, and not for a dry run, which
+    lists all errors.
     """
-    if not getattr(config, "resume", None) and not getattr(config, "dry_run", False):
+    if resume := getattr(config, "resume", None):
+        need_folder("resume", resume, "name that of a saved run")
+    elif not getattr(config, "dry_run", False):
         needed.need(config)
 
 

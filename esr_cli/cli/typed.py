@@ -6,14 +6,16 @@ The line has the command as it should be, ready to copy.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, get_args, get_origin
 
+from esr_cli.base.files import options
 from esr_cli.cli import known
 from esr_cli.config.errors import ConfigError
-from esr_cli.execution import jobs
 
 # The names that settings have elsewhere: in TRL, transformers, vLLM, lm-evaluation-harness.
 ELSEWHERE = {
@@ -63,6 +65,11 @@ UNUSED: dict[str, dict[str, str]] = {
          "tracking", "task", "seed", "prompts_per_step", "rollouts_per_prompt", "execution"), "",
     ),
 }  # fmt: skip
+# What a command is mostly given, and so may be given without its key.
+FOLDERS = {
+    "compare": ("a", "b"), "eval": ("run",), "probe": ("run",), "push": ("run",),
+    "report": ("runs",),
+}  # fmt: skip
 # Groups of which several options are chosen as a list.
 LISTS = (*known.NAMED, "tracking")
 SWEEP_FLAGS = ("-m", "--multirun")
@@ -71,45 +78,6 @@ SHOWN_BY_HYDRA = ("job", "hydra", "all")
 # How alike a flag and a setting must be: Hydra's own `--config-dir` is not `config`.
 CLOSE = 0.8
 WHOLE = re.compile(r"[+-]?\d+(\.0*)?([eE]\+?\d+)?$|[+-]?\d+(_\d+)+$")
-
-
-def normalized(argument: str) -> str:
-    """Rewrites a key that may be given with or without a plus to the form that Hydra accepts.
-
-    A sweep distinguishes its runs by the exact form of the key. `out` was the name of `run_dir` in
-    some commands before 0.2.
-    """
-    argument = re.sub(r"^\+*out=", "run_dir=", argument)
-    argument = re.sub(r"^\+*rollout_len=", "rollout_len=", argument)
-    # `lengths` is also a group of esr train, whose options are words, not numbers.
-    argument = re.sub(r"^\+*lengths=(?=\[)", "rollout_lens=", argument)
-    argument = re.sub(r"^\+*lengths=(\d+|full)$", r"rollout_lens=[\1]", argument)
-    argument = re.sub(r"^\++recipe=", "recipe=", argument)
-    argument = re.sub(r"^\+*pair\.teachers(?=[.=])", "++pair.teachers", argument)
-    return re.sub(r"^\+*(sweep|cluster)=", r"+\1=", argument)
-
-
-# Quotes in a value, and characters that may separate several values.
-QUOTES, SWEPT = re.compile("['\"]"), re.compile(r"[,()]")
-
-
-def quoted(argument: str) -> str:
-    """Quotes values that Hydra's grammar requires to be quoted.
-
-    These are values that contain `=` (such as folders named after settings) or non-ASCII letters,
-    list items that contain `=` (`overrides=[steps=3]`), and any title. Values that already contain
-    quotes are left unchanged.
-    """
-    key, sign, value = argument.partition("=")
-    if value[:1] == "[" and value[-1:] == "]" and "=" in value and not QUOTES.search(value):
-        # Commas inside a nested list do not separate items.
-        items = re.split(r",(?![^\[]*\])", value[1:-1])
-        return f"{key}=[{','.join(jobs.text(x.strip()) if '=' in x else x for x in items)}]"
-    if value[:1] in ("'", '"', "[", "{", "") or (key != "title" and QUOTES.search(value)):
-        return argument
-    if "=" in value or key == "title" or (not value.isascii() and not SWEPT.search(value)):
-        return f"{key}{sign}{jobs.text(value)}"
-    return argument
 
 
 def check(command: str, schema: str, arguments: Sequence[str]) -> None:
@@ -150,6 +118,7 @@ class _Typed:
 
     def check(self) -> None:
         """Looks at the arguments one by one, the first mistake first."""
+        self._check_folders()
         for index, argument in enumerate(self.arguments):
             key, sign, value = argument.lstrip("-+~").partition("=")
             key = key.replace("-", "_") if argument.startswith("--") else key
@@ -166,9 +135,29 @@ class _Typed:
             elif len(ends := self._ends(key)) > 1:
                 raise ConfigError(f"{argument}: which one? there are {', '.join(ends)}")
 
+    def _check_folders(self) -> None:
+        """Folders without a key, as in `esr compare runs/a runs/b`."""
+        keys = FOLDERS.get(self.command, ())
+        given = {at: x for at, x in enumerate(self.arguments) if "=" not in x and os.path.isdir(x)}
+        if len(given) > len(keys) and self.command == "compare":
+            fixed = dict.fromkeys(given, "") | {min(given): f"runs=[{','.join(given.values())}]"}
+        elif given and len(given) == len(keys):
+            fixed = {
+                at: f"{key}={each}" for key, (at, each) in zip(keys, given.items(), strict=True)
+            }
+        else:
+            return
+        if all("=" in each for at, each in enumerate(self.arguments) if at not in given):
+            self._refuse(" ".join(given.values()), "a folder has a key", fixed)
+
     def _check_apart(self, index: int, argument: str, key: str, name: str) -> None:
         """A key whose value is the next argument, or no argument at all."""
         after = self.arguments[index + 1 :][:1]
+        if after and after[0].startswith("=") and name:
+            value = after[0][1:] or "".join(self.arguments[index + 2 :][:1])
+            fixed = {index: f"{name}={value}", index + 1: ""}
+            fixed |= {} if after[0][1:] else {index + 2: ""}
+            self._refuse(f"{argument} {after[0]}", "no spaces around the =", fixed)
         if not name or argument in SWEEP_FLAGS or not after or argument.startswith("~"):
             return
         if argument == "-c" and after[0] in SHOWN_BY_HYDRA:
@@ -182,10 +171,20 @@ class _Typed:
 
     def _check_value(self, index: int, argument: str, key: str, value: str) -> None:
         kind, left = known.kind(self.schema, key), argument.partition("=")[0]
+        if not value:
+            self._check_empty(index, left, key, kind)
         several = not self.sweeps and _several(value)
         listed = key in LISTS or (self.command == "bench" and key == "lengths")
         if several and (_is_list(kind) or listed):
             self._refuse(argument, "a list has brackets", {index: f"{left}=[{value}]"})
+        if (
+            value.startswith("[")
+            and "," in value
+            and not listed
+            and key in known.groups(self.command)
+        ):
+            chosen = f"{'' if self.sweeps else '-m '}{left}={value.strip('[]')}"
+            self._refuse(argument, "takes one option; several are a sweep", {index: chosen})
         kinds = get_args(kind) or (kind,)
         if several and str not in kinds and self.command != "init":
             self._refuse(argument, "several values are a sweep", {index: f"-m {left}={value}"})
@@ -193,6 +192,19 @@ class _Typed:
             number = _whole(value)
             if number is not None and str(number) != value.lstrip("+").replace("_", ""):
                 self._refuse(argument, "give a whole number", {index: f"{left}={number}"})
+
+    def _check_empty(self, index: int, left: str, key: str, kind: Any) -> None:
+        """A key without a value, as a variable of the shell leaves it that is not set."""
+        after = self.arguments[index + 1 :][:1]
+        if after and "=" not in after[0] and not after[0].startswith(("-", "~")):
+            fixed = {index: f"{left}={after[0]}", index + 1: ""}
+            self._refuse(f"{left}= {after[0]}", "no spaces around the =", fixed)
+        if choices := options(key) or known.choices(self.schema, key):
+            raise ConfigError(f"{left}=: is empty; there are {', '.join(choices)}")
+        inside, name = known.place(self.schema, key)
+        if not inside or name not in (x.name for x in fields(inside) if x.default == ""):
+            null = " or null" if type(None) in get_args(kind) else ""
+            raise ConfigError(f"{left}=: is empty; give a value{null}, or leave it out")
 
     def _name(self, key: str) -> str:
         """esr's name for a key; empty if there is none, or more than one."""

@@ -12,6 +12,7 @@ from esr_cli.base.files import Rows
 from esr_cli.base.seeds import keys_of_all, mean_by_key
 from esr_cli.base.words import counted
 from esr_cli.config import ConfigError
+from esr_cli.config.errors import need_folder
 from esr_cli.runs import lines, record
 from esr_cli.runs.settings import differing, flat, of_condition, unit_of
 
@@ -115,6 +116,7 @@ def load(key: str, folder: str, step: int | None) -> dict[str, Scores]:
 
     `folder` is a run or an evaluation. Raises `ConfigError` if it holds no evaluation.
     """
+    need_folder(key, folder, "name a run, or a folder of runs that differ in the seed")
     folders = [Path(folder), *sorted(Path(folder).glob("eval/*"))]
     evaluations: dict[str, Scores] = {}
     for each in folders:

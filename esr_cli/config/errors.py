@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import field, fields
+from pathlib import Path
 from typing import Any
 
 from esr_cli.base.reading import ConfigError as ConfigError
@@ -16,7 +17,7 @@ LARGEST = 2**31 - 1
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """`did you mean NAME?` for the closest match in `known`; empty if none is close."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {prefix}{near[0]}?" if near else ""
 
 
@@ -36,6 +37,11 @@ def need_moderate(settings: Any, key: str = "") -> None:
         need(math.isfinite(settings), key, settings, "give a finite number")
     elif isinstance(settings, int):
         need(abs(settings) <= LARGEST, key, settings, f"give at most {LARGEST:,} in size")
+
+
+def need_folder(key: str, path: str | Path, remedy: str) -> None:
+    """Raises `ConfigError` unless `path` is a folder: what it holds is another question."""
+    need(Path(path).is_dir(), key, path, f"no such folder; {remedy}")
 
 
 def need_choice(key: str, value: str, choices: tuple[str, ...]) -> None:

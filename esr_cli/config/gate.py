@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from esr_cli.base import files
-from esr_cli.config import saved_yaml
+from esr_cli.config import misfit, saved_yaml
 from esr_cli.config.errors import ConfigError, did_you_mean, need_moderate
 from esr_cli.config.schema import by_name
 
@@ -22,6 +22,9 @@ CompositionError = OmegaConfBaseException
 KEY = "\n    full_key: "
 UNKNOWN = re.compile(r"Could not override '([^']+)'[^+]*(?:\+(.*))?", re.S)
 UNREADABLE = re.compile(r"Error parsing override '(.*)'$")
+SEVERAL = re.compile(r"Ambiguous value for argument '(.*)'$")
+UNFIT = re.compile(r"Error merging override (?:\++)?(.*)$")
+FORCED = re.compile(r"force-add of config groups is not supported: '(.*)'$")
 BEGINS = re.compile(r"(\\*)\$\{")
 MISSING = re.compile(r"Could not (?:load|find) '([^']+)/([^/']+)'")
 
@@ -50,8 +53,8 @@ def typed(plain: dict[str, Any], schema: type[Schema]) -> Schema:
         merged = OmegaConf.merge(OmegaConf.structured(schema), _escaped(plain))
         need_moderate(OmegaConf.to_container(merged))
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
-    except OmegaConfBaseException as error:
-        raise ConfigError(one_line(error)) from None
+    except (OmegaConfBaseException, OverflowError) as error:
+        raise ConfigError(misfit.line(plain, schema) or one_line(error)) from None
 
 
 def as_plain(config: Any) -> dict[str, Any]:
@@ -81,8 +84,10 @@ def one_line(error: Exception, known: Callable[[], Iterable[str]] = list) -> str
         return "cluster: hydra-submitit-launcher is not installed; pip install 'esr-cli[slurm]'"
     if unknown := UNKNOWN.match(str(error)):
         name, given = unknown.groups()
-        names = list(known())
+        names, parts = list(known()), name.split(".")
         remedy = did_you_mean(name, names) or "esr COMMAND --help shows what there is"
+        if name in names and len(parts) > 1 and parts[1] in files.options(parts[0]):
+            return f"{given or name}: {parts[1]} is not chosen; give {parts[0]}=[…,{parts[1]}], too"
         return f"{given or name}: no such setting; {remedy}"
     if lines and (unreadable := UNREADABLE.match(lines[0])):
         return _unreadable(unreadable[1], known)
@@ -94,8 +99,18 @@ def one_line(error: Exception, known: Callable[[], Iterable[str]] = list) -> str
         message = f"{group}={chosen}: no such option"
         message += f"; there are {', '.join(options)}" if options else "; leave it out"
         return f"{message}; {near}" if near else message
-    if name and "ListConfig" in lines[0]:
-        return f"{name}: this setting takes a list; give {name}=[…]"
+    if lines and (forced := FORCED.match(lines[0])):
+        return f"{forced[1]}: an option is chosen without a plus, {forced[1].lstrip('+')}"
+    if lines and (unfit := UNFIT.match(lines[0])):
+        key = unfit[1].partition("=")[0]
+        return f"{unfit[1]}: is no value for it; esr COMMAND --help={key} says what is"
+    if lines and (several := SEVERAL.match(lines[0])):
+        given = re.sub("['\"]", "", several[1])
+        name, _, value = given.partition("=")
+        return (
+            f"{given}: several values are a sweep, -m {given}; a comma in a text needs "
+            f"two quotes, {name}=\"'{value}'\""
+        )
     # The value in the message may hold line breaks.
     whole = str(error).partition(KEY)[0].strip()
     return f"{name}: {whole}" if name else (lines[0] if lines else type(error).__name__)

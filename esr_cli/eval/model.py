@@ -16,6 +16,7 @@ from esr_cli.base import files
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Exam, Responses
 from esr_cli.config import ConfigError, EvalConfig, ModelConfig, TrainConfig, gate
+from esr_cli.config.errors import need_folder
 from esr_cli.config.finding import refuse
 from esr_cli.eval.folder import Done
 from esr_cli.execution.several import Engines, WatchedEngines
@@ -143,6 +144,7 @@ def _of_model(config: EvalConfig) -> Subject:
 
 def _of_run(config: EvalConfig) -> Subject:
     folder = Path(str(config.run))
+    need_folder("run", folder, "name one that esr train made")
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"run={folder}: holds no run; name a folder that esr train made")
     kept = files.checkpoints(folder)

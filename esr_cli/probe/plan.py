@@ -17,6 +17,7 @@ from esr_cli.benchmarks import catalog
 from esr_cli.benchmarks.catalog import Benchmark
 from esr_cli.benchmarks.exam import Exam
 from esr_cli.config import BenchmarkConfig, ConfigError, ModelConfig, ProbeCommandConfig, gate
+from esr_cli.config.errors import need_folder
 from esr_cli.config.needed import file_checks
 from esr_cli.runs import folder as run_folder
 from esr_cli.runs import record, saved
@@ -73,6 +74,7 @@ def resolve(config: ProbeCommandConfig, overrides: list[str]) -> ProbeCommandCon
     if not config.run:
         return config
     folder = Path(config.run)
+    need_folder("run", folder, "name one that esr train made")
     # Stability only reads files, so the run may be incomplete.
     needed = FILES if list(config.probe) == ["stability"] else ("summary.json", "config.yaml")
     missing_files = [name for name in needed if not (folder / name).is_file()]

@@ -10,6 +10,7 @@ from esr_cli.base import reading
 from esr_cli.base.failures import Failure, summary
 from esr_cli.base.words import counted
 from esr_cli.config import ConfigError, PushConfig
+from esr_cli.config.errors import need_folder
 from esr_cli.runs import card
 from esr_cli.runs.folder import need_no_links
 
@@ -46,6 +47,7 @@ def collect(folder: Path, repo: str) -> dict[str, Content]:
     The card is the one beside the student with the repository's name in it, unless it was edited.
     Raises `ConfigError` if the run is not complete, or holds links, which could lead anywhere.
     """
+    need_folder("run", folder, "name one that esr train made")
     student, adapter = folder / "student", folder / "adapter"
     if not (folder / "summary.json").is_file() or not (student / "config.json").is_file():
         raise ConfigError(f"run={folder}: holds no complete run; name one, or complete it with "

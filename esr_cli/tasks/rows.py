@@ -81,6 +81,11 @@ def scan(path: Path, split: str = "") -> Iterator[Row]:
         for number, values in enumerate(tables.rows_of(path)):
             yield Row(f"{path} row {number}", number, values)
         return
+    if path.suffix in (".csv", ".tsv"):
+        raise ConfigError(
+            f"{path}: is no JSON; make JSON lines of it: pandas.read_csv('{path.name}')"
+            f".to_json('{path.stem}.jsonl', orient='records', lines=True)"
+        )
     try:
         with reading.open_file(path) as raw:
             # Limits hold for what is unpacked, too.

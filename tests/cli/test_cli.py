@@ -16,11 +16,14 @@ from conftest import INLINE, esr
         (["benchmark=[lab,labb]"], "benchmark=labb: no such option; there are bfcl, gsm8k"),
         (["steps=0"], "steps=0"),
         (["steps=abc"], "steps"),
-        (["task.files=x.jsonl"], "task.files: this setting takes a list; give task.files=["),
+        (["task.files=x.jsonl"], "task.files=x.jsonl: takes a list, task.files=[x.jsonl]"),
         (["pair.student.path=./nowhere"], "no such folder"),
-        (["resume=./nowhere"], "holds no checkpoint"),
+        (["resume=./nowhere"], "resume=nowhere: no such folder"),
         # A folder name as esr creates it.
-        (["resume=runs/lab/rollout_len=64,seed=1"], "resume=runs/lab/rollout_len=64,seed=1: holds"),
+        (
+            ["resume=runs/lab/rollout_len=64,seed=1"],
+            "resume=runs/lab/rollout_len=64,seed=1: no such folder",
+        ),
         (["+rollout_len=300"], "stay below pair.context_tokens=256"),
         (["lengths=steps", "lengths.stages=[[5,16]]"], "lengths.stages=[[5, 16]]: give [["),
         (["loss.by=[kl]"], "loss.by=kl: choose one of reverse_kl"),

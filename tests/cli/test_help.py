@@ -71,3 +71,9 @@ def test_help_is_the_same_by_each_way_to_ask(tmp_path):
     assert len({each.stdout for each in asked}) == 1
     assert "Hydra" in esr("train", "--hydra-help", cwd=tmp_path).stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_a_default_that_follows_something_is_shown_in_plain():
+    for command, (schema, _) in main.COMMANDS.items():
+        assert "${" not in helps.page(command, schema, "all"), command
+    assert "  default  100\n" in helps.page("train", "TrainConfig", "rollout_len")

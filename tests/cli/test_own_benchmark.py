@@ -51,6 +51,14 @@ def test_a_file_is_a_benchmark_named_as_the_file(place, chosen):
     assert saved["max_tokens"] == 8 and saved["files"] == [str(place / "own/sums.jsonl")]
 
 
+def test_every_setting_of_a_benchmark_may_be_typed_though_its_file_has_none(place):
+    done = esr(*EVAL, "benchmark=own/sums.yaml", "benchmark.sums.box=first", "out=o", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert gate.read_yaml(place / "o" / "config.yaml")["benchmark"]["sums"]["box"] == "first"
+    wrong = esr(*EVAL, "benchmark=own/sums.yaml", "benchmark.sums.bix=first", cwd=place)
+    assert "did you mean benchmark.sums.box?" in wrong.stderr, wrong.stderr
+
+
 def test_a_sweep_takes_files_and_names(place):
     """Each run of a sweep is a process of its own, which finds the file again."""
     (place / "own" / "sums.yaml").write_text(f"name: adding\n{SUMS}")

@@ -47,6 +47,21 @@ MISTAKES = [
     ("init --file=my.yaml", "esr init file=my.yaml"),
     ("init lr=1e-4", "esr init tune.learning_rate=1e-4"),
     ("init benchmark=lab,gsm8k", "esr init 'benchmark=[lab,gsm8k]'"),
+    ("train steps= 5 seed=1", "esr train steps=5 seed=1"),
+    ("train steps = 5 seed=1", "esr train steps=5 seed=1"),
+    ("train steps =5 seed=1", "esr train steps=5 seed=1"),
+    ("train loss=[reverse_kl,forward_kl]", "esr train -m loss=reverse_kl,forward_kl"),
+    ("train -m loss=[reverse_kl,forward_kl]", "esr train -m loss=reverse_kl,forward_kl"),
+    ("compare . /", "esr compare a=. b=/"),
+    ("compare . / /usr", "esr compare 'runs=[.,/,/usr]'"),
+    ("eval . benchmark=lab", "esr eval run=. benchmark=lab"),
+    ("report .", "esr report runs=."),
+    ("train run_dir= seed=1", "run_dir=: is empty; give a value or null, or leave it out"),
+    ("train steps=", "steps=: is empty; give a value, or leave it out"),
+    ("train rollout_len=", "rollout_len=: is empty; give a value, or leave it out"),
+    ("eval run=", "run=: is empty; give a value or null, or leave it out"),
+    ("train tracking=", "tracking=: is empty; there are none, tensorboard, trackio, wandb"),
+    ("train tune.schedule=", "is empty; there are constant, linear, cosine"),
 ]
 FINE = [
     "train +rollout_len=64 seed=1", "train -m seed=0,1,2", "train +sweep=lengths seed=1,2",
@@ -55,7 +70,9 @@ FINE = [
     "train run_dir=a,b", "bench lengths=[16,full] out=x", "train ~tune ~tracking",
     "train --cfg job", "eval run=r 'benchmark=[lab,math500]'", "train tracking.project=a,b",
     "lab out=pair", "train config=a,b.yaml", "train -c job", "train --config-dir=conf",
-    "train --config-name=x", "train --multirun seed=0,1", "init file=my.yaml pair=own",
+    "train --config-name=x", "train --multirun seed=0,1",
+    "train seed=0,1 -m steps=3", "train task.source= pair.student.system=x", "compare a=. b=/",
+    "train loss=[reverse_kl]", "init file=my.yaml pair=own",
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from esr_cli.base.files import conf_dir
+from esr_cli.cli import composing
 from esr_cli.config import (
     BenchConfig,
     CompareConfig,
@@ -191,3 +192,49 @@ def test_the_defaults_in_lab_yaml_equal_those_of_the_dataclass():
 def test_the_size_of_a_whole_checkpoint_is_not_negative():
     with pytest.raises(ConfigError, match=r"execution.whole_gib=-1.0: give 0 or more"):
         read("execution.whole_gib=-1")
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ("steps=abc", "steps=abc: give a whole number"),
+    ("steps=5.5", "steps=5.5: give a whole number"),
+    ("steps=null", "steps=null: give a whole number"),
+    ("seed=true", "seed=true: give a whole number"),
+    ("seed=[0,1]", "seed=[0, 1]: takes one value; several are a sweep, -m seed=0,1"),
+    ("run_dir=[a]", "run_dir=[a]: takes one value, run_dir=a"),
+    ("limit=x", "limit=x: give a whole number or null"),
+    ("watch.share=x", "watch.share=x: give a number or null"),
+    ("dry_run=maybe", "dry_run=maybe: give true or false"),
+    ("tune.alpha={a:1}", "tune.alpha={a: 1}: give a whole number"),
+    ("task.files=x", "task.files=x: takes a list, task.files=[x]"),
+    ("task.files=null", "task.files=null: takes a list, task.files=[]"),
+    ("lengths.stages=[[a,b]]", "lengths.stages=a: give a whole number"),
+    ("lengths.stages=[3]", "lengths.stages=3: takes a list, lengths.stages=[3]"),
+    ("pair.student=x", "pair.student=x: holds settings; give pair.student.path=…"),
+    ("++pair.teachers.a=x", "pair.teachers.a=x: holds settings; give pair.teachers.a.path=…"),
+    ("benchmark.lab.max_tokens=x", "benchmark.lab.max_tokens=x: give a whole number"),
+    (f"tune.learning_rate={10**400}", "tune.learning_rate"),
+])  # fmt: skip
+def test_a_value_of_a_wrong_type_is_told_what_it_must_be(given, message):
+    with pytest.raises(ConfigError) as caught:
+        read(given)
+    assert str(caught.value).startswith(message), caught.value
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ("run_dir=a,b", 'run_dir=a,b: several values are a sweep, -m run_dir=a,b; a comma in a text '
+     "needs two quotes, run_dir=\"'a,b'\""),
+    ("++tune=lora", "++tune=lora: an option is chosen without a plus, tune=lora"),
+    ("loss.by={a:1}", "loss.by={a:1}: is no value for it; esr train --help=loss.by says what is"),
+    ("tune=null", "tune=null: no such option; there are authors_full, authors_lora, full, "),
+    ("benchmark.gsm8k.samples=2",
+     "benchmark.gsm8k.samples=2: gsm8k is not chosen; give benchmark=[…,gsm8k], too"),
+    ("zzzz=3", "zzzz=3: no such setting; esr train --help shows what there is"),
+])  # fmt: skip
+def test_what_hydra_refuses_is_told_in_the_words_of_esr(given, message):
+    with pytest.raises(ConfigError) as caught:
+        composing.settings("train", [given])
+    assert str(caught.value).startswith(message), caught.value
+
+
+def test_no_recipe_may_be_said():
+    assert composing.settings("train", ["recipe=null"])[0] == composing.settings("train", [])[0]

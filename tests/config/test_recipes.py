@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import read
 
-from esr_cli.cli.typed import normalized
+from esr_cli.cli.spelling import normalized
 
 MAIN = ("pair=qwen25math_1p5b__qwen3_1p7b", "+rollout_len=100")
 THINK = "<think>\n\n</think>\n\n"

@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 import esr_cli.config
 from esr_cli.base.files import conf_dir
 from esr_cli.cli.main import COMMANDS
-from esr_cli.cli.typed import quoted
+from esr_cli.cli.spelling import quoted
 from esr_cli.config import ConfigError, ReproduceConfig, gate
 from esr_cli.execution import jobs
 from esr_cli.report.verdicts import VERDICTS

@@ -123,3 +123,9 @@ def test_an_array_is_read_like_lines_and_json_lines_may_be_called_json(tmp_path)
     path.write_text('[{"a": 1}, 3]')
     with pytest.raises(ConfigError, match=r"rows\.json row 1: broken row, 3 is not an object"):
         read(path)
+
+
+def test_a_table_of_texts_is_told_how_to_become_json_lines(tmp_path):
+    (tmp_path / "my.csv").write_text("prompt,answer\n1+1?,2\n")
+    with pytest.raises(ConfigError, match=r"read_csv\('my.csv'\).to_json\('my.jsonl', "):
+        read(tmp_path / "my.csv")
