@@ -18,7 +18,7 @@ from conftest import INLINE, esr
         (["steps=abc"], "steps"),
         (["task.files=x.jsonl"], "task.files=x.jsonl: takes a list, task.files=[x.jsonl]"),
         (["pair.student.path=./nowhere"], "no such folder"),
-        (["resume=./nowhere"], "resume=nowhere: no such folder"),
+        (["resume=./nowhere"], "resume=./nowhere: no such folder"),
         # A folder name as esr creates it.
         (
             ["resume=runs/lab/rollout_len=64,seed=1"],
