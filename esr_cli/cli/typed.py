@@ -10,7 +10,6 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any, get_args, get_origin
 
 from esr_cli.base.files import options
@@ -177,12 +176,8 @@ class _Typed:
         listed = key in LISTS or (self.command == "bench" and key == "lengths")
         if several and (_is_list(kind) or listed):
             self._refuse(argument, "a list has brackets", {index: f"{left}=[{value}]"})
-        if (
-            value.startswith("[")
-            and "," in value
-            and not listed
-            and key in known.groups(self.command)
-        ):
+        options_of = () if listed or self.command == "init" else options(key)
+        if value.startswith("[") and "," in value and options_of:
             chosen = f"{'' if self.sweeps else '-m '}{left}={value.strip('[]')}"
             self._refuse(argument, "takes one option; several are a sweep", {index: chosen})
         kinds = get_args(kind) or (kind,)
@@ -201,8 +196,8 @@ class _Typed:
             self._refuse(f"{left}= {after[0]}", "no spaces around the =", fixed)
         if choices := options(key) or known.choices(self.schema, key):
             raise ConfigError(f"{left}=: is empty; there are {', '.join(choices)}")
-        inside, name = known.place(self.schema, key)
-        if not inside or name not in (x.name for x in fields(inside) if x.default == ""):
+        # Texts of a group, such as a system turn, may be empty.
+        if "." not in key or str not in (get_args(kind) or (kind,)):
             null = " or null" if type(None) in get_args(kind) else ""
             raise ConfigError(f"{left}=: is empty; give a value{null}, or leave it out")
 
