@@ -99,7 +99,13 @@ LESS = {
     "types": set(), "base": set(),
 }  # fmt: skip
 FRAMEWORKS = {
-    "hydra": ("cli/main.py", "cli/launched.py", "cli/composing.py", "cli/own_benchmark.py"),
+    "hydra": (
+        "cli/main.py",
+        "cli/rewording.py",
+        "cli/launched.py",
+        "cli/composing.py",
+        "cli/own_benchmark.py",
+    ),
     "omegaconf": "config/",
     "vllm": ("rollout/vllm.py", "teacher/vllm_states.py"),
     "tensorboard": "runs/tensorboard_mirror.py",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ class Run:
     """
 
     folder: Path
-    config: dict[str, Any]
+    config: dict[str, Any] = field(repr=False)
     state: str
 
     @property

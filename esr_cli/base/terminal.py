@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 
 from rich.console import Console
@@ -21,6 +22,16 @@ def is_terminal() -> bool:
     # The one is set by Jupyter, the other by its kernel, whatever program has started that.
     inline = "inline" in os.environ.get("MPLBACKEND", "")
     return sys.stdout.isatty() and "JPY_PARENT_PID" not in os.environ and not inline
+
+
+def is_closed() -> bool:
+    """Whether nobody reads the output any more, as after `esr … | head`."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return bool(poll.poll(0))  # an error or a hang-up; nothing else was asked for
+    except (OSError, ValueError):  # a stream without a file, or a closed one
+        return False
 
 
 def console() -> Console:

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 
 import esr_cli.config
 from esr_cli.base.files import conf_dir
-from esr_cli.cli import arguments, main, spelling
+from esr_cli.cli import arguments, main, rewording, spelling
 from esr_cli.config import ConfigError, gate
 
 
@@ -45,7 +45,7 @@ def settings(command: str, overrides: Sequence[str]) -> tuple[Any, list[str]]:
     outer, state.hydra = state.hydra, None
     try:
         with (
-            main.reworded(command, given),
+            rewording.reworded(command, main.COMMANDS[command][0], given),
             hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"),
         ):
             tree = hydra.compose(command, overrides=given)

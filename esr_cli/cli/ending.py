@@ -92,9 +92,13 @@ def _discard(stream: Any) -> None:
 def _report(error: BaseException) -> int:
     """Prints the line of an error; returns the exit status."""
     if isinstance(error, BrokenPipeError):
-        # The reader has left (`esr check | head`).
-        _discard(sys.stdout)
-        return 1
+        # Imported late, as it takes a while.
+        from esr_cli.base import terminal
+
+        if terminal.is_closed():
+            # The reader has left (`esr check | head`).
+            _discard(sys.stdout)
+            return 1
     if os.environ.get("ESR_TRACEBACK"):
         traceback.print_exception(error)
     return _print(error)

@@ -6,13 +6,10 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import esr_cli
-from esr_cli.base import failures, files
 from esr_cli.base.files import conf_dir
 from esr_cli.cli import ending
 
@@ -122,12 +119,6 @@ def _start(command: str, arguments: list[str]) -> None:
     _run(command)
 
 
-def _settings(command: str) -> list[str]:
-    from esr_cli.cli import known
-
-    return [*known.names(command, COMMANDS[command][0]), *known.taken(command)]
-
-
 def _complete(arguments: list[str]) -> None:
     from esr_cli.cli import completion
 
@@ -155,34 +146,15 @@ def _run(command: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
 
+    from esr_cli.cli import rewording
+
     _check_flags(sys.argv[1:])
     caught: list[Exception] = []
     job = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)
-    with reworded(command, sys.argv[1:]):
+    with rewording.reworded(command, COMMANDS[command][0], sys.argv[1:]):
         job(lambda tree: _dispatch(command, tree, caught))()
     if caught:
         raise caught[0]
-
-
-@contextmanager
-def reworded(command: str, arguments: list[str]) -> Iterator[None]:
-    """Raises what Hydra raises for these arguments as `ConfigError`, with one line for users."""
-    from hydra.errors import HydraException
-
-    from esr_cli.config.errors import ConfigError
-    from esr_cli.config.gate import CompositionError, one_line
-
-    try:
-        yield
-    except (HydraException, CompositionError) as error:
-        verb = "teacher serve" if command == "teacher" else command
-        message = one_line(error, lambda: _settings(command)).replace("COMMAND", verb)
-        raise ConfigError(_with_settings(message, arguments)) from error
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
-        # Of Hydra itself, on what was typed: what a command raises is in `caught`.
-        if str(error).startswith("Config group override must be"):  # loss=3
-            raise ConfigError(_invalid_option(arguments)) from error
-        raise ConfigError(_incomposable(arguments, error)) from error
 
 
 def _check_flags(arguments: list[str]) -> None:
@@ -197,33 +169,6 @@ def _check_flags(arguments: list[str]) -> None:
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
     parser.parse_args(arguments)
-
-
-def _incomposable(arguments: list[str], error: Exception) -> str:
-    """The message for settings on which Hydra fails without a message of its own for users."""
-    message = f"cannot be read as settings ({failures.summary(error)}); give key=value"
-    return _with_settings(message, arguments)
-
-
-def _with_settings(message: str, arguments: list[str]) -> str:
-    """The message after what was typed, unless it names one of the keys."""
-    given = [each for each in arguments if not each.startswith("-")]
-    keys = (each.lstrip("+~").partition("=")[0] for each in given)
-    return (
-        message if any(key and key in message for key in keys) else f"{' '.join(given)}: {message}"
-    )
-
-
-def _invalid_option(arguments: list[str]) -> str:
-    """The message for the argument that selects a group's option by something else than a name."""
-    for argument in arguments:
-        group, _, value = argument.lstrip("+").partition("=")
-        options = files.options(group.partition("@")[0])
-        named = re.match(r"[\[\w]*[A-Za-z]", value) and value not in ("null", "true", "false")
-        if options and not named:
-            none = "; benchmark=[] asks none" if group == "benchmark" else ""
-            return f"{argument}: no such option; there are {', '.join(options)}{none}"
-    return "a group's option is chosen by its name"
 
 
 def _sweep(command: str, arguments: list[str]) -> None:
@@ -265,6 +210,7 @@ def _dispatch(command: str, tree: Any, caught: list[Exception]) -> None:
             return
         config = gate.read(tree, getattr(esr_cli.config, schema))
         if command in ("train", "eval"):
+            config = prelaunch.with_engine_of_run(config, overrides)
             prelaunch.check(config)
             prelaunch.launch(config)
         importlib.import_module(f"esr_cli.{command}.command").run(config, overrides)

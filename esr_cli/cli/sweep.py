@@ -16,14 +16,14 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from esr_cli.base import failures, files, terminal
 from esr_cli.base.words import counted
+from esr_cli.cli import swept
+from esr_cli.cli.swept import COMPLETE, COMPLETE_BEFORE, FAILED, WOULD_START, Outcome
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.execution import jobs, slurm
 from esr_cli.runs import folder as run_folder
@@ -35,30 +35,10 @@ SET_BY_SWEEP = re.compile(r"\+*(run_dir|tracking\.(group|name))=")
 NOT_IN_NAME = re.compile(
     r"\+*(run_dir|cluster|data_dir|sandbox|tracking|execution|alarms|watch)[.=]"
 )
-COMPLETE, COMPLETE_BEFORE, FAILED = "complete", "complete before", "failed"
 # A launcher's folders in the sweep's folder, each named after the number of its job.
 LAUNCHED = ".submitit/[0-9]*"
 # The file in the sweep's folder that lists the keys with several values.
 VARIED = "varied.json"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of a run of a sweep.
-
-    `asked` are its overrides, `log` is the path of its log, `reason` is the cause of a failure.
-    `before` and `after` are accuracies.
-    """
-
-    number: int
-    asked: list[str]
-    state: str
-    log: str
-    folder: str = ""
-    before: float | None = None
-    after: float | None = None
-    seconds: float | None = None
-    reason: str = ""
 
 
 def folder_for(command: str, arguments: Sequence[str]) -> Path:
@@ -82,8 +62,12 @@ def run_one(command: str, config: Any, overrides: list[str], number: int, sweep:
     try:
         if isinstance(config, ConfigError):
             raise config
-        train = command == "train"
-        outcome = _train(config, overrides, run, sweep) if train else _other(command, run)
+        if command != "train":
+            outcome = _other(command, run)
+        elif config.dry_run:
+            outcome = _other(command, run, WOULD_START)
+        else:
+            outcome = _train(config, overrides, run, sweep)
     except ConfigError as error:
         outcome = replace(run, state=FAILED, reason=failures.one_line(str(error)))
     except Exception as error:
@@ -112,9 +96,9 @@ def _outcome(overrides: list[str], number: int, sweep: Path) -> Outcome:
     return Outcome(number, asked, COMPLETE, str(sweep / f"{number:03d}.log"))
 
 
-def _other(command: str, run: Outcome) -> Outcome:
+def _other(command: str, run: Outcome, well: str = COMPLETE) -> Outcome:
     ended = jobs.run(command, run.asked, Path(run.log))
-    state = FAILED if ended.status else COMPLETE
+    state = FAILED if ended.status else well
     return replace(run, state=state, seconds=ended.seconds, reason=ended.reason)
 
 
@@ -229,18 +213,11 @@ class Watch:
             print(f"esr: {reasons.pop()}", file=sys.stderr)
             return 2
         self._print_new()
-        table = Table(title=str(self.sweep), title_justify="left")
-        for heading in ("run", "before", "after", "seconds", "state"):
-            table.add_column(heading, overflow="fold")
-        for each in outcomes:
-            numbers = (each.before, each.after)
-            cells = ["" if value is None else f"{value:.3f}" for value in numbers]
-            table.add_row(self._name(each), *cells, _time(each).removesuffix(" s"), _state(each))
-        terminal.show(table)
+        terminal.show(swept.table(str(self.sweep), outcomes, self._varied))
         failed = [each for each in outcomes if each.state == FAILED]
-        for each in failed:
-            if Path(each.log).exists():
-                print(f"{self._name(each)}: its log is {each.log}")
+        for each in outcomes:
+            if each.state in (FAILED, WOULD_START) and Path(each.log).exists():
+                print(f"{swept.name(each, self._varied)}: its log is {each.log}")
         missing = self.total > len(outcomes)
         if missing:
             print("not all runs were started; the same command resumes the sweep")
@@ -273,27 +250,4 @@ class Watch:
         for each in self.outcomes():
             if each.number not in self._printed:
                 self._printed.add(each.number)
-                print(self._line(each), flush=True)
-
-    def _name(self, run: Outcome) -> str:
-        varied = [text for text in run.asked if text.split("=")[0] in self._varied]
-        return " ".join(varied or run.asked)
-
-    def _line(self, run: Outcome) -> str:
-        place = f"[{run.number + 1}/{self.total}]" if self.total else f"[{run.number + 1}]"
-        parts = [place, self._name(run), _accuracy(run), _time(run), _state(run)]
-        return "  ".join(part for part in parts if part)
-
-
-def _state(run: Outcome) -> str:
-    return f"{run.state}: {run.reason}" if run.reason else run.state
-
-
-def _accuracy(run: Outcome) -> str:
-    if run.after is None:
-        return ""
-    return f"{run.before:.3f} -> {run.after:.3f}" if run.before is not None else f"{run.after:.3f}"
-
-
-def _time(run: Outcome) -> str:
-    return "" if run.seconds is None else f"{run.seconds:.0f} s"
+                print(swept.line(each, self._varied, self.total), flush=True)

@@ -57,7 +57,8 @@ class Figures:
 @dataclass(frozen=True)
 class Options:
     """Options of `divergence`. `shared` None: all rows of the student's head. `tile_tokens` None:
-    chosen by the number of columns. `forward_kl` adds that figure.
+    chosen by the number of columns. `forward_kl` adds that figure. Raises ValueError for a `kind`
+    that is none of `kinds.KINDS`, and for a temperature or `beta` out of range.
     """
 
     kind: str = "reverse_kl"
@@ -67,6 +68,15 @@ class Options:
     shared: Shared | Grouped | None = None
     tile_tokens: int | None = None
     forward_kl: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind={self.kind!r}: choose one of {', '.join(KINDS)}")
+        if not 0 < self.beta < 1:
+            raise ValueError(f"beta={self.beta}: give a number between 0 and 1")
+        for name in ("temperature", "sampling_temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)}: give a positive number")
 
     def tile(self, columns: int) -> int:
         """The number of positions in a tile for heads with this number of columns."""

@@ -144,6 +144,10 @@ class Tracker:
             self.console.print(message)
         else:
             _print(message)
+        self.record(message)
+
+    def record(self, message: str) -> None:
+        """Writes a line to esr.log alone."""
         self._log(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
 
     def table(self, table: Table) -> None:

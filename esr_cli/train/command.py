@@ -69,6 +69,10 @@ def _attempt(config: TrainConfig, overrides: list[str], deaths: list[str]) -> No
             # Locked first: an earlier job may still be writing checkpoints and rows.
             stack.enter_context(run_folder.lock_saved(Path(config.resume)))
             config, saved = resuming.reopen(config, overrides)
+            if resuming.is_complete(config, saved):
+                print(f"{config.resume}: complete, step {saved.step} of {config.steps}; "
+                      "a larger steps=… goes on with it")  # fmt: skip
+                return
             if deaths:
                 line = f"{deaths[-1]}; resuming from {saved.checkpoint.name}"
                 saved = replace(saved, notes=[line, *saved.notes])
@@ -128,9 +132,11 @@ def _run(
         loop.run(start, interrupts)
         finish(config, folder, parts.student, tokenizer, tracker)
     except (Exception, KeyboardInterrupt) as error:
-        failure = Failure("interrupted") if isinstance(error, KeyboardInterrupt) else error
+        failure = resuming.cause(error)
+        stopped = interrupts.signal_name or isinstance(failure, resuming.Stopped)
         with suppress(OSError):  # the disk may be what failed
-            tracker.note(f"failed: {summary(failure)}")
+            # The terminal gets the line at the end of the command.
+            tracker.record(summary(failure) if stopped else f"failed: {summary(failure)}")
         if interrupts.signal_name:
             raise Resumable(resuming.how_to(folder, error)) from failure
         raise resuming.resumable(config, folder, error) from failure

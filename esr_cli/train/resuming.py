@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esr_cli.base import files
+from esr_cli.base import files, terminal
 from esr_cli.base.failures import Failure, Resumable, summary
 from esr_cli.base.words import counted
 from esr_cli.config import ConfigError, TrainConfig
@@ -18,6 +18,10 @@ from esr_cli.student.student import WeightsError
 
 class SkippedError(Failure):
     """Steps were skipped because a loss or gradient was not finite."""
+
+
+class Stopped(Failure):
+    """A run that the user ended, and nothing in it."""
 
 
 class WatchStop(Failure):
@@ -56,6 +60,12 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Save
     return config, Saved(last, state, notes)
 
 
+def is_complete(config: TrainConfig, saved: Saved) -> bool:
+    """Whether nothing is left to do: no step, and no evaluation, after which a run ends."""
+    folder = saved.checkpoint.parent.parent
+    return saved.step == config.steps and (folder / "summary.json").is_file()
+
+
 def _rate_changed(config: TrainConfig, at: int, horizon: int) -> str:
     """What more steps than `horizon` do to the learning rate after `at` steps."""
     tune, steps = config.tune, config.steps
@@ -88,6 +98,15 @@ class RankDied(Resumable):
     def __init__(self, text: str, folder: Path, line: str, restarts: int) -> None:
         super().__init__(text)
         self.folder, self.line, self.restarts = folder, line, restarts
+
+
+def cause(error: Exception | KeyboardInterrupt) -> Exception:
+    """The error that ended a run, or how the user did."""
+    if isinstance(error, KeyboardInterrupt):
+        return Stopped("interrupted")
+    if isinstance(error, BrokenPipeError) and terminal.is_closed():
+        return Stopped("nobody reads the output any more")
+    return error
 
 
 def resumable(config: TrainConfig, folder: Path, error: BaseException) -> Resumable:

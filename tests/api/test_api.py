@@ -130,6 +130,18 @@ def test_a_run_folder_becomes_tables(tmp_path, monkeypatch):
     assert len(unread.rows("metrics.jsonl")) == 2
 
 
+def test_a_run_is_shown_in_a_line_and_options_are_checked(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    (tmp_path / "metrics.jsonl").write_text("")
+    assert repr(esr.load_run(tmp_path)) == f"Run(folder={tmp_path!r}, state='unfinished')"
+    wrong = {"kind": "nix", "beta": 1, "temperature": 0}
+    for (name, value), message in zip(
+        wrong.items(), ("choose one of rev", "give", "give"), strict=True
+    ):
+        with pytest.raises(ValueError, match=f"{name}={value!r}: {message}"):
+            esr.Options(**{name: value})
+
+
 def test_what_is_no_run_or_broken_is_one_line(tmp_path):
     with pytest.raises(esr.ConfigError, match=r"path=.*nowhere: holds no run"):
         esr.load_run(tmp_path / "nowhere")

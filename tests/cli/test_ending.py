@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from conftest import ROOT, launch
+from conftest import INLINE, ROOT, SHORT, launch
 
 from esr_cli.base import failures
 from esr_cli.base.failures import Failure, Resumable
@@ -149,6 +149,19 @@ def test_streams_and_flags(command, status, message, tmp_path):
     )  # fmt: skip
     assert done.returncode in status, done.stderr
     assert message in done.stderr and done.stderr.count("\n") == bool(message), done.stderr
+
+
+def test_a_run_whose_output_is_closed_says_how_it_goes_on(tmp_path):
+    run = f"'{sys.executable}' -m esr_cli.cli train {' '.join((*INLINE, *SHORT))} steps=30"
+    done = subprocess.run(
+        ["bash", "-c", f"{run} save_every=1 run_dir=run | head -9; exit ${{PIPESTATUS[0]}}"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stderr.count("\n") == 2, done.stderr
+    assert done.stderr.startswith("esr: nobody reads the output any more\n"), done.stderr
+    assert "esr train resume=run" in done.stderr
+    log = (tmp_path / "run" / "esr.log").read_text()
+    assert "Traceback" not in log and "failed" not in log
 
 
 def test_ctrl_c_at_any_moment_of_the_start_is_one_line(tmp_path):

@@ -102,6 +102,15 @@ def test_an_error_in_all_runs_of_a_sweep_is_one_line_and_status_2(tmp_path):
     assert not list(tmp_path.glob("runs/sweeps/*"))
 
 
+def test_a_sweep_may_be_a_dry_run(swept):
+    folder, _ = swept
+    done = esr("train", "-m", "+rollout_len=8,0", *FEW, "run_dir=all", "dry_run=true", cwd=folder)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 1 and sum(x.endswith("  would start") for x in lines) == 1, lines
+    log = next(x for x in lines if x.startswith("rollout_len=8: its log is "))
+    assert "esr train would start" in (folder / log.partition("log is ")[2]).read_text()
+
+
 def test_a_named_sweep_counts_its_runs_and_an_override_replaces_its_values():
     assert counts(["+sweep=lengths"]) == {"+sweep": 1, "rollout_len": 5, "seed": 3}
     assert counts(["+sweep=lengths", "seed=4"])["seed"] == 1

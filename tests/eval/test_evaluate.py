@@ -11,6 +11,8 @@ import sys
 import pytest
 from conftest import INLINE, ROOT, SHORT, esr, rows
 
+from esr_cli.config import gate
+
 LAB = ("benchmark=lab", "limit=4")
 EAGER = ("rollout=eager", "execution=inline")
 
@@ -45,9 +47,11 @@ def evaluate_run(cwd):
     """Evaluates the run in `cwd`: its student into `last`, its checkpoints into `all`."""
     for which in ("last", "all"):
         done = esr(
-            "eval", "run=run", *EAGER, f"checkpoints={which}", *LAB, f"out={which}", cwd=cwd,
+            "eval", "run=run", EAGER[1], f"checkpoints={which}", *LAB, f"out={which}", cwd=cwd,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+        # The engine is the run's, since none was typed.
+        assert gate.read_yaml(cwd / which / "config.yaml")["rollout"]["engine"] == "eager"
 
 
 def test_lora_checkpoints_merge_as_the_student_does(tmp_path):

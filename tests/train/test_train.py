@@ -81,6 +81,11 @@ def test_rollouts_may_lag_several_updates_and_resume_as_they_were(save_every, la
 def test_a_complete_run_is_not_overwritten(unbroken):
     done = esr("train", "rollout=eager", "run_dir=run", cwd=unbroken.parent)
     assert done.returncode == 2 and "complete run" in done.stderr
+    before = (unbroken / "esr.log").read_text()
+    done = esr("train", "resume=run", cwd=unbroken.parent)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "run: complete, step 30 of 30; a larger steps=… goes on with it" in done.stdout
+    assert (unbroken / "esr.log").read_text() == before
 
 
 def test_a_run_killed_and_resumed_ends_the_same(unbroken, tmp_path):
@@ -124,6 +129,8 @@ def test_sigterm_saves_a_checkpoint_to_resume_from(unbroken, tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 1
     assert len(rows(tmp_path / "run")) < 30
+    log = (tmp_path / "run" / "esr.log").read_text()
+    assert " stopped by SIGTERM after step" in log and "failed:" not in log
     assert esr("train", "resume=run", "execution=inline", cwd=tmp_path).returncode == 0
     same_end(tmp_path / "run", unbroken)
 
