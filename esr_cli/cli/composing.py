@@ -27,7 +27,8 @@ def value_of(argument: str) -> Any:
     except HydraException:
         return value
     if override.is_sweep_override():
-        raise ConfigError(f"{argument}: is several values; a list has brackets, {key}=[{value}]")
+        several = f"a list has brackets, {key}=[{value}]" if "(" not in value else "give one"
+        raise ConfigError(f"{argument}: is several values; {several}")
     return override.value()
 
 
@@ -36,19 +37,34 @@ def settings(command: str, overrides: Sequence[str]) -> tuple[Any, list[str]]:
 
     Raises `ConfigError` with the line that the command would print.
     """
+    tree, given = _composed(command, overrides)
+    return gate.read(tree, getattr(esr_cli.config, main.COMMANDS[command][0])), given
+
+
+def choices(command: str, overrides: Sequence[str]) -> dict[str, str]:
+    """The option that each group of `esr COMMAND OVERRIDES` has, unless it has several or none.
+
+    Raises `ConfigError` as `settings` does.
+    """
+    tree, _ = _composed(command, overrides, return_hydra_config=True)
+    found = dict(tree.hydra.runtime.choices)
+    return {group: option for group, option in found.items() if isinstance(option, str)}
+
+
+def _composed(command: str, overrides: Sequence[str], **how: bool) -> tuple[Any, list[str]]:
     for each in overrides:
         if main.SWEEPS.match(each) or each.startswith("-"):
             raise ConfigError(f"{each}: sweeps and flags are for the command line; give key=value")
-    given = arguments.prepared(command, main.COMMANDS[command][0], overrides)
+    schema = main.COMMANDS[command][0]
+    given = arguments.prepared(command, schema, overrides)
     state = GlobalHydra.instance()
     # The caller may be an application of Hydra itself.
     outer, state.hydra = state.hydra, None
     try:
         with (
-            rewording.reworded(command, main.COMMANDS[command][0], given),
+            rewording.reworded(command, schema, given),
             hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"),
         ):
-            tree = hydra.compose(command, overrides=given)
+            return hydra.compose(command, overrides=given, **how), given
     finally:
         GlobalHydra.instance().hydra = outer
-    return gate.read(tree, getattr(esr_cli.config, main.COMMANDS[command][0])), given

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.base.files import options
-from esr_cli.cli import known
-from esr_cli.config import gate
+from esr_cli.cli import known, typed
+from esr_cli.config import gate, misfit
 from esr_cli.config.errors import ConfigError, did_you_mean
 from esr_cli.execution import jobs
 
@@ -32,7 +32,7 @@ def expanded(command: str, schema: str, arguments: Sequence[str]) -> list[str]:
     What is typed wins, wherever it stands. Raises `ConfigError` for a file that cannot be read and
     for a setting that the command does not have.
     """
-    found, typed = list[str](), list[str]()
+    found, left = list[str](), list[str]()
     for argument in arguments:
         key, _, value = argument.lstrip("+").partition("=")
         if key == "config":
@@ -40,9 +40,9 @@ def expanded(command: str, schema: str, arguments: Sequence[str]) -> list[str]:
                 raise ConfigError(f"{argument}: name a file, config=FILE; esr init writes one")
             found += _overrides(command, schema, Path(value.strip("'\"")).expanduser())
         else:
-            typed.append(argument)
-    keys = [_key(each) for each in typed]
-    return [each for each in found if not any(_under(_key(each), key) for key in keys)] + typed
+            left.append(argument)
+    keys = [_key(each) for each in left]
+    return [each for each in found if not any(_under(_key(each), key) for key in keys)] + left
 
 
 def _key(argument: str) -> str:
@@ -59,7 +59,7 @@ def _overrides(command: str, schema: str, path: Path) -> Iterator[str]:
     if not path.is_file():
         raise ConfigError(f"config={path}: no such file; esr init writes one")
     names, groups, given = set(known.names(command, schema)), known.groups(command), set[str]()
-    for key, value in _flat(gate.read_yaml(path), schema, ""):
+    for key, value in _flat(gate.read_yaml(path, may_be_empty=True), schema, ""):
         if key in NO_SETTING or (key == "run_dir" and value is None):
             continue
         if "${" in str(value):
@@ -69,15 +69,33 @@ def _overrides(command: str, schema: str, path: Path) -> Iterator[str]:
             raise ConfigError(f"config={path}: {key} is set twice, nested or with dots; keep one")
         given.add(key)
         if key in groups:
+            if isinstance(value, list) and len(value) > 1 and key not in typed.LISTS:
+                raise ConfigError(f"config={path}: {key}: takes one option, {key}: {value[0]}")
             yield f"{key}={_option(value)}"
             continue
         parents = [name for name in names if name.startswith(f"{key}.")]
         if key not in names and not parents and not _is_open(schema, key):
-            hint = did_you_mean(key, names) or f"esr {command} --help=all lists them"
-            raise ConfigError(f"config={path}: {key}: no such setting; {hint}")
+            raise ConfigError(f"config={path}: {key}: {_instead(command, schema, key)}")
+        hint = known.kind(schema, key)
+        if hint is not None and (wrong := misfit.line(value, hint, key)):
+            raise ConfigError(f"config={path}: {wrong}")
+        choices = known.choices(schema, key)
+        for each in value if isinstance(value, list) else [value]:
+            if choices and each not in choices:
+                raise ConfigError(
+                    f"config={path}: {key}={each}: choose one of {', '.join(choices)}"
+                )
         # Options of these groups leave out what they do not set.
         plus = "" if key in names and key.partition(".")[0] not in known.NAMED else "++"
         yield f"{plus}{key}={_written(value)}"
+
+
+def _instead(command: str, schema: str, key: str) -> str:
+    """What to write for a setting that there is not."""
+    if name := typed.name_of(command, schema, key):
+        return f"esr's name for it is {name}"
+    near = did_you_mean(key, known.names(command, schema))
+    return f"no such setting; {near or f'esr {command} --help=all lists them'}"
 
 
 def _flat(tree: dict[str, Any], schema: str, prefix: str) -> Iterator[tuple[str, Any]]:

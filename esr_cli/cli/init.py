@@ -12,7 +12,7 @@ from esr_cli.base.files import options
 from esr_cli.base.words import as_typed
 from esr_cli.base.writing import open_file
 from esr_cli.cli import help as helps
-from esr_cli.cli import known, typed
+from esr_cli.cli import known, spelling, typed
 from esr_cli.config import saved_yaml
 from esr_cli.config.errors import ConfigError, did_you_mean
 
@@ -37,8 +37,10 @@ def run(arguments: Sequence[str]) -> None:
 
     Raises `ConfigError` for an unknown setting and for a file that is there already.
     """
+    arguments = [spelling.spaced(each) for each in arguments]
     typed.check("init", SCHEMA, arguments)
     given, path, names = dict[str, str](), Path(NAME), known.names("train", SCHEMA)
+    settings = []
     for argument in arguments:
         key, sign, value = argument.lstrip("+").partition("=")
         if not sign:
@@ -49,11 +51,14 @@ def run(arguments: Sequence[str]) -> None:
             hint = did_you_mean(key, [*names, "file"]) or "esr train --help=all lists them"
             raise ConfigError(f"{argument}: no such setting; {hint}")
         else:
-            given[key] = _text(key, value)
+            name = "rollout_len" if key == "rollout.max_tokens" else key
+            if name in given:
+                raise ConfigError(f"{argument}: {name} is given twice; keep one")
+            given[name] = _text(key, value)
+            settings.append(argument)
     file_setting = shlex.quote(f"config={path}")
-    text = HEAD.format(setting=file_setting) + "\n".join(_lines(given)) + "\n"
+    text = HEAD.format(setting=file_setting) + "\n".join(_lines(given, settings)) + "\n"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with open_file(path, os.O_EXCL) as file:
             file.write(text.encode())
     except FileExistsError:
@@ -81,25 +86,34 @@ def _text(key: str, value: str) -> str:
     return saved_yaml.line(key, found, value).removeprefix(f"{key}: ")
 
 
-def _lines(given: dict[str, str]) -> Iterator[str]:
-    texts, values, chosen = known.meanings("train"), helps.defaults("train"), helps.chosen("train")
-    written = set[str]()
+def _lines(given: dict[str, str], settings: list[str]) -> Iterator[str]:
+    """The lines of the file; raises `ConfigError` for settings that do not go together."""
+    # Imported late, as Hydra takes a while.
+    from esr_cli.cli import composing
+
+    needed = {key: value for name, option in given.items()
+              for key, value in NEEDED.get(f"{name}={option}", {}).items()}  # fmt: skip
+    filled = [f"{key}={value.split()[0]}" for key, value in needed.items() if key not in given]
+    config, _ = composing.settings("train", [*settings, *filled])
+    chosen = composing.choices("train", [*settings, *filled])
+    texts, written = known.meanings("train"), set[str]()
     yield "\n# What is trained on what. Each takes one of the options behind it."
     groups = [name for name in known.groups("train") if name not in ("sweep", "cluster")]
     for name in sorted(groups, key=("pair", "task", "benchmark").__contains__, reverse=True):
-        option = given.get(name, chosen.get(name, ""))
+        several = f"[{', '.join(config.benchmark)}]" if name == "benchmark" else "null"
+        option = given.get(name, chosen.get(name, several))
         yield _line(name, option, ", ".join(options(name)), name in given)
-        needed = NEEDED.get(f"{name}={option}", {})
-        written |= {name, *needed}
-        for key, value in needed.items():
+        inside = NEEDED.get(f"{name}={option}", {})
+        written |= {name, *inside}
+        for key, value in inside.items():
             yield f"{key}: {given.get(key, value)}"
     yield "\n# The run."
     hints = get_type_hints(known.schema_of(SCHEMA))
-    for name in ("rollout_len", *(each for each in hints if not helps.inner_of(hints[each]))):
-        value = values.get(name, "")
-        shown = "64" if value == "???" else as_typed(value)
+    alone = [name for name in hints if not helps.inner_of(hints[name]) and name not in groups]
+    for name in ("rollout_len", *alone):
+        value = config.rollout.max_tokens if name == "rollout_len" else getattr(config, name)
         written.add(name)
-        yield _line(name, given.get(name, shown), texts.get(name, ""), name in given)
+        yield _line(name, given.get(name, as_typed(value)), texts.get(name, ""), name in given)
     if rest := [key for key in given if key not in written]:
         yield "\n# Settings of the groups."
         yield from (_line(key, given[key], texts.get(key, ""), True) for key in rest)

@@ -87,6 +87,11 @@ def check(command: str, schema: str, arguments: Sequence[str]) -> None:
     _Typed(command, schema, arguments).check()
 
 
+def name_of(command: str, schema: str, key: str) -> str:
+    """esr's name for a setting that has the name `key` elsewhere, or in its group; else empty."""
+    return _Typed(command, schema, []).name(key)
+
+
 def unused(command: str, arguments: Sequence[str]) -> list[str]:
     """A line for each setting among the arguments that the command does not use."""
     known_unused = UNUSED.get(command, {})
@@ -121,7 +126,7 @@ class _Typed:
         for index, argument in enumerate(self.arguments):
             key, sign, value = argument.lstrip("-+~").partition("=")
             key = key.replace("-", "_") if argument.startswith("--") else key
-            name = self._name(key)
+            name = self.name(key)
             if not sign:
                 self._check_apart(index, argument, key, name)
             elif argument.startswith("-") and not argument.startswith("--help="):
@@ -161,7 +166,7 @@ class _Typed:
             return
         if argument == "-c" and after[0] in SHOWN_BY_HYDRA:
             return
-        if "=" in after[0] and self._name(after[0].lstrip("+~").partition("=")[0]):
+        if "=" in after[0] and self.name(after[0].lstrip("+~").partition("=")[0]):
             return
         if after[0].startswith("-") and not re.match(r"-\d", after[0]):
             return
@@ -201,7 +206,7 @@ class _Typed:
             null = " or null" if type(None) in get_args(kind) else ""
             raise ConfigError(f"{left}=: is empty; give a value{null}, or leave it out")
 
-    def _name(self, key: str) -> str:
+    def name(self, key: str) -> str:
         """esr's name for a key; empty if there is none, or more than one."""
         if key in self.names or not key:
             return key

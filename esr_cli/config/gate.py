@@ -67,9 +67,9 @@ def write_yaml(config: dict[str, Any], path: Path) -> None:
     files.write_text(path, saved_yaml.write(config))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, may_be_empty: bool = False) -> dict[str, Any]:
     """Reads a yaml file as a plain mapping, without resolving anything; see `saved_yaml`."""
-    return saved_yaml.read(path)
+    return saved_yaml.read(path, may_be_empty)
 
 
 def one_line(error: Exception, known: Callable[[], Iterable[str]] = list) -> str:

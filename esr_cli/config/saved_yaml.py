@@ -97,10 +97,10 @@ def line(key: str, value: Any, text: str) -> str:
     ).strip()[1:-1]  # fmt: skip
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, may_be_empty: bool = False) -> dict[str, Any]:
     """The settings in a file, exactly as they are written there.
 
-    Raises `ConfigError` with one line if it holds something else.
+    Raises `ConfigError` with one line if it holds something else, or nothing.
     """
     text = reading.text(path, MOST_BYTES)
     try:
@@ -114,6 +114,8 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{where}: is broken YAML ({reason})") from None
     except (ValueError, TypeError) as error:  # such as a number of thousands of digits
         raise ConfigError(f"{path}: is broken YAML ({error})") from None
+    if settings is None and may_be_empty:
+        return {}
     if not settings or not isinstance(settings, dict):
         raise ConfigError(f"{path}: holds no settings")
     return settings

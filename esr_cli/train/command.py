@@ -70,7 +70,7 @@ def _attempt(config: TrainConfig, overrides: list[str], deaths: list[str]) -> No
             stack.enter_context(run_folder.lock_saved(Path(config.resume)))
             config, saved = resuming.reopen(config, overrides)
             if resuming.is_complete(config, saved):
-                print(f"{config.resume}: complete, step {saved.step} of {config.steps}; "
+                print(f"{saved.folder}: complete, step {saved.step} of {config.steps}; "
                       "a larger steps=… goes on with it")  # fmt: skip
                 return
             if deaths:
@@ -93,7 +93,7 @@ def _run(
     examiner = Examiner(config, tokenizer, pairing.stop_ids, print)
     interrupts = stack.enter_context(Interrupts())
     if saved:
-        folder = Path(str(saved.checkpoint)).parent.parent
+        folder = saved.folder
     else:
         folder = run_folder.path_of(original, overrides)
         stack.enter_context(run_folder.lock(folder))

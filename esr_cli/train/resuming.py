@@ -41,6 +41,11 @@ class Saved:
     notes: list[str]
 
     @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self.checkpoint.parent.parent
+
+    @property
     def step(self) -> int:
         """The number of completed steps."""
         return files.step_of(self.checkpoint)
@@ -62,8 +67,7 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Save
 
 def is_complete(config: TrainConfig, saved: Saved) -> bool:
     """Whether nothing is left to do: no step, and no evaluation, after which a run ends."""
-    folder = saved.checkpoint.parent.parent
-    return saved.step == config.steps and (folder / "summary.json").is_file()
+    return saved.step == config.steps and (saved.folder / "summary.json").is_file()
 
 
 def _rate_changed(config: TrainConfig, at: int, horizon: int) -> str:

@@ -33,7 +33,16 @@ def test_a_file_becomes_the_settings_that_it_names_and_what_is_typed_wins(tmp_pa
 @pytest.mark.parametrize(("text", "message"), [
     ("stepz: 3\n", "stepz: no such setting; did you mean steps?"),
     ("tune: {rnk: 3}\n", "tune.rnk: no such setting; did you mean tune.rank?"),
-    ("", "holds no settings"),
+    ("- a\n", "holds no settings"),
+    ("lr: 1e-4\n", "config={path}: lr: esr's name for it is tune.learning_rate"),
+    ("loss: [reverse_kl, forward_kl]\n", "loss: takes one option, loss: reverse_kl"),
+    ("N: 64\n", "N: esr's name for it is rollout_len"),
+    ("steps: 1e2\n", "steps=100.0: give a whole number"),
+    ("steps: zwei\n", "config={path}: steps=zwei: give a whole number"),
+    ("tune: {method: loraa}\n", "tune.method=loraa: choose one of lora, full"),
+    ("tune:\n  rank: [8, 16]\n", "tune.rank=[8, 16]: takes one value; several are a sweep"),
+    ("loss: {by: [kl]}\n", "loss.by=kl: choose one of reverse_kl"),
+    ("benchmark: {lab: {samples: x}}\n", "benchmark.lab.samples=x: give a whole number"),
     ("a: [\n", "is broken YAML"),
     ("tune: lora\ntune: {rank: 3}\n", "my.yaml:2: the key tune stands in it twice, first in line "
      "1; keep one of them; beside an option, tune.KEY: VALUE sets one of its settings"),
@@ -46,6 +55,7 @@ def test_a_file_becomes_the_settings_that_it_names_and_what_is_typed_wins(tmp_pa
 def test_what_is_wrong_in_a_file_names_the_file(tmp_path, text, message):
     with pytest.raises(ConfigError, match=r"my\.yaml") as caught:
         expanded(tmp_path, text)
+    message = message.replace("{path}", str(tmp_path / "my.yaml"))
     assert message in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="no such file; esr init writes one"):
         config_file.expanded("train", SCHEMA, ["config=nowhere.yaml"])
@@ -90,12 +100,12 @@ def test_a_run_takes_the_file_that_init_writes_and_the_config_of_a_run(tmp_path)
 
 
 @pytest.mark.parametrize("argument", [
-    "pair.student.path=a: b", "pair.student.path=a #b", "pair.student.path=[x", "run_dir=my runs/a",
+    "pair.student.path=a: b", "pair.student.path=a #b", "run_dir=my runs/a",
     "pair.student.system='true'", "pair.student.system=", "pair.student.system='a\\'b \"c\"'",
     "pair.student.system='say\n  it\n'", "tracking.name=é", "tracking.name='null'", "limit=null",
     "tracking.tags=[a b,'c: d',no,'no',1,'1']", "tune.learning_rate=1e-4", "strict=true",
     "task.files=[a.jsonl,b c.jsonl]", "rollout_len=full", "lengths.stages=[[0,16],[9,32]]",
-    "benchmark=[lab,gsm8k]", "tracking=[wandb,tensorboard]", "benchmark=[lab,my/own.yaml]",
+    "benchmark=[lab,gsm8k]", "tracking=[wandb,tensorboard]",
     "benchmark=[]", "tracking=none", "pair.student.system=a=b", "data_dir=~/x",
     "pair.student.system=# a", "tracking.name=- x",
 ])  # fmt: skip
@@ -106,6 +116,28 @@ def test_what_init_writes_comes_back_as_it_was_typed(argument, tmp_path):
     [back] = [each for each in found if each.startswith(f"{key}=")]
     # With types: 1 is not True, and '1' not 1.
     assert repr(composing.value_of(back)) == repr(composing.value_of(argument)), path.read_text()
+
+
+@pytest.mark.parametrize("given", [
+    [], ["pair=own"], ["pair=own", "task=jsonl", "tune=full"], ["recipe=authors"], ["pair=real"],
+    ["recipe=laptop", "steps=7", "benchmark=[lab,gsm8k]", "rollout.max_tokens=full"],
+    ["benchmark=[lab,{here}/own.yaml]"],
+    ["task=gsm8k", "tracking=[wandb,trackio]", "tracking.tags=[ä,b=c]", "run_dir=ü 1", "seed=3"],
+])  # fmt: skip
+def test_what_init_writes_composes_as_typed_and_its_comments_are_what_one_gets(given, tmp_path):
+    path = tmp_path / "esr.yaml"
+    (tmp_path / "own.yaml").write_text("kind: lab\n")
+    given = [each.format(here=tmp_path) if "own.yaml" in each else each for each in given]
+    init.run([*given, f"file={path}"])
+    needed = ["pair.student.path=PATH", "pair.teacher.path=PATH"] if "pair=own" in given else []
+    needed += ["task.files=[my.jsonl]"] if "task=jsonl" in given else []
+    typed = composing.settings("train", [*given, *needed])[0]
+    assert composing.settings("train", [f"config={path}"])[0] == typed
+    # With all comments taken away it is still the same.
+    lines = path.read_text().splitlines()[3:]
+    shown = [each.removeprefix("# ") for each in lines if ": " in each]
+    path.write_text("\n".join(each for each in shown if not each.startswith("What ")))
+    assert composing.settings("train", [f"config={path}"])[0] == typed, path.read_text()
 
 
 def test_init_names_what_a_choice_needs_and_refuses_what_there_is_not(tmp_path, monkeypatch):
@@ -119,6 +151,14 @@ def test_init_names_what_a_choice_needs_and_refuses_what_there_is_not(tmp_path, 
                            ("pair=[own,lab]", "no such option"), ("loss=3", "no such option"),
                            ("benchmark=[lab,x]", "no such option; there are bfcl"),
                            ("tracking.name=${x}", "not resolved"), ("stepz=1", "mean steps"),
-                           ("fle=x.yaml", "did you mean file")):  # fmt: skip
+                           ("fle=x.yaml", "did you mean file"),
+                           ("steps=abc", "steps=abc: give a whole number"),
+                           ("tracking.name={a:1}", "tracking.name={a: 1}: give a text"),
+                           ("seed=choice(1,2)", "is several values; give one"),
+                           ("benchmark=my.yaml", "my.yaml"), ("tune.rank=-1", "tune.rank=-1: "),
+                           ("file=no/x.yaml", "cannot be written")):  # fmt: skip
         with pytest.raises(ConfigError, match=message):
-            init.run([wrong])
+            init.run([wrong, *([] if "x.yaml" in wrong else ["file=wrong.yaml"])])
+    with pytest.raises(ConfigError, match="rollout_len is given twice; keep one"):
+        init.run(["rollout.max_tokens=64", "rollout_len=32", "file=wrong.yaml"])
+    assert [each.name for each in tmp_path.iterdir()] == ["esr.yaml"]
