@@ -81,7 +81,11 @@ PLAN: list[tuple[str, str, str]] = [
     ),
     ("distill", "", "divergence head lengths positions ranks shared"),
     # what everyone may use
-    ("config", "", "benchmark errors evaluate finding gate needed probe saved_yaml schema train"),
+    (
+        "config",
+        "",
+        "benchmark errors evaluate finding gate misfit needed probe saved_yaml schema train",
+    ),
     ("types", "", ""),
     (
         "base",
