@@ -11,7 +11,7 @@ from esr_cli.report.book import open_book
 from esr_cli.report.content import compose
 from esr_cli.report.markdown import markdown
 from esr_cli.report.page import page
-from esr_cli.report.terminal import screen
+from esr_cli.report.terminal import NAMED, screen
 from esr_cli.runs.folder import need_no_links
 
 
@@ -43,6 +43,9 @@ def run(config: ReportConfig, overrides: list[str]) -> None:
             write_text(out / "report.md", markdown(report))
     except OSError as error:
         raise ConfigError(f"run_dir={out}: cannot be written ({error.strerror})") from None
-    ends = [f"report: {out / 'report.html'}"] if page_wanted else []
+    open_ = [f"{run.folder.name} ({run.state})" for run in book.runs if run.state != "complete"]
+    more = f" and {len(open_) - NAMED} more" if len(open_) > NAMED else ""
+    ends = [f"not complete, and so in no table: {', '.join(open_[:NAMED])}{more}"] if open_ else []
+    ends += [f"report: {out / 'report.html'}"] if page_wanted else []
     ends += [f"figures: {out / 'figures'}/*.pdf"] if pdf_wanted else []
     print(screen(report.sections, unreadable, report.claims, ends))

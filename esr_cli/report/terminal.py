@@ -22,7 +22,7 @@ def screen(
     sections: Sequence[Section], unreadable: Sequence[str], claims: str, ends: Sequence[str]
 ) -> str:
     """The lines of the terminal: unreadable folders, the runs, a line on the paper's claims, and
-    `ends`, the paths of what was written.
+    `ends`: runs that are in no table, and the paths of what was written.
 
     A line that is wider than the terminal counts as several.
     """
@@ -64,7 +64,8 @@ def _panel(panel: Panel, room: int, width: int) -> list[str]:
         lines = [line for line in panel.lines if id(line) in kept]
         rest = len(panel.lines) - count
         more = [f"and {rest} more in the report"] if rest else []
-        found = [title, *_table(panel, lines), *more, *frame]
+        star = ["*: more than noise"] if any(map(_is_marked, lines)) else []
+        found = [title, *_table(panel, lines), *star, *more, *frame]
         if _rows(found, width) <= room:
             return found
     return []
@@ -84,9 +85,13 @@ def _table(panel: Panel, lines: Sequence[Line]) -> list[str]:
     ]
 
 
+def _is_marked(line: Line) -> bool:
+    return line.difference is not None and is_more_than_noise(line.difference)
+
+
 def _cells(line: Line) -> tuple[str, ...]:
     gap, share = line.difference, line.accuracy
-    mark = "*" if gap and is_more_than_noise(gap) else ""
+    mark = "*" if _is_marked(line) else ""
     return (
         line.label, str(len(line.condition.units)), _interval(share.value, share.low, share.high),
         f"{_interval(gap.value, gap.low, gap.high, '+')}{mark}" if gap else "–",

@@ -161,6 +161,20 @@ def test_the_terminal_has_at_most_25_lines(tmp_path, monkeypatch):
         lines = screen([one], [], "The claims: …", []).split("\n")
         assert sum(line.startswith("ESR N=23 ") for line in lines) == 1
         assert any(line.startswith("Best: ESR N=23") for line in lines)
+        assert any("]*" in line for line in lines) == ("*: more than noise" in lines)
+
+
+def test_the_terminal_explains_its_star_and_names_runs_that_did_not_end(tmp_path, capsys):
+    for n, last in ((16, 20), (32, 90)):
+        trained(tmp_path, n, last=last)
+    for n in range(6):
+        folder, right = tmp_path / f"open-{n}", {0: [[0], [1]]}
+        write_run(folder, f"+rollout_len={n + 1}", right=right, state="unfinished")
+    report.run(ReportConfig(runs=str(tmp_path), run_dir=str(tmp_path / "out")), [])
+    lines = capsys.readouterr().out.splitlines()
+    assert any("]*" in line for line in lines) and "*: more than noise" in lines, lines
+    named = ", ".join(f"open-{n} (unfinished)" for n in range(4))
+    assert lines[-2] == f"not complete, and so in no table: {named} and 2 more"
 
 
 def test_figures_are_written_as_pdf_on_request_and_a_wrong_format_is_refused(tmp_path):
