@@ -58,4 +58,5 @@ def text(table: Table) -> str:
     title = len(str(table.title)) if table.title else 0
     plain.width = max(1, plain.measure(table).maximum, title)
     plain.print(table)
-    return out.getvalue()
+    # Without a frame each row is filled up to the widest.
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())

@@ -30,7 +30,8 @@ def run(config: PushConfig, overrides: list[str]) -> None:
     whole = f"{counted(len(content), 'file')}, {sum(sizes.values()) / MIB:.1f} MiB"
     if config.dry_run:
         for name, size in sizes.items():
-            print(f"{size / MIB:8.2f} MiB  {reading.printable(name)}")
+            shown = f"{size / MIB:8.2f} MiB" if size >= MIB else f"{size / 1024:8.2f} KiB"
+            print(f"{shown}  {reading.printable(name)}")
         print(f"would send {whole}, to {config.repo}; nothing is sent")
         return
     from huggingface_hub import get_token

@@ -64,7 +64,7 @@ def test_every_missing_thing_is_found_at_once(here):
                *INLINE, cwd=here)  # fmt: skip
     out = " ".join(done.stdout.split())
     for part in ("pair.student.path=./a: no such folder", "pair.teacher.path=./b: no such folder",
-                 "task=jsonl: gone.jsonl: no data_dir", "bfcl: bfcl/BFCL_v4_simple"):  # fmt: skip
+                 "task=jsonl: gone.jsonl: no such file", "bfcl: bfcl/BFCL_v4_simple"):  # fmt: skip
         assert part in out, (part, out)
     assert done.returncode == 2 and "4 errors" in done.stderr, done.stderr
     done = esr("train", "pair=own", "+rollout_len=8", cwd=here)
