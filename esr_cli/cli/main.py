@@ -200,6 +200,7 @@ def _dispatch(command: str, tree: Any, caught: list[Exception]) -> None:
     import esr_cli.config
     from esr_cli.cli import prelaunch
     from esr_cli.config import gate
+    from esr_cli.runs import saved
 
     schema = COMMANDS[command][0]
     hydra = HydraConfig.get()
@@ -209,8 +210,9 @@ def _dispatch(command: str, tree: Any, caught: list[Exception]) -> None:
             _sweep_job(command, tree, hydra, overrides)
             return
         config = gate.read(tree, getattr(esr_cli.config, schema))
+        if command == "eval":
+            config = saved.for_eval(config, overrides)
         if command in ("train", "eval"):
-            config = prelaunch.with_engine_of_run(config, overrides)
             prelaunch.check(config)
             prelaunch.launch(config)
         importlib.import_module(f"esr_cli.{command}.command").run(config, overrides)

@@ -4,15 +4,9 @@ reported, and the worker processes of a command start.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-
-from esr_cli.config import EvalConfig, TrainConfig, gate, needed
+from esr_cli.config import EvalConfig, TrainConfig, needed
 from esr_cli.config.errors import need_folder
 from esr_cli.execution import processes
-from esr_cli.runs import saved
 
 # esr_cli.rollout.vllm sets variables that vLLM reads on import, so it comes first.
 ENGINE_MODULES = {
@@ -37,21 +31,6 @@ def check(config: TrainConfig | EvalConfig) -> None:
         need_folder("resume", resume, "name that of a saved run")
     elif not getattr(config, "dry_run", False):
         needed.need(config)
-
-
-def with_engine_of_run(
-    config: TrainConfig | EvalConfig, overrides: Sequence[str]
-) -> TrainConfig | EvalConfig:
-    """The settings of an evaluation with the engine of its run, unless another one is chosen.
-
-    What is missing or broken of the run is reported later.
-    """
-    chosen = any(re.match(r"\+*rollout(\.engine)?=", each) for each in overrides)
-    if not isinstance(config, EvalConfig) or not config.run or chosen:
-        return config
-    path = Path(config.run) / "config.yaml"
-    engine = saved.value_at(gate.read_yaml(path), "rollout.engine") if path.is_file() else None
-    return replace(config, rollout=replace(config.rollout, engine=engine)) if engine else config
 
 
 def launch(config: TrainConfig | EvalConfig) -> None:

@@ -20,7 +20,8 @@ class EvalConfig:
     `limit` evaluates only the first `limit` questions of each benchmark. If `run_dir` is null, esr
     chooses the folder. `data_dir` defaults to the environment variable ESR_DATA, `context_tokens`
     to the model's context length. `system`, `thinking` and `split_special_tokens` are as in
-    `ModelConfig`; a run uses its own. `trust_remote_code` runs the code that comes with the model.
+    `ModelConfig`; a run uses its own, and its own engine and `data_dir` unless they are typed.
+    `trust_remote_code` runs the code that comes with the model.
     """
 
     benchmark: dict[str, BenchmarkConfig] = field(default_factory=dict)

@@ -26,9 +26,8 @@ from esr_cli.types import Question
 
 # Settings that `esr probe run=` always takes from the command line ...
 OF_THE_COMMAND = ("probe", "run", "run_dir", "prompts", "samples", "source", "execution", "sandbox")
-# ... and those it takes only if given there; of rollout only the keys in ENGINE.
+# ... and those it takes only if given there; of rollout only the keys in saved.ENGINE.
 MAY_CHANGE = ("benchmark", "wording", "limit", "data_dir", "rollout")
-ENGINE = ("engine", "max_sequences", "gpu_memory_utilization")
 FILES = ("config.yaml", "metrics.jsonl", "eval.jsonl")
 NOT_IN_NAME = re.compile(rf"(run_dir|probe)=|{run_folder.NOT_IN_NAME.pattern}")
 
@@ -99,7 +98,9 @@ def resolve(config: ProbeCommandConfig, overrides: list[str]) -> ProbeCommandCon
         changed["benchmark"] = _benchmarks(
             plain["benchmark"], given["benchmark"], overrides, folder
         )
-    changed["rollout"] = plain["rollout"] | {key: given["rollout"][key] for key in ENGINE}
+    changed["rollout"] = plain["rollout"] | saved.engine(
+        plain["rollout"], given["rollout"], overrides
+    )
     return gate.typed({**plain, **changed, "resume": None}, ProbeCommandConfig)
 
 

@@ -7,15 +7,51 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.base import files
-from esr_cli.config import ConfigError, TrainConfig, gate
+from esr_cli.config import ConfigError, EvalConfig, TrainConfig, gate
+from esr_cli.config.evaluate import SANDBOXES
 
 # Settings that could run code of a stranger's. They count only as typed, not as saved.
 TYPED_ONLY = ("pair.student.trust_remote_code", "pair.teacher.trust_remote_code", "sandbox")
+# What determines how an engine of `rollout` runs, not what it samples.
+ENGINE = ("engine", "max_sequences", "gpu_memory_utilization", "tensor_parallel")
 
 
 def typed_only(overrides: Iterable[str]) -> list[str]:
     """The overrides that must be typed again when a run is reopened."""
     return [text for text in overrides if text.lstrip("+").split("=")[0] in TYPED_ONLY]
+
+
+def to_type(config: TrainConfig) -> list[str]:
+    """The overrides that must be typed when the run of these settings is reopened."""
+    plain = gate.as_plain(config)
+    values = {key: value_at(plain, key) for key in TYPED_ONLY}
+    defaults = (False, SANDBOXES[0])
+    return [f"{k}={str(v).lower()}" for k, v in values.items() if v not in defaults]
+
+
+def engine(
+    of_run: Mapping[str, Any], given: Mapping[str, Any], overrides: Iterable[str]
+) -> dict[str, Any]:
+    """The settings of the engine for `eval` and `probe` of a run: its own, unless they are typed.
+
+    `of_run` and `given` are the groups `rollout` of the run and of the command.
+    """
+    typed = {text.lstrip("+~").split("=")[0].split("@")[0] for text in overrides}
+    own = {key for key in ENGINE if not typed & {"rollout", f"rollout.{key}"}}
+    return {key: (of_run if key in own and key in of_run else given)[key] for key in ENGINE}
+
+
+def for_eval(config: EvalConfig, overrides: Iterable[str]) -> EvalConfig:
+    """The settings of an evaluation; with `run`, engine and data folder are by default its own."""
+    path = Path(str(config.run)) / "config.yaml"
+    if not config.run or not path.is_file():
+        return config
+    run, given = gate.read_yaml(path), gate.as_plain(config)
+    of_run = run.get("rollout")
+    rollout = engine(of_run if isinstance(of_run, dict) else {}, given["rollout"], overrides)
+    data = given["data_dir"] or run.get("data_dir")
+    changed = {"rollout": given["rollout"] | rollout, "data_dir": data}
+    return gate.typed(given | changed, EvalConfig)
 
 
 def settings(folder: Path, typed: Mapping[str, Any] | None = None) -> dict[str, Any]:

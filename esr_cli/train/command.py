@@ -69,9 +69,8 @@ def _attempt(config: TrainConfig, overrides: list[str], deaths: list[str]) -> No
             # Locked first: an earlier job may still be writing checkpoints and rows.
             stack.enter_context(run_folder.lock_saved(Path(config.resume)))
             config, saved = resuming.reopen(config, overrides)
-            if resuming.is_complete(config, saved):
-                print(f"{saved.folder}: complete, step {saved.step} of {config.steps}; "
-                      "a larger steps=… goes on with it")  # fmt: skip
+            if complete := resuming.complete(config, overrides, saved):
+                print(complete)
                 return
             if deaths:
                 line = f"{deaths[-1]}; resuming from {saved.checkpoint.name}"
@@ -138,7 +137,7 @@ def _run(
             # The terminal gets the line at the end of the command.
             tracker.record(summary(failure) if stopped else f"failed: {summary(failure)}")
         if interrupts.signal_name:
-            raise Resumable(resuming.how_to(folder, error)) from failure
+            raise Resumable(resuming.how_to(config, folder, error)) from failure
         raise resuming.resumable(config, folder, error) from failure
 
 

@@ -15,7 +15,7 @@ from esr_cli.base import files
 from esr_cli.base.words import counted
 from esr_cli.config import TrainConfig
 from esr_cli.plots.run import draw
-from esr_cli.runs import card
+from esr_cli.runs import card, saved
 from esr_cli.runs.tracking import Tracker
 from esr_cli.student.student import Student
 from esr_cli.student.trainers import Trainers
@@ -42,7 +42,7 @@ def finish(
     tracker.table(_table(summary))
     for line in _ends(folder, evals):
         tracker.note(line)
-    print(_next(folder, list(summary["after"])))
+    print(_next(config, folder, list(summary["after"])))
 
 
 def check_saves(student: Student | Trainers, tokenizer: Any, folder: Path) -> None:
@@ -108,12 +108,16 @@ def _accuracy(row: dict[str, Any]) -> str:
     )
 
 
-def _next(folder: Path, benchmarks: list[str]) -> str:
+def _next(config: TrainConfig, folder: Path, benchmarks: list[str]) -> str:
     """The commands that people type after a run."""
     run, runs = shlex.quote(str(folder)), shlex.quote(str(folder.parent))
-    commands = [f"report runs={runs}", f"probe run={run} probe=all"]
+    typed = saved.to_type(config)
+    commands = [f"report runs={runs}", " ".join([f"probe run={run} probe=all", *typed])]
     if benchmarks and benchmarks[0] in files.options("benchmark"):
-        commands.append(f"eval run={run} benchmark={benchmarks[0]} checkpoints=all")
+        # It has one setting for the code of both models.
+        typed = list(dict.fromkeys(each.rpartition(".")[2] for each in typed))
+        graded = f"eval run={run} benchmark={benchmarks[0]} checkpoints=all"
+        commands.append(" ".join([graded, *typed]))
     return "\n".join(["next:", *(f"  esr {each}" for each in commands)])
 
 

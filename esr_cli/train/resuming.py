@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from esr_cli.base.words import counted
 from esr_cli.config import ConfigError, TrainConfig
 from esr_cli.execution.team import TeamError
 from esr_cli.runs import folder as run_folder
+from esr_cli.runs import saved as saved_settings
 from esr_cli.student import snapshot
 from esr_cli.student.student import WeightsError
 
@@ -65,9 +67,21 @@ def reopen(config: TrainConfig, overrides: list[str]) -> tuple[TrainConfig, Save
     return config, Saved(last, state, notes)
 
 
-def is_complete(config: TrainConfig, saved: Saved) -> bool:
-    """Whether nothing is left to do: no step, and no evaluation, after which a run ends."""
-    return saved.step == config.steps and (saved.folder / "summary.json").is_file()
+def complete(config: TrainConfig, overrides: list[str], saved: Saved) -> str:
+    """The line on a run that has nothing left to do; empty if it has.
+
+    A tracker that is typed gets all records of a complete run.
+    """
+    folder = saved.folder
+    ended = saved.step == config.steps and (folder / "summary.json").is_file()
+    tracked = any(each.lstrip("+~").startswith("tracking") for each in overrides)
+    if not ended or tracked or not (folder / "student").is_dir():
+        return ""
+    again = f"esr train resume={shlex.quote(str(folder))} steps=…"
+    return (
+        f"resume={folder}: the run is complete (step {saved.step} of {config.steps}); larger steps "
+        f"continue it: {again}"
+    )
 
 
 def _rate_changed(config: TrainConfig, at: int, horizon: int) -> str:
@@ -115,7 +129,7 @@ def cause(error: Exception | KeyboardInterrupt) -> Exception:
 
 def resumable(config: TrainConfig, folder: Path, error: BaseException) -> Resumable:
     """What to raise for an error after the start of a run: how the run in `folder` goes on."""
-    how = how_to(folder, error)
+    how = how_to(config, folder, error)
     death: BaseException | None = error
     while death and not isinstance(death, TeamError):
         # A rank may have died while a folder was written.
@@ -125,7 +139,7 @@ def resumable(config: TrainConfig, folder: Path, error: BaseException) -> Resuma
     return Resumable(how)
 
 
-def how_to(folder: Path, error: BaseException) -> str:
+def how_to(config: TrainConfig, folder: Path, error: BaseException) -> str:
     """How a run in `folder` that ended with an error is resumed."""
     last = files.latest(folder)
     if last is None and isinstance(error, WatchStop):
@@ -135,7 +149,7 @@ def how_to(folder: Path, error: BaseException) -> str:
         )
     if last is None:
         return f"no checkpoint was saved yet; start again (the folder is {folder})"
-    resume = f"esr train resume={folder}"
+    resume = " ".join([f"esr train resume={folder}", *saved_settings.to_type(config)])
     if isinstance(error, WatchStop):
         return f"{_before(folder, error.since)}; {resume} watch.stop=false goes on from {last.name}"
     if isinstance(error, SkippedError | WeightsError):

@@ -25,7 +25,9 @@ def test_remote_code_and_the_sandbox_are_those_that_are_typed(tmp_path):
                     right={0: [[1]], 1: [[1]]})  # fmt: skip
     with pytest.raises(ConfigError, match=f"{TRUST}=true counts only if it is typed"):
         resolved(run)
+    assert resolved(run, f"{TRUST}=true", "rollout=eager").rollout.engine == "eager"
     config = resolved(run, f"{TRUST}=true")
+    assert config.rollout.engine == "vllm"
     assert config.pair.student.trust_remote_code and config.sandbox == "bubblewrap"
     with pytest.raises(ConfigError, match="brings its own"):
         resolved(run, f"{TRUST}=true", "pair.student.path=x")

@@ -10,10 +10,11 @@ from hydra import compose, initialize_config_dir
 from run_folders import settings, write_run
 
 from esr_cli.base.files import append_rows, conf_dir
-from esr_cli.config import ConfigError, TrackingConfig, TrainConfig, gate
+from esr_cli.config import ConfigError, EvalConfig, TrackingConfig, TrainConfig, gate
 from esr_cli.runs import folder as run_folder
 from esr_cli.runs import lines, saved
 from esr_cli.runs.tracking import Tracker
+from esr_cli.train import outcome, resuming
 
 TRUST = "pair.student.trust_remote_code"
 
@@ -46,6 +47,38 @@ def test_a_file_that_was_edited_is_used_and_named(run, capsys):
     change(run, save_every=7)
     assert resumed(run).save_every == 7
     assert f"warning: {run}/config.yaml: was edited" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "engine", "sequences"),
+    [
+        ((), "eager", 7),
+        (("rollout.max_sequences=9",), "eager", 9),
+        (("rollout=vllm",), "vllm", 128),
+        (("rollout.engine=vllm",), "vllm", 7),
+    ],
+)
+def test_engine_and_data_of_an_evaluation_are_those_of_its_run_unless_typed(
+    typed, engine, sequences, run
+):
+    change(run, rollout__engine="eager", rollout__max_sequences=7, data_dir="rows")
+    overrides = [f"run={run}", *typed]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = gate.read(compose("eval", overrides=overrides), EvalConfig)
+    found = saved.for_eval(config, overrides)
+    assert (found.rollout.engine, found.rollout.max_sequences) == (engine, sequences)
+    assert found.data_dir == "rows"
+
+
+def test_commands_after_a_run_hold_what_must_be_typed(run):
+    change(run, sandbox="none", pair__student__trust_remote_code=True)
+    config = gate.typed(saved.settings(run), TrainConfig)
+    lines = outcome._next(config, run, ["lab"]).splitlines()
+    assert lines[2].endswith(f"probe=all {TRUST}=true sandbox=none")
+    assert lines[3].endswith("checkpoints=all trust_remote_code=true sandbox=none")
+    assert f"esr train resume={run} {TRUST}=true sandbox=none" in resuming.how_to(
+        config, run, ValueError()
+    )
 
 
 def test_remote_code_is_trusted_only_if_it_is_typed(run):

@@ -81,10 +81,15 @@ def test_rollouts_may_lag_several_updates_and_resume_as_they_were(save_every, la
 def test_a_complete_run_is_not_overwritten(unbroken):
     done = esr("train", "rollout=eager", "run_dir=run", cwd=unbroken.parent)
     assert done.returncode == 2 and "complete run" in done.stderr
+
+
+def test_resuming_a_complete_run_starts_nothing_and_names_larger_steps(unbroken):
     before = (unbroken / "esr.log").read_text()
-    done = esr("train", "resume=run", cwd=unbroken.parent)
-    assert done.returncode == 0 and done.stderr == ""
-    assert "run: complete, step 30 of 30; a larger steps=… goes on with it" in done.stdout
+    done = esr("train", f"resume={unbroken}")
+    assert done.returncode == 0, done.stderr
+    line = done.stdout.splitlines()[-1]
+    assert line.startswith(f"resume={unbroken}: the run is complete (step 30 of 30); larger steps")
+    assert line.endswith(f"esr train resume={unbroken} steps=…")
     assert (unbroken / "esr.log").read_text() == before
 
 
