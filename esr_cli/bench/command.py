@@ -45,7 +45,11 @@ LEARNING_RATE = 1e-12
 LOSS_TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2}
 # Two equal models have a loss of rounding errors, which are no share of anything.
 LEAST_LOSS = 1e-2
-NOT_IN_NAME = re.compile(r"(run_dir|data_dir|repeats|warmup|in_turns|tracking)[.=]|pair=")
+# Nor what a bench does not use.
+NOT_IN_NAME = re.compile(
+    r"(run_dir|data_dir|repeats|warmup|in_turns|tracking|steps|rollout_len|eval_every|save_every"
+    r"|keep_checkpoints|strict|dry_run|alarms|watch|limit|sandbox)[.=]|pair="
+)
 
 
 @dataclass

@@ -180,7 +180,7 @@ def _sweep(command: str, arguments: list[str]) -> None:
     if plan := launched.check(command, COMMANDS[command][0], arguments):
         print(plan)
         return
-    watch = sweep.Watch(folder, launched.counts(arguments))
+    watch = sweep.Watch(folder, launched.counts(arguments), arguments)
     # Hydra writes its record of the sweep there, and launchers write their files.
     sys.argv += [f"hydra.sweep.dir={jobs.text(str(folder))}", "hydra.mode=MULTIRUN"]
     try:

@@ -151,10 +151,14 @@ def _accuracies(folder: Path) -> dict[str, float]:
 class Watch:
     """Prints a line for each run as soon as its outcome is available, and a table at the end."""
 
-    def __init__(self, sweep: Path, counts: Mapping[str, int]) -> None:
-        """`counts` maps each key to its number of values; it is empty if that is unknown."""
+    def __init__(self, sweep: Path, counts: Mapping[str, int], arguments: Sequence[str]) -> None:
+        """`counts` maps each key to its number of values; it is empty if that is unknown.
+
+        `arguments` are what was typed.
+        """
         self.sweep, self.total = sweep, math.prod(counts.values()) if counts else 0
         self._varied = {key for key, count in counts.items() if count > 1}
+        self._arguments = arguments
         self._printed: set[int] = set()
         self._lock = ExitStack()
         self._done = threading.Event()
@@ -234,10 +238,20 @@ class Watch:
         while not self._done.wait(0.2) and not self._started():
             pass
         if self._started():
-            runs = counted(self.total, "run") if self.total else "a sweep"
-            print(f"{runs}; their logs are in {self.sweep}", flush=True)
+            print(f"{self._count()}; their logs are in {self.sweep}", flush=True)
         while not self._done.wait(0.2):
             self._print_new()
+
+    def _count(self) -> str:
+        """How many runs there are, and why if that may surprise."""
+        flag = {"-m", "--multirun"} & {*self._arguments}
+        named = [each for each in self._arguments if each.startswith("+sweep=")]
+        runs = counted(self.total, "run") if self.total else "a sweep"
+        if flag and self.total == 1:
+            return f"{runs}: no setting has several values, such as seed=0,1"
+        return (
+            f"{runs} ({named[0]} starts a sweep, also without -m)" if named and not flag else runs
+        )
 
     def _launched(self) -> list[str]:
         folders = set(self.sweep.glob(LAUNCHED)) - self._launched_before

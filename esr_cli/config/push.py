@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from esr_cli.config.errors import need
@@ -22,4 +23,5 @@ class PushConfig:
 
     def __post_init__(self) -> None:
         need(bool(self.run), "run", self.run, "name the folder of a run of esr train")
-        need(bool(self.repo), "repo", self.repo, "name a repository of the hub, OWNER/NAME")
+        named = re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo)
+        need(bool(named), "repo", self.repo, "name a repository of the hub, OWNER/NAME")

@@ -84,7 +84,9 @@ def _material(
     refuse(templates.of_pair(config.pair, plan.pairing, *both))
     if plan.prompts < config.prompts:
         # The task's filters and a benchmark's `limit` have been applied.
-        print(f"{counted(plan.prompts, 'prompt')}: there are no more (prompts={config.prompts})")
+        limited = config.source == "benchmark" and plan.prompts == config.limit
+        why = f"limit={config.limit} leaves no more" if limited else "there are no more"
+        print(f"{counted(plan.prompts, 'prompt')}: {why} (prompts={config.prompts})")
     grader = catalog.grader(plan.benchmark.config, config.sandbox, print)
     stack.callback(grader.close)
     material = Material(plan, folder, grader)

@@ -30,8 +30,7 @@ def run(config: PushConfig, overrides: list[str]) -> None:
     whole = f"{counted(len(content), 'file')}, {sum(sizes.values()) / MIB:.1f} MiB"
     if config.dry_run:
         for name, size in sizes.items():
-            shown = f"{size / MIB:8.2f} MiB" if size >= MIB else f"{size / 1024:8.2f} KiB"
-            print(f"{shown}  {reading.printable(name)}")
+            print(f"{_shown(size):>12}  {reading.printable(name)}")
         print(f"would send {whole}, to {config.repo}; nothing is sent")
         return
     from huggingface_hub import get_token
@@ -65,6 +64,13 @@ def collect(folder: Path, repo: str) -> dict[str, Content]:
     if not path.is_file() or reading.text(path) == card.text(folder):
         content[card.NAME] = card.text(folder, repo).encode()
     return content
+
+
+def _shown(size: int) -> str:
+    """A size in the unit that suits it."""
+    if size < 1024:
+        return f"{size} bytes"
+    return f"{size / MIB:.1f} MiB" if size >= MIB / 10 else f"{size / 1024:.1f} KiB"
 
 
 def _sent(config: PushConfig, content: Mapping[str, Content]) -> str:

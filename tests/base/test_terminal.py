@@ -38,5 +38,9 @@ def test_a_table_that_is_not_shown_on_a_terminal_is_as_wide_as_its_content(capsy
     printed = capsys.readouterr().out
     assert LONG in printed and "[0.1, 0.2]" in printed
     lines = printed.splitlines()
+    bare = Table(box=None, show_header=False)
+    bare.add_row("ok", "x")
+    bare.add_row("ok", LONG)
+    assert all(line == line.rstrip() for line in terminal.text(bare).splitlines())
     assert len(lines) == 5 and len({len(each) for each in lines}) == 1
     assert printed == terminal.text(table)

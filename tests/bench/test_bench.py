@@ -238,3 +238,9 @@ def test_a_loss_that_the_peer_does_not_support_is_refused(tmp_path):
     pytest.importorskip("trl")
     done = esr("bench", "peer=trl", "loss=forward_kl", cwd=tmp_path)
     assert done.returncode == 2 and "loss.divergence=forward_kl: TRL supports only" in done.stderr
+
+
+def test_settings_that_a_bench_does_not_use_are_not_in_the_name_of_its_folder():
+    given = ["+rollout_len=8", "steps=3", "watch.every=2"]
+    config = read(*given, command="bench", schema=BenchConfig)
+    assert bench._folder(config, [*given, "seed=1"]).name == "bench-seed=1"

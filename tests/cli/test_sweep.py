@@ -116,6 +116,19 @@ def test_a_named_sweep_counts_its_runs_and_an_override_replaces_its_values():
     assert counts(["+sweep=lengths", "seed=4"])["seed"] == 1
 
 
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (["+sweep=lengths"], "15 runs (+sweep=lengths starts a sweep, also without -m)"),
+        (["-m", "+sweep=lengths"], "15 runs"),
+        (["-m", "seed=3"], "1 run: no setting has several values, such as seed=0,1"),
+        (["seed=3", "+cluster=local"], "1 run"),
+    ],
+)
+def test_a_sweep_says_how_many_runs_it_has_and_what_may_surprise(typed, line, tmp_path):
+    assert sweep.Watch(tmp_path, counts(typed), typed)._count() == line
+
+
 def start_sweep(folder, *arguments):
     return launch("train", "-m", *arguments, cwd=folder, stdout=subprocess.PIPE)
 

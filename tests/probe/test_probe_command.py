@@ -39,7 +39,7 @@ def test_all_probes_of_a_run_write_their_files(probed):
     assert done.stdout.count("responses of the student before") == 1, "sampled once for all"
     # The run has fewer questions than a probe asks.
     asked = {row["prompts"] for name in NAMES[:5] for row in rows(out, f"{name}.jsonl")}
-    assert asked == {4} and "4 prompts: there are no more (prompts=" in done.stdout
+    assert asked == {4} and "4 prompts: limit=4 leaves no more (prompts=" in done.stdout
     assert "decay (4 prompts): " in done.stdout
 
 
@@ -150,7 +150,7 @@ def test_different_tokenizers_leave_out_unaligned_tokens(bytes_teacher, tmp_path
         (("probe=cascade",), "probe=cascade: needs a run; give run=RUN_DIR"),
         (("probe=decoy",), "probe=decoy: no such option; there are all, cascade"),
         (("source=task", "probe=samples"), "probe=samples needs answers; drop one of the two"),
-        (("run=nowhere",), "run=nowhere: holds no complete run"),
+        (("run=nowhere",), "run=nowhere: no such folder"),
         (("probe.profile.share=0",), "probe.*.share=0.0: give a share in (0, 1]"),
         (("probe=decay", "probe.decay.at=[-1]"), "give numbers of tokens, 0 or more"),
         (("probe=decay", "probe.decay.words=[a,a]"), "give texts that are not empty, each once"),

@@ -68,12 +68,15 @@ def test_what_cannot_be_sent_is_one_line(trained, tmp_path):
     incomplete = esr("push", "run=run", "repo=me/student", "dry_run=true", cwd=tmp_path)
     assert "run=run: holds no complete run" in incomplete.stderr
     assert "repo=: name a repository" in esr("push", "run=run").stderr
+    alone = esr("push", "run=run", "repo=student", "dry_run=true").stderr
+    assert alone == "esr: repo=student: name a repository of the hub, OWNER/NAME\n"
 
 
 def test_a_dry_run_names_the_files_and_an_edited_card_is_kept(trained, tmp_path):
     shutil.copytree(trained / "run", tmp_path / "run")
     dry = esr("push", "run=run", "repo=me/student", "dry_run=true", cwd=tmp_path)
     assert dry.returncode == 0, dry.stderr
+    assert " bytes  config.json" in dry.stdout and "  0.0" not in dry.stdout
     assert "MiB  model.safetensors" in dry.stdout and "nothing is sent" in dry.stdout
     path = tmp_path / "run" / "student" / card.NAME
     path.write_text("mine")
