@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from esr_cli.base.files import options
+from esr_cli.base.words import as_typed
 from esr_cli.cli import known, typed
 from esr_cli.config import gate, misfit
-from esr_cli.config.errors import ConfigError, did_you_mean
+from esr_cli.config.errors import ConfigError, did_you_mean, need_choice
 from esr_cli.execution import jobs
 
 # What a run's own config.yaml has, and no command line.
@@ -81,10 +82,8 @@ def _overrides(command: str, schema: str, path: Path) -> Iterator[str]:
             raise ConfigError(f"config={path}: {wrong}")
         choices = known.choices(schema, key)
         for each in value if isinstance(value, list) else [value]:
-            if choices and each not in choices:
-                raise ConfigError(
-                    f"config={path}: {key}={each}: choose one of {', '.join(choices)}"
-                )
+            if choices:
+                need_choice(f"config={path}: {key}", each, choices)
         # Options of these groups leave out what they do not set.
         plus = "" if key in names and key.partition(".")[0] not in known.NAMED else "++"
         yield f"{plus}{key}={_written(value)}"
@@ -119,13 +118,7 @@ def _is_open(schema: str, key: str) -> bool:
 
 
 def _option(value: Any) -> str:
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else _plain(value)
-
-
-def _plain(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else as_typed(value)
 
 
 def _written(value: Any) -> str:
@@ -137,4 +130,4 @@ def _written(value: Any) -> str:
         return f"[{','.join(_written(each) for each in value)}]"
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_written(each)}" for key, each in value.items()) + "}"
-    return _plain(value)
+    return as_typed(value)

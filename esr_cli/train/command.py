@@ -132,13 +132,17 @@ def _run(
         finish(config, folder, parts.student, tokenizer, tracker)
     except (Exception, KeyboardInterrupt) as error:
         failure = resuming.cause(error)
-        stopped = interrupts.signal_name or isinstance(failure, resuming.Stopped)
-        with suppress(OSError):  # the disk may be what failed
-            # The terminal gets the line at the end of the command.
-            tracker.record(summary(failure) if stopped else f"failed: {summary(failure)}")
+        _record_end(tracker, failure, bool(interrupts.signal_name))
         if interrupts.signal_name:
             raise Resumable(resuming.how_to(config, folder, error)) from failure
         raise resuming.resumable(config, folder, error) from failure
+
+
+def _record_end(tracker: Tracker, failure: Exception, by_signal: bool) -> None:
+    """Writes how a run ended to its log; the terminal gets that line at the end of the command."""
+    stopped = by_signal or isinstance(failure, resuming.Stopped)
+    with suppress(OSError):  # the disk may be what failed
+        tracker.record(summary(failure) if stopped else f"failed: {summary(failure)}")
 
 
 def _without_auto(config: TrainConfig, original: TrainConfig) -> TrainConfig:
